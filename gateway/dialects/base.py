@@ -1,0 +1,91 @@
+"""What the data plane asks of a dialect: read a call, rewrite it for a target, meter the answer, word an error.
+
+Pure: bytes and values in, bytes and values out. A dialect is one object that implements `DialectHandler`, registered in
+`gateway.dialects.registry`; adding one touches its own file and that registration.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.errors import SluicegateError
+from gateway.policy.model import Dialect
+from gateway.policy.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """What a path of a dialect is for, e.g. chat completions.
+
+    `upstream_path` is appended to the provider's base URL, version suffix included (`/v1/chat/completions`).
+    `metered` is False where no tokens are used and no model is named (a model list is answered by the gateway itself).
+    """
+
+    name: str
+    dialect: Dialect
+    upstream_path: str
+    listing: bool = False
+    """The gateway answers by itself with the names of the routes that the key may call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What admission, routing and metering must know of a request's body."""
+
+    route: str
+    """What the caller wrote as `model`."""
+    stream: bool = False
+    input_bound: int = 0
+    """No more input tokens than this (contract "Limits")."""
+    output_bound: int | None = None
+    """`max_tokens` × n; None where the caller gave no bound."""
+    choices: int = 1
+    """`n`: the route's default output bound is multiplied by it where `output_bound` is None."""
+    tells_usage: bool = True
+    """Whether the caller itself asked for usage in the stream; if not, what we ask for is taken out again."""
+
+
+class Meter(Protocol):
+    """Reads an answer's body as it passes. One a response attempt; never raises on what an upstream sends."""
+
+    usage: Usage | None
+    """As the provider reported, None until (or unless) it does. A later report replaces an earlier one."""
+    finish_reason: str | None
+    model: str | None
+    """The model named in the answer."""
+    events: int
+    """Content events relayed so far (1 for a plain answer once its body began)."""
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """Look at the next piece of the decoded body. None: pass it as it is; else pass these bytes instead."""
+
+    def end(self) -> bytes:
+        """The body ended or broke off: what was still held back and is to be passed on (mostly b"")."""
+
+    def estimate(self) -> Usage:
+        """Tokens of what was delivered, counted from the relayed events, where the provider reported none."""
+
+
+class DialectHandler(Protocol):
+    dialect: Dialect
+
+    def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
+        """Raises BadRequest naming the field and the remedy."""
+
+    def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
+        """The body for a target that knows the model as `model`: every other byte kept as the caller sent it, but for
+        what metering asks (usage in the stream)."""
+
+    def meter(self, operation: Operation, call: Call, status: int, content_type: bytes) -> Meter: ...
+
+    def render_error(self, error: SluicegateError, request_id: str) -> bytes:
+        """The JSON body of an error as this dialect's SDKs read it."""
+
+    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+        """The event(s) that tell a streaming caller of an error after the answer began; b"" if the dialect has none."""
+
+    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+        """The model list, or one model (`GET /v1/models/{name}`), in this dialect's shape."""
+
+    def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
+        """The headers that carry our credential to the provider."""

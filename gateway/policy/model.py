@@ -1,0 +1,199 @@
+"""The nouns of the gateway as frozen values: what a `Snapshot` is made of.
+
+Money is integer micro-USD, tokens are tokens, times are seconds (floats, Unix epoch where absolute).
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+TeamId = NewType("TeamId", int)
+AppId = NewType("AppId", int)
+KeyId = NewType("KeyId", int)
+ProviderId = NewType("ProviderId", int)
+CredentialId = NewType("CredentialId", int)
+RouteId = NewType("RouteId", int)
+TargetId = NewType("TargetId", int)
+LimitId = NewType("LimitId", int)
+
+
+class Dialect(StrEnum):
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+    GEMINI = "gemini"
+    MISTRAL = "mistral"
+    OLLAMA = "ollama"
+    HTTP = "http"
+
+
+class Strategy(StrEnum):
+    ORDERED = "ordered"
+    WEIGHTED = "weighted"
+    ROUND_ROBIN = "round-robin"
+    LEAST_BUSY = "least-busy"
+    FASTEST = "fastest"
+    CHEAPEST = "cheapest"
+
+
+class Metric(StrEnum):
+    REQUESTS = "requests"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+    TOTAL_TOKENS = "total_tokens"
+    COST_USD = "cost_usd"
+    CONCURRENT_REQUESTS = "concurrent_requests"
+
+
+class Window(StrEnum):
+    """Calendar windows in UTC; weeks begin on Monday (ISO 8601)."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    LIFETIME = "lifetime"
+
+
+class Auth(StrEnum):
+    """How an HTTP route identifies its callers."""
+
+    KEY = "key"
+    SOURCE = "source"
+    NONE = "none"
+
+
+class WhenUnknown(StrEnum):
+    """What a limit does where it cannot judge: no price known, or the authority away."""
+
+    REFUSE = "refuse"
+    ADMIT = "admit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """Micro-USD per million tokens; `per_request` in micro-USD a request. None = charged as its parent kind
+    (`cached_input` and `cache_write` as `input`, `reasoning` as `output`)."""
+
+    input: int
+    output: int
+    cached_input: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    per_request: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    id: CredentialId
+    name: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    id: ProviderId
+    name: str
+    dialect: Dialect
+    base_url: str
+    """As configured; `dataplane` cuts it into scheme, host, port and path prefix."""
+    credentials: tuple[Credential, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One provider and model (or, for an HTTP provider, one backend) behind a route."""
+
+    id: TargetId
+    provider: Provider
+    model: str | None
+    """The name that the provider knows; None on HTTP routes."""
+    weight: int = 1
+    price: Price | None = None
+    """None = unknown: the cost of its answers is null, never 0."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider.name}/{self.model}" if self.model else self.provider.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    connect_s: float = 5.0
+    first_byte_s: float = 120.0
+    idle_s: float = 120.0
+    total_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """What an HTTP route claims: an exact host (lower case, no port), a path prefix, or both."""
+
+    host: str | None = None
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    id: RouteId
+    name: str
+    strategy: Strategy
+    targets: tuple[Target, ...]
+    retries: int = 1
+    timeouts: Timeouts = Timeouts()
+    match: Match | None = None
+    max_output_tokens: int = 4096
+    """Reserved for an answer where the request names no bound of its own."""
+    strip_prefix: bool = False
+    preserve_host: bool = False
+    auth: Auth = Auth.KEY
+    read_to_end: bool = False
+    """When the client leaves: False cancels the upstream at once, True reads its answer to the end (and pays it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    id: AppId
+    name: str
+    team_id: TeamId
+    team: str
+    routes: frozenset[str] | None
+    """Names of the routes it may call; None = all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    id: KeyId
+    name: str
+    app: App
+    expires_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whom a limit counts: every part that is given must fit; an empty scope is the whole gateway."""
+
+    team_id: TeamId | None = None
+    app_id: AppId | None = None
+    key_id: KeyId | None = None
+    route_id: RouteId | None = None
+    provider_id: ProviderId | None = None
+    credential_id: CredentialId | None = None
+    target: str | None = None
+    """`provider/model`"""
+    model: str | None = None
+    """The model name that the target's provider knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    id: LimitId
+    name: str
+    scope: Scope
+    metric: Metric
+    window: Window
+    at_most: int
+    """In the metric's unit: requests, tokens, slots, or micro-USD."""
+    unpriced: WhenUnknown = WhenUnknown.REFUSE
+    when_unavailable: WhenUnknown = WhenUnknown.REFUSE

@@ -1,0 +1,120 @@
+"""What an answer used, what it costs, and the ledger row that says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from gateway.policy.model import Price
+
+PER_MILLION: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one answer. `input_tokens` includes cached and cache-written ones, `output_tokens` includes reasoning
+    (contract "Ledger")."""
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def cost_microusd(usage: Usage, price: Price) -> int:
+    """`(Σ tokens × price + 500000) // 1000000`, once a request: integer micro-USD, half rounded up."""
+    cached = price.input if price.cached_input is None else price.cached_input
+    written = price.input if price.cache_write is None else price.cache_write
+    reasoning = price.output if price.reasoning is None else price.reasoning
+    fresh_input = max(0, usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens)
+    spoken_output = max(0, usage.output_tokens - usage.reasoning_tokens)
+    total = (
+        fresh_input * price.input
+        + usage.cached_tokens * cached
+        + usage.cache_write_tokens * written
+        + spoken_output * price.output
+        + usage.reasoning_tokens * reasoning
+        + price.per_request * PER_MILLION
+    )
+    return (total + PER_MILLION // 2) // PER_MILLION
+
+
+def cost_bound_microusd(input_tokens: int, output_tokens: int, price: Price) -> int:
+    """No answer within these token bounds costs more: each token at the dearest price of its kind."""
+    dearest_input = max(price.input, price.cached_input or 0, price.cache_write or 0)
+    dearest_output = max(price.output, price.reasoning or 0)
+    total = input_tokens * dearest_input + output_tokens * dearest_output + price.per_request * PER_MILLION
+    return (total + PER_MILLION // 2) // PER_MILLION
+
+
+class Outcome(StrEnum):
+    COMPLETED = "completed"
+    CLIENT_GONE = "client_gone"
+    UPSTREAM_FAILED = "upstream_failed"
+    REFUSED = "refused"
+    """By us: route, limit, size, or no target able to serve."""
+    INTERRUPTED = "interrupted"
+    """The worker died with the request in flight; written by the keeper when it replays the spool."""
+    OPEN = "open"
+    """In flight; listed only with `?open=true`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class LedgerRow:
+    """One request. Times are Unix nanoseconds and milliseconds; None = unknown, never 0.
+
+    `id` is 26 hex digits that sort by start time: the `x-request-id` of the answer.
+    """
+
+    id: str
+    started_at_ns: int
+    team: str
+    app: str
+    key: str | None
+    route: str | None
+    target: str | None = None
+    provider: str | None = None
+    dialect: str
+    model: str | None = None
+    """As the provider knows it (the target's); of a refused request what the caller wrote."""
+    status: int = 0
+    input_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cost_usd_micros: int | None = None
+    latency_ms: float | None = None
+    ttft_ms: float | None = None
+    upstream_status: int | None = None
+    attempts: int = 0
+    outcome: str = Outcome.OPEN
+    error_code: str | None = None
+    estimated: bool = False
+    overrun: int = 0
+    """Tokens used beyond the request's own reservation."""
+    stream: bool = False
+    client_request_id: str | None = None
+    client_ip: str | None = None
+    process: str | None = None
+    user: str | None = None
+    container: str | None = None
+
+
+LEDGER_FIELDS: Final = tuple(LedgerRow.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one request takes from one limit in one window: `reserved` while open, `used` once settled."""
+
+    limit_id: int
+    window_start_s: int
+    """Unix time at which the window began; 0 for `lifetime` and for concurrent requests."""
+    amount: int
+
+
+def row_from_mapping(values: Mapping[str, Any]) -> LedgerRow:
+    """Unknown names are dropped, so that a newer worker's record can be read by an older keeper."""
+    return LedgerRow(**{name: values[name] for name in LEDGER_FIELDS if name in values})
