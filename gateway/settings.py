@@ -1,0 +1,110 @@
+"""Settings of the processes: one frozen value, checked at start, passed down, never a global.
+
+Sources, first wins: command-line options, `SLUICEGATE_*` variables, `sluicegate.toml` (in the data folder, else in
+/etc/sluicegate, else the file that `SLUICEGATE_CONFIG` names), defaults. What the console and `apply` manage
+(providers, routes, limits, …) lives in SQL, not here.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+DEFAULT_DATA = Path("/var/lib/sluicegate")
+
+
+def default_data_folder() -> Path:
+    """Root and the service use /var/lib/sluicegate; anyone else a folder of their own."""
+    if os.geteuid() == 0 or os.access(DEFAULT_DATA, os.W_OK):
+        return DEFAULT_DATA
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "sluicegate"
+
+
+class Settings(BaseSettings):
+    """Everything that `sluicegate serve` can be told. Each field is an option, a variable and a TOML key."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICEGATE_", frozen=True, extra="ignore")
+
+    listen: str = "127.0.0.1:8080"
+    """HOST:PORT of the data plane (and of console and REST API unless `admin_listen` is set)."""
+    admin_listen: str | None = None
+    """HOST:PORT for console and REST API alone; `listen` then serves the data plane only."""
+    data: Path = Field(default_factory=default_data_folder)
+    database: str | None = None
+    """SQLAlchemy URL; default: SQLite in the data folder. `postgresql://…` is PostgreSQL 15 or newer."""
+    workers: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
+    drain: float = 15.0
+    """Seconds that answers in progress may take to end after SIGTERM."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    proxy_protocol: bool = False
+    trusted_hops: int = 0
+    """How many proxies in front of us may be believed in `X-Forwarded-For`."""
+    agent_socket: Path | None = None
+    max_body_bytes: PositiveInt = 100 * 1024 * 1024
+    """Larger request bodies are answered 413."""
+    body_memory_bytes: PositiveInt = 1024 * 1024
+    """What a request body may hold in memory; the rest waits in an unlinked temporary file in the data folder."""
+    max_head_bytes: PositiveInt = 64 * 1024
+    spool_segment_bytes: PositiveInt = 4 * 1024 * 1024
+    spool_max_bytes: PositiveInt = 1024 * 1024 * 1024
+    """All that a worker may have unrecorded in SQL; beyond it requests are answered 503."""
+    sealing_key: SecretStr | None = None
+    """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
+    log_level: str = "info"
+
+    @field_validator("listen", "admin_listen")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @cached_property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL with its driver named (`postgresql+psycopg`)."""
+        if self.database is None:
+            return f"sqlite:///{self.data / 'sluicegate.sqlite'}"
+        for plain in ("postgresql://", "postgres://"):
+            if self.database.startswith(plain):
+                return "postgresql+psycopg://" + self.database.removeprefix(plain)
+        return self.database
+
+    @property
+    def keeper_socket(self) -> Path:
+        return self.data / "keeper.sock"
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.data / "spool"
+
+    @property
+    def agent_socket_path(self) -> Path:
+        return self.agent_socket or self.data / "agent.sock"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        chosen: dict[str, Any] = {**env_settings(), **init_settings()}
+        data = Path(chosen.get("data") or default_data_folder())
+        named = os.environ.get("SLUICEGATE_CONFIG")
+        candidates = [Path(named)] if named else [data / "sluicegate.toml", Path("/etc/sluicegate/sluicegate.toml")]
+        files = [path for path in candidates if path.is_file()][:1]
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=files))
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[v6]:PORT` or `:PORT` as host and port. Raises ValueError saying what is expected."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080 or [::]:8080")
+    return host.strip("[]") or "0.0.0.0", int(port)
