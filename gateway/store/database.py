@@ -1,0 +1,66 @@
+"""Engines and sessions for the two databases: SQLite (WAL) and PostgreSQL through psycopg 3.
+
+Everything here blocks: call it from a thread or from the keeper, never from a worker's event loop.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.orm import Session
+
+BUSY_TIMEOUT_MS: Final = 5_000
+"""How long a SQLite writer waits for its turn."""
+
+_WRITES: Final = "sluicegate_writes"
+
+
+def make_engine(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine with the pragmas, pool and transaction rules that the store relies on.
+
+    `url` is a SQLAlchemy URL with its driver named, as `Settings.database_url` gives it. No connection is made yet.
+    """
+    if url.startswith("sqlite"):
+        engine = create_engine(url, pool_size=pool_size)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url, pool_size=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+
+
+@contextmanager
+def read_session(engine: Engine) -> Iterator[Session]:
+    """A session that sees one state of the database throughout, and whose changes are thrown away."""
+    options: dict[str, Any] = {}
+    if engine.dialect.name == "postgresql":
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with Session(engine.execution_options(**options), expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
+def write_session(engine: Engine) -> Iterator[Session]:
+    """One transaction: committed at the end, rolled back when the body raises.
+
+    On SQLite it begins as a writer (`BEGIN IMMEDIATE`), so that two writers queue instead of failing half-way.
+    """
+    with Session(engine.execution_options(**{_WRITES: True}), expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late and never says IMMEDIATE
+    cursor = connection.cursor()
+    # First: switching to WAL takes a lock that another process may hold for a moment.
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")  # power loss may cost a second, never the file (contract "Ledger")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
