@@ -28,17 +28,13 @@ class Snapshot:
         memo_key = (key.id if key else 0, route.id, target.id, credential.id if credential else 0)
         found = self._memo.get(memo_key)
         if found is None or key is None:
-            found = tuple(
-                limit for limit in self.limits if _fits(limit.scope, key, app, route, target, credential)
-            )
+            found = tuple(limit for limit in self.limits if _fits(limit.scope, key, app, route, target, credential))
             if key is not None:
                 self._memo[memo_key] = found
         return found
 
 
-def _fits(
-    scope: Scope, key: Key | None, app: App, route: Route, target: Target, credential: Credential | None
-) -> bool:
+def _fits(scope: Scope, key: Key | None, app: App, route: Route, target: Target, credential: Credential | None) -> bool:
     return (
         (scope.team_id is None or scope.team_id == app.team_id)
         and (scope.app_id is None or scope.app_id == app.id)

@@ -1,0 +1,1 @@
+"""Tests of Sluicegate: see CONTRIBUTING.md for what runs where."""

@@ -1,0 +1,1 @@
+"""What tests stand on: real databases, real gateways as processes, scriptable providers on real sockets."""
