@@ -1,14 +1,26 @@
 """The configuration's tables. Ledger and counters have their own (`ledger_models`).
 
-Ids are never used twice (`sqlite_autoincrement`), because ledger rows, leases and counters outlive what they name. `version` counts
-the changes of a row (ETag, optimistic concurrency): SQLAlchemy raises StaleDataError where two writers met.
+Ids are never used twice (`sqlite_autoincrement`), because ledger rows, leases and counters outlive what they name.
+`version` counts the changes of a row (ETag, optimistic concurrency): SQLAlchemy raises StaleDataError where two writers
+met.
 """
 
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Dialect, Float, ForeignKey, LargeBinary, String, Text
-from sqlalchemy import TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Float,
+    ForeignKey,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, declared_attr, mapped_column, relationship
 
 from gateway.store.base import Base
