@@ -1,0 +1,99 @@
+"""Who may do what: one table of role × permission, and which roles a caller may hand on.
+
+Every endpoint of the REST API declares one `Permission` (`gateway.api.caller.permit`); a test walks all endpoints with
+all roles. Team roles are further confined to their own team: what belongs to others does not exist for them (404,
+never 403).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from gateway.policy.model import TeamId
+
+
+class Role(StrEnum):
+    OWNER = "owner"
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+    TEAM_ADMIN = "team-admin"
+    TEAM_MEMBER = "team-member"
+
+
+TEAM_ROLES: Final = frozenset({Role.TEAM_ADMIN, Role.TEAM_MEMBER})
+"""They belong to one team and see nothing beyond it."""
+
+
+class Permission(StrEnum):
+    SESSION = "session"
+    """Anything about oneself: who am I, sign out, change the own password."""
+    CONFIGURATION_READ = "configuration:read"
+    """Providers, interception, versions, discoveries: what only the platform's people see."""
+    CONFIGURATION_WRITE = "configuration:write"
+    """The same and routes, teams, limits; apply, export, publish, restore."""
+    SERVICES_READ = "services:read"
+    """Routes, limits and their state, teams, apps, keys: of one's own team for team roles."""
+    APPS_WRITE = "apps:write"
+    KEYS_WRITE = "keys:write"
+    USAGE_READ = "usage:read"
+    """Ledger, usage, live feed, telemetry."""
+    MEMBERS = "members"
+    """Users and tokens that hold a role which the caller may hand on."""
+    AUDIT_READ = "audit:read"
+    METRICS_READ = "metrics:read"
+
+
+_TEAM_MEMBER: Final = frozenset(
+    {Permission.SESSION, Permission.SERVICES_READ, Permission.KEYS_WRITE, Permission.USAGE_READ}
+)
+_VIEWER: Final = frozenset(
+    {
+        Permission.SESSION,
+        Permission.CONFIGURATION_READ,
+        Permission.SERVICES_READ,
+        Permission.USAGE_READ,
+        Permission.METRICS_READ,
+    }
+)
+_OPERATOR: Final = _VIEWER | {Permission.CONFIGURATION_WRITE, Permission.APPS_WRITE, Permission.KEYS_WRITE}
+_ALL: Final = frozenset(Permission)
+
+PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
+    Role.OWNER: _ALL,
+    Role.ADMIN: _ALL,
+    Role.OPERATOR: _OPERATOR,
+    Role.VIEWER: _VIEWER,
+    Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS},
+    Role.TEAM_MEMBER: _TEAM_MEMBER,
+}
+
+GRANTABLE: Final[Mapping[Role, frozenset[Role]]] = {
+    Role.OWNER: frozenset(Role),
+    Role.ADMIN: frozenset(Role) - {Role.OWNER},
+    Role.OPERATOR: frozenset(),
+    Role.VIEWER: frozenset(),
+    Role.TEAM_ADMIN: TEAM_ROLES,
+    Role.TEAM_MEMBER: frozenset(),
+}
+"""Roles of the users and tokens that a holder of a role may see, make, change and remove (team roles: in their own
+team). Nobody hands on more than they have."""
+
+
+def may(role: Role, permission: Permission) -> bool:
+    return permission in PERMISSIONS[role]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """In whose name something is done. `team_id` confines it to one team; None = the whole gateway."""
+
+    actor: str
+    """As the audit log writes it: `user:NAME`, `token:NAME` or `cli:UNIX-USER`."""
+    role: Role
+    team_id: TeamId | None = None
+
+    def may_grant(self, role: Role, team_id: int | None) -> bool:
+        """Whether this authority may see, make, change or remove what holds `role` in `team_id`."""
+        return role in GRANTABLE[self.role] and (self.team_id is None or self.team_id == team_id)

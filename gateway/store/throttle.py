@@ -1,0 +1,111 @@
+"""Sign-in throttling, in SQL so that all workers and nodes count together and a restart forgives nothing.
+
+Three subjects are counted for each failure: account and address together (the guesser), the address (one guesser of
+many accounts) and the account (many guessers of one account). Beyond its allowance each further failure doubles the
+wait, up to 15 minutes; a quiet day forgives. The pair is strict and the account lax, so that nobody can lock another
+out by failing in their name.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import LargeBinary, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from gateway.errors import SluicegateError
+from gateway.store.base import Base
+from gateway.store.models import UtcTime
+
+LONGEST_WAIT: Final = timedelta(minutes=15)
+FORGIVEN_AFTER: Final = timedelta(days=1)
+
+
+class TooManyAttempts(SluicegateError):
+    status, code, retryable = 429, "too_many_attempts", True
+
+
+class SignInFailure(Base):
+    """Failures of one subject since its last success or quiet day."""
+
+    __tablename__ = "sign_in_failure"
+
+    subject: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    """SHA-256 of the subject: people type passwords into name fields."""
+    failures: Mapped[int]
+    last_failure_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    blocked_until: Mapped[datetime] = mapped_column(UtcTime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    digest: bytes
+    allowance: int
+    """Failures before the first wait."""
+
+
+def subjects(account: str, address: str) -> tuple[Subject, ...]:
+    """Pair, address, account: what one attempt to sign in counts for."""
+    named = ((f"pair\0{account}\0{address}", 5), (f"address\0{address}", 30), (f"account\0{account}", 100))
+    return tuple(
+        Subject(digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), allowance=allowance)
+        for text, allowance in named
+    )
+
+
+def admit_attempt(session: Session, account: str, address: str, now: datetime) -> None:
+    """Count an attempt as failed before its password is looked at, so that parallel guesses all count.
+
+    Raises TooManyAttempts with the time to wait. `forgive` takes the count back after a success.
+    """
+    counted = subjects(account, address)
+    digests = [subject.digest for subject in counted]
+    session.execute(delete(SignInFailure).where(SignInFailure.last_failure_at < now - FORGIVEN_AFTER))
+    session.execute(
+        _insert_ignoring(session).values(
+            [{"subject": one, "failures": 0, "last_failure_at": now, "blocked_until": now} for one in sorted(digests)]
+        )
+    )
+    found = select(SignInFailure).where(SignInFailure.subject.in_(digests)).order_by(SignInFailure.subject)
+    failures = {failure.subject: failure for failure in session.scalars(found.with_for_update())}
+    wait = max(failure.blocked_until for failure in failures.values()) - now
+    if wait > timedelta(0):
+        seconds = wait.total_seconds()
+        raise TooManyAttempts(
+            "too many failed attempts to sign in",
+            fix=f"wait {max(1, round(seconds))} s and try again",
+            retry_after_s=seconds,
+        )
+    for subject in counted:
+        failure = failures[subject.digest]
+        failure.failures += 1
+        failure.last_failure_at = now
+        failure.blocked_until = now + wait_after(failure.failures - subject.allowance)
+
+
+def wait_after(excess: int) -> timedelta:
+    """No wait within the allowance, then 1 s, 2 s, 4 s … 15 minutes."""
+    if excess < 0:
+        return timedelta(0)
+    return min(LONGEST_WAIT, timedelta(seconds=2 ** min(excess, 20)))
+
+
+def forgive(session: Session, account: str, address: str) -> None:
+    """After a success: pair and account start anew; the address, which may own one of many accounts, gets back only
+    what this attempt had cost it."""
+    pair, from_address, of_account = subjects(account, address)
+    session.execute(delete(SignInFailure).where(SignInFailure.subject.in_([pair.digest, of_account.digest])))
+    session.execute(
+        update(SignInFailure)
+        .where(SignInFailure.subject == from_address.digest, SignInFailure.failures > 0)
+        .values(failures=SignInFailure.failures - 1)
+    )
+
+
+def _insert_ignoring(session: Session) -> sqlite.Insert | postgresql.Insert:
+    """An insert that leaves existing rows alone, so that two first attempts at once do not collide."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(SignInFailure).on_conflict_do_nothing()
+    return sqlite.insert(SignInFailure).on_conflict_do_nothing()
