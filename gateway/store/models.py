@@ -56,7 +56,7 @@ def now() -> datetime:
 class Entity:
     """What each thing that an operator manages has."""
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, sort_order=-1)
     version: Mapped[int] = mapped_column()
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     updated_at: Mapped[datetime] = mapped_column(UtcTime, default=now, onupdate=now)
@@ -334,3 +334,17 @@ class Meta(Base):
     installation_id: Mapped[str] = mapped_column(String(36))
     generation: Mapped[int] = mapped_column(BigInteger)
     """Grows with each transaction that changes what a snapshot is made of; the keeper polls it."""
+
+
+class ConfigurationVersion(Base):
+    """A published state of the whole configuration, as `export` writes it: no secrets, only references to them."""
+
+    __tablename__ = "configuration_version"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    published_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    actor: Mapped[str] = mapped_column(String(256))
+    note: Mapped[str] = mapped_column(Text)
+    document: Mapped[str] = mapped_column(Text)
+    """YAML."""

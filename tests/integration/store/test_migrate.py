@@ -1,0 +1,108 @@
+"""The schema goes up, back and up again with rows in place, and what does not fit is refused."""
+
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import BigInteger, Engine, inspect, select, text
+
+from gateway.settings import Settings
+from gateway.store import migrate, tables
+from gateway.store.database import make_engine, read_session, write_session
+from gateway.store.models import Credential, Meta, Provider, UtcTime
+
+
+def _add_provider(engine: Engine) -> None:
+    with write_session(engine) as session:
+        credential = Credential(name="main", position=0, sealed=b"x", sealing_key_id="k", last_four="1234")
+        session.add(
+            Provider(name="openai", dialect="openai", base_url="https://api.example/v1", credentials=[credential])
+        )
+
+
+def test_models_are_what_the_migrations_make(engine: Engine) -> None:
+    def compare_type(_context: object, _column: object, _meta: object, present: object, wanted: object) -> bool | None:
+        return not isinstance(present, BigInteger) if isinstance(wanted, UtcTime) else None
+
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": compare_type})
+        assert compare_metadata(context, tables.metadata) == []
+    migrate.check(engine)
+
+
+def test_up_back_and_up_again_with_rows_in_place(empty_engine: Engine) -> None:
+    engine = empty_engine
+    assert migrate.upgrade(engine, "0001")
+    _add_provider(engine)
+    migrate.upgrade(engine)
+    assert not migrate.upgrade(engine)
+    assert migrate.current_revision(engine) == migrate.newest_revision()
+    migrate.downgrade(engine, "0001")
+    assert migrate.current_revision(engine) == "0001"
+    migrate.upgrade(engine)
+    with read_session(engine) as session:
+        assert session.scalars(select(Credential.name)).all() == ["main"]
+        assert session.scalars(select(Meta.generation)).one() == 1
+    migrate.check(engine)
+    assert migrate.downgrade(engine, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert migrate.upgrade(engine)
+    migrate.check(engine)
+
+
+def test_two_starts_at_once_migrate_once(database_url: str) -> None:
+    outcomes: list[bool | Exception] = []
+
+    def start() -> None:
+        engine = make_engine(Settings(database=database_url).database_url)
+        try:
+            outcomes.append(migrate.upgrade(engine))
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            engine.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes)) == ["False", "False", "False", "True"]
+
+
+def test_a_failed_migration_leaves_nothing(empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with empty_engine.begin() as connection:
+        connection.execute(text("CREATE TABLE target (id INTEGER)"))  # in the way of the migration, half-way through
+    before = set(inspect(empty_engine).get_table_names())
+    with pytest.raises(Exception, match="target"):
+        migrate.upgrade(empty_engine)
+    assert set(inspect(empty_engine).get_table_names()) == before
+
+
+def test_an_empty_database_is_refused_by_check(empty_engine: Engine) -> None:
+    with pytest.raises(migrate.SchemaMismatch, match=r"is empty.*sluicegate serve"):
+        migrate.check(empty_engine)
+
+
+def test_a_newer_schema_is_refused_by_all(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for act in (migrate.check, migrate.upgrade, lambda engine: migrate.downgrade(engine, "0001")):
+        with pytest.raises(migrate.SchemaMismatch, match=r"9999 of a newer release.*install\.sh"):
+            act(engine)
+
+
+def test_a_partial_schema_is_refused(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE price_override"))
+        connection.execute(text("ALTER TABLE key DROP COLUMN prefix"))
+    with pytest.raises(migrate.SchemaMismatch, match=r"lacks key\.prefix, price_override;.*restore"):
+        migrate.check(engine)
+
+
+def test_tables_without_a_revision_are_refused(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+    with pytest.raises(migrate.SchemaMismatch, match="names no revision"):
+        migrate.upgrade(engine)
