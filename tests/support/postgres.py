@@ -12,7 +12,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -44,11 +43,11 @@ def binaries() -> Path:
     return found
 
 
-def as_postgres() -> Sequence[str]:
+def as_postgres() -> list[str | Path]:
     """PostgreSQL refuses to run as root: then it runs as the package's own user."""
     if os.geteuid() != 0:
-        return ()
-    return ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
+        return []
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
 
 
 class Postgres:
@@ -80,7 +79,7 @@ class Postgres:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # SIGINT is PostgreSQL's fast shutdown: nothing is left behind even when pytest is killed.
-                [*(as_postgres() or ("setpriv",)), "--pdeathsig=INT", binaries() / "postgres"]
+                [*(as_postgres() or ["setpriv"]), "--pdeathsig=INT", binaries() / "postgres"]
                 + ["-D", self._folder / "data", "-p", str(self.port), *options],
                 stdout=log,
                 stderr=subprocess.STDOUT,
