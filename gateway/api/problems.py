@@ -188,10 +188,11 @@ def _code_of(status: int) -> str:
 def allowed_methods(request: Request) -> list[str]:
     """Methods of all routes with this path: Starlette's own `Allow` names those of the first one only."""
     methods: set[str] = set()
-    for route in request.app.router.routes:
-        match, _ = route.matches(request.scope)
-        if match is not Match.NONE:
-            methods |= getattr(route, "methods", None) or set()
+    for router in request.app.state.routers:
+        for route in router.routes:
+            match, _ = route.matches(request.scope)
+            if match is not Match.NONE:
+                methods |= getattr(route, "methods", None) or set()
     return sorted(methods)
 
 

@@ -9,6 +9,8 @@ from typing import Final
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from gateway.errors import Invalid
+
 _HASHER: Final = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=1)
 """RFC 9106's second recommended profile, on one lane: a sign-in costs a core some 100 ms and 64 MiB."""
 _ONE_AT_A_TIME: Final = threading.BoundedSemaphore(2)
@@ -19,8 +21,19 @@ _NOBODYS_HASH: Final = (
 """Same cost as a real one: verified for unknown names, so that time does not tell them from wrong passwords."""
 
 ALPHABET: Final = string.ascii_letters + string.digits
-SHORTEST_PASSWORD: Final = 12
+SHORTEST_PASSWORD: Final = 8
 LONGEST_PASSWORD: Final = 512
+
+
+def require_good_password(password: str, name: str) -> None:
+    """Length and not the name itself (NIST SP 800-63B 5.1.1.2 asks for no more). Raises Invalid."""
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise Invalid(
+            f"the password has {len(password)} characters",
+            fix=f"use {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}, e.g. four unrelated words",
+        )
+    if password.lower() == name.lower():
+        raise Invalid("the password is the user's name", fix="use another one, e.g. four unrelated words")
 
 
 def hash_password(password: str) -> str:

@@ -1,0 +1,71 @@
+"""The FastAPI application of a worker: REST API, console, health. The data plane is elsewhere (`gateway.dataplane`)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio.to_thread
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client import REGISTRY, CollectorRegistry
+
+import gateway
+from gateway.api import console, docs, health, members, openapi, problems, sessions
+from gateway.api.edge import Edge
+from gateway.api.services import Services, WorkerLink
+from gateway.policy.snapshot import SnapshotHolder
+from gateway.settings import Settings
+from gateway.store.database import make_engine
+
+THREADS: Final = 8
+"""Handlers at once in a worker. Each is a thread that takes turns with the data plane's event loop."""
+ROUTERS: Final = (health.router, sessions.router, members.router, docs.router, console.router)
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+"""Of a request to the API: room for an `apply` of some ten thousand keys."""
+
+
+def create_app(
+    settings: Settings,
+    link: WorkerLink | None,
+    snapshots: SnapshotHolder | None = None,
+    metrics_registry: CollectorRegistry = REGISTRY,
+) -> FastAPI:
+    """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump)."""
+    engine = make_engine(settings.database_url, pool_size=THREADS + 2)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="Sluicegate",
+        version=gateway.__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=_operation_id,
+        responses=problems.OPENAPI_RESPONSE,
+        max_body_size=MAX_BODY_BYTES,
+        lifespan=lifespan,
+    )
+    app.state.services = Services(
+        settings=settings,
+        engine=engine,
+        link=link,
+        snapshots=snapshots,
+        metrics_registry=metrics_registry,
+    )
+    app.state.routers = ROUTERS
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    openapi.install(app)
+    app.add_middleware(Edge)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

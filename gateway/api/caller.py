@@ -1,0 +1,210 @@
+"""Who calls, and whether they may: bearer token or session cookie, one declared permission an endpoint.
+
+A handler asks for `Annotated[Desk, permit(Permission.…)]`. The desk is the caller's place of work: it opens the one
+transaction of the request, commits it before the answer is sent, and then nudges the keeper.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Query, Request
+from sqlalchemy.orm import Session
+
+from gateway.api.services import Services, services_of
+from gateway.errors import Forbidden, NotFound, Unauthenticated
+from gateway.policy.roles import Authority, Permission, may
+from gateway.store import identity
+from gateway.store.database import read_session, write_session
+from gateway.store.identity import Caller
+
+SESSION_COOKIE: Final = "sluicegate_session"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class NotSignedIn(Unauthenticated):
+    code = "unauthenticated"
+
+
+class CrossOrigin(Forbidden):
+    """A session cookie came along with a request that another site made the browser send."""
+
+    code = "cross_origin"
+
+
+class _RolledBack(Exception):
+    """Ends a dry run's transaction without a trace."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """One authenticated and permitted request: who asks, and the way into the database."""
+
+    services: Services
+    caller: Caller
+    dry_run: bool
+    """Everything is checked and answered as if done, and nothing is kept."""
+
+    @property
+    def authority(self) -> Authority:
+        return self.caller.authority
+
+    @property
+    def actor(self) -> str:
+        return self.caller.authority.actor
+
+    @property
+    def team_id(self) -> int | None:
+        """The team that the caller is confined to; None = sees all."""
+        return self.caller.authority.team_id
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with read_session(self.services.engine) as session:
+            yield session
+
+    @contextmanager
+    def change(self) -> Iterator[Session]:
+        """One write transaction. The keeper hears of it after the commit, so that it finds what it looks for."""
+        try:
+            with write_session(self.services.engine) as session:
+                yield session
+                session.flush()
+                if self.dry_run:
+                    raise _RolledBack
+        except _RolledBack:
+            return
+        self.services.nudge()
+
+    def require_team(self, team_id: int | None, kind: str, reference: str) -> None:
+        """Raises NotFound for what belongs to another team: it does not exist for this caller."""
+        if self.team_id is not None and self.team_id != team_id:
+            raise not_found(kind, reference)
+
+
+def not_found(kind: str, reference: str) -> NotFound:
+    return NotFound(f"there is no {kind} {reference!r}", fix=f"GET /api/v1/{kind.replace(' ', '-')}s lists them")
+
+
+class Permit:
+    """Dependency that admits callers whose role has one permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    def __call__(self, request: Request, services: Annotated[Services, Depends(services_of)]) -> Desk:
+        return Desk(services=services, caller=self._admit(request), dry_run=False)
+
+    def _admit(self, request: Request) -> Caller:
+        caller = authenticate(request)
+        if not may(caller.role, self.permission):
+            raise Forbidden(
+                f"the role {caller.role} may not do this", fix=f"it takes a role with the permission {self.permission}"
+            )
+        return caller
+
+
+class PermitChange(Permit):
+    """The same for endpoints that change something and can be tried with `?dry_run=true`."""
+
+    def __call__(  # type: ignore[override]  # FastAPI reads the parameters from the signature
+        self,
+        request: Request,
+        services: Annotated[Services, Depends(services_of)],
+        dry_run: Annotated[bool, Query(description="Check and answer as if done, keep nothing")] = False,
+    ) -> Desk:
+        return Desk(services=services, caller=self._admit(request), dry_run=dry_run)
+
+
+def permit(permission: Permission) -> Any:
+    """`Annotated[Desk, permit(Permission.USAGE_READ)]` on a handler's parameter."""
+    return Depends(Permit(permission))
+
+
+def permit_change(permission: Permission) -> Any:
+    """The same, with `?dry_run`."""
+    return Depends(PermitChange(permission))
+
+
+def authenticate(request: Request) -> Caller:
+    """Who sent the request. Blocks (SQL): call it in a thread. Raises NotSignedIn, CrossOrigin."""
+    services = services_of(request)
+    now = datetime.now(UTC)
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if credential:
+        if scheme.lower() != "bearer":
+            raise NotSignedIn(f"the scheme {scheme[:20]!r} is not supported", fix="send `Authorization: Bearer TOKEN`")
+        with read_session(services.engine) as session:
+            caller = identity.caller_by_token(session, credential.strip(), now)
+        if caller is None:
+            raise NotSignedIn(
+                "the token is unknown, revoked or expired", fix="make one with `sluicegate token create --role ROLE`"
+            )
+        return caller
+    cookie = request.cookies.get(SESSION_COOKIE)
+    if not cookie:
+        raise NotSignedIn(
+            "no token and no session", fix="send `Authorization: Bearer TOKEN`, or sign in at POST /api/v1/session"
+        )
+    if request.method not in SAFE_METHODS and not same_origin(request):
+        raise CrossOrigin(
+            "this request does not come from the console's own pages",
+            fix="call the API from a script with a token instead of a session cookie",
+        )
+    with read_session(services.engine) as session:
+        caller = identity.caller_by_session(session, cookie, now)
+    if caller is None:
+        raise NotSignedIn("the session has ended", fix="sign in again")
+    if identity.session_needs_touch(caller, now):
+        with write_session(services.engine) as session:
+            identity.touch_session(session, caller, now)
+    return caller
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a page of ours sent the request: by `Sec-Fetch-Site` where the browser says so, else by `Origin`.
+
+    A client that says neither is no browser of today and has no business with a session cookie.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() == _own_host(request)
+
+
+def _own_host(request: Request) -> str:
+    """What the browser has in its address bar, through as many proxies as may be believed."""
+    host = request.headers.get("host", "")
+    if services_of(request).settings.trusted_hops:
+        host = request.headers.get("x-forwarded-host", host)
+    return host.lower()
+
+
+def is_https(request: Request) -> bool:
+    """Whether the browser's side of the connection is TLS, here or at a trusted proxy."""
+    if services_of(request).settings.trusted_hops:
+        return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
+    return request.url.scheme == "https"
+
+
+def client_address(request: Request) -> str:
+    """The caller's address: the peer's, or what the outermost trusted proxy saw."""
+    peer = request.client.host if request.client else ""
+    hops = services_of(request).settings.trusted_hops
+    forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
+    return forwarded[-min(hops, len(forwarded))] if hops and forwarded else peer
+
+
+def client_is_local(request: Request) -> bool:
+    """Whether the request comes from this host itself and not through a proxy on it."""
+    if any(name in request.headers for name in ("x-forwarded-for", "forwarded", "x-real-ip")):
+        return False
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,106 @@
+"""`/api/v1/users` and `/api/v1/tokens`."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+
+from gateway.api.caller import Desk, permit, permit_change
+from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
+from gateway.policy.roles import Permission
+from gateway.store import members
+from gateway.store.member_documents import (
+    TokenCreated,
+    TokenDocument,
+    TokenPatch,
+    TokenView,
+    UserCreated,
+    UserDocument,
+    UserPatch,
+    UserView,
+)
+
+router = APIRouter(prefix="/api/v1")
+
+Reading = Annotated[Desk, permit(Permission.MEMBERS)]
+Changing = Annotated[Desk, permit_change(Permission.MEMBERS)]
+
+
+@router.get("/users", tags=["users"])
+def list_users(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[UserView]:
+    """Users whose role you may hand on; a team admin sees the members of the own team."""
+    with desk.read() as session:
+        found = members.list_users(session, desk.authority, after_id=id_after(cursor), limit=limit + 1)
+    return page_by_id(found, limit)
+
+
+@router.post("/users", tags=["users"], status_code=201)
+def create_user(body: UserDocument, desk: Changing, response: Response) -> UserCreated:
+    """Without `password` one is made, and shown in this answer only."""
+    with desk.change() as session:
+        created = members.create_user(session, desk.authority, body)
+    set_etag(response, created)
+    return created
+
+
+@router.get("/users/{ref}", tags=["users"])
+def get_user(ref: str, desk: Reading, response: Response) -> UserView:
+    with desk.read() as session:
+        user = members.get_user(session, desk.authority, ref)
+    set_etag(response, user)
+    return user
+
+
+@router.patch("/users/{ref}", tags=["users"])
+def update_user(ref: str, body: UserPatch, desk: Changing, version: ExpectedVersion, response: Response) -> UserView:
+    """A new role, team or password, or disabling, ends the user's sessions."""
+    with desk.change() as session:
+        user = members.update_user(session, desk.authority, ref, body, version)
+    set_etag(response, user)
+    return user
+
+
+@router.delete("/users/{ref}", tags=["users"], status_code=204)
+def delete_user(ref: str, desk: Changing, version: ExpectedVersion) -> None:
+    """The last owner cannot be removed."""
+    with desk.change() as session:
+        members.delete_user(session, desk.authority, ref, version)
+
+
+@router.get("/tokens", tags=["tokens"])
+def list_tokens(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[TokenView]:
+    """Bearer tokens for this API whose role you may hand on."""
+    with desk.read() as session:
+        found = members.list_tokens(session, desk.authority, after_id=id_after(cursor), limit=limit + 1)
+    return page_by_id(found, limit)
+
+
+@router.post("/tokens", tags=["tokens"], status_code=201)
+def create_token(body: TokenDocument, desk: Changing, response: Response) -> TokenCreated:
+    """The token's text is shown in this answer only. Nobody makes a token with a higher role than their own."""
+    with desk.change() as session:
+        created = members.create_token(session, desk.authority, body)
+    set_etag(response, created)
+    return created
+
+
+@router.get("/tokens/{ref}", tags=["tokens"])
+def get_token(ref: str, desk: Reading, response: Response) -> TokenView:
+    with desk.read() as session:
+        token = members.get_token(session, desk.authority, ref)
+    set_etag(response, token)
+    return token
+
+
+@router.patch("/tokens/{ref}", tags=["tokens"])
+def update_token(ref: str, body: TokenPatch, desk: Changing, version: ExpectedVersion, response: Response) -> TokenView:
+    with desk.change() as session:
+        token = members.update_token(session, desk.authority, ref, body, version)
+    set_etag(response, token)
+    return token
+
+
+@router.delete("/tokens/{ref}", tags=["tokens"], status_code=204)
+def delete_token(ref: str, desk: Changing, version: ExpectedVersion) -> None:
+    """Revokes it: requests that carry it are refused at once."""
+    with desk.change() as session:
+        members.delete_token(session, desk.authority, ref, version)

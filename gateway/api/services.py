@@ -1,0 +1,82 @@
+"""What the handlers of one worker share: settings, database, the link to the keeper, the snapshot in force."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, cast
+
+import anyio
+import anyio.from_thread
+from fastapi import Request
+from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import Engine
+
+from gateway.policy.snapshot import SnapshotHolder
+from gateway.settings import Settings
+from gateway.store.sealing import Sealer, load_sealer
+
+NUDGE_TIMEOUT_S = 0.5
+"""A nudge only spares the keeper its poll (200 ms): no answer waits for it longer than this."""
+
+
+class WorkerLink(Protocol):
+    """The worker's connection to the keeper, as the API uses it (`gateway.dataplane.keeper_link.KeeperLink`)."""
+
+    connected: bool
+
+    async def changed(self) -> None:
+        """Say that the configuration in SQL has changed."""
+
+    async def limit_state(self, limit_id: int) -> Mapping[str, Any]:
+        """Live figures of one limit. Raises Unavailable where the keeper is away."""
+
+    def subscribe_events(self) -> AsyncIterator[Mapping[str, Any]]:
+        """The live feed, from now on."""
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
+class Services:
+    settings: Settings
+    engine: Engine
+    link: WorkerLink | None
+    """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
+    snapshots: SnapshotHolder | None
+    metrics_registry: CollectorRegistry
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Read at first use: most requests seal nothing, and the OpenAPI dump has no data folder."""
+        return load_sealer(self.settings)
+
+    def missing(self) -> list[str]:
+        """What keeps this worker from serving, in words; empty = ready."""
+        missing = []
+        if self.link is None or not self.link.connected:
+            missing.append("the keeper is not connected")
+        if self.snapshots is not None and self.snapshots.current.generation == 0:
+            missing.append("no configuration has been loaded yet")
+        return missing
+
+    def generation(self) -> int:
+        return self.snapshots.current.generation if self.snapshots is not None else 0
+
+    def metrics(self) -> bytes:
+        return generate_latest(self.metrics_registry)
+
+    def nudge(self) -> None:
+        """Tell the keeper about a committed change. Called from a handler's thread; never fails."""
+        if self.link is not None:
+            anyio.from_thread.run(self._nudge, self.link)
+
+    @staticmethod
+    async def _nudge(link: WorkerLink) -> None:
+        with anyio.move_on_after(NUDGE_TIMEOUT_S):
+            try:
+                await link.changed()
+            except OSError:  # the keeper is restarting and will read the new generation from SQL
+                return
+
+
+def services_of(request: Request) -> Services:
+    """Dependency: the services that `create_app` was given."""
+    return cast(Services, request.app.state.services)
