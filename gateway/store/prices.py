@@ -45,11 +45,22 @@ class Override:
 class PriceBook:
     """Prices by provider and model. Loads its table (half a second) at the first question; not thread-safe."""
 
-    def __init__(self, table: Path | None = None) -> None:
-        """`table`: a file as `update` writes it; None = the table shipped with the library."""
-        self._table = table
+    def __init__(self, downloaded: Path | None = None) -> None:
+        """`downloaded`: the file that `update` writes; where there is none, the table shipped with the library."""
+        self._downloaded = downloaded
+        self._seen: tuple[int, int] | None = None
         self._snapshot: DataSnapshot | None = None
         self._found: dict[tuple[str, str, str], Price | None] = {}
+
+    def refresh(self) -> None:
+        """Forget what was loaded if `update` has run since."""
+        seen = None
+        if self._downloaded is not None and self._downloaded.exists():
+            status = self._downloaded.stat()
+            seen = (status.st_ino, status.st_mtime_ns)
+        if seen != self._seen:
+            self._seen, self._snapshot = seen, None
+            self._found.clear()
 
     def find(self, dialect: Dialect, base_url: str, model: str, overrides: Sequence[Override] = ()) -> Price | None:
         """The price of a provider's model. Of several overrides that fit, the most specific wins."""
@@ -65,7 +76,8 @@ class PriceBook:
 
     def _look_up(self, dialect: Dialect, base_url: str, model: str) -> Price | None:
         if self._snapshot is None:
-            self._snapshot = _load(self._table)
+            self.refresh()
+            self._snapshot = _load(self._downloaded if self._seen else None)
         table = self._snapshot
         try:
             vendor = table.find_provider(None, None, base_url)
@@ -82,8 +94,7 @@ class PriceBook:
 
 def price_book(settings: Settings) -> PriceBook:
     """The installation's: the table downloaded last, else the shipped one."""
-    table = downloaded_table(settings)
-    return PriceBook(table if table.is_file() else None)
+    return PriceBook(downloaded_table(settings))
 
 
 def downloaded_table(settings: Settings) -> Path:

@@ -1,6 +1,6 @@
 """The schema goes up, back and up again with rows in place, and what does not fit is refused."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -52,23 +52,16 @@ def test_up_back_and_up_again_with_rows_in_place(empty_engine: Engine) -> None:
 
 
 def test_two_starts_at_once_migrate_once(database_url: str) -> None:
-    outcomes: list[bool | Exception] = []
-
-    def start() -> None:
+    def start(_: int) -> bool:
         engine = make_engine(Settings(database=database_url).database_url)
         try:
-            outcomes.append(migrate.upgrade(engine))
-        except Exception as error:
-            outcomes.append(error)
+            return migrate.upgrade(engine)
         finally:
             engine.dispose()
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(str, outcomes)) == ["False", "False", "False", "True"]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(start, range(4)))
+    assert sorted(outcomes) == [False, False, False, True]
 
 
 def test_a_failed_migration_leaves_nothing(empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
