@@ -111,7 +111,7 @@ class Permit:
 class PermitChange(Permit):
     """The same for endpoints that change something and can be tried with `?dry_run=true`."""
 
-    def __call__(  # type: ignore[override]  # FastAPI reads the parameters from the signature
+    def __call__(
         self,
         request: Request,
         services: Annotated[Services, Depends(services_of)],
@@ -121,7 +121,7 @@ class PermitChange(Permit):
 
 
 def permit(permission: Permission) -> Any:
-    """`Annotated[Desk, permit(Permission.USAGE_READ)]` on a handler's parameter."""
+    """Marks a handler's desk: `Annotated[Desk, permit(Permission.USAGE_READ)]`."""
     return Depends(Permit(permission))
 
 

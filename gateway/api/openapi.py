@@ -23,8 +23,9 @@ SCHEMA_PLACE: Final = "#/components/schemas/{model}"
 DESCRIPTION: Final = """Everything the console does, for scripts and app teams.
 
 Authenticate with `Authorization: Bearer TOKEN` (`sluicegate token create --role ROLE`). Lists answer
-`{items, next_cursor}`; pass `next_cursor` as `cursor` for the next page. Paths take an id or a name. Single things carry
-their version as `ETag`; send it as `If-Match` to change only what you have seen. Errors are RFC 9457 problem details.
+`{items, next_cursor}`; pass `next_cursor` as `cursor` for the next page. Paths take an id or a name.
+Single things carry their version as `ETag`; send it as `If-Match` to change only what you have seen.
+Errors are RFC 9457 problem details.
 Times are RFC 3339 in UTC, money is integer micro-USD unless a field says otherwise."""
 
 

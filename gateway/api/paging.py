@@ -28,7 +28,7 @@ class Page(BaseModel, Generic[Item]):
     """Pass it as `cursor` for the next page; null = this is the last."""
 
     @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
         return f"{params[0].__name__}Page"
 
 

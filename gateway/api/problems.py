@@ -5,7 +5,7 @@ trace or a secret: what nobody foresaw is logged and answered as a bare 500 with
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -100,10 +100,7 @@ def problem_response(
 
 def field_problems(errors: Iterable[Any]) -> list[dict[str, str]]:
     """Pydantic's errors as ours: the path without `body`, and never the rejected value (it may be a secret)."""
-    return [
-        {"field": _field_path(error["loc"]), "problem": _problem_text(error), "fix": _FIXES.get(error["type"], "")}
-        for error in errors
-    ]
+    return [_field_problem(error) for error in errors]
 
 
 _FIXES: Final = {
@@ -113,15 +110,21 @@ _FIXES: Final = {
 }
 
 
-def _problem_text(error: Any) -> str:
-    return str(error["msg"]).removeprefix("Value error, ")
+def _field_problem(error: Any) -> dict[str, str]:
+    """`fields.refused` carries the remedy, and of which of a model's fields it speaks, in the error's context."""
+    context = error.get("ctx", {})
+    location = [str(part) for part in error["loc"]]
+    if location and location[0] in _PLACES:
+        del location[0]
+    if error["type"] == "json_invalid":
+        location = []
+    if context.get("field"):
+        location.append(context["field"])
+    fix = context.get("remedy") or _FIXES.get(error["type"], "")
+    return {"field": ".".join(location), "problem": error["msg"], "fix": fix}
 
 
-def _field_path(location: Sequence[Any]) -> str:
-    parts = [str(part) for part in location]
-    if parts and parts[0] in ("body", "query", "path", "header", "cookie"):
-        parts = parts[1:]
-    return ".".join(parts)
+_PLACES: Final = frozenset({"body", "query", "path", "header", "cookie"})
 
 
 async def _on_sluicegate_error(request: Request, error: Exception) -> Response:

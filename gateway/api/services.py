@@ -79,4 +79,4 @@ class Services:
 
 def services_of(request: Request) -> Services:
     """Dependency: the services that `create_app` was given."""
-    return cast(Services, request.app.state.services)
+    return cast("Services", request.app.state.services)

@@ -26,7 +26,7 @@ from gateway.store.member_documents import (
 )
 from gateway.store.models import Team, Token, User
 
-TOKEN_MARK: Final = "sgt_"
+TOKEN_MARK: Final = "sgt_"  # noqa: S105  how a token begins, not a secret
 TOKEN_LENGTH: Final = 40
 PREFIX_LENGTH: Final = 8
 
@@ -169,7 +169,7 @@ def delete_token(session: Session, authority: Authority, reference: str, expecte
 # ---- what both share
 
 
-def _visible(kind: type[Member], authority: Authority, after_id: int = 0) -> Select[tuple[Member]]:
+def _visible(kind: type[Member], authority: Authority, after_id: int = 0) -> Select[Member]:
     """Those whose role the authority may hand on, by id."""
     found = select(kind).options(joinedload(kind.team)).where(kind.role.in_(GRANTABLE[authority.role]))
     if authority.team_id is not None:
