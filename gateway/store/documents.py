@@ -161,10 +161,13 @@ AllowedRoutes = Annotated[
 ]
 
 
-class AppDocument(Document):
+class AppFields(Document):
     name: PartName
     routes: AllowedRoutes = Field(default_factory=list)
     """Names of the routes that it may call, or `*` for all."""
+
+
+class AppDocument(AppFields):
     keys: Annotated[list[KeyDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
 
     @model_validator(mode="after")
@@ -179,7 +182,13 @@ class TeamDocument(Document):
     apps: Annotated[list[AppDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
 
 
-class AppEntry(AppDocument):
+class TeamEntry(Document):
+    """A team by itself, as the REST API takes it."""
+
+    name: PartName
+
+
+class AppEntry(AppFields):
     """An app by itself, as the REST API takes it."""
 
     team: PartName
