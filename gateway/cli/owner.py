@@ -1,0 +1,46 @@
+"""Work as the owner of the data folder: what root's CLI makes there, the service must be able to use."""
+
+import os
+import pwd
+from pathlib import Path
+
+from gateway.cli.output import fail
+
+
+def become_owner(folder: Path) -> None:
+    """Take the user, groups and home of `folder`'s owner, for good.
+
+    Nothing happens unless we are root and the folder belongs to someone else. A folder of another user's that we may not
+    enter ends the command with what to do.
+    """
+    try:
+        owner_id = folder.stat().st_uid
+    except FileNotFoundError:
+        return
+    if os.geteuid() == owner_id:
+        return
+    try:
+        owner = pwd.getpwuid(owner_id)
+    except KeyError:
+        fail(f"{folder} belongs to user id {owner_id}, which has no name here", fix=f"chown it, e.g. chown -R root {folder}")
+    if os.geteuid() != 0:
+        if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            return
+        fail(
+            f"{folder} belongs to {owner.pw_name}",
+            fix=f"run this as {owner.pw_name} or root (sudo), or name your own folder with --data, or a gateway with --url",
+        )
+    os.initgroups(owner.pw_name, owner.pw_gid)
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)
+    os.environ.update(HOME=owner.pw_dir, USER=owner.pw_name, LOGNAME=owner.pw_name)
+    try:
+        Path.cwd()
+        os.listdir(".")
+    except OSError:
+        os.chdir("/")  # libraries look at the working folder; the owner may not enter root's
+
+
+def caller_name() -> str:
+    """Who runs this command, for the audit log: the person behind sudo rather than root."""
+    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
