@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import gateway
-from gateway.api import console, docs, health, members, openapi, problems, sessions
+from gateway.api import audit, console, docs, events, health, members, openapi, problems, sessions
 from gateway.api.edge import Edge
 from gateway.api.services import Services, WorkerLink
 from gateway.policy.snapshot import SnapshotHolder
@@ -19,7 +19,15 @@ from gateway.store.database import make_engine
 
 THREADS: Final = 8
 """Handlers at once in a worker. Each is a thread that takes turns with the data plane's event loop."""
-ROUTERS: Final = (health.router, sessions.router, members.router, docs.router, console.router)
+ROUTERS: Final = (
+    health.router,
+    sessions.router,
+    members.router,
+    events.router,
+    audit.router,
+    docs.router,
+    console.router,
+)
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Of a request to the API: room for an `apply` of some ten thousand keys."""
 

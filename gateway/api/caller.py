@@ -121,12 +121,12 @@ class PermitChange(Permit):
 
 
 def permit(permission: Permission) -> Any:
-    """Marks a handler's desk: `Annotated[Desk, permit(Permission.USAGE_READ)]`."""
+    """Dependency of a handler that reads: its `Desk`, for callers whose role has the permission."""
     return Depends(Permit(permission))
 
 
 def permit_change(permission: Permission) -> Any:
-    """The same, with `?dry_run`."""
+    """Dependency of a handler that changes something: the same, with `?dry_run`."""
     return Depends(PermitChange(permission))
 
 

@@ -1,7 +1,8 @@
 """What the handlers of one worker share: settings, database, the link to the keeper, the snapshot in force."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, cast
 
@@ -11,6 +12,7 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
+from gateway.policy.quota import LimitState
 from gateway.policy.snapshot import SnapshotHolder
 from gateway.settings import Settings
 from gateway.store.sealing import Sealer, load_sealer
@@ -27,11 +29,14 @@ class WorkerLink(Protocol):
     async def changed(self) -> None:
         """Say that the configuration in SQL has changed."""
 
-    async def limit_state(self, limit_id: int) -> Mapping[str, Any]:
-        """Live figures of one limit. Raises Unavailable where the keeper is away."""
+    async def limit_state(self, limit_id: int) -> LimitState | None:
+        """Live figures of one limit over all workers. Raises Unavailable where the keeper is away."""
 
-    def subscribe_events(self) -> AsyncIterator[Mapping[str, Any]]:
-        """The live feed, from now on."""
+    async def open_rows(self) -> list[dict[str, Any]]:
+        """Ledger rows of requests in flight, newest first. Raises Unavailable."""
+
+    def subscribe_events(self) -> AsyncIterator[dict[str, Any]]:
+        """The live feed from now on, for ever."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
@@ -42,6 +47,8 @@ class Services:
     """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
     snapshots: SnapshotHolder | None
     metrics_registry: CollectorRegistry
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
 
     @cached_property
     def sealer(self) -> Sealer:

@@ -1,0 +1,111 @@
+"""`GET /api/v1/events`: the live feed as server-sent events (WHATWG HTML 9.2).
+
+`event: request` with a ledger row as it is recorded, `event: configuration` after a change. A comment every 15 s keeps
+proxies from closing the stream; a reader that falls behind loses the oldest events (the ledger has them all).
+"""
+
+import contextlib
+from collections.abc import Coroutine, Mapping
+from typing import Annotated, Any, Final
+
+import anyio
+import orjson
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.api.caller import Desk, authenticate, permit
+from gateway.api.services import WorkerLink
+from gateway.errors import SluicegateError, Unavailable
+from gateway.policy.roles import Permission, may
+
+router = APIRouter(prefix="/api/v1", tags=["events"])
+
+KEEP_ALIVE_S: Final = 15.0
+CHECK_CALLER_EVERY: Final = 4
+"""Keep-alives between two looks at whether the caller may still read: a revoked token's stream ends in a minute."""
+COMMENT: Final = b": keep-alive\n\n"
+
+
+class EventStream(Response):
+    """A stream that ends when the client leaves, when the worker drains, or when the caller may no longer read."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, request: Request, desk: Desk, link: WorkerLink) -> None:
+        super().__init__(headers={"x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._request = request
+        self._desk = desk
+        self._link = link
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await self._send(send, COMMENT)  # the head goes out at once
+        async with anyio.create_task_group() as tasks:
+            for ends in (self._follow(send), self._keep_alive(send), self._leave(receive), self._drain()):
+                tasks.start_soon(self._end_with, ends, tasks.cancel_scope)
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @staticmethod
+    async def _end_with(work: Coroutine[Any, Any, None], scope: anyio.CancelScope) -> None:
+        await work
+        scope.cancel()
+
+    @staticmethod
+    async def _send(send: Send, chunk: bytes) -> None:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _follow(self, send: Send) -> None:
+        async for event in self._link.subscribe_events():
+            if visible(event, self._desk):
+                await self._send(send, encode(event))
+
+    async def _keep_alive(self, send: Send) -> None:
+        beats = 0
+        while True:
+            await anyio.sleep(KEEP_ALIVE_S)
+            beats += 1
+            if beats % CHECK_CALLER_EVERY == 0 and not await run_in_threadpool(still_welcome, self._request):
+                return
+            await self._send(send, COMMENT)
+
+    @staticmethod
+    async def _leave(receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def _drain(self) -> None:
+        await self._desk.services.ending.wait()
+
+
+@router.get("/events", response_class=EventStream)
+async def stream_events(request: Request, desk: Annotated[Desk, permit(Permission.USAGE_READ)]) -> EventStream:
+    """Requests as they reach the ledger, and changes of the configuration. Team roles get their own team's requests."""
+    link = desk.services.link
+    if link is None or not link.connected:
+        raise Unavailable("the live feed needs the keeper, which is away", fix="try again", retry_after_s=1)
+    return EventStream(request, desk, link)
+
+
+def visible(event: Mapping[str, Any], desk: Desk) -> bool:
+    """Team roles see requests of their own team and nothing else."""
+    if desk.team_id is None:
+        return True
+    return bool(event["type"] == "request" and event["row"].get("team") == desk.caller.team)
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    kind = event["type"]
+    payload = event["row"] if kind == "request" else {name: each for name, each in event.items() if name != "type"}
+    return b"event: " + str(kind).encode() + b"\ndata: " + orjson.dumps(payload) + b"\n\n"
+
+
+def still_welcome(request: Request) -> bool:
+    """Whether the caller's token or session is still good. Blocks (SQL)."""
+    try:
+        return may(authenticate(request).role, Permission.USAGE_READ)
+    except SluicegateError:
+        return False
