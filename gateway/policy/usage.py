@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from gateway.policy.model import Price
 
@@ -105,13 +105,14 @@ class LedgerRow:
 LEDGER_FIELDS: Final = tuple(LedgerRow.__dataclass_fields__)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """What one request takes from one limit in one window: `reserved` while open, `used` once settled."""
+class Charge(NamedTuple):
+    """What one request takes from one limit in one window: `reserved` while open, `used` once settled.
+
+    A named tuple, because six are made a request: a frozen dataclass takes three times as long."""
 
     limit_id: int
     window_start_s: int
-    """Unix time at which the window began; 0 for `lifetime` and for concurrent requests."""
+    """Unix time at which the window began; 0 for `lifetime`. Concurrent requests charge nothing."""
     amount: int
 
 

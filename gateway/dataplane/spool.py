@@ -1,0 +1,216 @@
+"""The worker's end of the ledger: records go into memory-mapped, pre-allocated segment files that the keeper reads.
+
+Appending is a copy into memory: no system call, and once it returned the record survives the death of every process
+(the page cache has it); the keeper syncs to disk each second. Blocks are allocated before they are promised, so a full
+disk refuses a request at admission and never breaks one that is under way.
+"""
+
+import fcntl
+import logging
+import mmap
+import os
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Final
+from zlib import crc32 as _crc32
+
+from gateway.errors import LedgerUnavailable
+from gateway.policy.records import (
+    CLOSED,
+    END_MARK,
+    HEAD_BYTES,
+    MAX_RECORD_BYTES,
+    OPENED,
+    RECORD_HEAD,
+    payload_of,
+    record_bytes,
+)
+from gateway.policy.usage import Charge, LedgerRow
+
+log = logging.getLogger(__name__)
+
+CLOSE_MARGIN_BYTES: Final = 1024
+"""How much longer a close record may be than its open record: target, model, figures, error code."""
+RETRY_AFTER_S: Final = 0.05
+"""Pause between attempts to allocate a segment while the disk or the spool is full."""
+
+_pack_head = RECORD_HEAD.pack_into
+
+
+class _Segment:
+    """A mapped file: `memory[position:]` is free."""
+
+    __slots__ = ("memory", "path")
+
+    def __init__(self, path: Path, size: int) -> None:
+        """Raises OSError when the blocks cannot be had; then no file is left behind."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            self.memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        except BaseException:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
+        self.path = path
+
+
+class Spool:
+    """One worker incarnation's spool. Used from the worker's event loop only; segments are prepared in a thread."""
+
+    def __init__(self, folder: Path, incarnation: str, segment_bytes: int, max_bytes: int) -> None:
+        """Take the incarnation's lock and map the first segments. Raises LedgerUnavailable when there is no room."""
+        self._folder = folder
+        self._incarnation = incarnation
+        self._size = max(segment_bytes & ~7, 4 * MAX_RECORD_BYTES)
+        self._max_bytes = max_bytes
+        self._past: list[Path] = []
+        self._spares: deque[_Segment] = deque()
+        self._allocating = threading.Lock()
+        self._next_number = 0
+        self._retry_at_s = 0.0
+        self._closing_rooms: dict[str, int] = {}
+        self._promised = 0
+        """Bytes that close records of open requests may still need."""
+        self.dropped_refusals = 0
+        """Rows of refused requests for which there was no room."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock_descriptor = _take_lock(folder, incarnation)
+        first = self._allocate()
+        if first is None:
+            raise _full()
+        self._memory = first.memory
+        self._current = first
+        self._position = 0
+        spare = self._allocate()
+        if spare is not None:
+            self._spares.append(spare)
+        self._free = 0
+        self._count_free()
+
+    def open(self, row: LedgerRow, charges: tuple[Charge, ...]) -> None:
+        """Record that the request is admitted, with the most it can be charged; room for its close record is set
+        aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
+        payload = payload_of(OPENED, row, charges)
+        size = record_bytes(len(payload))
+        room = size + CLOSE_MARGIN_BYTES
+        rooms = self._closing_rooms
+        promised = self._promised + room - rooms.get(row.id, 0)
+        if self._free < size + promised:
+            self._make_room(size + promised)
+        rooms[row.id] = room
+        self._promised = promised
+        self._append(payload, size)
+
+    def close(self, row: LedgerRow, charges: tuple[Charge, ...]) -> None:
+        """Record the end of a request, or a refusal that was never opened. Never raises."""
+        payload = payload_of(CLOSED, row, charges)
+        size = record_bytes(len(payload))
+        room = self._closing_rooms.pop(row.id, 0)
+        self._promised -= room
+        if size > room and self._free < size + self._promised:
+            try:
+                self._make_room(size + self._promised)
+            except LedgerUnavailable:
+                if not room:
+                    self.dropped_refusals += 1
+                    return
+                payload = payload_of(CLOSED, _bare(row), charges)
+                size = record_bytes(len(payload))
+        self._append(payload, size)
+
+    def dispose(self) -> None:
+        """End of the worker: the lock is let go, the keeper takes what is left."""
+        os.close(self._lock_descriptor)
+
+    def _append(self, payload: bytes, size: int) -> None:
+        position = self._position
+        if position + size > self._size:
+            self._rotate()
+            position = 0
+        memory = self._memory
+        start = position + HEAD_BYTES
+        length = len(payload)
+        memory[start : start + length] = payload
+        _pack_head(memory, position, length, _crc32(payload))
+        self._position = position + size
+        self._free -= size
+
+    def _rotate(self) -> None:
+        """Go on in the next segment; another one is prepared meanwhile."""
+        if self._position + HEAD_BYTES <= self._size:
+            _pack_head(self._memory, self._position, END_MARK, 0)
+        with self._allocating:  # held by the thread only while it allocates
+            self._past.append(self._current.path)
+        self._current.memory.close()
+        self._current = self._spares.popleft()
+        self._memory = self._current.memory
+        self._position = 0
+        self._count_free()
+        threading.Thread(target=self._prepare, name="spool-prepare", daemon=True).start()
+
+    def _prepare(self) -> None:
+        if not self._spares:
+            spare = self._allocate()
+            if spare is not None:
+                self._spares.append(spare)
+
+    def _make_room(self, wanted: int) -> None:
+        """Count what the thread has prepared, else allocate here. Raises LedgerUnavailable."""
+        self._count_free()
+        while self._free < wanted:
+            now_s = time.monotonic()
+            if now_s < self._retry_at_s:
+                raise _full()
+            spare = self._allocate()
+            if spare is None:
+                self._retry_at_s = now_s + RETRY_AFTER_S
+                raise _full()
+            self._spares.append(spare)
+            self._count_free()
+
+    def _count_free(self) -> None:
+        """Bytes that records can surely have: the end of each segment may be too short for the next record."""
+        here = max(0, self._size - self._position - MAX_RECORD_BYTES)
+        self._free = here + len(self._spares) * (self._size - MAX_RECORD_BYTES)
+
+    def _allocate(self) -> _Segment | None:
+        """A new segment, or None while the disk is full or the keeper is too far behind."""
+        with self._allocating:
+            self._past = [path for path in self._past if path.exists()]
+            if (len(self._past) + len(self._spares) + 2) * self._size > self._max_bytes + self._size:
+                return None
+            path = self._folder / f"{self._incarnation}-{self._next_number:06d}.spool"
+            try:
+                segment = _Segment(path, self._size)
+            except OSError as error:
+                log.warning("no room for a spool segment", extra={"error": str(error)})
+                return None
+            self._next_number += 1
+            return segment
+
+
+def _take_lock(folder: Path, incarnation: str) -> int:
+    """Hold `<incarnation>.lock` for as long as this process lives: that is how the keeper knows."""
+    made = folder / f"{incarnation}.making"
+    descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    os.rename(made, folder / f"{incarnation}.lock")
+    return descriptor
+
+
+def _bare(row: LedgerRow) -> LedgerRow:
+    """The row without what is only nice to have."""
+    row.client_request_id = row.process = row.user = row.container = None
+    return row
+
+
+def _full() -> LedgerUnavailable:
+    return LedgerUnavailable(
+        "the ledger's spool is full: the database or the disk cannot take more",
+        fix="retry shortly; the gateway's operator finds the cause with `sluicegate doctor`",
+        retry_after_s=1.0,
+    )

@@ -1,0 +1,117 @@
+"""Records of a spool segment: how ledger rows lie in the file between a worker and the keeper.
+
+A segment is pre-allocated zeros. A record is an 8-byte head (payload length and CRC-32 of the payload, little-endian),
+then the payload, padded to 8 bytes. Length 0: writing has not come here yet. Length `END_MARK`: the segment ends here,
+the next one goes on. The checksum tells a record torn by a crash or a power loss, in whatever order its bytes reached
+the file.
+
+A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, [limit, window start, amount, …]]`. New
+ledger fields are appended to the order, so that records of another release can be read: what is missing keeps its
+default, what is unknown is dropped.
+
+Pure: bytes and values.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from struct import Struct
+from typing import Any, Final
+from zlib import crc32
+
+import orjson
+
+from gateway.policy.usage import LEDGER_FIELDS, Charge, LedgerRow
+
+RECORD_HEAD: Final = Struct("<II")
+HEAD_BYTES: Final = RECORD_HEAD.size
+END_MARK: Final = 0xFFFFFFFF
+MAX_PAYLOAD_BYTES: Final = 8 * 1024 - HEAD_BYTES
+"""A longer row has its texts cut."""
+MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + HEAD_BYTES
+LONGEST_TEXT: Final = 160
+"""Characters that a text keeps in a row that would be too long."""
+
+OPENED: Final = 0
+CLOSED: Final = 1
+
+_values_of = attrgetter(*LEDGER_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    closed: bool
+    row: LedgerRow
+    charges: tuple[Charge, ...]
+
+
+class TornRecord(ValueError):
+    """The bytes are not a whole record: not written to the end yet, or torn when the writer died."""
+
+
+def payload_of(kind: int, row: LedgerRow, charges: Sequence[Charge]) -> bytes:
+    """One record's payload, never longer than `MAX_PAYLOAD_BYTES`."""
+    payload = orjson.dumps((kind, _values_of(row), [number for charge in charges for number in charge]))
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        payload = _shortened(kind, row, charges)
+    return payload
+
+
+def record_bytes(payload_bytes: int) -> int:
+    """What a payload takes in the segment, head and padding included."""
+    return (payload_bytes + HEAD_BYTES + 7) & ~7
+
+
+def record_of(payload: bytes) -> Record:
+    """Raises ValueError when the payload is none of ours."""
+    kind, values, numbers = orjson.loads(payload)
+    row = LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))
+    charges = tuple(Charge(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
+    return Record(kind == CLOSED, row, charges)
+
+
+class SegmentCutter:
+    """Cuts the bytes of one segment into records, from wherever reading stopped."""
+
+    __slots__ = ("ended", "position")
+
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+        """Where the next record's head is."""
+        self.ended = False
+        """The end mark was read: nothing follows in this segment."""
+
+    def cut(self, piece: bytes) -> tuple[list[bytes], bool]:
+        """Payloads at the beginning of `piece`, which lies at `position`; then whether more bytes are wanted now (a
+        record reaches beyond the piece). Raises TornRecord only where nothing whole precedes the torn record."""
+        payloads: list[bytes] = []
+        at = 0
+        while at + HEAD_BYTES <= len(piece):
+            length, checksum = RECORD_HEAD.unpack_from(piece, at)
+            if length == 0:
+                return payloads, False
+            if length == END_MARK:
+                self.ended = True
+                return payloads, False
+            if length > MAX_PAYLOAD_BYTES:
+                return self._torn(payloads, at)
+            payload = piece[at + HEAD_BYTES : at + HEAD_BYTES + length]
+            if len(payload) < length:
+                return payloads, True
+            if crc32(payload) != checksum:
+                return self._torn(payloads, at)
+            payloads.append(payload)
+            size = record_bytes(length)
+            at += size
+            self.position += size
+        return payloads, True
+
+    def _torn(self, payloads: list[bytes], at: int) -> tuple[list[bytes], bool]:
+        if payloads:
+            return payloads, False
+        raise TornRecord(f"torn record at {self.position}")
+
+
+def _shortened(kind: int, row: LedgerRow, charges: Sequence[Charge]) -> bytes:
+    values: list[Any] = [value[:LONGEST_TEXT] if isinstance(value, str) else value for value in _values_of(row)]
+    return orjson.dumps((kind, values, [number for charge in charges for number in charge][: 3 * 64]))
