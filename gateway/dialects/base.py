@@ -18,7 +18,6 @@ class Operation:
     """What a path of a dialect is for, e.g. chat completions.
 
     `upstream_path` is appended to the provider's base URL, version suffix included (`/v1/chat/completions`).
-    `metered` is False where no tokens are used and no model is named (a model list is answered by the gateway itself).
     """
 
     name: str
@@ -26,6 +25,8 @@ class Operation:
     upstream_path: str
     listing: bool = False
     """The gateway answers by itself with the names of the routes that the key may call."""
+    model: str | None = None
+    """The model that the path names; of a listing: the one that is asked for (None = all)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class Call:
     stream: bool = False
     input_bound: int = 0
     """No more input tokens than this (contract "Limits")."""
+    input_estimate: int = 0
+    """What the input probably is, for answers whose provider reports nothing: a token per four bytes of text."""
     output_bound: int | None = None
     """`max_tokens` × n; None where the caller gave no bound."""
     choices: int = 1

@@ -1,0 +1,192 @@
+"""The Anthropic dialect: messages, token counting, errors, model lists (docs.anthropic.com/en/api)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.body import (
+    CriticalFields,
+    apply_splices,
+    model_span,
+    read_bool,
+    read_count,
+    read_model,
+    read_object,
+)
+from gateway.dialects.input_bound import MESSAGE_TOKENS, content_bytes, estimate_of, messages_bound, schema_bytes
+from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_text, event_document, token_count
+from gateway.errors import SluicegateError
+from gateway.policy.model import Dialect
+from gateway.policy.usage import Usage
+
+MESSAGES: Final = "messages"
+COUNT_TOKENS: Final = "count_tokens"
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    path: Operation(name=name, dialect=Dialect.ANTHROPIC, upstream_path=path)
+    for path, name in {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}.items()
+}
+LISTING_PATH: Final = "/v1/models"
+
+CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages")
+SCHEMA_FIELDS: Final = ("tools", "tool_choice", "output_format", "output_config")
+TOOL_PROMPT_TOKENS: Final = 600
+"""What Anthropic adds to the prompt where tools are given (its table: up to 530)."""
+_DELTA_MARK: Final = b'_block_delta"'
+
+
+class AnthropicHandler:
+    """`DialectHandler` for Anthropic and what is compatible with it."""
+
+    dialect = Dialect.ANTHROPIC
+
+    def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
+        return call_of(operation, read_object(body, CRITICAL))
+
+    def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
+        if model == call.route:
+            return body
+        return apply_splices(body, [(*model_span(body), orjson.dumps(model))])
+
+    def meter(self, operation: Operation, call: Call, status: int, content_type: bytes) -> Meter:
+        if operation.name == COUNT_TOKENS:
+            return NullMeter(Usage())
+        if status >= 400:
+            return NullMeter()
+        if content_type.startswith(b"text/event-stream"):
+            return MessagesStreamMeter(call)
+        return MessageMeter(call)
+
+    def render_error(self, error: SluicegateError, request_id: str) -> bytes:
+        kind = _TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+        told = {
+            "type": kind,
+            "message": str(error),
+            "sluicegate": {"code": error.code, "fix": error.fix, "request_id": request_id, **error.fields},
+        }
+        return orjson.dumps({"type": "error", "error": told, "request_id": request_id}, default=str)
+
+    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+        return b"event: error\ndata: %b\n\n" % self.render_error(error, request_id)
+
+    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+        models = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
+        ]
+        if single:
+            return orjson.dumps(models[0])
+        first, last = (names[0], names[-1]) if names else (None, None)
+        return orjson.dumps({"data": models, "has_more": False, "first_id": first, "last_id": last})
+
+    def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
+        return ((b"x-api-key", secret.encode()),)
+
+
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def call_of(operation: Operation, document: Mapping[str, Any]) -> Call:
+    """What a decoded body asks for. Raises BadRequest."""
+    if operation.name == COUNT_TOKENS:  # free of charge: no tokens are used
+        return Call(route=read_model(document), output_bound=0)
+    bound = messages_bound(document.get("messages"))
+    system = document.get("system")
+    if system is not None:
+        bound += content_bytes(system) + MESSAGE_TOKENS
+    for field in SCHEMA_FIELDS:
+        bound += schema_bytes(document.get(field))
+    estimate = estimate_of(bound)
+    if document.get("tools"):
+        bound += TOOL_PROMPT_TOKENS
+    return Call(
+        route=read_model(document),
+        stream=read_bool(document, "stream"),
+        input_bound=bound,
+        input_estimate=estimate,
+        output_bound=read_count(document, "max_tokens"),
+    )
+
+
+def read_usage(report: Mapping[str, Any]) -> Usage | None:
+    """Anthropic counts cache reads and writes beside `input_tokens`; the ledger counts them within."""
+    fresh = token_count(report, "input_tokens")
+    written = token_count(report, "output_tokens")
+    if fresh is None and written is None:
+        return None
+    cached = token_count(report, "cache_read_input_tokens") or 0
+    stored = token_count(report, "cache_creation_input_tokens") or 0
+    return Usage(
+        input_tokens=(fresh or 0) + cached + stored,
+        cached_tokens=cached,
+        cache_write_tokens=stored,
+        output_tokens=written or 0,
+        reasoning_tokens=token_count(report, "output_tokens_details", "thinking_tokens") or 0,
+    )
+
+
+class MessageMeter(AnswerMeter):
+    __slots__ = ()
+
+    def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
+        return read_usage(report)
+
+    def read_finish(self, document: Mapping[str, Any]) -> str | None:
+        return as_text(document.get("stop_reason"))
+
+
+class MessagesStreamMeter(StreamMeter):
+    """`message_start` tells the input, each `message_delta` the output so far (and newer ones the input again)."""
+
+    __slots__ = ("_report",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call, lines=3, mark=_DELTA_MARK)
+        self._report: dict[str, Any] = {}
+        """All that was told so far; it is the answer's usage only once a `message_delta` came."""
+
+    def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
+        self._report.update((name, value) for name, value in report.items() if value is not None)
+        return read_usage(self._report)
+
+    def read_event(self, event: bytes) -> bool:
+        if _DELTA_MARK in event:
+            self.events += 1
+            return False
+        if b'_tokens"' not in event and b'"message_' not in event:
+            return False
+        document = event_document(event) or {}
+        match document.get("type"):
+            case "message_start":
+                message = document.get("message")
+                if isinstance(message, dict):
+                    self.model = as_text(message.get("model"))
+                    report = message.get("usage")
+                    if isinstance(report, dict):
+                        self.read_usage(report)
+            case "message_delta":
+                delta = document.get("delta")
+                if isinstance(delta, dict):
+                    self.finish_reason = as_text(delta.get("stop_reason")) or self.finish_reason
+                report = document.get("usage")
+                if isinstance(report, dict):
+                    self.usage = self.read_usage(report) or self.usage
+        return False
+
+    def estimate(self) -> Usage:
+        """The input is what `message_start` said, the output a token an event."""
+        estimated = super().estimate()
+        told = read_usage(self._report)
+        if told is None or self.events == 0:
+            return estimated
+        told.output_tokens = max(told.output_tokens, self.events)
+        return told

@@ -1,0 +1,269 @@
+"""Meters: read an answer as it passes, without parsing what need not be parsed.
+
+A streamed answer is hundreds of events that differ in one word. Each piece that is made of ordinary content events
+alone is recognised by counting: as many marks of an ordinary event as its line feeds promise. Only other pieces are
+cut into events, and only those that may tell usage or an end are decoded.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects.base import Call
+from gateway.policy.usage import Usage
+from gateway.wire.errors import WireError
+from gateway.wire.json_scan import TopLevelScanner
+from gateway.wire.sse import PLAIN_ENDS, data_of, first_event_end, last_event_end, split_events
+
+WHOLE_BYTES: Final = 65_536
+"""A plain answer up to this size is decoded at its end; a longer one is scanned as it passes."""
+MAX_EVENT_BYTES: Final = 65_536
+"""What is kept of one event. A longer one (`response.completed` repeats the whole answer) is searched by its end."""
+MAX_TOKENS: Final = 1 << 40
+"""More than any answer has: a figure above is a fault of the upstream and read as 0."""
+
+_NEVER: Final = b"\xff"
+"""A mark that no UTF-8 text holds."""
+_USAGE: Final = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
+_FINISH: Final = re.compile(rb'"(?:finish_reason|stop_reason)"[ \t\r\n]*:[ \t\r\n]*"([a-z_A-Z]{1,40})"')
+
+
+def token_count(report: Mapping[str, Any], *path: str) -> int | None:
+    """The count at this path of a usage report; None if there is none. Never raises, whatever the upstream wrote."""
+    value: Any = report
+    for name in path:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
+
+
+def decode(data: bytes) -> dict[str, Any] | None:
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def as_text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class NullMeter:
+    """Answers that use no tokens or tell nothing of them: counts that a body began, no more."""
+
+    __slots__ = ("events", "finish_reason", "model", "usage")
+
+    def __init__(self, usage: Usage | None = None) -> None:
+        self.usage = usage
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        self.events = 0
+
+    def feed(self, piece: bytes) -> bytes | None:
+        self.events = 1
+        return None
+
+    def end(self) -> bytes:
+        return b""
+
+    def estimate(self) -> Usage:
+        return Usage()
+
+
+class AnswerMeter:
+    """A plain JSON answer; `read_usage` and `read_finish` of the subclass know the dialect."""
+
+    __slots__ = ("_call", "_held", "_lost", "_scanner", "_size", "_tail", "events", "finish_reason", "model", "usage")
+
+    def __init__(self, call: Call) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        self.events = 0
+        self._call = call
+        self._held: list[bytes] = []
+        self._size = 0
+        self._lost = False
+        """It is no JSON object: nothing is to be learnt."""
+        self._scanner: TopLevelScanner | None = None
+        self._tail = b""
+
+    def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
+        raise NotImplementedError
+
+    def read_finish(self, document: Mapping[str, Any]) -> str | None:
+        raise NotImplementedError
+
+    def feed(self, piece: bytes) -> bytes | None:
+        self.events = 1
+        self._size += len(piece)
+        if self._lost:
+            return None
+        if self._scanner is None:
+            self._held.append(piece)
+            if self._size <= WHOLE_BYTES:
+                return None
+            piece = b"".join(self._held)
+            self._held.clear()
+            self._scanner = TopLevelScanner(("usage", "model"))
+        self._tail = (self._tail + piece)[-4096:]
+        try:
+            self._scanner.feed(piece)
+        except WireError:
+            self._lost = True
+        return None
+
+    def end(self) -> bytes:
+        if self._scanner is None:
+            document = decode(b"".join(self._held))
+            self._held.clear()
+            if document is not None:
+                self.model = as_text(document.get("model"))
+                self.finish_reason = self.read_finish(document)
+                self._take(document.get("usage"))
+            return b""
+        members = self._scanner.members
+        for name in ("usage", "model"):
+            member = members.get(name)
+            value = decode(b'{"v":%b}' % member.raw) if member is not None else None
+            if value is not None and name == "usage":
+                self._take(value["v"])
+            elif value is not None:
+                self.model = as_text(value["v"])
+        found = _FINISH.findall(self._tail)
+        self.finish_reason = found[-1].decode() if found else None
+        return b""
+
+    def _take(self, report: object) -> None:
+        if isinstance(report, dict):
+            self.usage = self.read_usage(report) or self.usage
+
+    def estimate(self) -> Usage:
+        """A token per four bytes of what came, envelope included: nothing better is known of a plain answer."""
+        if self.events == 0:
+            return Usage()
+        output = 0 if self._call.output_bound == 0 else -(-self._size // 4)
+        return Usage(input_tokens=self._call.input_estimate, output_tokens=output)
+
+
+class StreamMeter:
+    """A streamed answer. The subclass says what an ordinary event looks like, and reads the others.
+
+    `_mark` and `_lines`: each ordinary event holds the mark once and this many line feeds. With `drops` set, whole
+    events may be taken out, so a piece's unfinished last event is held back until it is whole.
+    """
+
+    __slots__ = (
+        "_call",
+        "_drops",
+        "_held",
+        "_lines",
+        "_mark",
+        "_overlong",
+        "events",
+        "finish_reason",
+        "model",
+        "usage",
+    )
+
+    def __init__(self, call: Call, *, lines: int, mark: bytes = _NEVER, drops: bool = False) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.model: str | None = None
+        self.events = 0
+        self._call = call
+        self._mark = mark
+        self._lines = lines
+        self._drops = drops
+        self._held = b""
+        """The event whose end has not come yet; of an overlong one its last bytes."""
+        self._overlong = False
+
+    def read_event(self, event: bytes) -> bool:
+        """Learn from one raw event that may be out of the ordinary. True: it is to be taken out."""
+        raise NotImplementedError
+
+    def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
+        raise NotImplementedError
+
+    def feed(self, piece: bytes) -> bytes | None:
+        if not self._held and piece.endswith(PLAIN_ENDS):
+            line_feeds = piece.count(b"\n")
+            ordinary = piece.count(self._mark)
+            if ordinary * self._lines == line_feeds:
+                self.events += ordinary
+                return None
+            return self._read_block(piece)
+        return self._feed_broken(piece)
+
+    def _read_block(self, block: bytes) -> bytes | None:
+        """Whole events. None: they pass as they are."""
+        events = split_events(block)
+        dropped = [index for index, event in enumerate(events) if self.read_event(event)]
+        if not dropped or not self._drops:
+            return None
+        return b"".join(event for index, event in enumerate(events) if index not in dropped)
+
+    def _feed_broken(self, piece: bytes) -> bytes | None:
+        """The piece begins or ends within an event."""
+        if self._overlong:
+            end = first_event_end(self._held[-3:] + piece) - len(self._held[-3:])
+            if end <= 0:
+                self._held = (self._held + piece)[-MAX_EVENT_BYTES:]
+                return None
+            self._read_overlong(self._held + piece[:end])
+            self._held, self._overlong = b"", False
+            rest = self.feed(piece[end:]) if end < len(piece) else b""
+            return None if rest is None else piece[:end] + rest
+        buffer = self._held + piece
+        held_before = self._held
+        end = last_event_end(buffer)
+        block, self._held = buffer[:end], buffer[end:]
+        passed = self._read_block(block) if block else None
+        if len(self._held) > MAX_EVENT_BYTES:
+            self._overlong = True
+        if not self._drops:
+            return None
+        out = block if passed is None else passed
+        if self._overlong:
+            out += self._held  # too long to be the event that is taken out
+        return None if not held_before and len(out) == len(piece) else out
+
+    def _read_overlong(self, tail: bytes) -> None:
+        """Only the end of the event is known: its usage is the last that it names."""
+        starts = [found.start() for found in _USAGE.finditer(tail)]
+        if not starts:
+            self.events += 1
+            return
+        scanner = TopLevelScanner(("usage",))
+        try:
+            scanner.feed(b"{" + tail[starts[-1] :])
+        except WireError:
+            pass  # the members after it close objects that began before the tail
+        member = scanner.members.get("usage")
+        report = decode(member.raw) if member is not None else None
+        if report is not None:
+            self.usage = self.read_usage(report) or self.usage
+
+    def end(self) -> bytes:
+        held, self._held = self._held, b""
+        if self._overlong or not held:
+            return b""
+        dropped = held.rstrip(b"\r\n").endswith(b"}") and self.read_event(held)
+        return held if self._drops and not dropped else b""
+
+    def estimate(self) -> Usage:
+        """Providers send about one token an event; where nothing was delivered nothing is charged."""
+        if self.events == 0:
+            return Usage()
+        return Usage(input_tokens=self._call.input_estimate, output_tokens=self.events)
+
+
+def event_document(event: bytes) -> dict[str, Any] | None:
+    return decode(data_of(event))

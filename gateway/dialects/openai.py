@@ -1,0 +1,246 @@
+"""The OpenAI dialect: paths, request bodies, errors and model lists (platform.openai.com/docs/api-reference).
+
+What it reads of a body: `model`, `stream`, the bounds of the output, and the text that bounds the input. The answers'
+meters are in `openai_answers`, multipart forms in `form`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from gateway.dialects import form
+from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.body import (
+    CriticalFields,
+    Splice,
+    apply_splices,
+    model_span,
+    object_start,
+    read_bool,
+    read_count,
+    read_model,
+    read_object,
+    scan,
+    wrong,
+)
+from gateway.dialects.input_bound import (
+    estimate_of,
+    messages_bound,
+    schema_bytes,
+    token_input_bound,
+)
+from gateway.dialects.metering import NullMeter
+from gateway.dialects.openai_answers import (
+    ChatStreamMeter,
+    OpenAiAnswerMeter,
+    ResponsesStreamMeter,
+)
+from gateway.errors import SluicegateError
+from gateway.policy.model import Dialect
+from gateway.policy.usage import Usage
+
+CHAT: Final = "chat"
+COMPLETIONS: Final = "completions"
+RESPONSES: Final = "responses"
+EMBEDDINGS: Final = "embeddings"
+MODERATIONS: Final = "moderations"
+IMAGES: Final = "images"
+AUDIO: Final = "audio"
+MODELS: Final = "models"
+
+_PATHS: Final = {
+    "/v1/chat/completions": CHAT,
+    "/v1/completions": COMPLETIONS,
+    "/v1/responses": RESPONSES,
+    "/v1/embeddings": EMBEDDINGS,
+    "/v1/moderations": MODERATIONS,
+    "/v1/images/generations": IMAGES,
+    "/v1/images/edits": IMAGES,
+    "/v1/images/variations": IMAGES,
+    "/v1/audio/speech": AUDIO,
+    "/v1/audio/transcriptions": AUDIO,
+    "/v1/audio/translations": AUDIO,
+}
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    path: Operation(name=name, dialect=Dialect.OPENAI, upstream_path=path) for path, name in _PATHS.items()
+}
+FAMILIES: Final = {"/v1/images/": IMAGES, "/v1/audio/": AUDIO}
+"""Paths below these are calls too, listed above or not."""
+LISTING_PATH: Final = "/v1/models"
+
+OUTPUT_BOUNDS: Final = {
+    CHAT: ("max_completion_tokens", "max_tokens"),
+    COMPLETIONS: ("max_tokens",),
+    RESPONSES: ("max_output_tokens",),
+}
+"""The fields that bound the output; where several are given, the largest counts."""
+SILENT: Final = frozenset({EMBEDDINGS, MODERATIONS})
+"""Operations whose answers hold no output tokens."""
+MULTIPLIED: Final = frozenset({CHAT, COMPLETIONS, IMAGES})
+"""Operations that take `n`."""
+STREAM_OPTIONS: Final = frozenset({CHAT, COMPLETIONS})
+"""Operations whose stream tells usage only if `stream_options.include_usage` asks for it."""
+_TEXT_FIELDS: Final = {
+    CHAT: ("messages",),
+    COMPLETIONS: ("prompt", "suffix"),
+    RESPONSES: ("input", "instructions", "prompt"),
+    EMBEDDINGS: ("input",),
+    MODERATIONS: ("input",),
+    IMAGES: ("prompt",),
+    AUDIO: ("input", "instructions", "prompt"),
+}
+SCHEMA_FIELDS: Final = ("tools", "functions", "response_format", "text")
+CRITICAL: Final = CriticalFields(
+    "model", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
+    "messages",
+)  # fmt: skip
+_ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
+
+
+class OpenAiHandler:
+    """`DialectHandler` for OpenAI and everything that is compatible with it."""
+
+    dialect = Dialect.OPENAI
+
+    def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
+        if form.is_form(content_type):
+            return form.read_call(content_type, body)
+        return call_of(operation, read_object(body, CRITICAL))
+
+    def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
+        if form.is_form(content_type):
+            return body if model == call.route else form.with_model(content_type, body, model)
+        splices: list[Splice] = []
+        if model != call.route:
+            splices.append((*model_span(body), orjson.dumps(model)))
+        if call.stream and not call.tells_usage:
+            splices.append(ask_for_usage(body))
+        return apply_splices(body, splices)
+
+    def meter(self, operation: Operation, call: Call, status: int, content_type: bytes) -> Meter:
+        if status >= 400 or operation.name == MODERATIONS:
+            return NullMeter(Usage() if operation.name == MODERATIONS else None)
+        if content_type.startswith(b"text/event-stream"):
+            if operation.name in STREAM_OPTIONS:
+                return ChatStreamMeter(call)
+            return ResponsesStreamMeter(call)
+        if b"json" in content_type or not content_type:
+            return OpenAiAnswerMeter(call)
+        return NullMeter()
+
+    def render_error(self, error: SluicegateError, request_id: str) -> bytes:
+        return orjson.dumps({"error": error_object(error, request_id)}, default=str)
+
+    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+        """The SDKs raise on a `data` object with `error`, in chat and responses streams alike."""
+        return b"data: %b\n\n" % self.render_error(error, request_id)
+
+    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+        models = [{"id": name, "object": "model", "created": 0, "owned_by": "sluicegate"} for name in names]
+        return orjson.dumps(models[0] if single else {"object": "list", "data": models})
+
+    def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
+        return ((b"authorization", b"Bearer " + secret.encode()),)
+
+
+def call_of(operation: Operation, document: Mapping[str, Any]) -> Call:
+    """What a decoded body asks for. Raises BadRequest."""
+    name = operation.name
+    stream = read_bool(document, "stream")
+    choices = 1
+    if name in MULTIPLIED:
+        choices = read_count(document, "n", at_least=1) or 1
+        if name == COMPLETIONS:
+            choices = max(choices, read_count(document, "best_of", at_least=0) or 1)
+    bound = text_bound(name, document)
+    return Call(
+        route=read_model(document),
+        stream=stream,
+        input_bound=bound,
+        input_estimate=estimate_of(bound),
+        output_bound=output_bound(name, document, choices),
+        choices=choices,
+        tells_usage=tells_usage(name, stream, document),
+    )
+
+
+def output_bound(name: str, document: Mapping[str, Any], choices: int) -> int | None:
+    """Tokens of all choices together; None where the caller set no bound."""
+    if name in SILENT:
+        return 0
+    bounds = [read_count(document, field) for field in OUTPUT_BOUNDS.get(name, ())]
+    given = [bound for bound in bounds if bound is not None]
+    return max(given) * choices if given else None
+
+
+def tells_usage(name: str, stream: bool, document: Mapping[str, Any]) -> bool:
+    """Whether the stream tells usage as the caller wrote the request."""
+    if not stream or name not in STREAM_OPTIONS:
+        return True
+    options = document.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise wrong("stream_options", 'an object, e.g. {"include_usage": true}')
+    asked = options.get("include_usage")
+    if asked is not None and not isinstance(asked, bool):
+        raise wrong("stream_options.include_usage", "true or false")
+    return asked is True
+
+
+def text_bound(name: str, document: Mapping[str, Any]) -> int:
+    """No more input tokens than this."""
+    bound = 0
+    for field in _TEXT_FIELDS[name]:
+        value = document.get(field)
+        if value is not None:
+            bound += messages_bound(value) if name in (CHAT, RESPONSES) else token_input_bound(value)
+    for field in SCHEMA_FIELDS:
+        if field in document:
+            bound += schema_bytes(document[field])
+    return bound
+
+
+def ask_for_usage(body: bytes) -> Splice:
+    """The edit that makes the stream tell its usage."""
+    if b'"stream_options"' not in body and rb"\u00" not in body:
+        start = object_start(body)
+        return start, start, _ASK_FOR_USAGE
+    member = scan(body, ("stream_options",)).members.get("stream_options")
+    if member is None:
+        start = object_start(body)
+        return start, start, _ASK_FOR_USAGE
+    return member.start, member.end, options_with_usage(member.raw)
+
+
+def options_with_usage(raw: bytes) -> bytes:
+    """The caller's `stream_options` (an object or null), asking for usage."""
+    options = orjson.loads(raw) or {}
+    return orjson.dumps({**options, "include_usage": True})
+
+
+_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+def error_object(error: SluicegateError, request_id: str) -> dict[str, Any]:
+    """What the SDKs show: `message` with the remedy; for programs `sluicegate`, beside OpenAI's own members."""
+    kind = _TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    if error.status == 429 and not error.retryable:
+        kind = "insufficient_quota"
+    return {
+        "message": str(error),
+        "type": kind,
+        "param": error.fields.get("param"),
+        "code": error.code,
+        "sluicegate": {"fix": error.fix, "request_id": request_id, **error.fields},
+    }
