@@ -1,0 +1,100 @@
+"""What a request head must be beyond what llhttp checks (RFC 9110, RFC 9112): the ways into request smuggling,
+confused routing and path tricks are closed before anything looks at the request.
+
+llhttp refuses folded lines, duplicate lengths and control bytes by itself today; they are refused here too, so that the
+guarantee is ours and does not hang on a parser's lenient flags.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from gateway.wire.errors import WireError
+
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09})
+_TARGET_FORBIDDEN: Final = bytes([*range(0x21), 0x7F, *range(0x80, 0x100), *b'#"<>\\^`'])
+"""Control bytes, space, non-ASCII, and what no URI holds; `{|}` pass, as browsers send them."""
+_HOST: Final = re.compile(
+    rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
+)
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_CLIMBING: Final = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\;]|$)")
+"""A `..` segment, also with a path parameter behind it, as some servers cut it off."""
+
+
+def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """`headers`: names in lower case. Raises WireError with the status to answer."""
+    host: bytes | None = None
+    length: bytes | None = None
+    coding: bytes | None = None
+    names = b""
+    values = b""
+    for name, value in headers:
+        names += name
+        values += value
+        if name == b"host":
+            if host is not None:
+                raise WireError(400, "the request has more than one Host header")
+            host = value
+        elif name == b"content-length":
+            if length is not None:
+                raise WireError(400, "the request has more than one Content-Length header")
+            length = value
+        elif name == b"transfer-encoding":
+            if coding is not None:
+                raise WireError(400, "the request has more than one Transfer-Encoding header")
+            coding = value
+        elif not name:
+            raise WireError(400, "the request has a header without a name")
+    if names.translate(None, _TOKEN):
+        raise WireError(400, "a header's name holds a byte that no name may hold")
+    if len(values.translate(None, _CONTROLS)) != len(values):
+        raise WireError(400, "a header's value holds a control character or a folded line")
+    if version == "1.1":
+        if host is None:
+            raise WireError(400, "an HTTP/1.1 request needs a Host header")
+    elif version != "1.0":
+        raise WireError(505, f"HTTP/{version[:8]} is not spoken here: use HTTP/1.1")
+    if host is not None and not _HOST.fullmatch(host):
+        raise WireError(400, "the Host header is no host name")
+    if coding is not None or length is not None:
+        _check_framing(version, length, coding)
+    _check_target(method, target, host)
+
+
+def _check_framing(version: str, length: bytes | None, coding: bytes | None) -> None:
+    if coding is not None:
+        if version == "1.0":
+            raise WireError(400, "an HTTP/1.0 request cannot have a Transfer-Encoding")
+        if length is not None:
+            raise WireError(400, "the request has both Content-Length and Transfer-Encoding")
+        if coding.lower() != b"chunked":
+            raise WireError(501, "only the transfer coding chunked is known here")
+    elif length is not None and not (length.isdigit() and len(length) < 20):
+        raise WireError(400, "the Content-Length is no number")
+
+
+def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
+    if method == b"CONNECT":
+        raise WireError(405, "CONNECT is not served: point the client's base URL here instead of its proxy setting")
+    if len(target.translate(None, _TARGET_FORBIDDEN)) != len(target):
+        raise WireError(400, "the request target holds a character that no URL may hold")
+    if not target.startswith(b"/"):
+        if target == b"*" and method == b"OPTIONS":
+            return
+        absolute = _ABSOLUTE.match(target)
+        if absolute is None:
+            raise WireError(400, "the request target is neither a path nor a URL")
+        if host is not None and absolute.group(1).lower() != host.lower():
+            raise WireError(400, "the request target and the Host header name different hosts")
+        target = target[absolute.end() :]
+    if b".." in target or b"%" in target:
+        path = target.partition(b"?")[0]
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+            if b"\0" in path:
+                raise WireError(400, "the path holds an encoded NUL")
+        if _CLIMBING.search(path):
+            raise WireError(400, "the path climbs with `..`: send it resolved")
