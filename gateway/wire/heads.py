@@ -7,6 +7,7 @@ guarantee is ours and does not hang on a parser's lenient flags.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -26,57 +27,51 @@ _CLIMBING: Final = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 
 def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
     """`headers`: names in lower case. Raises WireError with the status to answer."""
-    host: bytes | None = None
-    length: bytes | None = None
-    coding: bytes | None = None
-    names = b""
-    values = b""
-    for name, value in headers:
-        names += name
-        values += value
-        if name == b"host":
-            if host is not None:
-                raise WireError(400, "the request has more than one Host header")
-            host = value
-        elif name == b"content-length":
-            if length is not None:
-                raise WireError(400, "the request has more than one Content-Length header")
-            length = value
-        elif name == b"transfer-encoding":
-            if coding is not None:
-                raise WireError(400, "the request has more than one Transfer-Encoding header")
-            coding = value
-        elif not name:
-            raise WireError(400, "the request has a header without a name")
-    if names.translate(None, _TOKEN):
-        raise WireError(400, "a header's name holds a byte that no name may hold")
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        _check_single(headers)
+    if b"".join(fields).translate(None, _TOKEN) or b"" in fields:
+        raise WireError(400, "a header's name holds a byte that no name may hold, or is empty")
+    values = b"".join([value for _, value in headers])
     if len(values.translate(None, _CONTROLS)) != len(values):
         raise WireError(400, "a header's value holds a control character or a folded line")
+    host = fields.get(b"host")
     if version == "1.1":
         if host is None:
             raise WireError(400, "an HTTP/1.1 request needs a Host header")
     elif version != "1.0":
         raise WireError(505, f"HTTP/{version[:8]} is not spoken here: use HTTP/1.1")
-    if host is not None and not _HOST.fullmatch(host):
-        raise WireError(400, "the Host header is no host name")
-    if coding is not None or length is not None:
+    coding = fields.get(b"transfer-encoding")
+    length = fields.get(b"content-length")
+    if coding is not None or (length is not None and not (length.isdigit() and len(length) < 20)):
         _check_framing(version, length, coding)
     _check_target(method, target, host)
 
 
+def _check_single(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """The fields that say where a request goes and where it ends come once."""
+    names = [name for name, _ in headers]
+    for single in (b"host", b"content-length", b"transfer-encoding"):
+        if names.count(single) > 1:
+            raise WireError(400, f"the request has more than one {single.decode()} header")
+
+
 def _check_framing(version: str, length: bytes | None, coding: bytes | None) -> None:
-    if coding is not None:
-        if version == "1.0":
-            raise WireError(400, "an HTTP/1.0 request cannot have a Transfer-Encoding")
-        if length is not None:
-            raise WireError(400, "the request has both Content-Length and Transfer-Encoding")
-        if coding.lower() != b"chunked":
-            raise WireError(501, "only the transfer coding chunked is known here")
-    elif length is not None and not (length.isdigit() and len(length) < 20):
+    if coding is None:
         raise WireError(400, "the Content-Length is no number")
+    if version == "1.0":
+        raise WireError(400, "an HTTP/1.0 request cannot have a Transfer-Encoding")
+    if length is not None:
+        raise WireError(400, "the request has both Content-Length and Transfer-Encoding")
+    if coding.lower() != b"chunked":
+        raise WireError(501, "only the transfer coding chunked is known here")
 
 
+@lru_cache(maxsize=4096)
 def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
+    """Remembered: the same few targets come again and again, and the answer hangs on nothing else."""
+    if host is not None and not _HOST.fullmatch(host):
+        raise WireError(400, "the Host header is no host name")
     if method == b"CONNECT":
         raise WireError(405, "CONNECT is not served: point the client's base URL here instead of its proxy setting")
     if len(target.translate(None, _TARGET_FORBIDDEN)) != len(target):
