@@ -5,6 +5,7 @@ Sources, first wins: command-line options, `SLUICEGATE_*` variables, `sluicegate
 (providers, routes, limits, …) lives in SQL, not here.
 """
 
+import json
 import os
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_DATA = Path("/var/lib/sluicegate")
+HANDED_DOWN = "SLUICEGATE_HANDED_DOWN"
 
 
 def default_data_folder() -> Path:
@@ -55,6 +57,8 @@ class Settings(BaseSettings):
     sealing_key: SecretStr | None = None
     """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
     log_level: str = "info"
+    options_given: tuple[str, ...] = ("data",)
+    """Names of the fields that the command line set: SIGHUP reads all others anew."""
 
     @field_validator("listen", "admin_listen")
     @classmethod
@@ -84,6 +88,26 @@ class Settings(BaseSettings):
     @property
     def agent_socket_path(self) -> Path:
         return self.agent_socket or self.data / "agent.sock"
+
+    def to_hand_down(self) -> dict[str, str]:
+        """The variable by which a child process gets exactly these settings."""
+        plain = self.model_dump(mode="json")
+        if self.sealing_key is not None:
+            plain["sealing_key"] = self.sealing_key.get_secret_value()
+        return {HANDED_DOWN: json.dumps(plain)}
+
+    @classmethod
+    def handed_down(cls) -> "Settings":
+        """The settings that the parent process gave us; what stands in variables and files is read if it gave none."""
+        given = os.environ.get(HANDED_DOWN)
+        return cls(**json.loads(given)) if given else cls()
+
+    def read_again(self) -> "Settings":
+        """The settings as variables and `sluicegate.toml` say now. What was given as an option stays.
+
+        Raises ValueError (pydantic's ValidationError) when they are not valid.
+        """
+        return type(self)(**{name: getattr(self, name) for name in self.options_given})
 
     @classmethod
     def settings_customise_sources(

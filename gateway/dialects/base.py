@@ -51,13 +51,20 @@ class Call:
 class Meter(Protocol):
     """Reads an answer's body as it passes. One a response attempt; never raises on what an upstream sends."""
 
-    usage: Usage | None
-    """As the provider reported, None until (or unless) it does. A later report replaces an earlier one."""
-    finish_reason: str | None
-    model: str | None
-    """The model named in the answer."""
-    events: int
-    """Content events relayed so far (1 for a plain answer once its body began)."""
+    @property
+    def usage(self) -> Usage | None:
+        """As the provider reported, None until (or unless) it does. A later report replaces an earlier one."""
+
+    @property
+    def finish_reason(self) -> str | None: ...
+
+    @property
+    def model(self) -> str | None:
+        """The model named in the answer."""
+
+    @property
+    def events(self) -> int:
+        """Content events relayed so far (1 for a plain answer once its body began)."""
 
     def feed(self, piece: bytes) -> bytes | None:
         """Look at the next piece of the decoded body. None: pass it as it is; else pass these bytes instead."""

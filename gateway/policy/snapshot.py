@@ -25,12 +25,11 @@ class Snapshot:
 
         Memoised: what it returns depends on this snapshot alone.
         """
-        memo_key = (key.id if key else 0, route.id, target.id, credential.id if credential else 0)
+        memo_key = (key.id if key else -app.id, route.id, target.id, credential.id if credential else 0)
         found = self._memo.get(memo_key)
-        if found is None or key is None:
+        if found is None:
             found = tuple(limit for limit in self.limits if _fits(limit.scope, key, app, route, target, credential))
-            if key is not None:
-                self._memo[memo_key] = found
+            self._memo[memo_key] = found
         return found
 
 

@@ -1,0 +1,212 @@
+"""One request and its ledger row: what every kind of exchange shares.
+
+    identity → route → admit (reserve) → target → upstream → relay → meter → settle → ledger
+
+`run` is the exchange's one task. The client connection calls back into it (`client_gone`, …), and so does the upstream
+connection of the kinds that forward (`gateway.dataplane.forwarding_exchange`). Whatever happens, `_finish` settles the
+reservation and writes exactly one closing record.
+"""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from gateway.dataplane.answers import error_answer, our_lines
+from gateway.dataplane.plane import Plane, elapsed_ms
+from gateway.dataplane.relay import ClientAnswer
+from gateway.dataplane.request import Request
+from gateway.dialects.base import DialectHandler
+from gateway.dialects.registry import HANDLERS
+from gateway.errors import SluicegateError, Unavailable
+from gateway.policy.model import App, Dialect, Key
+from gateway.policy.quota import NOTHING, Amounts
+from gateway.policy.usage import Charge, LedgerRow, Outcome
+
+if TYPE_CHECKING:
+    from gateway.dataplane.leases import Reservation
+    from gateway.dataplane.protocol import ClientConnection
+
+log = logging.getLogger("sluicegate.dataplane")
+
+REQUEST_BODY_IDLE_S: Final = 30.0
+
+
+class ClientGone(Exception):
+    """The client closed its connection before its answer was complete."""
+
+
+class Exchange(ABC):
+    """Base of all exchanges. A subclass says how to serve."""
+
+    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, dialect: Dialect) -> None:
+        self.plane = plane
+        self.client = client
+        self.request = request
+        self.snapshot = plane.snapshot
+        self.handler: DialectHandler = HANDLERS[dialect]
+        self.loop = client.loop
+        self.answer = ClientAnswer(
+            client,
+            http10=request.version == "1.0",
+            head_only=request.method == b"HEAD",
+            keep_alive=request.keep_alive and not plane.draining,
+        )
+        started_at_ns = time.time_ns()
+        self.now_s = started_at_ns / 1e9
+        client_request_id = request.header(b"x-request-id")
+        self.row = LedgerRow(
+            id=plane.ids.make(started_at_ns),
+            started_at_ns=started_at_ns,
+            team="",
+            app="",
+            key=None,
+            route=None,
+            dialect=dialect.value,
+            client_request_id=client_request_id.decode("latin-1")[:256] if client_request_id else None,
+            client_ip=client.client_ip,
+        )
+        self.key: Key | None = None
+        self.app: App | None = None
+        """Known once the caller is identified: from then on the request is in the ledger."""
+        self.reservation: Reservation | None = None
+        self.first_byte_ns = 0
+        self.sent = False
+        """A byte of this request may have reached some upstream."""
+        self.gone = False
+        self.phase_deadline_s = 0.0
+        """Event-loop time at which the present phase has taken too long; 0 = no such time."""
+        self.phase = ""
+
+    # -- what subclasses decide
+
+    @abstractmethod
+    async def serve(self) -> None:
+        """Answer the request. Raises SluicegateError for what is to be refused in the caller's dialect."""
+
+    def used(self) -> Amounts:
+        """What the request has used, with the row's figures filled in; called once, at the end."""
+        return NOTHING
+
+    def stream_error(self, error: SluicegateError) -> bytes:
+        """What tells a client in mid-answer that there will be no end; b"" where its format has no word for that."""
+        return b""
+
+    def drop_upstream(self) -> None:
+        """Cancel what is still under way upstream."""
+        return
+
+    # -- the task
+
+    async def run(self) -> None:
+        try:
+            await self.serve()
+        except SluicegateError as error:
+            self.refuse(error)
+        except ClientGone:
+            self.row.outcome = Outcome.CLIENT_GONE
+        except asyncio.CancelledError:
+            self.refuse(Unavailable("the gateway is shutting down", fix="send the request again"))
+            raise
+        except Exception:
+            log.exception("internal error", extra={"request": self.row.id})
+            self.refuse(SluicegateError("internal error", fix=f"tell the operator the request id {self.row.id}"))
+        finally:
+            self._finish()
+
+    def refuse(self, error: SluicegateError) -> None:
+        """End with an error: a complete answer where nothing has been sent yet, else a broken-off one."""
+        row = self.row
+        row.error_code = error.code
+        if row.outcome == Outcome.OPEN:
+            row.outcome = Outcome.UPSTREAM_FAILED if error.status in (502, 504) else Outcome.REFUSED
+        if self.gone:
+            row.outcome = Outcome.CLIENT_GONE
+        elif not self.answer.started:
+            row.status = error.status
+            if not self.request.body.complete:
+                self.answer.keep_alive = False
+            lines, body = error_answer(error, self.handler, row.id)
+            self.answer.whole(error.status, [self.our_lines(None), *lines], body)
+        elif not self.answer.ended:
+            event = self.stream_error(error)
+            if event:
+                self.answer.write(event)
+            self.answer.break_off()
+
+    def _finish(self) -> None:
+        plane, row = self.plane, self.row
+        self.drop_upstream()
+        row.latency_ms = elapsed_ms(self.request.arrived_ns)
+        if self.first_byte_ns:
+            row.ttft_ms = (self.first_byte_ns - self.request.arrived_ns) // 1000 / 1000
+        if self.app is not None:
+            charges: tuple[Charge, ...] = ()
+            if self.reservation is not None:
+                charges = plane.book.settle(self.reservation, self.used() if self.sent else NOTHING)
+            if row.outcome == Outcome.OPEN:
+                row.outcome = Outcome.COMPLETED
+            plane.spool.close(row, charges)
+        elif row.error_code:
+            plane.counted[row.error_code] += 1
+        plane.exchanges.discard(self)
+        self.request.body.close()
+        self.client.exchange_done(self)
+
+    def admit_to(self, app: App, key: Key | None) -> None:
+        """From here on the request belongs to an app and will have its ledger row."""
+        self.app, self.key = app, key
+        self.row.team, self.row.app, self.row.key = app.team, app.name, key.name if key else None
+
+    # -- deadlines (looked at by the plane's sweep)
+
+    def enter_phase(self, name: str, allowed_s: float) -> None:
+        self.phase = name
+        self.phase_deadline_s = self.loop.time() + allowed_s
+
+    def check_deadlines(self, now_s: float) -> None:
+        if self.phase_deadline_s and now_s >= self.phase_deadline_s:
+            self.phase_deadline_s = 0.0
+            self.client.abort()  # it sends its body too slowly: nobody is left to be told
+
+    # -- the client's side
+
+    async def body_complete(self) -> None:
+        """Wait for the whole request body. Raises BodyTooLarge, BadRequest or ClientGone."""
+        body = self.request.body
+        if not body.complete:
+            if self.request.expect_continue:
+                self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.enter_phase("request body", REQUEST_BODY_IDLE_S)
+            await body.wait_complete()
+            self.phase_deadline_s = 0.0
+            if body.gone:
+                raise ClientGone
+        elif body.too_large:
+            await body.wait_complete()
+
+    def client_gone(self) -> None:
+        """The client's connection ended."""
+        self.gone = True
+        self.request.body.abandon()
+
+    def client_paused(self) -> None:
+        """The client reads slower than we write."""
+        return
+
+    def client_resumed(self) -> None:
+        """The client has caught up."""
+        return
+
+    def client_half_closed(self) -> None:
+        """The client will send no more within a tunnel."""
+        return
+
+    def on_client_bytes(self, payload: bytes) -> None:
+        """Bytes that follow an upgrade request."""
+        return
+
+    def our_lines(self, cost_usd_micros: int | None) -> bytes:
+        row = self.row
+        return our_lines(row.id, row.route, row.target, cost_usd_micros)

@@ -1,0 +1,96 @@
+"""Header rules of a proxy (RFC 9110 7.6): what is passed on, what is dropped, what we add."""
+
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from gateway.dataplane.request import Headers, Request
+
+HOP_BY_HOP: Final = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade expect".split()
+)
+FORWARDED: Final = frozenset(
+    (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip", b"forwarded")
+)
+OURS: Final = frozenset((b"x-request-id", b"x-sluicegate-route", b"x-sluicegate-target", b"x-sluicegate-cost-usd"))
+KEY_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"))
+
+REQUEST_DROP: Final = HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"x-request-id"}
+MODEL_REQUEST_DROP: Final = REQUEST_DROP | KEY_HEADERS | {b"accept-encoding", b"cookie", b"content-encoding"}
+"""A call with a model goes out under our credential; an answer must be readable for the meter, so no compression."""
+RESPONSE_DROP: Final = HOP_BY_HOP | OURS | {b"content-length"}
+
+
+def named_by_connection(headers: Headers) -> frozenset[bytes]:
+    """Header names that `Connection` declares hop-by-hop (RFC 9110 7.6.1)."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            return frozenset(token.strip().lower() for token in value.split(b","))
+    return frozenset()
+
+
+def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
+    """The header lines that go on, as `name: value CRLF` pieces."""
+    also = named_by_connection(headers)
+    if also:
+        drop = drop | also
+    return [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in drop]
+
+
+def forwarded_lines(request: Request, client_ip: str, scheme: str, trusted_hops: int) -> bytes:
+    """`X-Forwarded-*`, `X-Real-IP` and `Forwarded` (RFC 7239) as the upstream may believe them.
+
+    What the client sent of these is dropped, but for the last `trusted_hops` entries of its `X-Forwarded-For`, which
+    proxies of the operator's own wrote.
+    """
+    chain: list[str] = []
+    proto, host = scheme, request.header(b"host") or b""
+    if trusted_hops:
+        claimed = b",".join(value for name, value in request.headers if name == b"x-forwarded-for").decode("latin-1")
+        chain = [part.strip() for part in claimed.split(",") if part.strip()][-trusted_hops:]
+        if chain:
+            proto = (request.header(b"x-forwarded-proto") or scheme.encode()).decode("latin-1")
+            host = request.header(b"x-forwarded-host") or host
+    real = chain[0] if chain else client_ip
+    chain.append(client_ip)
+    elements = ", ".join(f"for={_node(address)}" for address in chain)
+    return (
+        (f"x-forwarded-for: {', '.join(chain)}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-host: ").encode("latin-1")
+        + host
+        + (f"\r\nx-real-ip: {real}\r\nforwarded: {elements};proto={proto}\r\n").encode("latin-1")
+    )
+
+
+def _node(address: str) -> str:
+    return f'"[{address}]"' if ":" in address else address
+
+
+def media_type(headers: Headers) -> bytes:
+    """The Content-Type without parameters, lower case; b"" where there is none."""
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""
+
+
+def header_value(headers: Headers, wanted: bytes) -> bytes | None:
+    for name, value in headers:
+        if name == wanted:
+            return value
+    return None
+
+
+def retry_after_s(headers: Headers, now_s: float) -> float | None:
+    """Seconds that the upstream asks us to wait, at least 0 (RFC 9110 10.2.3: delay or HTTP date); None = not said."""
+    value = header_value(headers, b"retry-after")
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
+    except (TypeError, ValueError):
+        return None

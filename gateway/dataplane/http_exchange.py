@@ -1,0 +1,334 @@
+"""A request on an HTTP route: streamed both ways as it is, WebSocket upgrades tunnelled, counted but not parsed."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from gateway.dataplane.forwarding import (
+    REQUEST_DROP,
+    RESPONSE_DROP,
+    forwarded_lines,
+    header_value,
+    passed_on,
+)
+from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Failure, Fault, ForwardingExchange
+from gateway.dataplane.identity import Caller, identify
+from gateway.dataplane.plane import Plane
+from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.upstream import UpstreamConnection
+from gateway.errors import BodyTooLarge, RouteNotAllowed, SluicegateError, Unauthenticated
+from gateway.policy.model import Auth, Credential, Dialect, Route, Target
+from gateway.policy.quota import Amounts
+from gateway.policy.usage import Outcome
+
+if TYPE_CHECKING:
+    from gateway.dataplane.protocol import ClientConnection
+
+REPLAYABLE_BYTES: Final = 64 * 1024
+"""A complete body up to this size can be sent again to another target."""
+EARLY_CLIENT_BYTES: Final = 256 * 1024
+"""What a WebSocket client may send before the upstream has agreed to switch."""
+
+
+class HttpExchange(ForwardingExchange):
+    """One request of a route with a `match`."""
+
+    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, route: Route) -> None:
+        super().__init__(plane, client, request, Dialect.HTTP)
+        self.route: Route = route
+        self.row.route = route.name
+        self.caller: Caller | None = None
+        self._held: list[bytes] | None = None
+        """Body of a refusal (401, 429, 5xx …) that another target may still replace; None while relaying."""
+        self._status = 0
+        self._headers: Headers = []
+        self._writable: asyncio.Event = asyncio.Event()
+        self._tunnel_up = False
+        self._early: list[bytes] = []
+        self._body_taken = False
+        """Bytes of a streamed body have been taken: it cannot be sent a second time."""
+
+    async def serve(self) -> None:
+        route, request = self.route, self.request
+        if route.auth is Auth.KEY:
+            self.caller = identify(request, self.snapshot, self.now_s)
+            key = self.caller.key
+            self.admit_to(key.app, key)
+            if key.app.routes is not None and route.name not in key.app.routes:
+                raise RouteNotAllowed(
+                    f"app {key.app.name} may not call route {route.name}", fix="ask its operator for access"
+                )
+        elif route.auth is Auth.SOURCE:
+            raise Unauthenticated(
+                f"route {route.name} knows its callers by their source, which only intercepted connections show",
+                fix="set `auth: key` on the route, or call it through interception",
+            )
+        else:
+            self.admit_to(ANONYMOUS, None)
+        if request.upgrade:
+            self.row.stream = True
+        if request.has_body and not request.body.complete:
+            if request.expect_continue:
+                self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if request.body.size == 0:
+                await asyncio.sleep(0)  # the rest of a small body is often just behind its head
+        await self.attempt_all(route, route.targets)
+
+    def amounts(self, target: Target) -> Amounts:
+        return Amounts(0, 0, target.price.per_request if target.price else 0)
+
+    # -- to the upstream
+
+    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
+        request, _route = self.request, self.route
+        body = request.body
+        connection.write(self._head(target, credential))
+        if body.complete and not body.in_file and not self._body_taken and body.size <= REPLAYABLE_BYTES:
+            if body.size:
+                connection.write(_chunk(body.whole()) + b"0\r\n\r\n" if self._chunked_request() else body.whole())
+            elif self._chunked_request():
+                connection.write(b"0\r\n\r\n")
+            return
+        self._body_taken = True
+        await self._stream_body(connection)
+
+    async def _stream_body(self, connection: UpstreamConnection) -> None:
+        body, chunked = self.request.body, self._chunked_request()
+        offset = 0
+        if body.in_file:
+            await body.wait_complete()
+        else:
+            body.stream()
+        try:
+            while True:
+                if body.in_file:
+                    piece = body.read_file(offset, 256 * 1024)
+                    offset += len(piece)
+                else:
+                    piece = await body.next_chunk()
+                if connection.closed or self.upstream is not connection:
+                    return
+                if not piece:
+                    break
+                self.active = True
+                connection.write(_chunk(piece) if chunked else piece)
+                while connection.write_paused and not connection.closed:
+                    self._writable.clear()
+                    await self._writable.wait()
+        except BodyTooLarge as error:
+            self.drop_upstream()
+            self.fail_attempt(error)
+            return
+        if body.gone:
+            return  # client_gone has ended the attempt
+        if chunked:
+            connection.write(b"0\r\n\r\n")
+
+    def _chunked_request(self) -> bool:
+        return header_value(self.request.headers, b"transfer-encoding") is not None
+
+    def _head(self, target: Target, credential: Credential | None) -> bytes:
+        request, route, settings = self.request, self.route, self.plane.settings
+        origin = self.plane.origin(target.provider)
+        path = request.path
+        prefix = (route.match.path or "").rstrip("/").encode() if route.match else b""
+        if route.strip_prefix and prefix and path.startswith(prefix):
+            path = path[len(prefix) :] or b"/"
+        query = request.query
+        drop = REQUEST_DROP
+        if self.caller is not None:
+            if self.caller.name == b"?key":
+                query = b"&".join(part for part in query.split(b"&") if not part.startswith(b"key="))
+            else:
+                drop = drop | {self.caller.name}  # our key; any other Authorization passes
+        if credential is not None:
+            drop = drop | {b"authorization"}
+        host = (request.header(b"host") or origin.authority) if route.preserve_host else origin.authority
+        pieces = [
+            b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n"
+            % (request.method, origin.prefix, path, b"?" + query if query else b"", host)
+        ]
+        if credential is not None:
+            pieces += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(credential.secret)]
+        pieces += passed_on(request.headers, drop)
+        pieces.append(forwarded_lines(request, self.client.client_ip, self.client.scheme, settings.trusted_hops))
+        if request.upgrade:
+            pieces.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
+        elif self._chunked_request():
+            pieces.append(b"transfer-encoding: chunked\r\n")
+        else:
+            length = header_value(request.headers, b"content-length")
+            if length is not None:
+                pieces.append(b"content-length: %b\r\n" % length)
+        pieces.append(b"\r\n")
+        return b"".join(pieces)
+
+    def may_repeat(self, failure: Failure) -> bool:
+        """Only what changes nothing, or what the upstream never saw, and only with the whole body still at hand."""
+        if self._body_taken:
+            return False
+        return not failure.sent or self.request.method in SAFE_TO_REPEAT
+
+    # -- from the upstream
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, headers
+        self.row.upstream_status = status
+        self.active = True
+        if not self.first_byte_ns:
+            self.first_byte_ns = time.perf_counter_ns()
+        retryable = status in (408, 425, 429) or status >= 500
+        if retryable and self.request.method in SAFE_TO_REPEAT and not self._body_taken:
+            self._held = []
+            return
+        self._held = None
+        if status == 101:
+            return
+        self._start_answer()
+
+    def _start_answer(self) -> None:
+        headers = self._headers
+        length = header_value(headers, b"content-length")
+        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines(None)]
+        size = int(length) if length is not None and length.isdigit() else None
+        self.row.status = self._status
+        if not self.gone:
+            self.client.write(self.answer.start(self._status, lines, size))
+
+    def on_body(self, payload: bytes) -> None:
+        self.active = True
+        held = self._held
+        if held is not None:
+            held.append(payload)
+            if sum(map(len, held)) > REPLAYABLE_BYTES:
+                self._held = None  # too much to keep for a choice: it goes out as the answer
+                self._start_answer()
+                self.answer.write(b"".join(held))
+            return
+        if self.gone:
+            return
+        if self._tunnel_up:
+            self.client.write(payload)
+        else:
+            self.answer.write(payload)
+
+    def on_end(self) -> None:
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            body_sent = self.request.body.complete and not (self._body_taken and upstream.write_paused)
+            if body_sent and not self._tunnel_up:
+                upstream.release()
+            else:
+                upstream.abort()  # it answered before it had the whole body: what follows would be misread
+        if self._held is not None:
+            failure = Failure(
+                Fault.STATUS,
+                f"{self.row.target} answered {self._status}",
+                sent=True,
+                status=self._status,
+                headers=self._headers,
+                body=b"".join(self._held),
+            )
+            self.settle_verdict(failure)
+            return
+        if self._tunnel_up:
+            self.answer.ended = True
+            self.answer.keep_alive = False
+        elif not self.gone:
+            self.answer.end()
+        self._writable.set()
+        self.settle_verdict(None)
+
+    def on_writable(self) -> None:
+        self._writable.set()
+
+    def on_broken(self, reason: str) -> None:
+        self._writable.set()
+        super().on_broken(reason)
+
+    def deliver(self, failure: Failure) -> None:
+        assert failure.status is not None
+        self.row.status = failure.status
+        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines(None)]
+        if not self.request.body.complete:
+            self.answer.keep_alive = False
+        self.answer.whole(failure.status, lines, failure.body)
+
+    # -- WebSocket and other upgrades
+
+    def on_tunnel(self, rest: bytes) -> None:
+        if not self.request.upgrade or self.upstream is None:
+            self.drop_upstream()
+            super().on_broken("switched protocols unasked")
+            return
+        self._tunnel_up = True
+        self.row.status = 101
+        self.answer.started = True
+        switch = [
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n",
+            b"upgrade: %b\r\n" % (header_value(self._headers, b"upgrade") or self.request.upgrade),
+            *passed_on(self._headers, RESPONSE_DROP),
+            self.our_lines(None),
+            b"\r\n",
+            rest,
+        ]
+        self.client.write(b"".join(switch))
+        for early in self._early:
+            self.upstream.write(early)
+        self._early = []
+
+    def on_client_bytes(self, payload: bytes) -> None:
+        self.active = True
+        if self._tunnel_up and self.upstream is not None:
+            self.upstream.write(payload)
+            if self.upstream.write_paused:
+                self.client.flow.pause_reading()
+                self._early_resume()
+            return
+        self._early.append(payload)
+        if sum(map(len, self._early)) > EARLY_CLIENT_BYTES:
+            self.client.abort()
+
+    def _early_resume(self) -> None:
+        """Wait in a task of the loop until the upstream has taken what was written, then read on."""
+
+        async def resume() -> None:
+            while self.upstream is not None and self.upstream.write_paused:
+                self._writable.clear()
+                await self._writable.wait()
+            self.client.flow.resume_reading()
+
+        task = self.loop.create_task(resume())
+        self.client.server_state.tasks.add(task)
+        task.add_done_callback(self.client.server_state.tasks.discard)
+
+    def client_half_closed(self) -> None:
+        if self._tunnel_up and self.upstream is not None and self.upstream.transport.can_write_eof():
+            self.upstream.transport.write_eof()
+
+    def client_gone(self) -> None:
+        self._writable.set()
+        if self._tunnel_up:
+            # The end of a tunnel is how it ends, not an abort: whoever hangs up first completes the exchange.
+            self.drop_upstream()
+            self.gone = True
+            self.settle_verdict(None)
+            return
+        super().client_gone()
+
+    # -- at the end
+
+    def used(self) -> Amounts:
+        price = self.target.price if self.target else None
+        cost = price.per_request if price else 0
+        self.row.cost_usd_micros = cost
+        if self.row.outcome == Outcome.OPEN and self.row.status >= 500:
+            self.row.outcome = Outcome.UPSTREAM_FAILED
+        return Amounts(0, 0, cost)
+
+    def stream_error(self, error: SluicegateError) -> bytes:
+        return b""
+
+
+def _chunk(payload: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(payload), payload)

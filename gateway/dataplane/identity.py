@@ -1,0 +1,58 @@
+"""Who calls: the API key in its many places, or none."""
+
+from hashlib import sha256
+from urllib.parse import parse_qsl
+
+from gateway.dataplane.request import Request
+from gateway.errors import Unauthenticated
+from gateway.policy.model import Key
+from gateway.policy.snapshot import Snapshot
+
+HOW = "send a key of this gateway as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+
+
+class Caller:
+    """The key that was shown and where, so that it can be kept from the upstream."""
+
+    __slots__ = ("key", "name", "value")
+
+    def __init__(self, key: Key, name: bytes, value: bytes) -> None:
+        self.key = key
+        self.name = name
+        """The header it came in; `?key` for the query."""
+        self.value = value
+
+
+def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
+    """The caller by its key. Raises Unauthenticated, which never repeats what was sent."""
+    shown = False
+    for name, value in request.headers:
+        if name == b"authorization":
+            scheme, _, text = value.partition(b" ")
+            text = text.strip() if scheme.lower() == b"bearer" else b""
+        elif name in (b"x-api-key", b"x-goog-api-key"):
+            text = value
+        else:
+            continue
+        if not text:
+            continue
+        shown = True
+        key = snapshot.keys.get(sha256(text).digest())
+        if key is not None:
+            return Caller(_valid(key, now_s), name, value)
+    if b"key=" in request.query:
+        for name_text, value_text in parse_qsl(request.query.decode("latin-1")):
+            if name_text == "key":
+                shown = True
+                key = snapshot.keys.get(sha256(value_text.encode()).digest())
+                if key is not None:
+                    return Caller(_valid(key, now_s), b"?key", value_text.encode())
+    if shown:
+        raise Unauthenticated("the API key is not known here", fix=HOW + "; it may have been revoked")
+    raise Unauthenticated("no API key was sent", fix=HOW)
+
+
+def _valid(key: Key, now_s: float) -> Key:
+    if key.expires_at_s is not None and key.expires_at_s <= now_s:
+        raise Unauthenticated(f"key {key.name} has expired", fix="ask its team for a new one")
+    return key

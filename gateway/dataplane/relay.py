@@ -1,0 +1,92 @@
+"""The answer as the client gets it: head, framing, end. Payload always leaves under framing of our own, so that nothing
+an upstream writes between chunks can reach a client."""
+
+from http import HTTPStatus
+from typing import Final, Protocol
+
+LARGE_PAYLOAD_BYTES = 16 * 1024
+
+STATUS_LINES: Final = {
+    **{code: b"HTTP/1.1 %d \r\n" % code for code in range(100, 1000)},
+    **{status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus},
+}
+
+
+class ClientWriter(Protocol):
+    def write(self, payload: bytes) -> None: ...
+
+    def writelines(self, payloads: list[bytes]) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class ClientAnswer:
+    """One answer on one client connection. `keep_alive` is what the request and our state allow."""
+
+    __slots__ = ("_chunked", "_client", "_head_only", "_http10", "ended", "keep_alive", "started")
+
+    def __init__(self, client: ClientWriter, *, http10: bool, head_only: bool, keep_alive: bool) -> None:
+        self._client = client
+        self._http10 = http10
+        self._head_only = head_only
+        self._chunked = False
+        self.keep_alive = keep_alive
+        self.started = False
+        self.ended = False
+
+    def whole(self, status: int, lines: list[bytes], body: bytes) -> None:
+        """The complete answer in one write. `lines` are `name: value CRLF` pieces, without Content-Length."""
+        self.started = self.ended = True
+        if status in (204, 304):
+            framing, body = b"", b""
+        else:
+            framing = b"content-length: %d\r\n" % len(body)
+        head = b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
+        self._client.write(head if self._head_only or not body else head + body)
+
+    def start(self, status: int, lines: list[bytes], length: int | None) -> bytes:
+        """The head of an answer whose body follows; returned, to be written together with the first payload.
+
+        `length` None = not known: chunked for HTTP/1.1, ended by close for HTTP/1.0.
+        """
+        self.started = True
+        framing = b""
+        if status in (204, 304):
+            self._head_only = True
+        elif length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self._http10:
+            self.keep_alive = False
+        else:
+            self._chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        return b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
+
+    def write(self, payload: bytes, head: bytes = b"") -> None:
+        if self._head_only:
+            if head:
+                self._client.write(head)
+        elif len(payload) > LARGE_PAYLOAD_BYTES:
+            pieces = [b"%x\r\n" % len(payload), payload, b"\r\n"] if self._chunked else [payload]
+            self._client.writelines([head, *pieces] if head else pieces)
+        elif self._chunked and payload:
+            self._client.write(b"%b%x\r\n%b\r\n" % (head, len(payload), payload))
+        elif head or payload:
+            self._client.write(head + payload)
+
+    def end(self, head: bytes = b"") -> None:
+        self.ended = True
+        last = b"0\r\n\r\n" if self._chunked and not self._head_only else b""
+        if head or last:
+            self._client.write(head + last)
+
+    def break_off(self) -> None:
+        """The answer cannot be completed: the client must see that, so no last chunk and no clean keep-alive."""
+        self.ended = True
+        self.keep_alive = False
+        self._client.abort()
+
+    def _connection_line(self) -> bytes:
+        if not self.keep_alive:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self._http10 else b""

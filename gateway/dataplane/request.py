@@ -1,0 +1,227 @@
+"""One inbound request as its bytes arrive: head and body, the body bounded in memory."""
+
+import asyncio
+import tempfile
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from gateway.errors import BodyTooLarge
+
+STREAM_HIGH_WATER_BYTES = 256 * 1024
+FILE_CHUNK_BYTES = 256 * 1024
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, values as received, in order."""
+
+
+class BodyWatcher(Protocol):
+    """Looks at a body's bytes on their way to the temporary file (the JSON scanner of a dialect)."""
+
+    def feed(self, chunk: bytes) -> None: ...
+
+
+class ReadControl(Protocol):
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class BodySink(Protocol):
+    """What the parser feeds with a request's body."""
+
+    complete: bool
+
+    def feed(self, chunk: bytes) -> None: ...
+
+    def end(self) -> None: ...
+
+    def abandon(self) -> None:
+        """The client has gone."""
+
+    def close(self) -> None: ...
+
+
+class RequestBody:
+    """The body of one request, in one of two ways of reading.
+
+    *whole* (calls with a model): kept until complete, so that it can be routed, rewritten and sent again; what exceeds
+    `memory_bytes` lies in an unlinked temporary file. *streamed* (HTTP routes): taken chunk by chunk while it arrives,
+    the sender paused while more than STREAM_HIGH_WATER_BYTES wait.
+    """
+
+    __slots__ = (
+        "_chunks", "_control", "_file", "_folder", "_max_bytes", "_memory_bytes", "_paused", "_streamed", "_waiter",
+        "complete", "gone", "kept_bytes", "size", "too_large", "watcher",
+    )  # fmt: skip
+
+    def __init__(self, control: ReadControl, folder: Path, memory_bytes: int, max_bytes: int) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._control = control
+        self._file: BinaryIO | None = None
+        self._folder = folder
+        self._memory_bytes = memory_bytes
+        self._max_bytes = max_bytes
+        self._paused = False
+        self._streamed = False
+        self._waiter: asyncio.Future[None] | None = None
+        self.complete = False
+        self.gone = False
+        """The client left before the body was complete."""
+        self.kept_bytes = 0
+        self.size = 0
+        self.too_large = False
+        self.watcher: BodyWatcher | None = None
+
+    # -- written by the connection
+
+    def feed(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._max_bytes:
+            self.too_large = True
+            self._chunks.clear()
+            self._wake()
+            return
+        if self._streamed:
+            self._chunks.append(chunk)
+            self.kept_bytes += len(chunk)
+            if self.kept_bytes > STREAM_HIGH_WATER_BYTES and not self._paused:
+                self._paused = True
+                self._control.pause_reading()
+            self._wake()
+            return
+        if self._file is None and self.size > self._memory_bytes:
+            self._spill()
+        if self._file is None:
+            self._chunks.append(chunk)
+        else:
+            self._file.write(chunk)
+            if self.watcher is not None:
+                self.watcher.feed(chunk)
+
+    def end(self) -> None:
+        self.complete = True
+        self._wake()
+
+    def abandon(self) -> None:
+        """The client is gone: whoever waits is woken and finds `gone` set."""
+        self.gone = not self.complete
+        self._wake()
+
+    def close(self) -> None:
+        self._chunks.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    # -- read by the exchange
+
+    @property
+    def in_file(self) -> bool:
+        return self._file is not None
+
+    def whole(self) -> bytes:
+        """The complete body where it is in memory."""
+        if len(self._chunks) == 1:
+            return self._chunks[0]
+        joined = b"".join(self._chunks)
+        self._chunks = deque((joined,))
+        return joined
+
+    async def wait_complete(self) -> None:
+        """Raises BodyTooLarge; returns early with `gone` set when the client leaves."""
+        while not self.complete and not self.gone:
+            if self.too_large:
+                break
+            await self._wait()
+        if self.too_large:
+            raise self._too_large()
+
+    def stream(self) -> None:
+        """Turn to chunk-by-chunk reading; what has arrived so far comes first."""
+        self._streamed = True
+        self.kept_bytes = sum(map(len, self._chunks))
+
+    async def next_chunk(self) -> bytes:
+        """The next bytes of a streamed body; b"" at its end or when the client has gone. Raises BodyTooLarge."""
+        while not self._chunks and not self.complete and not self.gone and not self.too_large:
+            await self._wait()
+        if self.too_large:
+            raise self._too_large()
+        if not self._chunks:
+            return b""
+        chunk = self._chunks.popleft()
+        self.kept_bytes -= len(chunk)
+        if self._paused and self.kept_bytes < STREAM_HIGH_WATER_BYTES // 2:
+            self._paused = False
+            self._control.resume_reading()
+        return chunk
+
+    def read_file(self, offset: int, length: int) -> bytes:
+        """Bytes of a body that lies in the temporary file."""
+        if self._file is None:
+            raise ValueError("the body is in memory")
+        self._file.seek(offset)
+        return self._file.read(length)
+
+    # -- within
+
+    def _spill(self) -> None:
+        # The page cache takes these writes; the file is unlinked at once, so that no crash leaves it behind.
+        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by close()
+        for chunk in self._chunks:
+            self._file.write(chunk)
+            if self.watcher is not None:
+                self.watcher.feed(chunk)
+        self._chunks.clear()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"the request body is larger than {self._max_bytes} bytes",
+            fix="send less, or let the operator raise max_body_bytes",
+            max_body_bytes=self._max_bytes,
+        )
+
+
+class Request:
+    """Head and body of one inbound request. `target` is the request target as sent, `path` and `query` its parts."""
+
+    __slots__ = (
+        "arrived_ns", "body", "expect_continue", "has_body", "headers", "keep_alive", "method", "path", "query", "sink",
+        "target", "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(self, body: RequestBody, arrived_ns: int) -> None:
+        self.arrived_ns = arrived_ns
+        self.body = body
+        self.expect_continue = False
+        self.has_body = False
+        self.headers: Headers = []
+        self.keep_alive = True
+        self.method = b""
+        self.path = b""
+        self.query = b""
+        self.sink: BodySink = body
+        """Where the parser puts the body: `body`, or FastAPI's cycle."""
+        self.target = b""
+        self.upgrade = b""
+        """The protocol of an upgrade that is asked for (`websocket`), or b""."""
+        self.version = "1.1"
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a header, or None."""
+        for found, value in self.headers:
+            if found == name:
+                return value
+        return None
