@@ -1,0 +1,38 @@
+/** A failed call as RFC 9457 tells it: what happened, what to do, which fields, and an id to copy. */
+
+export interface FieldProblem {
+  field: string;
+  problem: string;
+  fix: string;
+}
+
+export class ApiProblem extends Error {
+  readonly status: number;
+  readonly code: string;
+  readonly fix: string;
+  readonly requestId: string;
+  readonly fields: readonly FieldProblem[];
+
+  constructor(status: number, document: unknown) {
+    const told = (typeof document === "object" && document !== null ? document : {}) as Partial<
+      Record<"detail" | "title" | "code" | "fix" | "request_id", string> & { errors: FieldProblem[] }
+    >;
+    super(sentence(told.detail ?? told.title ?? `The gateway answered ${status}`));
+    this.status = status;
+    this.code = told.code ?? "";
+    this.fix = told.fix ? sentence(told.fix) : "";
+    this.requestId = told.request_id ?? "";
+    this.fields = told.errors ?? [];
+  }
+
+  /** Anything thrown, as a problem: what is no answer at all is a gateway that cannot be reached. */
+  static of(error: unknown): ApiProblem {
+    if (error instanceof ApiProblem) return error;
+    if (error instanceof TypeError) {
+      return new ApiProblem(0, { detail: "The gateway does not answer", fix: "Check that it runs: sluicegate service status" });
+    }
+    return new ApiProblem(0, { detail: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,0 +1,67 @@
+/** ⌘K: go to any page, route, app, provider or limit by its name; `/` opens it too. */
+import { Spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
+import { IconSearch } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useMay } from "@/api/session";
+import { appsQuery } from "@/features/apps/queries";
+import { limitsQuery } from "@/features/limits/queries";
+import { providersQuery } from "@/features/providers/queries";
+import { routesQuery } from "@/features/routes/queries";
+import { entriesFor } from "./entries";
+
+export function CommandPalette() {
+  const may = useMay();
+  const navigate = useNavigate();
+  const routes = useQuery(routesQuery).data?.items ?? [];
+  const apps = useQuery(appsQuery).data?.items ?? [];
+  const limits = useQuery(limitsQuery).data?.items ?? [];
+  const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data?.items ?? [];
+
+  const groups: SpotlightActionGroupData[] = [
+    {
+      group: "Pages",
+      actions: entriesFor(may).map(({ to, label, icon: Icon }) => ({
+        id: to,
+        label,
+        leftSection: <Icon size={16} stroke={1.7} />,
+        onClick: () => void navigate({ to }),
+      })),
+    },
+    {
+      group: "Apps",
+      actions: apps.map(({ name, team }) => ({
+        id: `app ${name}`,
+        label: name,
+        description: `App of ${team}`,
+        onClick: () => void navigate({ to: "/apps/$name", params: { name } }),
+      })),
+    },
+    {
+      group: "Routes",
+      actions: routes.map(({ name }) => ({ id: `route ${name}`, label: name, onClick: () => void navigate({ to: "/routes/$name", params: { name } }) })),
+    },
+    {
+      group: "Providers",
+      actions: providers.map(({ name }) => ({ id: `provider ${name}`, label: name, onClick: () => void navigate({ to: "/providers/$name", params: { name } }) })),
+    },
+    {
+      group: "Limits",
+      actions: limits.map(({ name }) => ({ id: `limit ${name}`, label: name, onClick: () => void navigate({ to: "/limits" }) })),
+    },
+  ].filter((group) => group.actions.length > 0);
+
+  return (
+    <Spotlight
+      actions={groups}
+      shortcut={["mod + K", "/"]}
+      limit={8}
+      scrollable
+      lockScroll={false}
+      highlightQuery
+      nothingFound="Nothing has this name"
+      transitionProps={{ duration: 120 }}
+      searchProps={{ leftSection: <IconSearch size={17} />, placeholder: "Go to a page, app, route, provider or limit", "aria-label": "Search" }}
+    />
+  );
+}

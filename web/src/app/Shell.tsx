@@ -1,0 +1,58 @@
+/** The frame: side navigation, top bar, the page, the command palette. */
+import { Link, Outlet, useLocation } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
+import { LiveFeed } from "@/api/live";
+import { useMay } from "@/api/session";
+import { CommandPalette } from "./CommandPalette";
+import { entriesFor } from "./entries";
+import styles from "./Shell.module.css";
+import { TopBar } from "./TopBar";
+
+export function Shell() {
+  const [navOpen, setNavOpen] = useState(false);
+  const path = useLocation({ select: (location) => location.pathname });
+  useEffect(() => setNavOpen(false), [path]);
+  return (
+    <LiveFeed>
+      <div className={styles.shell}>
+        <a className={styles.skip} href="#page">
+          Skip to the page
+        </a>
+        <SideNav open={navOpen} />
+        {navOpen ? <div className={styles.veil} onClick={() => setNavOpen(false)} aria-hidden /> : null}
+        <TopBar navOpen={navOpen} turnNav={() => setNavOpen(!navOpen)} />
+        <main id="page" className={styles.main} tabIndex={-1}>
+          <Outlet />
+        </main>
+        <CommandPalette />
+      </div>
+    </LiveFeed>
+  );
+}
+
+function SideNav({ open }: { open: boolean }) {
+  const entries = entriesFor(useMay());
+  return (
+    <nav className={styles.nav} data-open={open} aria-label="Pages" id="side-nav">
+      <Link to="/" className={styles.brand}>
+        <img src={`${import.meta.env.BASE_URL}mark.svg`} width={24} height={24} alt="" />
+        Sluicegate
+      </Link>
+      {(["Observe", "Govern", "Admin"] as const).map((group) => {
+        const shown = entries.filter((entry) => entry.group === group);
+        if (shown.length === 0) return null;
+        return (
+          <div key={group} className={styles.group}>
+            <div className={styles.groupName}>{group}</div>
+            {shown.map(({ to, label, icon: Icon }) => (
+              <Link key={to} to={to} className={styles.entry} activeOptions={{ exact: to === "/", includeSearch: false }}>
+                <Icon size={17} stroke={1.7} aria-hidden />
+                {label}
+              </Link>
+            ))}
+          </div>
+        );
+      })}
+    </nav>
+  );
+}

@@ -1,0 +1,109 @@
+/** What holds for every page: search, time range, the live feed, readiness, colours, who is signed in. */
+import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
+import { spotlight } from "@mantine/spotlight";
+import { IconChevronDown, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useFeed } from "@/api/live";
+import { sessionQuery, signOut } from "@/api/session";
+import { useNow } from "@/ui/now";
+import { age } from "@/units/time";
+import { RANGES, useRange, type RangeName } from "./range";
+import styles from "./Shell.module.css";
+
+const COMMAND = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
+
+export function TopBar({ navOpen, turnNav }: { navOpen: boolean; turnNav: () => void }) {
+  return (
+    <header className={styles.bar}>
+      <ActionIcon className={styles.menu ?? ""} variant="subtle" color="gray" size="lg" onClick={turnNav} aria-label="Pages" aria-expanded={navOpen} aria-controls="side-nav">
+        <IconMenu2 size={20} />
+      </ActionIcon>
+      <button type="button" className={styles.search} onClick={spotlight.open} aria-label="Search and commands">
+        <IconSearch size={15} aria-hidden />
+        <span>Search or go to…</span>
+        <kbd>{COMMAND}</kbd>
+      </button>
+      <div className={styles.room} />
+      <FeedState />
+      <RangeMenu />
+      <SchemeSwitch />
+      <UserMenu />
+    </header>
+  );
+}
+
+function FeedState() {
+  const feed = useFeed();
+  const nowMs = useNow();
+  const word = feed.state === "cut" ? "Feed cut, reconnecting" : feed.state === "connecting" ? "Connecting" : feed.newestMs ? age(feed.newestMs, nowMs) : "Live";
+  return (
+    <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title="Age of the newest event that this page has received">
+      <span className={styles.dot} aria-hidden />
+      <span>{feed.state === "live" && feed.newestMs ? `Live · ${word}` : word}</span>
+    </span>
+  );
+}
+
+function RangeMenu() {
+  const range = useRange();
+  const navigate = useNavigate();
+  const choose = (chosen: RangeName): void => {
+    void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, range: chosen }), replace: true });
+  };
+  return (
+    <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
+      <Menu.Target>
+        <Button variant="default" size="compact-md" rightSection={<IconChevronDown size={14} />} aria-label={`Time range: ${RANGES[range].label}`}>
+          {RANGES[range].label}
+        </Button>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {Object.entries(RANGES).map(([name, { label }]) => (
+          <Menu.Item key={name} onClick={() => choose(name as RangeName)} aria-current={name === range || undefined}>
+            {label}
+          </Menu.Item>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+function SchemeSwitch() {
+  const { setColorScheme } = useMantineColorScheme();
+  const scheme = useComputedColorScheme("light");
+  const other = scheme === "dark" ? "light" : "dark";
+  return (
+    <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setColorScheme(other)} aria-label={`Use ${other} colours`}>
+      {scheme === "dark" ? <IconSun size={18} stroke={1.7} /> : <IconMoon size={18} stroke={1.7} />}
+    </ActionIcon>
+  );
+}
+
+function UserMenu() {
+  const session = useQuery(sessionQuery).data;
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const leave = async (): Promise<void> => {
+    await signOut(queries);
+    await navigate({ to: "/login" });
+  };
+  return (
+    <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Signed in as ${session?.username ?? "…"}`}>
+          <IconUser size={18} stroke={1.7} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Label>
+          {session?.username} · {session?.role}
+          {session?.team ? ` of ${session.team}` : ""}
+        </Menu.Label>
+        <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>
+          Sign out
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
+  );
+}

@@ -1,0 +1,32 @@
+/** The one time range of the console: in the URL as `?range=`, obeyed by every page. */
+import { useSearch } from "@tanstack/react-router";
+
+export const RANGES = {
+  "1h": { label: "Last hour", hours: 1 },
+  "6h": { label: "Last 6 hours", hours: 6 },
+  "24h": { label: "Last 24 hours", hours: 24 },
+  "7d": { label: "Last 7 days", hours: 7 * 24 },
+  "30d": { label: "Last 30 days", hours: 30 * 24 },
+} as const;
+
+export type RangeName = keyof typeof RANGES;
+export const DEFAULT_RANGE: RangeName = "24h";
+
+export const isRange = (value: unknown): value is RangeName => typeof value === "string" && value in RANGES;
+
+export interface Span {
+  from: string;
+  to: string;
+}
+
+export function useRange(): RangeName {
+  const search: { range?: RangeName } = useSearch({ strict: false });
+  return search.range ?? DEFAULT_RANGE;
+}
+
+/** The range as instants, `shift` ranges back from now: 0 is the present one, 1 the one before it. */
+export function spanOf(range: RangeName, nowMs: number, shift = 0): Span {
+  const length = RANGES[range].hours * 3_600_000;
+  const end = nowMs - shift * length;
+  return { from: new Date(end - length).toISOString(), to: new Date(end).toISOString() };
+}

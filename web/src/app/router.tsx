@@ -1,0 +1,165 @@
+/** The console's URLs. Each page is a chunk of its own; the time range stays in the URL from page to page. */
+import { QueryCache, QueryClient } from "@tanstack/react-query";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+  retainSearchParams,
+} from "@tanstack/react-router";
+import { ApiProblem } from "@/api/problem";
+import { sessionQuery } from "@/api/session";
+import { ledgerFilters } from "@/features/requests/filters";
+import { isRange, type RangeName } from "./range";
+import { Shell } from "./Shell";
+import { Lost, Failed } from "./Lost";
+
+export const queries: QueryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5000,
+      retry: (failures, error) => failures < 2 && !(error instanceof ApiProblem && error.status >= 400 && error.status < 500),
+    },
+  },
+  queryCache: new QueryCache({
+    onError: (error, query) => {
+      // A session that has ended: the frame's guard sends to the sign-in page and back.
+      if (error instanceof ApiProblem && error.status === 401 && query.queryKey[0] !== "session") {
+        queries.removeQueries({ queryKey: ["session"] });
+        void router.invalidate();
+      }
+    },
+  }),
+});
+
+const root = createRootRouteWithContext<{ queries: QueryClient }>()({
+  component: Outlet,
+  notFoundComponent: Lost,
+  errorComponent: Failed,
+  validateSearch: (search: Record<string, unknown>): { range?: RangeName | undefined; sort?: string | undefined } => ({
+    ...(isRange(search["range"]) ? { range: search["range"] } : {}),
+    ...(typeof search["sort"] === "string" ? { sort: search["sort"] } : {}),
+  }),
+  search: { middlewares: [retainSearchParams(["range"])] },
+});
+
+const login = createRoute({
+  getParentRoute: () => root,
+  path: "/login",
+  validateSearch: (search: Record<string, unknown>): { next?: string | undefined } =>
+    typeof search["next"] === "string" && search["next"].startsWith("/") ? { next: search["next"] } : {},
+  component: lazyRouteComponent(() => import("@/features/login/LoginPage"), "LoginPage"),
+});
+
+const frame = createRoute({
+  getParentRoute: () => root,
+  id: "frame",
+  component: Shell,
+  beforeLoad: async ({ context, location }) => {
+    try {
+      await context.queries.ensureQueryData(sessionQuery);
+    } catch (error) {
+      if (error instanceof ApiProblem && error.status === 401) {
+        throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
+      }
+      throw error;
+    }
+  },
+});
+
+const overview = createRoute({
+  getParentRoute: () => frame,
+  path: "/",
+  component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
+});
+
+const requests = createRoute({
+  getParentRoute: () => frame,
+  path: "/requests",
+  validateSearch: ledgerFilters,
+  component: lazyRouteComponent(() => import("@/features/requests/RequestsPage"), "RequestsPage"),
+});
+const request = createRoute({
+  getParentRoute: () => requests,
+  path: "$id",
+  component: lazyRouteComponent(() => import("@/features/requests/RequestDrawer"), "RequestDrawer"),
+});
+
+const limits = createRoute({
+  getParentRoute: () => frame,
+  path: "/limits",
+  component: lazyRouteComponent(() => import("@/features/limits/LimitsPage"), "LimitsPage"),
+});
+
+const routes = createRoute({
+  getParentRoute: () => frame,
+  path: "/routes",
+  component: lazyRouteComponent(() => import("@/features/routes/RoutesPage"), "RoutesPage"),
+});
+const route = createRoute({
+  getParentRoute: () => routes,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/routes/RouteDrawer"), "RouteDrawer"),
+});
+
+const providers = createRoute({
+  getParentRoute: () => frame,
+  path: "/providers",
+  component: lazyRouteComponent(() => import("@/features/providers/ProvidersPage"), "ProvidersPage"),
+});
+const provider = createRoute({
+  getParentRoute: () => providers,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/providers/ProviderDrawer"), "ProviderDrawer"),
+});
+
+const apps = createRoute({
+  getParentRoute: () => frame,
+  path: "/apps",
+  component: lazyRouteComponent(() => import("@/features/apps/AppsPage"), "AppsPage"),
+});
+const app = createRoute({
+  getParentRoute: () => apps,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/apps/AppDrawer"), "AppDrawer"),
+});
+
+const users = createRoute({
+  getParentRoute: () => frame,
+  path: "/users",
+  component: lazyRouteComponent(() => import("@/features/users/UsersPage"), "UsersPage"),
+});
+
+const tokens = createRoute({
+  getParentRoute: () => frame,
+  path: "/tokens",
+  component: lazyRouteComponent(() => import("@/features/tokens/TokensPage"), "TokensPage"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    login,
+    frame.addChildren([
+      overview,
+      requests.addChildren([request]),
+      limits,
+      routes.addChildren([route]),
+      providers.addChildren([provider]),
+      apps.addChildren([app]),
+      users,
+      tokens,
+    ]),
+  ]),
+  basepath: "/console",
+  context: { queries },
+  defaultPreload: "intent",
+  defaultPreloadStaleTime: 0,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

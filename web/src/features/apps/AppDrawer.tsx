@@ -1,0 +1,75 @@
+/** One app: what it may call, what it has used, and its keys. */
+import { Skeleton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useCallback } from "react";
+import { RANGES, useRange } from "@/app/range";
+import type { App } from "@/api/model";
+import { usageQuery } from "@/features/overview/queries";
+import { Problem } from "@/ui/Answer";
+import { Drawer, Facts, Part } from "@/ui/Drawer";
+import { Count, Money, When } from "@/ui/Figure";
+import { Keys } from "./Keys";
+import { appQuery } from "./queries";
+
+export function AppDrawer() {
+  const { name } = useParams({ from: "/frame/apps/$name" });
+  const navigate = useNavigate();
+  const app = useQuery(appQuery(name));
+  const close = useCallback(() => void navigate({ to: "/apps" }), [navigate]);
+  return (
+    <Drawer title={name} label={`App ${name}`} close={close}>
+      {app.error ? <Problem error={app.error} again={() => void app.refetch()} /> : null}
+      {app.data ? <Details app={app.data} /> : app.error ? null : <Skeleton height={320} />}
+    </Drawer>
+  );
+}
+
+function Details({ app }: { app: App }) {
+  const range = useRange();
+  const used = useQuery(usageQuery("app", range)).data?.find((item) => item.app === app.name);
+  const quiet = "no requests in this range";
+  return (
+    <>
+      <Part title="App">
+        <Facts
+          facts={[
+            ["Team", app.team],
+            [
+              "May call",
+              app.routes === "*"
+                ? "all routes"
+                : app.routes.length === 0
+                  ? "nothing yet"
+                  : app.routes.map((route, index) => (
+                      <span key={route}>
+                        {index > 0 ? ", " : ""}
+                        <Link to="/routes/$name" params={{ name: route }}>
+                          {route}
+                        </Link>
+                      </span>
+                    )),
+            ],
+            ["Made", <When key="made" at={app.created_at} />],
+          ]}
+        />
+      </Part>
+      <Part title={RANGES[range].label}>
+        <Facts
+          facts={[
+            [
+              "Requests",
+              <Link key="r" to="/requests" search={{ app: app.name }}>
+                <Count n={used?.requests} unit="requests" why={quiet} />
+              </Link>,
+            ],
+            ["Tokens in", <Count key="i" n={used?.input_tokens} unit="tokens" why={quiet} />],
+            ["Tokens out", <Count key="o" n={used?.output_tokens} unit="tokens" why={quiet} />],
+            ["Spend", <Money key="s" micros={used?.cost_usd_micros} why={quiet} />],
+          ]}
+        />
+      </Part>
+      <Keys app={app} />
+    </>
+  );
+}

@@ -1,0 +1,79 @@
+/** One limit as a bar: settled, reserved by requests in flight, left; when it begins anew. */
+import { Skeleton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import type { Limit } from "@/api/model";
+import { Unknown, Until } from "@/ui/Figure";
+import { Mark } from "@/ui/Mark";
+import { Meter } from "@/ui/Meter";
+import { share } from "@/units/count";
+import { amount, bare, promise, whom } from "./amount";
+import styles from "./limits.module.css";
+import { limitStateQuery } from "./queries";
+
+export function LimitRow({ limit }: { limit: Limit }) {
+  const state = useQuery(limitStateQuery(limit.name));
+  const figures = state.data;
+  const used = Number(figures?.used ?? 0);
+  const reserved = Number(figures?.reserved ?? 0);
+  const atMost = Number(figures?.at_most ?? limit.at_most);
+  const left = Math.max(0, atMost - used - reserved);
+  const filled = (used + reserved) / atMost;
+  return (
+    <li className={styles.limit}>
+      <div className={styles.what}>
+        <div className={styles.name}>{limit.name}</div>
+        <div className={styles.promise}>
+          {promise(limit)} for {whom(limit.scope)}
+        </div>
+      </div>
+      <div className={styles.bar}>
+        {figures ? (
+          <>
+            <Meter used={used} reserved={reserved} atMost={atMost} label={`${limit.name}: ${share(filled)} used or reserved`} />
+            <div className={styles.figures}>
+              <span>
+                <b>{bare(limit.metric, used)}</b> settled
+              </span>
+              <span>
+                <b>{bare(limit.metric, reserved)}</b> reserved
+              </span>
+              <span>
+                <b>{bare(limit.metric, left)}</b> left
+              </span>
+            </div>
+          </>
+        ) : state.error ? (
+          <Unknown why={state.error.message} />
+        ) : (
+          <Skeleton height={8} my={10} />
+        )}
+      </div>
+      <div className={styles.state}>
+        {figures ? (
+          <>
+            {filled >= 1 ? (
+              <Mark tone="bad" title={`Requests that would need more than ${amount(limit.metric, left)} are refused`}>
+                Refusing
+              </Mark>
+            ) : filled >= 0.8 ? (
+              <Mark tone="warn">{share(filled)} gone</Mark>
+            ) : (
+              <Mark tone="ok">{share(filled)} gone</Mark>
+            )}
+            <span className={styles.resets}>
+              {figures.resets_at ? (
+                <>
+                  resets in <Until at={figures.resets_at} />
+                </>
+              ) : limit.metric === "concurrent_requests" ? (
+                "counted now"
+              ) : (
+                "never resets"
+              )}
+            </span>
+          </>
+        ) : null}
+      </div>
+    </li>
+  );
+}

@@ -1,0 +1,44 @@
+/** What is promised, what is spent of it, and what would be refused now. */
+import { Skeleton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Empty, Problem } from "@/ui/Answer";
+import { Page } from "@/ui/Page";
+import { LimitRow } from "./LimitRow";
+import styles from "./limits.module.css";
+import { limitsQuery } from "./queries";
+
+export function LimitsPage() {
+  const limits = useQuery(limitsQuery);
+  return (
+    <Page title="Limits" line="What each limit allows, what is settled and reserved of it, and when it begins anew. Windows are calendar windows in UTC.">
+      {limits.error ? <Problem error={limits.error} again={() => void limits.refetch()} /> : null}
+      {limits.isPending ? <Skeleton height={180} radius={8} /> : null}
+      {limits.data?.items.length === 0 ? (
+        <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route or model." snippet={example} />
+      ) : null}
+      {limits.data && limits.data.items.length > 0 ? (
+        <>
+          <div className={styles.legend}>
+            <span>
+              <i className={styles.settled} />
+              settled: what answers have used
+            </span>
+            <span>
+              <i className={styles.reserved} />
+              reserved: what requests in flight may still use
+            </span>
+          </div>
+          <ul className={styles.limits} aria-label="Limits">
+            {limits.data.items.map((limit) => (
+              <LimitRow key={limit.id} limit={limit} />
+            ))}
+          </ul>
+        </>
+      ) : null}
+    </Page>
+  );
+}
+
+const example = `# sluicegate.yaml, then: sluicegate apply -f sluicegate.yaml
+limits:
+  - {name: month-budget, scope: {team: search}, metric: cost_usd, window: month, at_most: 50}`;

@@ -1,0 +1,36 @@
+/** The overview before anything has happened: what is configured already, and the one thing to do next. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { RANGES, type RangeName } from "@/app/range";
+import { appsQuery } from "@/features/apps/queries";
+import { routesQuery } from "@/features/routes/queries";
+import { callOf } from "@/features/routes/snippets";
+import { Empty } from "@/ui/Answer";
+import { Page } from "@/ui/Page";
+import styles from "./overview.module.css";
+
+export function FirstSteps({ range }: { range: RangeName }) {
+  const routes = useQuery(routesQuery).data?.items;
+  const apps = useQuery(appsQuery).data?.items;
+  const route = routes?.find((each) => each.match === null);
+  return (
+    <Page title="Overview" line="Is everything well, what does it cost, and which budget needs a look.">
+      <div className={styles.panel}>
+        {routes && !route ? (
+          <Empty
+            title="Nothing is configured yet"
+            why="Spend, tokens and latency appear here once a provider, a route and an app exist and the app has called. The demo makes all of it on this machine, with a small real model."
+            snippet="sluicegate demo"
+          />
+        ) : (
+          <Empty
+            title={`No requests in the ${RANGES[range].label.toLowerCase()}`}
+            why={apps && apps.length > 0 ? "Everything is in place. Call a route with an app's key, and it shows here within two seconds." : "A route exists, but no app that may call it: add one, and make a key for it."}
+            action={apps && apps.length > 0 ? <Link to="/apps">Make a key</Link> : <Link to="/apps">Add an app</Link>}
+            {...(route ? { snippet: callOf("curl", route.name) } : {})}
+          />
+        )}
+      </div>
+    </Page>
+  );
+}

@@ -1,0 +1,112 @@
+/** Is everything well, what does it cost, and which budget needs a look. */
+import { SegmentedControl, Skeleton } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { useRange, type RangeName } from "@/app/range";
+import type { LedgerRow, UsageItem } from "@/api/model";
+import { newestQuery } from "@/features/requests/queries";
+import { Problem } from "@/ui/Answer";
+import { Count, Latency, Money } from "@/ui/Figure";
+import { Page, Section } from "@/ui/Page";
+import { Change, Stat, Stats } from "@/ui/Stat";
+import { TimeChart } from "@/ui/TimeChart";
+import { count, plural, share } from "@/units/count";
+import { money } from "@/units/money";
+import { Budgets } from "./Budgets";
+import { FirstSteps } from "./FirstSteps";
+import styles from "./overview.module.css";
+import { Providers } from "./Providers";
+import { usageQuery } from "./queries";
+import { bucketOf, quantile, sparkOf, sumOf, timeline, type Measure } from "./sums";
+import { TopApps } from "./TopApps";
+
+/** From how many of the newest requests percentiles and provider states are told. */
+const SAMPLE = 200;
+
+const FORMATS: Record<Measure, (value: number) => string> = { spend: money, tokens: count, requests: count };
+
+export function OverviewPage() {
+  const range = useRange();
+  const usage = useQuery(usageQuery(`${bucketOf(range)},route`, range));
+  const before = useQuery(usageQuery("route", range, 1));
+  const newest = useQuery(newestQuery({}, range, SAMPLE));
+
+  if (usage.data?.length === 0 && newest.data?.items.length === 0) return <FirstSteps range={range} />;
+  return (
+    <Page title="Overview" line="Is everything well, what does it cost, and which budget needs a look.">
+      {usage.error ? <Problem error={usage.error} again={() => void usage.refetch()} /> : null}
+      <Numbers usage={usage.data} before={before.data} rows={newest.data?.items} range={range} />
+      <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />
+      <div className={styles.columns}>
+        <Budgets />
+        <Providers rows={newest.data?.items} sample={SAMPLE} />
+      </div>
+      <TopApps range={range} />
+    </Page>
+  );
+}
+
+interface NumbersProps {
+  usage: readonly UsageItem[] | undefined;
+  before: readonly UsageItem[] | undefined;
+  rows: readonly LedgerRow[] | undefined;
+  range: RangeName;
+}
+
+function Numbers({ usage, before, rows, range }: NumbersProps) {
+  const now = usage && sumOf(usage);
+  const past = before && sumOf(before);
+  const ttfts = rows?.flatMap((row) => (row.ttft_ms === null ? [] : [row.ttft_ms]));
+  const spark = useMemo(() => usage && sparkOf(timeline(usage, range, "spend", Date.now())), [usage, range]);
+  return (
+    <Stats>
+      <Stat
+        name="Spend"
+        value={now && <Money micros={now.costMicros} />}
+        note={now && now.unpriced > 0 ? `and ${plural(now.unpriced, "request")} without a known price` : now && <Change now={now.costMicros} before={past?.costMicros} goodWhenLess />}
+        {...(spark ? { spark } : {})}
+      />
+      <Stat name="Tokens" value={now && <Count n={now.tokens} unit="tokens" />} note={now && <Change now={now.tokens} before={past?.tokens} />} />
+      <Stat name="Requests" value={now && <Count n={now.requests} unit="requests" />} note={now && <Change now={now.requests} before={past?.requests} />} />
+      <Stat
+        name="Errors"
+        value={now && (now.requests === 0 ? "—" : share(now.errors / now.requests))}
+        note={now && (now.errors === 0 ? "none refused, failed or interrupted" : `${plural(now.errors, "request")} refused or failed`)}
+      />
+      <Stat
+        name="First token, p95"
+        value={ttfts && <Latency ms={quantile(ttfts, 0.95)} why="no answer with a first token in this range" />}
+        note={ttfts && ttfts.length > 0 ? `of the newest ${plural(ttfts.length, "answer")}` : "no answers in this range"}
+      />
+    </Stats>
+  );
+}
+
+function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | undefined; range: RangeName; updatedMs: number }) {
+  const [measure, setMeasure] = useState<Measure>("spend");
+  const line = useMemo(() => usage && timeline(usage, range, measure, updatedMs), [usage, range, measure, updatedMs]);
+  return (
+    <Section
+      title={`By route, each ${bucketOf(range)}`}
+      aside={
+        <SegmentedControl
+          size="xs"
+          aria-label="Measure"
+          value={measure}
+          onChange={(chosen) => setMeasure(chosen as Measure)}
+          data={[
+            { value: "spend", label: "Spend" },
+            { value: "tokens", label: "Tokens" },
+            { value: "requests", label: "Requests" },
+          ]}
+        />
+      }
+    >
+      {line ? (
+        <TimeChart label={`${measure} by route, each ${bucketOf(range)}`} times={line.times} bucketS={line.bucketS} series={line.series} format={FORMATS[measure]} />
+      ) : (
+        <Skeleton height={284} radius={8} />
+      )}
+    </Section>
+  );
+}

@@ -1,0 +1,111 @@
+/** Every request that an app has made: filters that compose, newest first, live or by pages. */
+import { Switch } from "@mantine/core";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useCallback, useMemo } from "react";
+import { useRange, RANGES } from "@/app/range";
+import type { LedgerRow } from "@/api/model";
+import { useFeed } from "@/api/live";
+import { Empty } from "@/ui/Answer";
+import { DataTable, type Column } from "@/ui/DataTable";
+import { Count, Latency, Money, Unknown, When } from "@/ui/Figure";
+import { Page } from "@/ui/Page";
+import { FilterBar } from "./FilterBar";
+import { filtersOnly } from "./filters";
+import { OutcomeMark } from "./outcome";
+import { ledgerQuery, newestQuery } from "./queries";
+import styles from "./requests.module.css";
+
+const LIVE_ROWS = 200;
+
+const COLUMNS: readonly Column<LedgerRow>[] = [
+  {
+    id: "started",
+    header: "Time",
+    width: "132px",
+    cell: (row) => (
+      <Link to="/requests/$id" params={{ id: row.id }} search={(old) => old} className={styles.time}>
+        <When at={row.started_at} />
+      </Link>
+    ),
+  },
+  { id: "app", header: "App", cell: (row) => row.app },
+  { id: "route", header: "Route", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why="no route fitted" />) },
+  { id: "target", header: "Target", hide: "tablet", cell: (row) => (row.target ? <code>{row.target}</code> : <Unknown why="nothing went upstream" />) },
+  { id: "outcome", header: "Outcome", cell: (row) => <OutcomeMark row={row} /> },
+  { id: "input", header: "Tokens in", number: true, hide: "tablet", cell: (row) => <Count n={row.input_tokens} unit="tokens" estimated={row.estimated} why={tokensWhy(row)} /> },
+  { id: "output", header: "Tokens out", number: true, hide: "phone", cell: (row) => <Count n={row.output_tokens} unit="tokens" estimated={row.estimated} why={tokensWhy(row)} /> },
+  { id: "cost", header: "Cost", number: true, cell: (row) => <Money micros={row.cost_usd_micros} estimated={row.estimated} why={costWhy(row)} /> },
+  { id: "ttft", header: "First token", number: true, hide: "tablet", cell: (row) => <Latency ms={row.ttft_ms} why="no first token" /> },
+  { id: "latency", header: "Latency", number: true, hide: "phone", cell: (row) => <Latency ms={row.latency_ms} why="not ended" /> },
+];
+
+export const tokensWhy = (row: LedgerRow): string => (row.target === null ? "nothing went upstream" : "the provider reported none");
+export const costWhy = (row: LedgerRow): string => (row.target === null ? "nothing went upstream" : "no price is known for this model");
+
+export function RequestsPage() {
+  const search = useSearch({ from: "/frame/requests" });
+  const range = useRange();
+  const navigate = useNavigate();
+  const openId = useParams({ strict: false, select: (params) => params.id });
+  const filters = useMemo(() => filtersOnly(search), [search]);
+  const live = search.live === true;
+  const feed = useFeed();
+
+  const pages = useInfiniteQuery({ ...ledgerQuery(filters, range), enabled: !live });
+  const newest = useQuery({ ...newestQuery(filters, range, LIVE_ROWS), enabled: live });
+  const rows = useMemo(() => (live ? newest.data?.items : pages.data?.pages.flatMap((page) => page.items)), [live, newest.data, pages.data]);
+  const { fetchNextPage } = pages;
+  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const open = useCallback((row: LedgerRow) => void navigate({ to: "/requests/$id", params: { id: row.id }, search: (old) => old }), [navigate]);
+  const filtered = Object.keys(filters).length > 0;
+
+  return (
+    <Page
+      title="Requests"
+      line="What each app asked for, where it went, what it cost and what became of it."
+      fill
+      action={
+        <Switch
+          label={live ? (feed.state === "cut" ? "Live, but the feed is cut" : `Live: newest ${LIVE_ROWS}`) : "Live"}
+          checked={live}
+          onChange={({ currentTarget }) =>
+            void navigate({ to: ".", search: (old) => ({ ...old, live: currentTarget.checked ? true : undefined }), replace: true })
+          }
+        />
+      }
+    >
+      <FilterBar filters={filters} />
+      <DataTable
+        label="Requests"
+        columns={COLUMNS}
+        rows={rows}
+        rowId={(row) => row.id}
+        error={live ? newest.error : pages.error}
+        again={() => void (live ? newest : pages).refetch()}
+        open={open}
+        openId={openId}
+        more={!live && pages.hasNextPage ? more : undefined}
+        loadingMore={pages.isFetchingNextPage}
+        fill
+        empty={
+          filtered ? (
+            <Empty title="No request fits these filters" why={`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
+          ) : (
+            <Empty
+              title="No requests yet"
+              why="Each call that an app makes with its key appears here within two seconds. None was made in this range."
+              snippet={firstCall}
+            />
+          )
+        }
+      />
+      <Outlet />
+    </Page>
+  );
+}
+
+const firstCall = `curl ${window.location.origin}/v1/chat/completions \\
+  -H "Authorization: Bearer $SLUICEGATE_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{"model": "ROUTE", "messages": [{"role": "user", "content": "Hello"}]}'`;

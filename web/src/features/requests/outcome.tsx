@@ -1,0 +1,25 @@
+/** What became of a request, in words and colour. */
+import type { LedgerRow, Outcome } from "@/api/model";
+import { Mark, type Tone } from "@/ui/Mark";
+
+const OUTCOMES: Record<Outcome, { word: string; tone: Tone; meaning: string }> = {
+  completed: { word: "Completed", tone: "ok", meaning: "The answer went to the client as a whole" },
+  client_gone: { word: "Client left", tone: "warn", meaning: "The client closed the connection before the answer's end; what was delivered is charged" },
+  upstream_failed: { word: "Upstream failed", tone: "bad", meaning: "No target gave an answer" },
+  refused: { word: "Refused", tone: "warn", meaning: "Refused by the gateway before anything went upstream" },
+  interrupted: { word: "Interrupted", tone: "bad", meaning: "A gateway process died with this request in flight" },
+  open: { word: "In flight", tone: "info", meaning: "Not yet ended" },
+};
+
+export const outcomeWord = (outcome: string): string => OUTCOMES[outcome as Outcome]?.word ?? outcome;
+
+export function OutcomeMark({ row }: { row: LedgerRow }) {
+  // An upstream's own 4xx passes through and the exchange is complete: still not a good answer.
+  const passedError = row.outcome === "completed" && row.status >= 400;
+  const { word, tone, meaning } = OUTCOMES[row.outcome];
+  return (
+    <Mark tone={passedError ? "bad" : tone} title={passedError ? "The provider's own error was passed on" : meaning}>
+      {passedError ? `Error ${row.status}` : word}
+    </Mark>
+  );
+}

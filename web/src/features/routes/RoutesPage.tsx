@@ -1,0 +1,77 @@
+/** What callers ask for, and which targets stand behind it. */
+import { useQuery } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
+import { useCallback, useMemo } from "react";
+import { useRange } from "@/app/range";
+import type { Route, UsageItem } from "@/api/model";
+import { usageQuery } from "@/features/overview/queries";
+import { Empty } from "@/ui/Answer";
+import { DataTable, type Column } from "@/ui/DataTable";
+import { Count, Money, Unknown } from "@/ui/Figure";
+import { Page } from "@/ui/Page";
+import { routesQuery } from "./queries";
+import { targetName } from "./target";
+
+export function RoutesPage() {
+  const routes = useQuery(routesQuery);
+  const usage = useQuery(usageQuery("route", useRange()));
+  const navigate = useNavigate();
+  const openId = useParams({ strict: false, select: (params) => params.name });
+  const open = useCallback((route: Route) => void navigate({ to: "/routes/$name", params: { name: route.name } }), [navigate]);
+  const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  return (
+    <Page title="Routes" line="What callers ask for as “model” or by host and path, and the targets that answer.">
+      <DataTable
+        label="Routes"
+        columns={columns}
+        rows={routes.data?.items}
+        rowId={(route) => route.name}
+        error={routes.error}
+        again={() => void routes.refetch()}
+        open={open}
+        openId={openId}
+        empty={<Empty title="No routes" why="A route is the name that callers use. Behind it stand one or more targets: a provider and a model each." snippet={example} />}
+      />
+      <Outlet />
+    </Page>
+  );
+}
+
+function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<Route>[] {
+  const of = (route: Route) => usage?.find((item) => item.route === route.name);
+  const quiet = usage ? "no requests in this range" : "loading";
+  return [
+    {
+      id: "name",
+      header: "Route",
+      sortBy: (route) => route.name,
+      cell: (route) => (
+        <Link to="/routes/$name" params={{ name: route.name }}>
+          {route.name}
+        </Link>
+      ),
+    },
+    { id: "kind", header: "Serves", hide: "phone", cell: (route) => (route.match ? <code>{(route.match.host ?? "") + (route.match.path ?? "")}</code> : "model name") },
+    { id: "strategy", header: "Strategy", hide: "tablet", sortBy: (route) => route.strategy, cell: (route) => route.strategy },
+    { id: "targets", header: "Targets", cell: (route) => <code>{route.targets.map(targetName).join(" → ")}</code> },
+    { id: "requests", header: "Requests", number: true, sortBy: (route) => of(route)?.requests ?? 0, cell: (route) => <Count n={of(route)?.requests} unit="requests" why={quiet} /> },
+    {
+      id: "spend",
+      header: "Spend",
+      number: true,
+      hide: "phone",
+      sortBy: (route) => of(route)?.cost_usd_micros ?? 0,
+      cell: (route) => {
+        const item = of(route);
+        return item ? <Money micros={item.cost_usd_micros} /> : <Unknown why={quiet} />;
+      },
+    },
+  ];
+}
+
+const example = `# sluicegate.yaml, then: sluicegate apply -f sluicegate.yaml
+providers:
+  - {name: openai, dialect: openai, base_url: https://api.openai.com/v1,
+     credentials: [{name: main, value: "\${OPENAI_API_KEY}"}]}
+routes:
+  - {name: chat, targets: [{provider: openai, model: gpt-5-mini}]}`;

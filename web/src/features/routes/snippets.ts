@@ -1,0 +1,33 @@
+/** How to call a route, in the words of the SDKs that callers already use. */
+
+export const CALLS = ["curl", "OpenAI SDK", "Anthropic SDK"] as const;
+export type Call = (typeof CALLS)[number];
+
+export function callOf(call: Call, route: string): string {
+  const origin = window.location.origin;
+  const model = JSON.stringify(route);
+  switch (call) {
+    case "curl":
+      return `curl ${origin}/v1/chat/completions \\
+  -H "Authorization: Bearer $SLUICEGATE_KEY" \\
+  -H "Content-Type: application/json" \\
+  -d '{"model": ${model}, "messages": [{"role": "user", "content": "Hello"}]}'`;
+    case "OpenAI SDK":
+      return `from openai import OpenAI
+
+client = OpenAI(base_url="${origin}/v1", api_key=SLUICEGATE_KEY)
+client.chat.completions.create(
+    model=${model},
+    messages=[{"role": "user", "content": "Hello"}],
+)`;
+    case "Anthropic SDK":
+      return `from anthropic import Anthropic
+
+client = Anthropic(base_url="${origin}", api_key=SLUICEGATE_KEY)
+client.messages.create(
+    model=${model},
+    max_tokens=256,
+    messages=[{"role": "user", "content": "Hello"}],
+)`;
+  }
+}

@@ -1,0 +1,207 @@
+/** The one table: loading, empty, error, sorting in the URL, paging by key, virtual rows, and the keyboard. */
+import { Skeleton } from "@mantine/core";
+import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
+import { createSortedRowModel, rowSortingFeature, sortFn_alphanumeric, tableFeatures, useTable, type ColumnDef } from "@tanstack/react-table";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from "react";
+import { Problem } from "./Answer";
+import styles from "./DataTable.module.css";
+
+export interface Column<Row> {
+  id: string;
+  header: string;
+  cell: (row: Row) => ReactNode;
+  /** Right-aligned, tabular: all numbers. */
+  number?: boolean;
+  /** Left out where there is no room for it. */
+  hide?: "phone" | "tablet";
+  /** What the column sorts by; only for lists that are here as a whole. */
+  sortBy?: (row: Row) => string | number;
+  /** CSS width; the rest is shared. */
+  width?: string;
+}
+
+interface DataTableProps<Row> {
+  label: string;
+  columns: readonly Column<Row>[];
+  rows: readonly Row[] | undefined;
+  rowId: (row: Row) => string;
+  error?: unknown;
+  again?: () => void;
+  empty: ReactNode;
+  open?: ((row: Row) => void) | undefined;
+  openId?: string | undefined;
+  more?: (() => void) | undefined;
+  loadingMore?: boolean;
+  /** Takes the height that is left and scrolls inside. */
+  fill?: boolean;
+}
+
+const features = tableFeatures({
+  rowSortingFeature,
+  sortedRowModel: createSortedRowModel(),
+  sortFns: { alphanumeric: sortFn_alphanumeric },
+});
+type Features = typeof features;
+
+const ROW_PX = 36;
+
+export function DataTable<Row extends object>(props: DataTableProps<Row>) {
+  const { label, columns, rows, rowId, error, again, empty, open, openId, more, loadingMore = false, fill = false } = props;
+  const navigate = useNavigate();
+  const search: { sort?: string } = useSearch({ strict: false });
+  const sorting = useMemo(() => sortingOf(search.sort, columns), [search.sort, columns]);
+  const definitions = useMemo(() => columns.map(definition), [columns]);
+  const data = useMemo(() => [...(rows ?? [])], [rows]);
+  const table = useTable({ features, columns: definitions, data, getRowId: rowId, state: { sorting } });
+  const shown = table.getRowModel().rows;
+
+  const scroller = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: shown.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_PX,
+    overscan: 12,
+    enabled: fill,
+  });
+  const items = fill ? virtual.getVirtualItems().map((item) => item.index) : shown.map((_, index) => index);
+  const before = fill ? (items[0] ?? 0) * ROW_PX : 0;
+  const after = fill ? Math.max(0, shown.length - 1 - (items.at(-1) ?? -1)) * ROW_PX : 0;
+
+  const last = items.at(-1) ?? -1;
+  useEffect(() => {
+    if (fill && more && !loadingMore && shown.length > 0 && last >= shown.length - 20) more();
+  }, [fill, more, loadingMore, last, shown.length]);
+
+  const openAt = shown.findIndex((row) => row.id === openId);
+  useEffect(() => {
+    if (fill && openAt >= 0) virtual.scrollToIndex(openAt, { align: "auto" });
+  }, [fill, openAt, virtual]);
+
+  function turn(column: Column<Row>): void {
+    const present = sorting[0];
+    const next = present?.id !== column.id ? column.id : present.desc ? undefined : `${column.id}.desc`;
+    void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, sort: next }), replace: true });
+  }
+
+  function onKey(event: KeyboardEvent<HTMLTableSectionElement>): void {
+    if (event.target instanceof HTMLElement && event.target.closest("button, input, select, textarea")) return;
+    const focused = event.target instanceof HTMLElement ? event.target.closest("tr")?.dataset["index"] : undefined;
+    const at = focused === undefined ? openAt : Number(focused);
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      const row = shown[at + (event.key === "ArrowDown" ? 1 : -1)];
+      if (!row) return;
+      event.preventDefault();
+      if (fill) virtual.scrollToIndex(row.index, { align: "auto" });
+      requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`tr[data-id="${CSS.escape(row.id)}"]`)?.focus());
+      if (openId !== undefined) open?.(row.original);
+    } else if (event.key === "Enter" && open) {
+      const row = shown[at];
+      if (row) open(row.original);
+    }
+  }
+
+  if (error) return <Problem error={error} {...(again ? { again } : {})} />;
+  if (rows?.length === 0) return <div className={styles.none}>{empty}</div>;
+
+  return (
+    <div ref={scroller} className={fill ? `${styles.scroll} ${styles.fill}` : styles.scroll} tabIndex={-1}>
+      <table className={styles.table} aria-label={label} aria-busy={rows === undefined}>
+        <thead>
+          <tr>
+            {columns.map((column) => {
+              const turned = sorting[0]?.id === column.id ? sorting[0] : undefined;
+              return (
+                <th
+                  key={column.id}
+                  scope="col"
+                  data-number={column.number}
+                  data-hide={column.hide}
+                  style={column.width ? { width: column.width } : undefined}
+                  aria-sort={turned ? (turned.desc ? "descending" : "ascending") : undefined}
+                >
+                  {column.sortBy ? (
+                    <button type="button" className={styles.sort} onClick={() => turn(column)}>
+                      {column.header}
+                      {turned ? turned.desc ? <IconArrowDown size={13} /> : <IconArrowUp size={13} /> : null}
+                    </button>
+                  ) : (
+                    column.header || <span className="unseen">Actions</span>
+                  )}
+                </th>
+              );
+            })}
+          </tr>
+        </thead>
+        <tbody onKeyDown={onKey}>
+          {rows === undefined ? <Loading columns={columns} /> : null}
+          {before > 0 ? <Gap px={before} columns={columns.length} /> : null}
+          {items.map((index) => {
+            const row = shown[index];
+            if (!row) return null;
+            const isOpen = row.id === openId;
+            return (
+              <tr
+                key={row.id}
+                data-index={index}
+                data-id={row.id}
+                data-opens={open !== undefined}
+                aria-current={isOpen || undefined}
+                tabIndex={open && (isOpen || (openAt < 0 && index === 0)) ? 0 : -1}
+                onClick={(event) => {
+                  if (open && !(event.target as HTMLElement).closest("a, button")) open(row.original);
+                }}
+              >
+                {columns.map((column) => (
+                  <td key={column.id} data-number={column.number} data-hide={column.hide}>
+                    {column.cell(row.original)}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+          {after > 0 ? <Gap px={after} columns={columns.length} /> : null}
+        </tbody>
+      </table>
+      {loadingMore ? <p className={styles.more}>Loading older rows…</p> : null}
+    </div>
+  );
+}
+
+function definition<Row extends object>(column: Column<Row>): ColumnDef<Features, Row> {
+  return {
+    id: column.id,
+    header: column.header,
+    accessorFn: column.sortBy ?? (() => ""),
+    enableSorting: column.sortBy !== undefined,
+    sortFn: "alphanumeric",
+  };
+}
+
+function sortingOf<Row>(written: string | undefined, columns: readonly Column<Row>[]): { id: string; desc: boolean }[] {
+  if (!written) return [];
+  const desc = written.endsWith(".desc");
+  const id = desc ? written.slice(0, -".desc".length) : written;
+  return columns.some((column) => column.id === id && column.sortBy) ? [{ id, desc }] : [];
+}
+
+function Gap({ px, columns }: { px: number; columns: number }) {
+  return (
+    <tr aria-hidden className={styles.gap}>
+      <td colSpan={columns} style={{ height: px }} />
+    </tr>
+  );
+}
+
+function Loading<Row>({ columns }: { columns: readonly Column<Row>[] }) {
+  return Array.from({ length: 6 }, (_, index) => (
+    <tr key={index} aria-hidden>
+      {columns.map((column) => (
+        <td key={column.id} data-number={column.number} data-hide={column.hide}>
+          <Skeleton height={10} width={column.number ? 48 : "70%"} className={styles.bone ?? ""} />
+        </td>
+      ))}
+    </tr>
+  ));
+}

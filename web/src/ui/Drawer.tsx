@@ -1,0 +1,51 @@
+/** The panel beside a list that shows one of its items. It has a URL of its own; Esc goes back to the list. */
+import { ActionIcon } from "@mantine/core";
+import { useHotkeys } from "@mantine/hooks";
+import { IconX } from "@tabler/icons-react";
+import type { ReactNode } from "react";
+import styles from "./Drawer.module.css";
+
+interface DrawerProps {
+  title: ReactNode;
+  label: string;
+  close: () => void;
+  children: ReactNode;
+}
+
+export function Drawer({ title, label, close, children }: DrawerProps) {
+  useHotkeys([["Escape", close]], []);
+  return (
+    <aside className={styles.drawer} aria-label={label}>
+      <header className={styles.head}>
+        <h2 className={styles.title}>{title}</h2>
+        <ActionIcon variant="subtle" color="gray" onClick={close} aria-label="Close (Esc)">
+          <IconX size={18} />
+        </ActionIcon>
+      </header>
+      <div className={styles.body}>{children}</div>
+    </aside>
+  );
+}
+
+/** A list of facts: name left, figure right. */
+export function Facts({ facts }: { facts: readonly (readonly [string, ReactNode])[] }) {
+  return (
+    <dl className={styles.facts}>
+      {facts.map(([name, fact]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{fact}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+export function Part({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section className={styles.part}>
+      <h3>{title}</h3>
+      {children}
+    </section>
+  );
+}

@@ -1,0 +1,23 @@
+/** A secret that exists in readable form only in this dialog. */
+import { Button, Group } from "@mantine/core";
+import { Dialog } from "./Confirm";
+import { CopyWide } from "./Copy";
+import { Mark } from "./Mark";
+import styles from "./ShownOnce.module.css";
+
+export function ShownOnce({ title, secret, copy, close }: { title: string; secret: string; copy: string; close: () => void }) {
+  return (
+    <Dialog title={title} close={close} firm>
+      <Mark tone="warn">This is shown once: only its hash is kept.</Mark>
+      <code className={styles.secret} data-testid="secret">
+        {secret}
+      </code>
+      <Group justify="flex-end" gap="xs">
+        <Button variant="default" onClick={close}>
+          I have it, close
+        </Button>
+        <CopyWide text={secret} label={copy} />
+      </Group>
+    </Dialog>
+  );
+}

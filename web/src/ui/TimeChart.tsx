@@ -1,0 +1,115 @@
+/** Stacked bars over time (uPlot): the unit on the axis, gaps left open, a legend that tells the hovered figures. */
+import { useComputedColorScheme } from "@mantine/core";
+import { useEffect, useMemo, useRef, useState } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import styles from "./TimeChart.module.css";
+
+export interface Series {
+  name: string;
+  /** A token: `--sg-series-1`. */
+  color: string;
+  /** One value a time; null = no data then. */
+  values: readonly (number | null)[];
+}
+
+interface TimeChartProps {
+  label: string;
+  /** Unix seconds at which each bucket begins, evenly spaced. */
+  times: readonly number[];
+  /** Length of a bucket in seconds. */
+  bucketS: number;
+  series: readonly Series[];
+  format: (value: number) => string;
+  height?: number;
+}
+
+export function TimeChart({ label, times, bucketS, series, format, height = 240 }: TimeChartProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const scheme = useComputedColorScheme("light");
+  const [hovered, setHovered] = useState<number | null>(null);
+  const stacked = useMemo(() => stack(times.length, series), [times.length, series]);
+
+  useEffect(() => {
+    const element = box.current;
+    if (!element) return;
+    const token = (name: string): string => getComputedStyle(element).getPropertyValue(name).trim();
+    const axis = { stroke: token("--sg-text-3"), grid: { stroke: token("--sg-line"), width: 1 }, ticks: { show: false }, font: `12px ${token("--sg-font")}` };
+    const bars = uPlot.paths.bars?.({ size: [0.72, 36], radius: 0.08 });
+    const chart = new uPlot(
+      {
+        width: element.clientWidth,
+        height,
+        legend: { show: false },
+        cursor: { y: false, points: { show: false }, drag: { setScale: false } },
+        padding: [10, 8, 0, 0],
+        scales: {
+          x: { range: () => [(times[0] ?? 0) - bucketS / 2, (times.at(-1) ?? 1) + bucketS / 2] },
+          y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.08 : 1] },
+        },
+        axes: [
+          { ...axis, grid: { show: false }, space: 72, values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
+          { ...axis, size: 64, values: (_u, splits) => splits.map(format) },
+        ],
+        series: [
+          {},
+          // The highest of a stack is drawn first and the lower ones over it.
+          ...series.map((each) => ({ label: each.name, fill: token(each.color), width: 0, points: { show: false }, ...(bars ? { paths: bars } : {}) })),
+        ],
+        hooks: { setCursor: [(u: uPlot) => setHovered(u.cursor.idx ?? null)] },
+      },
+      [times as number[], ...(stacked as number[][])],
+      element,
+    );
+    const observer = new ResizeObserver(() => chart.setSize({ width: element.clientWidth, height }));
+    observer.observe(element);
+    return () => {
+      observer.disconnect();
+      chart.destroy();
+    };
+  }, [times, bucketS, series, stacked, format, height, scheme]);
+
+  const at = hovered !== null ? times[hovered] : undefined;
+  return (
+    <figure className={styles.figure} aria-label={label}>
+      <figcaption className={styles.legend}>
+        {series.map((each) => {
+          const value = hovered !== null ? each.values[hovered] : undefined;
+          return (
+            <span key={each.name} className={styles.key}>
+              <i style={{ background: `var(${each.color})` }} aria-hidden />
+              {each.name}
+              {hovered !== null ? <b>{value === null || value === undefined ? "—" : format(value)}</b> : null}
+            </span>
+          );
+        })}
+        <span className={styles.at}>{at !== undefined ? bucketName(at, bucketS) : ""}</span>
+      </figcaption>
+      <div ref={box} className={styles.plot} style={{ height }} aria-hidden />
+    </figure>
+  );
+}
+
+/** Each series on top of those after it, so that drawing in order leaves every part visible. */
+function stack(length: number, series: readonly Series[]): (number | null)[][] {
+  return series.map((_, first) =>
+    Array.from({ length }, (_unused, at) => {
+      const parts = series.slice(first).map((each) => each.values[at] ?? null);
+      return parts.every((part) => part === null) ? null : parts.reduce<number>((sum, part) => sum + (part ?? 0), 0);
+    }),
+  );
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+function tick(at: number, bucketS: number): string {
+  const date = new Date(at * 1000);
+  return bucketS < 86_400 && (date.getHours() !== 0 || date.getMinutes() !== 0) ? clock.format(date) : day.format(date);
+}
+
+function bucketName(at: number, bucketS: number): string {
+  if (bucketS >= 86_400) return day.format(at * 1000);
+  return `${weekdayClock.format(at * 1000)} – ${clock.format((at + bucketS) * 1000)}`;
+}

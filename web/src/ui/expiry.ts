@@ -1,0 +1,14 @@
+/** How long a new key or token lives. */
+
+export const EXPIRIES = [
+  { value: "never", label: "Never" },
+  { value: "7", label: "In 7 days" },
+  { value: "30", label: "In 30 days" },
+  { value: "90", label: "In 90 days" },
+  { value: "365", label: "In a year" },
+] as const;
+
+export type Expiry = (typeof EXPIRIES)[number]["value"];
+
+export const expiryOf = (expiry: Expiry, nowMs: number): { expires_at?: string } =>
+  expiry === "never" ? {} : { expires_at: new Date(nowMs + Number(expiry) * 86_400_000).toISOString() };
