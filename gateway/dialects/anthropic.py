@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.body import (
     CriticalFields,
     apply_splices,
@@ -16,6 +16,7 @@ from gateway.dialects.body import (
     read_object,
 )
 from gateway.dialects.input_bound import MESSAGE_TOKENS, content_bytes, estimate_of, messages_bound, schema_bytes
+from gateway.dialects.large import large_call
 from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_text, event_document, token_count
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
@@ -42,7 +43,11 @@ class AnthropicHandler:
     dialect = Dialect.ANTHROPIC
 
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
-        return call_of(operation, read_object(body, CRITICAL))
+        document = read_object(body, CRITICAL)
+        return call_of(operation, document, text_bound(document))
+
+    def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
+        return large_call(operation, content_type, CRITICAL, ("messages", "system", *SCHEMA_FIELDS), call_of)
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         if model == call.route:
@@ -95,26 +100,29 @@ _TYPES: Final = {
 }
 
 
-def call_of(operation: Operation, document: Mapping[str, Any]) -> Call:
-    """What a decoded body asks for. Raises BadRequest."""
+def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Call:
+    """What a decoded body asks for; `bound` is of its input. Raises BadRequest."""
     if operation.name == COUNT_TOKENS:  # free of charge: no tokens are used
         return Call(route=read_model(document), output_bound=0)
+    return Call(
+        route=read_model(document),
+        stream=read_bool(document, "stream"),
+        input_bound=bound,
+        input_estimate=estimate_of(bound),
+        output_bound=read_count(document, "max_tokens"),
+    )
+
+
+def text_bound(document: Mapping[str, Any]) -> int:
+    """No more input tokens than this."""
     bound = messages_bound(document.get("messages"))
     system = document.get("system")
     if system is not None:
         bound += content_bytes(system) + MESSAGE_TOKENS
     for field in SCHEMA_FIELDS:
-        bound += schema_bytes(document.get(field))
-    estimate = estimate_of(bound)
-    if document.get("tools"):
-        bound += TOOL_PROMPT_TOKENS
-    return Call(
-        route=read_model(document),
-        stream=read_bool(document, "stream"),
-        input_bound=bound,
-        input_estimate=estimate,
-        output_bound=read_count(document, "max_tokens"),
-    )
+        if field in document:
+            bound += schema_bytes(document[field])
+    return bound + TOOL_PROMPT_TOKENS if document.get("tools") else bound
 
 
 def read_usage(report: Mapping[str, Any]) -> Usage | None:

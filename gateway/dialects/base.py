@@ -76,11 +76,26 @@ class Meter(Protocol):
         """Tokens of what was delivered, counted from the relayed events, where the provider reported none."""
 
 
+class LargeCall(Protocol):
+    """A call whose body is too large for memory: fed on its way to the file, then asked. `feed` never raises."""
+
+    def feed(self, chunk: bytes) -> None: ...
+
+    def call(self) -> Call:
+        """The body is complete. Raises BadRequest."""
+
+    def splices(self, call: Call, model: str) -> Sequence[tuple[int, int, bytes]]:
+        """The edits of the body for a target, in ascending order: `body[start:end]` becomes these bytes."""
+
+
 class DialectHandler(Protocol):
     dialect: Dialect
 
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
         """Raises BadRequest naming the field and the remedy."""
+
+    def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
+        """What `read_call` and `rewrite` are for a body that is never held whole."""
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         """The body for a target that knows the model as `model`: every other byte kept as the caller sent it, but for

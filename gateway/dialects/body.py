@@ -69,7 +69,7 @@ def read_object(body: bytes, critical: CriticalFields) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadRequest("the request body is not a JSON object", fix='send an object, e.g. {"model": "…"}')
     if critical.perhaps_twice(body, document):
-        scan(body, critical.names)
+        scan(body, unique=critical.names)
     return document
 
 
@@ -90,9 +90,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
 
 
-def scan(body: bytes, wanted: Collection[str]) -> TopLevelScanner:
+def scan(body: bytes, wanted: Collection[str] = (), unique: Collection[str] = ()) -> TopLevelScanner:
     """The scanner after the whole body. Raises BadRequest."""
-    scanner = TopLevelScanner(wanted, max_value_bytes=len(body))
+    scanner = TopLevelScanner(wanted, unique=unique, max_value_bytes=len(body))
     try:
         scanner.feed(body)
         scanner.close()

@@ -34,8 +34,12 @@ def read_parts(content_type: bytes, body: bytes) -> Sequence[Part]:
         scanner.feed(body)
         scanner.close()
     except WireError as problem:
-        raise BadRequest(problem.message, fix="send a whole multipart/form-data body") from None
+        raise broken(problem) from None
     return scanner.parts
+
+
+def broken(problem: WireError) -> BadRequest:
+    return BadRequest(problem.message, fix="send a whole multipart/form-data body")
 
 
 def read_call(content_type: bytes, body: bytes) -> Call:

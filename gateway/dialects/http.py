@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.metering import NullMeter
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
@@ -22,6 +22,9 @@ class HttpHandler:
 
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
         return Call(route="", output_bound=0)
+
+    def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
+        raise AssertionError("bodies of HTTP routes are relayed, never read")
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         return body

@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.dialects import form
-from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.body import (
     CriticalFields,
     Splice,
@@ -30,6 +30,7 @@ from gateway.dialects.input_bound import (
     schema_bytes,
     token_input_bound,
 )
+from gateway.dialects.large import large_call
 from gateway.dialects.metering import NullMeter
 from gateway.dialects.openai_answers import (
     ChatStreamMeter,
@@ -39,6 +40,7 @@ from gateway.dialects.openai_answers import (
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
+from gateway.wire.json_scan import Member
 
 CHAT: Final = "chat"
 COMPLETIONS: Final = "completions"
@@ -106,7 +108,12 @@ class OpenAiHandler:
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
         if form.is_form(content_type):
             return form.read_call(content_type, body)
-        return call_of(operation, read_object(body, CRITICAL))
+        document = read_object(body, CRITICAL)
+        return call_of(operation, document, text_bound(operation.name, document))
+
+    def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
+        text_fields = (*_TEXT_FIELDS[operation.name], *SCHEMA_FIELDS)
+        return large_call(operation, content_type, CRITICAL, text_fields, call_of, ask_for_usage_in)
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         if form.is_form(content_type):
@@ -144,8 +151,8 @@ class OpenAiHandler:
         return ((b"authorization", b"Bearer " + secret.encode()),)
 
 
-def call_of(operation: Operation, document: Mapping[str, Any]) -> Call:
-    """What a decoded body asks for. Raises BadRequest."""
+def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Call:
+    """What a decoded body asks for; `bound` is of its input. Raises BadRequest."""
     name = operation.name
     stream = read_bool(document, "stream")
     choices = 1
@@ -153,7 +160,6 @@ def call_of(operation: Operation, document: Mapping[str, Any]) -> Call:
         choices = read_count(document, "n", at_least=1) or 1
         if name == COMPLETIONS:
             choices = max(choices, read_count(document, "best_of", at_least=0) or 1)
-    bound = text_bound(name, document)
     return Call(
         route=read_model(document),
         stream=stream,
@@ -212,6 +218,17 @@ def ask_for_usage(body: bytes) -> Splice:
         start = object_start(body)
         return start, start, _ASK_FOR_USAGE
     return member.start, member.end, options_with_usage(member.raw)
+
+
+def ask_for_usage_in(call: Call, members: Mapping[str, Member]) -> list[Splice]:
+    """The same for a body that was scanned."""
+    if not call.stream or call.tells_usage:
+        return []
+    member = members.get("stream_options")
+    if member is not None:
+        return [(member.start, member.end, options_with_usage(member.raw))]
+    model = members["model"]  # there, or the call could not have been read; any place behind a member does
+    return [(model.end, model.end, b"," + _ASK_FOR_USAGE.removesuffix(b","))]
 
 
 def options_with_usage(raw: bytes) -> bytes:

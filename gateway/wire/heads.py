@@ -21,6 +21,8 @@ _HOST: Final = re.compile(
     rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_REMEMBERED_BYTES: Final = 512
+"""Longer targets are checked anew each time, so that the memory of verdicts stays small."""
 _CLIMBING: Final = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 """A `..` segment, also with a path parameter behind it, as some servers cut it off."""
 
@@ -45,7 +47,10 @@ def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tup
     length = fields.get(b"content-length")
     if coding is not None or (length is not None and not (length.isdigit() and len(length) < 20)):
         _check_framing(version, length, coding)
-    _check_target(method, target, host)
+    if len(target) + len(host or b"") <= _REMEMBERED_BYTES:
+        _check_target_remembered(method, target, host)
+    else:
+        _check_target(method, target, host)
 
 
 def _check_single(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -67,9 +72,7 @@ def _check_framing(version: str, length: bytes | None, coding: bytes | None) -> 
         raise WireError(501, "only the transfer coding chunked is known here")
 
 
-@lru_cache(maxsize=4096)
 def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
-    """Remembered: the same few targets come again and again, and the answer hangs on nothing else."""
     if host is not None and not _HOST.fullmatch(host):
         raise WireError(400, "the Host header is no host name")
     if method == b"CONNECT":
@@ -93,3 +96,7 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
                 raise WireError(400, "the path holds an encoded NUL")
         if _CLIMBING.search(path):
             raise WireError(400, "the path climbs with `..`: send it resolved")
+
+
+_check_target_remembered: Final = lru_cache(maxsize=1024)(_check_target)
+"""The same few targets come again and again, and the verdict hangs on nothing else."""

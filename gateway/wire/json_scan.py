@@ -27,6 +27,15 @@ _STRUCTURE: Final = re.compile(rb'["{}\[\]]')
 _ESCAPED_RUN: Final = re.compile(rb'(?:\\.[^"\\]*+)*+', re.DOTALL)
 _NAMED: Final = re.compile(rb'"([A-Za-z0-9_]{1,32})"[ \t\r\n]*:[ \t\r\n]*$')
 _LOOK_BEHIND_BYTES: Final = 64
+_WINDOW_BYTES: Final = 16 * 1024
+"""What is skipped at once; shorter than any opaque string, so that none is skipped unseen."""
+_WORTH_BYTES: Final = 256
+"""Below it stepping from token to token is quicker."""
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_RUN: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+"""Whole strings and what lies between them."""
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
+_UNMATCHED: Final = re.compile(rb"[}\]]*[{\[]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +68,9 @@ class _State(IntEnum):
 class TopLevelScanner:
     """Feed it the body; read `members` after `close()`.
 
-    A wanted key that comes twice, or again in another spelling of its case, is refused: two parsers would disagree on
-    which counts. `is_opaque(key, head)` judges strings longer than `opaque_bytes` by the name before them (b"" in an
-    array) and their first bytes. Raises WireError(400).
+    A wanted or `unique` key that comes twice, or in another spelling of its case, is refused: two parsers would
+    disagree on which counts. Only wanted values are kept. `is_opaque(key, head)` judges strings longer than
+    `opaque_bytes` by the name before them (b"" in an array) and their first bytes. Raises WireError(400).
     """
 
     __slots__ = (
@@ -81,6 +90,7 @@ class TopLevelScanner:
         "_state",
         "_string_start",
         "_token",
+        "_unique",
         "_value_start",
         "_wanted",
         "members",
@@ -90,11 +100,13 @@ class TopLevelScanner:
         self,
         wanted: Collection[str],
         *,
+        unique: Collection[str] = (),
         max_value_bytes: int = 65_536,
         opaque_bytes: int = 50_000,
         is_opaque: Callable[[bytes, bytes], bool] | None = None,
     ) -> None:
         self._wanted = frozenset(wanted)
+        self._unique = self._wanted.union(unique)
         self._max_value_bytes = max_value_bytes
         self._opaque_bytes = opaque_bytes
         self._is_opaque = is_opaque
@@ -140,7 +152,7 @@ class TopLevelScanner:
                 begun = 0
         if self._capturing:
             self._keep(chunk[begun:])
-        if state_is_within_string(self._state) and self._name is None:
+        if self._name is None and self._state in (_State.NESTED_STRING, _State.IN_STRING):
             self._name_string(chunk, size)
         self._behind = (self._behind + chunk[-_LOOK_BEHIND_BYTES:])[-_LOOK_BEHIND_BYTES:]
         self._offset += size
@@ -198,13 +210,41 @@ class TopLevelScanner:
         return position + 1
 
     def _skip_structure(self, chunk: bytes, position: int) -> int:
+        while position < len(chunk):
+            end = self._skip_balanced(chunk, position)
+            if end == position:
+                return self._skip_tokens(chunk, position, position + _WINDOW_BYTES)
+            position = end
+        return position
+
+    def _skip_balanced(self, chunk: bytes, position: int) -> int:
+        """Skip a window in which the value cannot end, without a step of Python for each token: take its strings out,
+        cancel the brackets that match, and see whether fewer close than are open. `position` itself = it may end."""
+        run = _RUN.match(chunk, position, position + _WINDOW_BYTES)
+        if run is None or run.end() - position < _WORTH_BYTES:
+            return position
+        brackets = _STRING.sub(b"", run.group()).translate(None, _NO_BRACKETS)
+        before = len(brackets) + 1
+        while len(brackets) < before:
+            before = len(brackets)
+            brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        opened = len(brackets.translate(None, b"}]"))
+        closed = before - opened
+        if closed >= self._depth or not _UNMATCHED.fullmatch(brackets):
+            return position
+        self._depth += opened - closed
+        if self._depth > MAX_DEPTH:
+            raise _too_deep()
+        return run.end()
+
+    def _skip_tokens(self, chunk: bytes, position: int, limit: int) -> int:
         search = _STRUCTURE.search
         depth = self._depth
-        while True:
+        while position < limit:
             found = search(chunk, position)
             if found is None:
-                self._depth = depth
-                return len(chunk)
+                position = len(chunk)
+                break
             position = found.end()
             byte = chunk[position - 1]
             if byte == 0x22:
@@ -213,18 +253,19 @@ class TopLevelScanner:
                 if quote >= 0 and chunk.find(b"\\", position, quote) < 0:
                     position = quote + 1
                     continue
-                self._depth = depth
                 self._begin_string(_State.NESTED_STRING, position - 1)
-                return position
+                break
             if byte in b"{[":
                 depth += 1
                 if depth > MAX_DEPTH:
-                    raise WireError(400, f"the JSON body is nested deeper than {MAX_DEPTH} levels")
+                    raise _too_deep()
             else:
                 depth -= 1
                 if depth == 0:
                     self._state = _State.AFTER_VALUE
-                    return position
+                    break
+        self._depth = depth
+        return position
 
     def _begin_string(self, state: _State, position: int) -> None:
         self._state = state
@@ -294,10 +335,10 @@ class TopLevelScanner:
         return end
 
     def _check_key(self, key: str) -> None:
-        if key in self._wanted:
+        if key in self._unique:
             if key in self.members:
                 raise WireError(400, f'"{key}" comes twice in the body: send it once')
-        elif key.casefold() in self._wanted:
+        elif key.casefold() in self._unique:
             raise WireError(400, f'"{key}" differs from "{key.casefold()}" only in its spelling: send that one')
         elif len(self.members) >= MAX_MEMBERS:
             raise WireError(400, f"the JSON body has more than {MAX_MEMBERS} members")
@@ -329,5 +370,5 @@ class TopLevelScanner:
         self.members[self._key] = Member(self._value_start, self._offset + end, raw, self._excess)
 
 
-def state_is_within_string(state: _State) -> bool:
-    return state is _State.NESTED_STRING or state is _State.IN_STRING
+def _too_deep() -> WireError:
+    return WireError(400, f"the JSON body is nested deeper than {MAX_DEPTH} levels")
