@@ -138,6 +138,12 @@ class Provider:
 
         self._rules.insert(0, _Rule(replace(behaviour or PLAIN, **fields), fits, times))
 
+    def refuse_authorization(self, value: str, status: int = 401) -> None:
+        """Answer whatever shows this `Authorization` with `status`."""
+        self._rules.insert(
+            0, _Rule(Behaviour(status=status), lambda request: request.header("authorization") == value, None)
+        )
+
     def forget(self) -> None:
         """Drop all rules, records and counts; connections stay."""
         self._rules.clear()
