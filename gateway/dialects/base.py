@@ -29,9 +29,10 @@ class Operation:
     """The model that the path names; of a listing: the one that is asked for (None = all)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
-    """What admission, routing and metering must know of a request's body."""
+    """What admission, routing and metering must know of a request's body. Never changed once made; not frozen, as that
+    triples what making one costs (1.3 µs)."""
 
     route: str
     """What the caller wrote as `model`."""

@@ -46,8 +46,9 @@ class CriticalFields:
         if rb"\u00" in body and _ESCAPED_ASCII_LETTER.search(body):
             return True
         if len(body) < _SHORT_BYTES:
-            for name, quoted in self._quoted.items():
-                if name in document and body.count(quoted) > 1:
+            for name in document:
+                quoted = self._quoted.get(name)
+                if quoted is not None and body.count(quoted) > 1:
                     return True
         else:
             found = self._pattern.findall(body)

@@ -156,7 +156,7 @@ def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Ca
     name = operation.name
     stream = read_bool(document, "stream")
     choices = 1
-    if name in MULTIPLIED:
+    if name in MULTIPLIED and ("n" in document or name == COMPLETIONS):
         choices = read_count(document, "n", at_least=1) or 1
         if name == COMPLETIONS:
             choices = max(choices, read_count(document, "best_of", at_least=0) or 1)
@@ -175,9 +175,13 @@ def output_bound(name: str, document: Mapping[str, Any], choices: int) -> int | 
     """Tokens of all choices together; None where the caller set no bound."""
     if name in SILENT:
         return 0
-    bounds = [read_count(document, field) for field in OUTPUT_BOUNDS.get(name, ())]
-    given = [bound for bound in bounds if bound is not None]
-    return max(given) * choices if given else None
+    largest: int | None = None
+    for field in OUTPUT_BOUNDS.get(name, ()):
+        if field in document:
+            bound = read_count(document, field)
+            if bound is not None and (largest is None or bound > largest):
+                largest = bound
+    return None if largest is None else largest * choices
 
 
 def tells_usage(name: str, stream: bool, document: Mapping[str, Any]) -> bool:

@@ -31,6 +31,7 @@ _WINDOW_BYTES: Final = 16 * 1024
 """What is skipped at once; shorter than any opaque string, so that none is skipped unseen."""
 _WORTH_BYTES: Final = 256
 """Below it stepping from token to token is quicker."""
+_NESTED_PASSES: Final = 32
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _RUN: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 """Whole strings and what lies between them."""
@@ -224,12 +225,13 @@ class TopLevelScanner:
         if run is None or run.end() - position < _WORTH_BYTES:
             return position
         brackets = _STRING.sub(b"", run.group()).translate(None, _NO_BRACKETS)
-        before = len(brackets) + 1
-        while len(brackets) < before:
+        for _ in range(_NESTED_PASSES):  # each cancels the innermost level
             before = len(brackets)
             brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+            if len(brackets) == before:
+                break
         opened = len(brackets.translate(None, b"}]"))
-        closed = before - opened
+        closed = len(brackets) - opened
         if closed >= self._depth or not _UNMATCHED.fullmatch(brackets):
             return position
         self._depth += opened - closed
