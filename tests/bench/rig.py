@@ -74,7 +74,7 @@ def streams(count: int) -> None:
                 figures = json.loads(load.stdout.read())
             used_s = cpu_s(pids) - before_s
             print(
-                f"{count} streams: {largest:.0f} MB at most ({at_rest:.0f} MB at rest), {used_s:.1f} s of CPU, {figures}"
+                f"{count} streams: {largest:.0f} MB at most, {at_rest:.0f} MB at rest, {used_s:.1f} s of CPU, {figures}"
             )
     finally:
         provider.kill()
