@@ -1,6 +1,6 @@
 """The audit log: appended in the transaction of the change it tells of, hash-chained, never altered.
 
-`hash` = SHA-256 of the JSON array [previous hash in hex, seq, at in RFC 3339, actor, action, kind, name, before, after];
+`hash` = SHA-256 of the JSON array [previous hash in hex, seq, at (RFC 3339), actor, action, kind, name, before, after];
 the first entry's previous hash is 32 zero bytes. Whoever alters or removes an entry must forge all that follow, which
 `verify` (and anyone who noted an earlier hash) finds out.
 """
@@ -8,6 +8,7 @@ the first entry's previous hash is 32 zero bytes. Whoever alters or removes an e
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -72,10 +73,12 @@ def entries(
 def verify(session: Session) -> int | None:
     """The first entry that is not as it was written, or that follows a gap; None where the chain holds."""
     expected_seq, previous = 1, FIRST_HASH
-    for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.seq).execution_options(yield_per=1000)):
-        if entry.seq != expected_seq or entry.previous_hash != previous or entry.hash != _hash(entry):
-            return expected_seq
-        expected_seq, previous = entry.seq + 1, entry.hash
+    query = select(AuditEntry).order_by(AuditEntry.seq).execution_options(yield_per=1000)
+    with closing(session.scalars(query)) as found:
+        for entry in found:
+            if entry.seq != expected_seq or entry.previous_hash != previous or entry.hash != _hash(entry):
+                return expected_seq
+            expected_seq, previous = entry.seq + 1, entry.hash
     return None
 
 

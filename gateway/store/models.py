@@ -155,7 +155,7 @@ class Team(Entity, Base):
     __table_args__ = {"sqlite_autoincrement": True}
 
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
-    apps: Mapped[list["App"]] = relationship(back_populates="team", lazy="raise", passive_deletes="all")
+    apps: Mapped[list["App"]] = relationship(lazy="raise", viewonly=True, order_by="App.name")
 
 
 class App(Entity, Base):
@@ -168,10 +168,7 @@ class App(Entity, Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
     all_routes: Mapped[bool]
     """`routes: "*"`; else `routes` are those it may call."""
-    team: Mapped[Team] = relationship(back_populates="apps", lazy="raise")
-    keys: Mapped[list["Key"]] = relationship(
-        back_populates="app", lazy="raise", cascade="all, delete-orphan", passive_deletes=True
-    )
+    team: Mapped[Team] = relationship(lazy="raise")
     routes: Mapped[list[Route]] = relationship(secondary="app_route", lazy="raise", order_by="Route.name")
 
 
@@ -197,7 +194,7 @@ class Key(Entity, Base):
     prefix: Mapped[str] = mapped_column(String(16))
     """How the key begins, to be recognised by; empty where only its digest was ever known."""
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
-    app: Mapped[App] = relationship(back_populates="keys", lazy="raise")
+    app: Mapped[App] = relationship(lazy="raise")
 
 
 class LimitRule(Entity, Base):
@@ -224,6 +221,13 @@ class LimitRule(Entity, Base):
     """`scope.target` in two parts, so that it survives the replacing of targets and the renaming of the provider."""
     target_model: Mapped[str | None] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(Text)
+    team: Mapped[Team | None] = relationship(lazy="raise")
+    app: Mapped[App | None] = relationship(lazy="raise")
+    key: Mapped[Key | None] = relationship(lazy="raise")
+    route: Mapped[Route | None] = relationship(lazy="raise")
+    provider: Mapped[Provider | None] = relationship(lazy="raise", foreign_keys=[provider_id])
+    credential: Mapped[Credential | None] = relationship(lazy="raise")
+    target_provider: Mapped[Provider | None] = relationship(lazy="raise", foreign_keys=[target_provider_id])
 
 
 class PriceOverride(Entity, Base):

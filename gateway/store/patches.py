@@ -1,0 +1,111 @@
+"""Bodies of PATCH: JSON merge patches (RFC 7396) of the documents.
+
+What a patch leaves out stays, null takes back the default, an object is merged, a list is replaced. The merged document
+is then checked as a whole, so these types only say what may be given.
+"""
+
+from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
+from gateway.store.documents import (
+    AllowedRoutes,
+    CredentialDocument,
+    DestinationsDocument,
+    Document,
+    Mode,
+    Moment,
+    OnFailure,
+    ScopeDocument,
+    SourceAddress,
+    SourcesDocument,
+    TargetDocument,
+    Tls,
+    Unmatched,
+    WhoseCredential,
+)
+from gateway.store.fields import Amount, BaseUrl, Duration, Host, ModelName, Name, PartName, PathPrefix
+
+
+class Patch(Document):
+    """Only what was given counts (`model_fields_set`)."""
+
+
+class ProviderPatch(Patch):
+    name: PartName | None = None
+    dialect: Dialect | None = None
+    base_url: BaseUrl | None = None
+    credentials: list[CredentialDocument] | None = None
+    """All of them; one without `value` keeps the secret stored under its name."""
+
+
+class TimeoutPatch(Patch):
+    connect: Duration | None = None
+    first_byte: Duration | None = None
+    idle: Duration | None = None
+    total: Duration | None = None
+
+
+class MatchPatch(Patch):
+    host: Host | None = None
+    path: PathPrefix | None = None
+
+
+class RoutePatch(Patch):
+    name: Name | None = None
+    strategy: Strategy | None = None
+    targets: list[TargetDocument] | None = None
+    retries: int | None = None
+    timeout: TimeoutPatch | None = None
+    match: MatchPatch | None = None
+    max_output_tokens: int | None = None
+    strip_prefix: bool | None = None
+    preserve_host: bool | None = None
+    auth: Auth | None = None
+    read_to_end: bool | None = None
+
+
+class TeamPatch(Patch):
+    name: PartName | None = None
+
+
+class AppPatch(Patch):
+    name: PartName | None = None
+    team: PartName | None = None
+    routes: AllowedRoutes | None = None
+
+
+class KeyPatch(Patch):
+    name: PartName | None = None
+    expires_at: Moment | None = None
+
+
+class PricePatch(Patch):
+    provider: PartName | None = None
+    model: ModelName | None = None
+    input: int | None = None
+    output: int | None = None
+    cached_input: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    per_request: int | None = None
+
+
+class LimitPatch(Patch):
+    name: PartName | None = None
+    scope: ScopeDocument | None = None
+    metric: Metric | None = None
+    window: Window | None = None
+    at_most: Amount | None = None
+    unpriced: WhenUnknown | None = None
+    when_unavailable: WhenUnknown | None = None
+
+
+class InterceptionPatch(Patch):
+    name: PartName | None = None
+    destinations: DestinationsDocument | None = None
+    sources: SourcesDocument | None = None
+    mode: Mode | None = None
+    on_failure: OnFailure | None = None
+    tls: Tls | None = None
+    source_address: SourceAddress | None = None
+    unmatched: Unmatched | None = None
+    credential: WhoseCredential | None = None
+    app: PartName | None = None

@@ -1,0 +1,152 @@
+"""What the configuration looks like from outside: output shapes without defaults, and never a secret."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
+from gateway.store.documents import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
+
+
+class View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class EntityView(View):
+    id: int
+    name: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class CredentialView(View):
+    id: int
+    name: str
+    last_four: str
+    """The end of the secret; empty where it is too short to show any of it."""
+
+
+class ProviderView(EntityView):
+    dialect: Dialect
+    base_url: str
+    credentials: list[CredentialView]
+
+
+class TargetView(View):
+    id: int
+    provider: str
+    model: str | None
+    weight: int
+
+
+class TimeoutView(View):
+    """Seconds."""
+
+    connect: float
+    first_byte: float
+    idle: float
+    total: float
+
+
+class MatchView(View):
+    host: str | None
+    path: str | None
+
+
+class RouteView(EntityView):
+    strategy: Strategy
+    targets: list[TargetView]
+    retries: int
+    timeout: TimeoutView
+    match: MatchView | None
+    max_output_tokens: int
+    strip_prefix: bool
+    preserve_host: bool
+    auth: Auth
+    read_to_end: bool
+
+
+class TeamView(EntityView):
+    apps: list[str]
+
+
+class AppView(EntityView):
+    team: str
+    routes: Literal["*"] | list[str]
+
+
+class KeyView(EntityView):
+    app: str
+    team: str
+    prefix: str
+    """How the key begins; empty where only its digest was ever known."""
+    expires_at: datetime | None
+
+
+class KeyCreated(KeyView):
+    key: str | None
+    """The key's text, shown this once; null where the caller chose it."""
+
+
+class PriceView(EntityView):
+    """`name` is `provider/model`. Micro-USD per million tokens; `per_request` micro-USD a request."""
+
+    provider: str
+    model: str
+    input: int
+    output: int
+    cached_input: int | None
+    cache_write: int | None
+    reasoning: int | None
+    per_request: int
+
+
+class ScopeView(View):
+    team: str | None
+    app: str | None
+    key: str | None
+    """`app/name`"""
+    route: str | None
+    provider: str | None
+    credential: str | None
+    """`provider/name`"""
+    target: str | None
+    """`provider/model`"""
+    model: str | None
+
+
+class LimitView(EntityView):
+    scope: ScopeView
+    metric: Metric
+    window: Window | None
+    at_most: int | float
+    """In the metric's unit; cost in USD."""
+    unpriced: WhenUnknown
+    when_unavailable: WhenUnknown
+
+
+class DestinationsView(View):
+    hosts: list[str]
+    cidrs: list[str]
+    ports: list[int]
+
+
+class SourcesView(View):
+    cidrs: list[str]
+    users: list[str]
+    cgroups: list[str]
+    local: bool
+
+
+class InterceptionView(EntityView):
+    destinations: DestinationsView
+    sources: SourcesView | None
+    mode: Mode
+    on_failure: OnFailure
+    tls: Tls
+    source_address: SourceAddress
+    unmatched: Unmatched
+    credential: WhoseCredential
+    app: str | None
