@@ -1,10 +1,14 @@
 """Fixtures that every test may ask for. Databases are real; each test gets one of its own."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.settings import Settings
+from gateway.store import migrate
+from gateway.store.database import make_engine
 from tests.support.postgres import Postgres
 
 
@@ -48,3 +52,38 @@ def sqlite_url(tmp_path: Path) -> str:
 def database_url(request: pytest.FixtureRequest) -> str:
     """URL of an empty database, as `--database` takes it: the test runs once on SQLite and once on PostgreSQL."""
     return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+def _migrated(url: str) -> None:
+    engine = make_engine(Settings(database=url).database_url)
+    migrate.upgrade(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _migrated_postgres(postgres_server: Postgres) -> str:
+    """Name of a database that is copied for each test: migrations take ten times as long."""
+    name = postgres_server.new_database()
+    _migrated(postgres_server.url(name))
+    return name
+
+
+@pytest.fixture(scope="session")
+def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("template") / "sluicegate.sqlite"
+    _migrated(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As `database_url`, with the present schema already in it."""
+    if request.param == "sqlite":
+        url = request.getfixturevalue("sqlite_url")
+        shutil.copy(request.getfixturevalue("_migrated_sqlite"), url.removeprefix("sqlite:///"))
+        yield url
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    name = server.new_database(template=request.getfixturevalue("_migrated_postgres"))
+    yield server.url(name)
+    server.drop_database(name)
