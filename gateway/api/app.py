@@ -10,7 +10,21 @@ from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY, CollectorRegistry
 
 import gateway
-from gateway.api import audit, console, docs, events, health, members, openapi, problems, sessions
+from gateway.api import (
+    audit,
+    console,
+    docs,
+    events,
+    health,
+    interception,
+    limits,
+    members,
+    openapi,
+    problems,
+    sessions,
+    teams,
+    upstreams,
+)
 from gateway.api.edge import Edge
 from gateway.api.services import Services, WorkerLink
 from gateway.policy.snapshot import SnapshotHolder
@@ -22,14 +36,16 @@ THREADS: Final = 8
 ROUTERS: Final = (
     health.router,
     sessions.router,
+    upstreams.router,
+    teams.router,
+    limits.router,
+    interception.router,
     members.router,
     events.router,
     audit.router,
     docs.router,
     console.router,
 )
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-"""Of a request to the API: room for an `apply` of some ten thousand keys."""
 
 
 def create_app(
@@ -56,7 +72,6 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
         responses=problems.OPENAPI_RESPONSE,
-        max_body_size=MAX_BODY_BYTES,
         lifespan=lifespan,
     )
     app.state.services = Services(

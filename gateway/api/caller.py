@@ -16,9 +16,10 @@ from fastapi import Depends, Query, Request
 from sqlalchemy.orm import Session
 
 from gateway.api.services import Services, services_of
-from gateway.errors import Forbidden, NotFound, Unauthenticated
+from gateway.errors import Forbidden, Unauthenticated
 from gateway.policy.roles import Authority, Permission, may
 from gateway.store import identity
+from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
 from gateway.store.identity import Caller
 
@@ -68,6 +69,21 @@ class Desk:
             yield session
 
     @contextmanager
+    def reading(self) -> Iterator[Editing]:
+        """The configuration, as far as this caller may see it."""
+        with self.read() as session:
+            yield self._editing(session)
+
+    @contextmanager
+    def changing(self) -> Iterator[Editing]:
+        """The same in one write transaction."""
+        with self.change() as session:
+            yield self._editing(session)
+
+    def _editing(self, session: Session) -> Editing:
+        return Editing(session=session, authority=self.authority, sealer=self.services.sealer)
+
+    @contextmanager
     def change(self) -> Iterator[Session]:
         """One write transaction. The keeper hears of it after the commit, so that it finds what it looks for."""
         try:
@@ -79,15 +95,6 @@ class Desk:
         except _RolledBack:
             return
         self.services.nudge()
-
-    def require_team(self, team_id: int | None, kind: str, reference: str) -> None:
-        """Raises NotFound for what belongs to another team: it does not exist for this caller."""
-        if self.team_id is not None and self.team_id != team_id:
-            raise not_found(kind, reference)
-
-
-def not_found(kind: str, reference: str) -> NotFound:
-    return NotFound(f"there is no {kind} {reference!r}", fix=f"GET /api/v1/{kind.replace(' ', '-')}s lists them")
 
 
 class Permit:

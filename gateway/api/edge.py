@@ -1,20 +1,29 @@
-"""What every answer of the API and console carries: a request id and the headers that keep a browser safe.
+"""The outermost layer of API and console: request ids, safe headers, the body limit, and the last catch.
 
-Pure ASGI, because Starlette's BaseHTTPMiddleware costs a task and a queue per request.
+Pure ASGI, because Starlette's BaseHTTPMiddleware costs a task and a queue per request. It stands inside Starlette's
+ServerErrorMiddleware and leaves that nothing to do: what nobody foresaw is answered, and logged, here.
 """
 
 import secrets
+from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.problems import on_http_exception, on_unforeseen
 
 NO_CONTENT_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 """For answers that are not pages: were a browser talked into rendering one, nothing in it would run."""
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+"""Of a request to the API: room for an `apply` of some ten thousand keys."""
 
 
 class Edge:
-    """Outermost layer. Sets only headers that the answer does not bring itself."""
+    """Adds only headers that the answer does not bring itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,9 +34,21 @@ class Edge:
             return
         request_id = secrets.token_hex(13)
         scope["sluicegate.request_id"] = request_id
+        started = False
+        taken = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > MAX_BODY_BYTES:
+                raise too_large()
+            return message
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
                 headers["x-content-type-options"] = "nosniff"
@@ -36,4 +57,28 @@ class Edge:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            if declared_length(scope["headers"]) > MAX_BODY_BYTES:
+                answer = await on_http_exception(Request(scope), too_large())
+                await answer(scope, receive, send_with_headers)
+                return
+            await self._app(scope, receive_within_limit, send_with_headers)
+        except Exception as error:
+            answer = await on_unforeseen(Request(scope), error)
+            if started:
+                raise  # the server ends the connection, so that nobody takes half an answer for a whole one
+            await answer(scope, receive, send_with_headers)
+
+
+def too_large() -> HTTPException:
+    return HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {MAX_BODY_BYTES // 1024 // 1024} MiB here"
+    )
+
+
+def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    """What `Content-Length` says; 0 where it says nothing."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0

@@ -81,7 +81,11 @@ class EventStream(Response):
         await self._desk.services.ending.wait()
 
 
-@router.get("/events", response_class=EventStream)
+@router.get(
+    "/events",
+    response_class=Response,
+    responses={200: {"description": "Events until the caller leaves", "content": {EventStream.media_type: {}}}},
+)
 async def stream_events(request: Request, desk: Annotated[Desk, permit(Permission.USAGE_READ)]) -> EventStream:
     """Requests as they reach the ledger, and changes of the configuration. Team roles get their own team's requests."""
     link = desk.services.link

@@ -33,7 +33,7 @@ class FieldProblem(BaseModel):
 
     field: Annotated[str, Field(description="Path of the field, e.g. `targets.0.provider`")]
     problem: str
-    fix: Annotated[str, Field(description="What to do about it; empty where `problem` says it all")]
+    remedy: Annotated[str, Field(description="What to do about it; empty where `problem` says it all")]
 
 
 class Problem(BaseModel):
@@ -65,11 +65,10 @@ def install(app: FastAPI) -> None:
     """Register the handlers that turn every exception into a problem."""
     app.add_exception_handler(SluicegateError, _on_sluicegate_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(PoolTimeout, _on_database_error)
-    app.add_exception_handler(ResponseValidationError, _on_unforeseen)
-    app.add_exception_handler(Exception, _on_unforeseen)
+    app.add_exception_handler(ResponseValidationError, on_unforeseen)
 
 
 def problem_response(
@@ -103,7 +102,7 @@ def field_problems(errors: Iterable[Any]) -> list[dict[str, str]]:
     return [_field_problem(error) for error in errors]
 
 
-_FIXES: Final = {
+_REMEDIES: Final = {
     "missing": "add the field",
     "extra_forbidden": "remove the field, or correct its name",
     "json_invalid": "send one JSON document in UTF-8",
@@ -120,8 +119,8 @@ def _field_problem(error: Any) -> dict[str, str]:
         location = []
     if context.get("field"):
         location.append(context["field"])
-    fix = context.get("remedy") or _FIXES.get(error["type"], "")
-    return {"field": ".".join(location), "problem": error["msg"], "fix": fix}
+    remedy = context.get("remedy") or _REMEDIES.get(error["type"], "correct it")
+    return {"field": ".".join(location), "problem": error["msg"], "remedy": remedy}
 
 
 _PLACES: Final = frozenset({"body", "query", "path", "header", "cookie"})
@@ -152,7 +151,7 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = field_problems(error.errors())
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
-    first = problems[0] if problems else {"field": "", "problem": "the request is not valid", "fix": ""}
+    first = problems[0] if problems else {"field": "", "problem": "the request is not valid", "remedy": ""}
     named = f"{first['field']}: " if first["field"] else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return problem_response(
@@ -160,12 +159,12 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
         status=400 if unreadable else 422,
         code="bad_request" if unreadable else "invalid",
         detail=f"{named}{first['problem']}{more}",
-        fix="send a JSON document" if unreadable else first["fix"],
+        fix="send a JSON document" if unreadable else first["remedy"],
         errors=problems,
     )
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
+async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
     fix = ""
@@ -179,9 +178,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         fix = "the endpoints are listed at /api/docs"
     else:
         detail = str(error.detail)
+        fix = _HTTP_FIXES.get(error.status_code, "")
     return problem_response(
         request, status=error.status_code, code=_code_of(error.status_code), detail=detail, fix=fix, headers=headers
     )
+
+
+_HTTP_FIXES: Final[dict[int, str]] = {
+    HTTPStatus.BAD_REQUEST: "send one JSON document in UTF-8",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send less at once, e.g. in several documents",
+}
 
 
 def _code_of(status: int) -> str:
@@ -203,7 +209,7 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     """A database that is away or busy is 503; anything else that it refuses is a fault of ours."""
     away = isinstance(error, OperationalError | PoolTimeout) or getattr(error, "connection_invalidated", False)
     if not away:
-        return await _on_unforeseen(request, error)
+        return await on_unforeseen(request, error)
     log.warning("database unavailable", extra={"reason": str(getattr(error, "orig", error))[:200]})
     return await _on_sluicegate_error(
         request,
@@ -211,7 +217,7 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
     )
 
 
-async def _on_unforeseen(request: Request, error: Exception) -> Response:
+async def on_unforeseen(request: Request, error: Exception) -> Response:
     request_id = request.scope.get("sluicegate.request_id", "")
     log.error("request failed", extra={"request_id": request_id, "path": request.url.path}, exc_info=error)
     return problem_response(

@@ -12,6 +12,7 @@ from fastapi import Request
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
+from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
 from gateway.policy.snapshot import SnapshotHolder
 from gateway.settings import Settings
@@ -74,6 +75,13 @@ class Services:
         """Tell the keeper about a committed change. Called from a handler's thread; never fails."""
         if self.link is not None:
             anyio.from_thread.run(self._nudge, self.link)
+
+    def limit_state(self, limit_id: int) -> LimitState | None:
+        """Live figures of a limit, None where the keeper does not know it. From a handler's thread. Raises
+        Unavailable."""
+        if self.link is None:
+            raise Unavailable("the keeper is away", fix="try again", retry_after_s=1)
+        return anyio.from_thread.run(self.link.limit_state, limit_id)
 
     @staticmethod
     async def _nudge(link: WorkerLink) -> None:

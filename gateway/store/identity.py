@@ -111,7 +111,7 @@ def sign_in(engine: Engine, name: str, password: str, address: str, at: datetime
         user = session.scalars(select(User).where(User.name == name).options(joinedload(User.team))).one_or_none()
         if user is None or user.disabled or user.password_hash != password_hash:
             raise SignInRefused("the account has just been changed", fix="sign in again")
-        if passwords.needs_rehash(user.password_hash):
+        if password_hash is not None and passwords.needs_rehash(password_hash):
             user.password_hash = passwords.hash_password(password)
         begun = LoginSession(
             digest=passwords.digest(cookie),

@@ -1,0 +1,22 @@
+"""The REST API on both databases, and a gateway with two teams to ask about."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.api.served import ServedApi, served
+
+
+@pytest.fixture
+def api(database_url: str, tmp_path: Path) -> Iterator[ServedApi]:
+    """An empty gateway, on SQLite and on PostgreSQL."""
+    with served(tmp_path, database_url) as found:
+        yield found
+
+
+@pytest.fixture
+def sqlite_api(sqlite_url: str, tmp_path: Path) -> Iterator[ServedApi]:
+    """An empty gateway on SQLite, where the database cannot make a difference."""
+    with served(tmp_path, sqlite_url) as found:
+        yield found

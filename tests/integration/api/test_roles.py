@@ -1,0 +1,130 @@
+"""Every endpoint × every role: who gets in is written down here once more, by hand, and compared with what happens."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from gateway.api.openapi import api_operations, permission_of
+from gateway.policy.model import TeamId
+from gateway.policy.roles import GRANTABLE, PERMISSIONS, TEAM_ROLES, Authority, Role
+from tests.integration.api.served import ServedApi, served
+
+OPEN = frozenset({"GET /healthz", "GET /readyz", "GET /metrics", "POST /api/v1/session"})
+"""Answered without a token. `/metrics` so from this host only: test_health has the rest."""
+
+EVERYONE = frozenset(Role)
+PLATFORM = frozenset({Role.OWNER, Role.ADMIN, Role.OPERATOR, Role.VIEWER})
+CHANGERS = frozenset({Role.OWNER, Role.ADMIN, Role.OPERATOR})
+GRANTORS = frozenset({Role.OWNER, Role.ADMIN, Role.TEAM_ADMIN})
+
+ALLOWED: dict[str, frozenset[Role]] = {
+    "GET /api/v1/session": EVERYONE,
+    "DELETE /api/v1/session": EVERYONE,
+    "PUT /api/v1/session/password": EVERYONE,
+    "GET /api/v1/users": GRANTORS,
+    "POST /api/v1/users": GRANTORS,
+    "GET /api/v1/users/{ref}": GRANTORS,
+    "PATCH /api/v1/users/{ref}": GRANTORS,
+    "DELETE /api/v1/users/{ref}": GRANTORS,
+    "GET /api/v1/tokens": GRANTORS,
+    "POST /api/v1/tokens": GRANTORS,
+    "GET /api/v1/tokens/{ref}": GRANTORS,
+    "PATCH /api/v1/tokens/{ref}": GRANTORS,
+    "DELETE /api/v1/tokens/{ref}": GRANTORS,
+    **{
+        f"{method} /api/v1/{kind}{path}": PLATFORM if method == "GET" else CHANGERS
+        for kind in ("providers", "prices", "interception-rules")
+        for method, path in (("GET", ""), ("POST", ""), ("GET", "/{ref}"), ("PATCH", "/{ref}"), ("DELETE", "/{ref}"))
+    },
+    **{
+        f"{method} /api/v1/{kind}{path}": EVERYONE if method == "GET" else CHANGERS
+        for kind in ("routes", "teams", "limits")
+        for method, path in (("GET", ""), ("POST", ""), ("GET", "/{ref}"), ("PATCH", "/{ref}"), ("DELETE", "/{ref}"))
+    },
+    "GET /api/v1/limits/{ref}/state": EVERYONE,
+    "GET /api/v1/apps": EVERYONE,
+    "POST /api/v1/apps": CHANGERS | {Role.TEAM_ADMIN},
+    "GET /api/v1/apps/{ref}": EVERYONE,
+    "PATCH /api/v1/apps/{ref}": CHANGERS | {Role.TEAM_ADMIN},
+    "DELETE /api/v1/apps/{ref}": CHANGERS | {Role.TEAM_ADMIN},
+    "GET /api/v1/keys": EVERYONE,
+    "POST /api/v1/keys": EVERYONE - {Role.VIEWER},
+    "GET /api/v1/keys/{ref}": EVERYONE,
+    "PATCH /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
+    "DELETE /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
+    "POST /api/v1/keys/{ref}/rotate": EVERYONE - {Role.VIEWER},
+    "GET /api/v1/interception": PLATFORM,
+    "GET /api/v1/discoveries": PLATFORM,
+    "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
+    "GET /api/v1/events": EVERYONE,
+}
+"""Endpoint → roles that get in. A new endpoint without a line here fails the test."""
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedApi, dict[Role, httpx2.Client]]]:
+    folder: Path = tmp_path_factory.mktemp("roles")
+    with served(folder, f"sqlite:///{folder / 'roles.sqlite'}") as api:
+        with api.client() as owner:
+            owner.post("/api/v1/teams", json={"name": "search"}).raise_for_status()
+        clients = {role: api.client(role, "search" if role in TEAM_ROLES else None) for role in Role}
+        yield api, clients
+        for client in clients.values():
+            client.close()
+
+
+def endpoints(api: ServedApi) -> dict[str, str]:
+    """`METHOD /path/{ref}` → a path to ask for."""
+    found = {}
+    for route, method in api_operations(api.app):
+        path = route.path_format
+        for parameter in ("ref", "number", "name", "id"):
+            path = path.replace("{" + parameter + "}", "424242")
+        found[f"{method} {route.path_format}"] = path
+    return found
+
+
+def test_each_endpoint_lets_in_just_the_roles_that_it_names(
+    walked: tuple[ServedApi, dict[Role, httpx2.Client]],
+) -> None:
+    api, clients = walked
+    found = endpoints(api)
+    assert set(found) - OPEN == set(ALLOWED), "write down who may use the new endpoint"
+    wrong = []
+    for endpoint, path in found.items():
+        if endpoint in OPEN:
+            continue
+        method = endpoint.split()[0]
+        with api.bare_client() as nobody:
+            if nobody.request(method, path).status_code != 401:
+                wrong.append(f"{endpoint} without a token is not 401")
+        for role, client in clients.items():
+            if endpoint == "DELETE /api/v1/session" and role is Role.OWNER:
+                continue
+            status = client.request(method, path, json={} if method in ("POST", "PATCH", "PUT") else None).status_code
+            if (status == 403) is (role in ALLOWED[endpoint]) or status in (401, 500):
+                wrong.append(f"{endpoint} as {role}: {status}")
+    assert not wrong
+
+
+def test_every_endpoint_declares_a_permission(walked: tuple[ServedApi, dict[Role, httpx2.Client]]) -> None:
+    api, _ = walked
+    without = {f"{method} {route.path_format}" for route, method in api_operations(api.app) if not permission_of(route)}
+    assert without == OPEN
+
+
+def test_team_roles_hold_nothing_that_the_platforms_lack() -> None:
+    for role in Role:
+        assert PERMISSIONS[role] <= PERMISSIONS[Role.OWNER]
+        for granted in GRANTABLE[role]:
+            assert PERMISSIONS[granted] <= PERMISSIONS[role], f"{role} hands on more than it has"
+
+
+def test_team_authority_ends_at_its_team() -> None:
+    mine = Authority(actor="user:a", role=Role.TEAM_ADMIN, team_id=TeamId(1))
+    assert mine.may_grant(Role.TEAM_MEMBER, 1)
+    assert not mine.may_grant(Role.TEAM_MEMBER, 2)
+    assert not mine.may_grant(Role.TEAM_MEMBER, None)
+    assert not mine.may_grant(Role.VIEWER, 1)

@@ -1,0 +1,209 @@
+"""Signing in and out, what a session cookie may do, and how guessing is slowed down."""
+
+import time
+from datetime import UTC, datetime, timedelta
+
+import httpx2
+import pytest
+from sqlalchemy import select, update
+
+from gateway.policy.roles import Role
+from gateway.store import throttle
+from gateway.store.database import read_session, write_session
+from gateway.store.models import AuditEntry, LoginSession, User
+from tests.integration.api.served import OWNER_PASSWORD, ServedApi, served
+
+COOKIE = "sluicegate_session"
+
+
+def sign_in(client: httpx2.Client, password: str = OWNER_PASSWORD, username: str = "admin") -> httpx2.Response:
+    return client.post("/api/v1/session", json={"username": username, "password": password})
+
+
+def test_a_session_begins_tells_who_i_am_and_ends(api: ServedApi) -> None:
+    with api.bare_client() as browser:
+        assert browser.get("/api/v1/session").status_code == 401
+        answer = sign_in(browser)
+        assert answer.status_code == 201
+        assert answer.json()["username"] == "admin"
+        assert answer.json()["role"] == "owner"
+        cookie = answer.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert "Secure" not in cookie  # this is plain HTTP: a Secure cookie would never come back
+        assert browser.get("/api/v1/session").json()["kind"] == "user"
+        assert browser.get("/api/v1/users").status_code == 200
+        kept = browser.cookies[COOKIE]
+        assert browser.delete("/api/v1/session", headers={"origin": api.url}).status_code == 204
+        again = browser.get("/api/v1/session", headers={"cookie": f"{COOKIE}={kept}"})
+        assert again.status_code == 401  # the session is gone, not only the cookie
+    with read_session(api.engine) as session:
+        assert [entry.action for entry in session.scalars(select(AuditEntry).where(AuditEntry.kind == "session"))] == [
+            "sign-in"
+        ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "accepted"),
+    [
+        ({}, False),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+        ({"sec-fetch-site": "cross-site", "origin": "{url}"}, False),
+        ({"origin": "{url}"}, True),
+        ({"sec-fetch-site": "same-origin"}, True),
+    ],
+)
+def test_a_cookie_changes_things_only_from_our_own_pages(
+    sqlite_api: ServedApi, headers: dict[str, str], accepted: bool
+) -> None:
+    with sqlite_api.bare_client() as browser:
+        sign_in(browser)
+        sent = {name: value.format(url=sqlite_api.url) for name, value in headers.items()}
+        answer = browser.post("/api/v1/tokens", json={"role": "viewer"}, headers=sent)
+        assert answer.status_code == (201 if accepted else 403)
+        if not accepted:
+            assert answer.json()["code"] == "cross_origin"
+        assert browser.get("/api/v1/session", headers={"origin": "https://evil.example"}).status_code == 200
+
+
+def test_another_site_cannot_sign_its_victim_in(sqlite_api: ServedApi) -> None:
+    with sqlite_api.bare_client(headers={"origin": "https://evil.example"}) as browser:
+        assert sign_in(browser).status_code == 403
+
+
+def test_sessions_end_when_idle_when_old_and_when_the_user_is_disabled(sqlite_api: ServedApi) -> None:
+    now = datetime.now(UTC)
+    cases = [
+        update(LoginSession).values(last_seen_at=now - timedelta(hours=13)),
+        update(LoginSession).values(expires_at=now - timedelta(seconds=1)),
+        update(User).values(disabled=True),
+    ]
+    for change in cases:
+        with sqlite_api.bare_client() as browser:
+            assert sign_in(browser).status_code == 201
+            assert browser.get("/api/v1/session").status_code == 200
+            with write_session(sqlite_api.engine) as session:
+                session.execute(change)
+            assert browser.get("/api/v1/session").status_code == 401
+
+
+def test_use_keeps_a_session_alive_with_one_write_a_minute(sqlite_api: ServedApi) -> None:
+    def last_seen() -> datetime:
+        with read_session(sqlite_api.engine) as session:
+            return session.scalars(select(LoginSession.last_seen_at)).one()
+
+    with sqlite_api.bare_client() as browser:
+        sign_in(browser)
+        begun = last_seen()
+        browser.get("/api/v1/session")
+        assert last_seen() == begun
+        with write_session(sqlite_api.engine) as session:
+            session.execute(update(LoginSession).values(last_seen_at=begun - timedelta(minutes=2)))
+        browser.get("/api/v1/session")
+        assert last_seen() > begun
+
+
+def test_guessing_is_slowed_down_and_others_are_not(sqlite_api: ServedApi) -> None:
+    with sqlite_api.bare_client() as guesser:
+        answers = [sign_in(guesser, password=f"guess {number}") for number in range(6)]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert sign_in(guesser).status_code == 429  # the right password does not help during the wait
+        other = sign_in(guesser, username="somebody", password="else")
+        assert other.status_code == 401
+    with write_session(sqlite_api.engine) as session:
+        session.execute(update(throttle.SignInFailure).values(blocked_until=datetime.now(UTC)))
+    with sqlite_api.bare_client() as owner:
+        assert sign_in(owner).status_code == 201
+        assert sign_in(owner, password="wrong once").status_code == 401
+        assert sign_in(owner).status_code == 201  # a success has forgiven the failures before
+
+
+def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
+    seconds = [throttle.wait_after(excess).total_seconds() for excess in (-1, 0, 1, 2, 9, 10, 1000)]
+    assert seconds == [0, 1, 2, 4, 512, 900, 900]
+
+
+def test_unknown_names_take_as_long_as_wrong_passwords(sqlite_api: ServedApi) -> None:
+    def seconds(username: str) -> float:
+        begun = time.perf_counter()
+        with sqlite_api.bare_client() as client:
+            assert sign_in(client, username=username, password="wrong").json()["code"] == "sign_in_refused"
+        return time.perf_counter() - begun
+
+    known = min(seconds("admin") for _ in range(3))
+    unknown = min(seconds(f"nobody{number}") for number in range(3))
+    assert 0.5 < known / unknown < 2
+
+
+def test_changing_the_own_password_ends_the_other_sessions(api: ServedApi) -> None:
+    with api.bare_client() as here, api.bare_client() as elsewhere:
+        sign_in(here)
+        sign_in(elsewhere)
+        wrong = here.put(
+            "/api/v1/session/password",
+            json={"current": "not it", "new": "another long one"},
+            headers={"origin": api.url},
+        )
+        assert wrong.status_code == 401
+        done = here.put(
+            "/api/v1/session/password",
+            json={"current": OWNER_PASSWORD, "new": "another long one"},
+            headers={"origin": api.url},
+        )
+        assert done.status_code == 204
+        assert here.get("/api/v1/session").status_code == 200
+        assert elsewhere.get("/api/v1/session").status_code == 401
+        assert sign_in(elsewhere).status_code == 401
+        assert sign_in(elsewhere, password="another long one").status_code == 201
+
+
+def test_behind_a_trusted_proxy_the_cookie_is_secure_and_the_origin_is_the_proxys(
+    sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    proxied = {"x-forwarded-proto": "https", "x-forwarded-host": "gw.example.com", "x-forwarded-for": "192.0.2.7"}
+    with (
+        served(tmp_path_factory.mktemp("data"), sqlite_url, trusted_hops=1) as api,
+        api.bare_client(headers=proxied) as browser,
+    ):
+        answer = sign_in(browser)
+        assert "Secure" in answer.headers["set-cookie"]
+        cookie = {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
+        allowed = browser.post(
+            "/api/v1/tokens", json={"role": "viewer"}, headers=cookie | {"origin": "https://gw.example.com"}
+        )
+        assert allowed.status_code == 201
+        refused = browser.post("/api/v1/tokens", json={"role": "viewer"}, headers=cookie | {"origin": api.url})
+        assert refused.status_code == 403
+
+
+def test_tokens_end_with_their_expiry_and_their_revocation(api: ServedApi) -> None:
+    with api.client() as owner:
+        soon = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
+        made = owner.post("/api/v1/tokens", json={"role": "viewer", "expires_at": soon, "name": "short"}).json()
+        headers = {"authorization": f"Bearer {made['token']}"}
+        with api.bare_client(headers=headers) as viewer:
+            assert viewer.get("/api/v1/session").json()["username"] == "short"
+            time.sleep(1.6)
+            assert viewer.get("/api/v1/session").status_code == 401
+            assert owner.patch("/api/v1/tokens/short", json={"expires_at": None}).status_code == 200
+            assert viewer.get("/api/v1/session").status_code == 200
+            assert owner.delete("/api/v1/tokens/short").status_code == 204
+            assert viewer.get("/api/v1/session").status_code == 401
+
+
+@pytest.mark.parametrize("authorization", ["Bearer nonsense", "Bearer", "Basic YWRtaW46eA==", "x" * 3000])
+def test_bad_credentials_are_refused_with_the_way_in(sqlite_api: ServedApi, authorization: str) -> None:
+    with sqlite_api.bare_client(headers={"authorization": authorization}) as client:
+        answer = client.get("/api/v1/users")
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.json()["fix"]
+
+
+def test_a_token_of_a_team_role_is_confined_to_it(sqlite_api: ServedApi) -> None:
+    with pytest.raises(Exception, match="team"):
+        sqlite_api.token(Role.TEAM_MEMBER)
