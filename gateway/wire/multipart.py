@@ -128,9 +128,9 @@ class MultipartScanner:
 
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
+        if max(end, len(self._buffer) if end < 0 else 0) > MAX_PART_HEAD_BYTES:
+            raise WireError(400, f"a part's head in the form is longer than {MAX_PART_HEAD_BYTES} bytes")
         if end < 0:
-            if len(self._buffer) > MAX_PART_HEAD_BYTES:
-                raise WireError(400, f"a part's head in the form is longer than {MAX_PART_HEAD_BYTES} bytes")
             return False
         head = self._buffer[:end]
         found = _DISPOSITION.search(head)
