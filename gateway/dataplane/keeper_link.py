@@ -201,7 +201,7 @@ class KeeperLink:
                 raise TimeoutError
             self.send(message | {"request": number})
             async with asyncio.timeout_at(deadline_s):
-                answer = await reply
+                answer: dict[str, Any] = await reply
         except TimeoutError:
             raise Unavailable("the keeper does not answer", fix="retry shortly", retry_after_s=1.0) from None
         finally:

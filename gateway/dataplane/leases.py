@@ -147,7 +147,9 @@ class _Claim:
 
     __slots__ = ("answer", "deltas", "leases", "taken")
 
-    def __init__(self, leases: Sequence[Lease], deltas: Sequence[int], answer: "asyncio.Future[dict[str, Any]]") -> None:
+    def __init__(
+        self, leases: Sequence[Lease], deltas: Sequence[int], answer: "asyncio.Future[dict[str, Any]]"
+    ) -> None:
         self.leases = leases
         self.deltas = deltas
         self.answer = answer
@@ -300,16 +302,17 @@ class LeaseBook:
             lease = self._leases.get((limit_id, start_s))
             if lease is not None:
                 lease.available += delta
-                lease.tight = bool(tight)
+                if tight is not None:
+                    lease.tight = bool(tight)
                 lease.settled = max(lease.settled, settled)
         claim = self._claims.pop(message["seq"], None)
         if claim is not None and not claim.answer.done():
             if not message["refused"] and not message["unavailable"]:
                 claim.taken = _take(claim.leases, claim.deltas)
             claim.answer.set_result(message)
-        for limit_id, start_s, _delta, tight, _settled in message["leases"]:
+        for limit_id, start_s, *_ in message["leases"]:
             lease = self._leases.get((limit_id, start_s))
-            if lease is not None and tight:
+            if lease is not None and lease.tight:
                 self._give_back(lease)
 
     def on_recall(self, keys: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -363,7 +366,9 @@ class LeaseBook:
                 for i in lacking:
                     lease = leases[i]
                     if lease.limit_id == limit_id and lease.window_start_s == start_s:
-                        state = LimitState(used=used, reserved=reserved, at_most=at_most, resets_at_s=lease.window_end_s)
+                        state = LimitState(
+                            used=used, reserved=reserved, at_most=at_most, resets_at_s=lease.window_end_s
+                        )
                         raise limit_exceeded(limits[i], state, deltas[i], self._clock())
         return None
 

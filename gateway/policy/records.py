@@ -40,9 +40,15 @@ _values_of = attrgetter(*LEDGER_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """A record as it lies in the file: `values` in the order of LEDGER_FIELDS, `numbers` three a charge."""
+
     closed: bool
-    row: LedgerRow
-    charges: tuple[Charge, ...]
+    values: list[Any]
+    numbers: list[int]
+
+    @property
+    def request_id(self) -> str:
+        return str(self.values[0])
 
 
 class TornRecord(ValueError):
@@ -63,11 +69,16 @@ def record_bytes(payload_bytes: int) -> int:
 
 
 def record_of(payload: bytes) -> Record:
-    """Raises ValueError when the payload is none of ours."""
+    """Raises ValueError when the payload is none of ours. A row of another release is brought to our fields."""
     kind, values, numbers = orjson.loads(payload)
-    row = LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))
-    charges = tuple(Charge(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
-    return Record(kind == CLOSED, row, charges)
+    if len(values) != len(LEDGER_FIELDS):
+        values = list(_values_of(LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))))
+    return Record(kind == CLOSED, values, numbers)
+
+
+def charges_of(record: Record) -> tuple[Charge, ...]:
+    numbers = record.numbers
+    return tuple(Charge(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
 
 
 class SegmentCutter:

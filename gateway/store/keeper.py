@@ -1,0 +1,363 @@
+"""The keeper: one process a node that grants leases, takes spools into the ledger and hands snapshots to the workers.
+
+It listens on a Unix socket (0600) in the data folder. SQL runs in one thread (grants and ledger, the only busy writer)
+and a second one that only reads (snapshots). It outlives a database that is away: leases are then refused as
+unavailable, rows wait in the spools, the last good snapshot is still handed out.
+"""
+
+import asyncio
+import dataclasses
+import fcntl
+import logging
+import os
+import secrets
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.policy import codec
+from gateway.policy.quota import LimitState
+from gateway.settings import Settings
+from gateway.store import compiler, leases
+from gateway.store.database import make_engine, read_session
+from gateway.store.keeper_grants import Grants, InFlight
+from gateway.store.keeper_ledger import Progress, SpoolLedger, row_events
+from gateway.store.keeper_sessions import Session, Sessions
+from gateway.store.leases import LeaseKey
+from gateway.store.sealing import Sealer, load_sealer
+from gateway.store.sql_thread import SqlThread, write_transaction
+from gateway.wire.frames import FrameError, FrameReader, frame, message_of, snapshot_frame
+
+log = logging.getLogger(__name__)
+
+LEDGER_PAUSE_S: Final = 0.04
+GENERATION_PAUSE_S: Final = 0.2
+SYNC_PAUSE_S: Final = 1.0
+TIDY_PAUSE_S: Final = 60.0
+FAILED_PAUSE_S: Final = 0.25
+ELSEWHERE_PAUSE_S: Final = 0.2
+SQLITE_BUSY_MS: Final = 1_000
+EVENTS_A_PASS: Final = 200
+"""Rows of one pass that the live feed shows; the ledger has them all."""
+
+
+class Keeper:
+    """`run` serves until it is cancelled."""
+
+    def __init__(self, settings: Settings, engine: Engine | None = None, sealer: Sealer | None = None) -> None:
+        self._settings = settings
+        self._engine = engine if engine is not None else keeper_engine(settings)
+        self._sealer = sealer if sealer is not None else load_sealer(settings)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._node = node_id(settings.data)
+        self._sql = SqlThread("keeper-sql")
+        self._reading = SqlThread("keeper-snapshot")
+        self._sessions = Sessions()
+        self._grants = Grants(self._engine, self._sql, self._sessions, self._node)
+        self._ledger = SpoolLedger(self._engine, settings.spool_folder, self._node)
+        self._snapshot: bytes | None = None
+        self._generation = -1
+        self._changed = asyncio.Event()
+        self._troubles: set[str] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        lock = await _hold(self._settings.data / "keeper.lock")
+        server = None
+        try:
+            await self._refresh_snapshot()
+            server = await self._listen()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._grants.run())
+                tasks.create_task(self._run_ledger())
+                tasks.create_task(self._run_snapshots())
+                tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
+                tasks.create_task(self._repeat("tidy", TIDY_PAUSE_S, self._tidy))
+                if self._engine.dialect.name == "postgresql":
+                    tasks.create_task(self._run_recalls_from_elsewhere())
+        finally:
+            if server is not None:
+                server.close()
+            for task in self._serving:
+                task.cancel()
+            self._sql.close()
+            self._reading.close()
+            self._engine.dispose()
+            os.close(lock)
+
+    # -- connections ------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> asyncio.Server:
+        path = self._settings.keeper_socket
+        path.unlink(missing_ok=True)
+        mask = os.umask(0o177)
+        try:
+            return await asyncio.start_unix_server(self._connected, str(path), limit=1 << 20)
+        finally:
+            os.umask(mask)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = Session(writer)
+        self._sessions.all.add(session)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        frames = FrameReader()
+        try:
+            while piece := await reader.read(1 << 18):
+                for payload in frames.feed(piece):
+                    self._take_message(session, message_of(payload))
+        except (OSError, FrameError, KeyError, TypeError, ValueError) as error:
+            log.warning("connection ended", extra={"incarnation": session.incarnation, "error": repr(error)})
+        finally:
+            self._serving.discard(task)
+            self._sessions.remove(session)
+            writer.close()
+
+    def _take_message(self, session: Session, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "ask":
+                self._grants.ask(session, message)
+            case "give":
+                for limit_id, start_s, amount in message["leases"]:
+                    session.give_back((limit_id, start_s), amount)
+            case "recalled" | "reported":
+                self._sessions.answered(session, message)
+            case "hello":
+                self._hello(session, message)
+            case "changed":
+                self._changed.set()
+            case "subscribe":
+                session.wants_events = bool(message["on"])
+            case "state":
+                self._reply(session, message, self._limit_state(int(message["limit"])))
+            case "open":
+                self._reply(session, message, self._open_rows())
+            case "flush":
+                self._reply(session, message, self._flush())
+
+    def _hello(self, session: Session, message: dict[str, Any]) -> None:
+        """A worker is there, again or for the first time: what it says that it holds is what it holds."""
+        session.incarnation = message["incarnation"]
+        session.pid = message["pid"]
+        session.wants_events = message["events"]
+        for limit_id, start_s, granted in message["leases"]:
+            session.granted[limit_id, start_s] = granted
+            session.dirty.add((limit_id, start_s))
+        self._sessions.workers[session.incarnation] = session
+        if self._snapshot is not None:
+            session.send_bytes(snapshot_frame(self._snapshot))
+
+    def _reply(self, session: Session, message: dict[str, Any], work: Coroutine[Any, Any, dict[str, Any]]) -> None:
+        """Answer when it is ready; the connection goes on meanwhile."""
+
+        async def answer() -> None:
+            try:
+                reply = await work
+            except SQLAlchemyError as error:
+                reply = {"error": f"the database does not answer: {type(error).__name__}"}
+            session.send({"type": "reply", "request": message["request"]} | reply)
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    # -- questions --------------------------------------------------------------------------------------------------
+
+    async def _limit_state(self, limit_id: int) -> dict[str, Any]:
+        window = await self._sql.run(self._limit_window_in_sql, limit_id)
+        if window is None:
+            return {"state": None}
+        in_flight = await self._sessions.report([window])
+        state = await self._sql.run(self._limit_state_in_sql, limit_id, in_flight)
+        return {"state": None if state is None else dataclasses.asdict(state)}
+
+    async def _open_rows(self) -> dict[str, Any]:
+        return {"rows": await self._sql.run(self._ledger.open_rows)}
+
+    async def _flush(self) -> dict[str, Any]:
+        """Everything that ended before the question is in SQL when it is answered."""
+        while (await self._work_ledger()).more:
+            pass
+        await self._grants.flush()
+        return {"flushed": True}
+
+    def _limit_window_in_sql(self, limit_id: int) -> LeaseKey | None:
+        with self._engine.begin() as connection:
+            window = leases.limit_window(connection, limit_id, time.time())
+        return None if window is None else window[0]
+
+    def _limit_state_in_sql(self, limit_id: int, in_flight: InFlight) -> LimitState | None:
+        with self._engine.begin() as connection:
+            return leases.limit_state(connection, self._node, limit_id, time.time(), in_flight)
+
+    # -- work that repeats ------------------------------------------------------------------------------------------
+
+    async def _repeat(self, what: str, pause_s: float, work: Any) -> None:
+        while True:
+            try:
+                await work()
+                self._recovered(what)
+            except (SQLAlchemyError, OSError) as error:
+                self._failed(what, error)
+            await asyncio.sleep(pause_s)
+
+    async def _run_ledger(self) -> None:
+        while True:
+            try:
+                more = (await self._work_ledger()).more
+                self._recovered("ledger")
+                await asyncio.sleep(0 if more else LEDGER_PAUSE_S)
+            except (SQLAlchemyError, OSError) as error:
+                self._failed("ledger", error)
+                await asyncio.sleep(FAILED_PAUSE_S)
+
+    async def _work_ledger(self) -> Progress:
+        progress = await self._sql.run(self._ledger.work, frozenset(self._sessions.workers))
+        for incarnation, rows in progress.pending.items():
+            session = self._sessions.workers.get(incarnation)
+            if session is not None and session.pending_told != rows:
+                session.pending_told = rows
+                session.send({"type": "pending", "rows": rows})
+        if progress.new:
+            self._spread(row_events(progress.new[-EVENTS_A_PASS:]))
+        return progress
+
+    async def _run_snapshots(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(GENERATION_PAUSE_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+            self._changed.clear()
+            await self._refresh_snapshot()
+
+    async def _refresh_snapshot(self) -> None:
+        try:
+            compiled = await self._reading.run(self._compile_if_changed, self._generation)
+            self._recovered("snapshot")
+        except Exception as error:  # whatever is wrong with the configuration: workers keep their last good one
+            self._failed("snapshot", error)
+            await asyncio.sleep(FAILED_PAUSE_S)
+            return
+        if compiled is None:
+            return
+        self._generation, self._snapshot = compiled
+        piece = snapshot_frame(self._snapshot)
+        for session in self._sessions.workers.values():
+            session.send_bytes(piece)
+        self._spread([{"type": "configuration", "generation": self._generation}])
+
+    def _compile_if_changed(self, known: int) -> tuple[int, bytes] | None:
+        with read_session(self._engine) as session:
+            generation = compiler.generation(session)
+            if generation == known:
+                return None
+            document = compiler.compile_snapshot(session, self._sealer)
+        return generation, codec.encode_snapshot(document)
+
+    async def _sync(self) -> None:
+        await self._grants.flush()
+        await self._sql.run(self._ledger.sync)
+
+    async def _tidy(self) -> None:
+        await self._sql.run(self._ledger.bury_strangers, frozenset(self._sessions.workers))
+        await self._sql.run(self._forget_past)
+
+    def _forget_past(self) -> None:
+        with write_transaction(self._engine) as connection:
+            leases.forget_past(connection, time.time())
+
+    async def _run_recalls_from_elsewhere(self) -> None:
+        """Other nodes mark the accounts of which they need the idle parts; ours are given back in SQL."""
+        seen_ns = time.time_ns()
+        while True:
+            await asyncio.sleep(ELSEWHERE_PAUSE_S)
+            try:
+                marks = await self._sql.run(self._recalls_since, seen_ns)
+                if marks:
+                    seen_ns = max(marks.values())
+                    await self._sessions.recall(marks)
+                    await self._grants.flush()
+                    await self._sql.run(self._follow, marks)
+                elif self._sessions.any_dirty():
+                    await self._grants.flush()
+                self._recovered("recalls")
+            except SQLAlchemyError as error:
+                self._failed("recalls", error)
+
+    def _recalls_since(self, after_ns: int) -> dict[LeaseKey, int]:
+        with self._engine.begin() as connection:
+            return leases.recalls_since(connection, after_ns)
+
+    def _follow(self, marks: dict[LeaseKey, int]) -> None:
+        with write_transaction(self._engine) as connection:
+            leases.follow_recall(connection, self._node, marks)
+
+    # -- telling ----------------------------------------------------------------------------------------------------
+
+    def _spread(self, events: list[Any]) -> None:
+        readers = [session for session in self._sessions.all if session.wants_events]
+        if readers:
+            piece = b"".join([frame({"type": "event", "event": each}) for each in events])
+            for session in readers:
+                session.send_bytes(piece)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        """Logged when trouble begins, not while it lasts."""
+        if what not in self._troubles:
+            self._troubles.add(what)
+            log.error("%s waits", what, extra={"error": str(error)[:500]})
+
+    def _recovered(self, what: str) -> None:
+        if what in self._troubles:
+            self._troubles.discard(what)
+            log.info("%s goes on", what)
+
+
+def keeper_engine(settings: Settings) -> Engine:
+    """The keeper's engine: it waits for a locked SQLite no longer than a worker waits for the keeper."""
+    engine = make_engine(settings.database_url, pool_size=2)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _wait_less(connection: Any, _record: object) -> None:
+            connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
+
+    return engine
+
+
+def node_id(data: Path) -> str:
+    """Random, made once, kept in the data folder: tells this node's leases from those of others."""
+    path = data / "node.id"
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        made = path.with_suffix(f".{os.getpid()}")
+        made.write_text(secrets.token_hex(8))
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        made.unlink()
+        return path.read_text().strip()
+
+
+async def _hold(path: Path) -> int:
+    """Wait until no other keeper works in this data folder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if not told:
+                log.info("another keeper holds this data folder; waiting for its end")
+                told = True
+            await asyncio.sleep(0.05)

@@ -1,0 +1,219 @@
+"""Asks of workers, decided in batches; where a limit is near, idle parts are recalled first (docs/quotas.md "Recall").
+
+A refusal is strict: it is given only when, at a moment after the ask came, settled + in flight + need was above the
+limit. Two rounds give that: after the first, no worker reserves from the account without asking; what was free when the
+second began is in the keeper's hands when it ends.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import Any, Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.store import leases
+from gateway.store.keeper_sessions import Session, Sessions
+from gateway.store.leases import Ask, AskItem, Decision, LeaseKey
+from gateway.store.sql_thread import SqlThread, write_transaction
+
+log = logging.getLogger(__name__)
+
+MOST_ASKS_AT_ONCE: Final = 256
+ELSEWHERE_TIMEOUT_S: Final = 0.6
+"""How long other nodes may take to follow a recall; a dead node's leases stay outstanding."""
+ELSEWHERE_POLL_S: Final = 0.03
+
+Waiting = tuple[Session, Ask]
+InFlight = dict[LeaseKey, dict[str, tuple[int, int]]]
+
+
+class Grants:
+    """The authority's two queues: asks that are decided at once, and those for which idle parts must be recalled."""
+
+    def __init__(self, engine: Engine, sql: SqlThread, sessions: Sessions, node: str) -> None:
+        self._engine = engine
+        self._sql = sql
+        self._sessions = sessions
+        self._node = node
+        self._asked: deque[Waiting] = deque()
+        self._short: deque[Waiting] = deque()
+        self._has_asked = asyncio.Event()
+        self._has_short = asyncio.Event()
+        self._recalling: frozenset[LeaseKey] = frozenset()
+
+    def ask(self, session: Session, message: dict[str, Any]) -> None:
+        """A worker's ask; its idle parts of these limits come along."""
+        items = []
+        for limit_id, start_s, need, wish, returned, debt in message["items"]:
+            session.give_back((limit_id, start_s), returned)
+            items.append(AskItem((limit_id, start_s), need, wish, debt))
+        self._asked.append((session, Ask(incarnation=session.incarnation, seq=message["seq"], items=tuple(items))))
+        self._has_asked.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._run_asked())
+            tasks.create_task(self._run_short())
+
+    async def flush(self) -> None:
+        """Write what workers gave back. Raises SQLAlchemyError; then it is tried again with the next transaction."""
+        views = self._sessions.take_dirty()
+        if not views:
+            return
+        try:
+            await self._sql.run(self._write_views, views)
+        except SQLAlchemyError:
+            self._sessions.put_back(views)
+            raise
+
+    async def _run_asked(self) -> None:
+        while True:
+            await self._has_asked.wait()
+            self._has_asked.clear()
+            while self._asked:
+                batch: list[Waiting] = []
+                while self._asked and len(batch) < MOST_ASKS_AT_ONCE:
+                    waiting = self._asked.popleft()
+                    # Behind those that wait for the same limit already, or it would be spent before their eyes.
+                    if self._recalling.isdisjoint(waiting[1].keys):
+                        batch.append(waiting)
+                    else:
+                        self._short.append(waiting)
+                        self._has_short.set()
+                for waiting, decision in await self._decide(batch):
+                    hopeless = [shortage for shortage in decision.short if shortage.hopeless]
+                    if hopeless:
+                        self._refuse(
+                            waiting[0], decision, [[*s.key, s.settled, s.outstanding, s.at_most] for s in hopeless]
+                        )
+                    else:
+                        self._short.append(waiting)
+                        self._has_short.set()
+
+    async def _run_short(self) -> None:
+        while True:
+            await self._has_short.wait()
+            self._has_short.clear()
+            while self._short:
+                batch = [self._short.popleft() for _ in range(min(len(self._short), MOST_ASKS_AT_ONCE))]
+                self._recalling = frozenset().union(*[ask.keys for _, ask in batch])
+                try:
+                    await self._decide_strictly(batch)
+                finally:
+                    self._recalling = frozenset()
+
+    async def _decide_strictly(self, batch: list[Waiting]) -> None:
+        left = batch
+        in_flight: InFlight = {}
+        for _ in range(2):
+            keys = {key for _, ask in left for key in ask.keys}
+            in_flight, were_tight = await self._sessions.recall(keys)
+            short = await self._decide(left)
+            left = [waiting for waiting, _ in short]
+            if not left:
+                return
+            if were_tight:
+                break
+        if any(shortage.elsewhere for _, decision in short for shortage in decision.short):
+            await self._recall_elsewhere({s.key for _, decision in short for s in decision.short})
+            short = await self._decide(left)
+        if not short:
+            return
+        keys = {shortage.key for _, decision in short for shortage in decision.short}
+        try:
+            figures = await self._sql.run(self._figures, sorted(keys), in_flight)
+        except SQLAlchemyError:
+            self._unavailable([waiting for waiting, _ in short])
+            return
+        for (session, _), decision in short:
+            refused = [[*s.key, *figures.get(s.key, (s.settled, s.outstanding)), s.at_most] for s in decision.short]
+            self._refuse(session, decision, refused)
+
+    async def _decide(self, batch: list[Waiting]) -> list[tuple[Waiting, Decision]]:
+        """Decide in SQL, answer those that are granted; returns the others."""
+        batch = [waiting for waiting in batch if self._sessions.workers.get(waiting[1].incarnation) is waiting[0]]
+        if not batch:
+            return []
+        views = self._sessions.take_dirty()
+        workers = len(self._sessions.workers)
+        try:
+            decisions = await self._sql.run(self._decide_in_sql, views, [ask for _, ask in batch], workers)
+        except SQLAlchemyError as error:
+            log.warning("limits cannot be decided", extra={"error": str(error)[:300]})
+            self._sessions.put_back(views)
+            self._unavailable(batch)
+            return []
+        short = []
+        for waiting, decision in zip(batch, decisions, strict=True):
+            if decision.short:
+                short.append((waiting, decision))
+                continue
+            session = waiting[0]
+            for grant in decision.grants:
+                session.grow(grant.key, grant.amount, tight=grant.tight)
+            session.send(
+                {
+                    "type": "granted",
+                    "seq": decision.ask.seq,
+                    "leases": [[*g.key, g.amount, int(g.tight), g.settled] for g in decision.grants],
+                    "refused": [],
+                    "unavailable": False,
+                }
+            )
+        return short
+
+    def _refuse(self, session: Session, decision: Decision, refused: list[list[int]]) -> None:
+        """`refused`: limit, window start, used, reserved, at_most. Settled figures go along: they make the worker's own
+        refusals exact."""
+        session.send(
+            {
+                "type": "granted",
+                "seq": decision.ask.seq,
+                "leases": [[*s.key, 0, None, s.settled] for s in decision.short],
+                "refused": refused,
+                "unavailable": False,
+            }
+        )
+
+    def _unavailable(self, batch: list[Waiting]) -> None:
+        for session, ask in batch:
+            session.send({"type": "granted", "seq": ask.seq, "leases": [], "refused": [], "unavailable": True})
+
+    async def _recall_elsewhere(self, keys: set[LeaseKey]) -> None:
+        """Other nodes hold some of it: mark the accounts and wait until their keepers have followed."""
+        mark_ns = time.time_ns()
+        try:
+            await self._sql.run(self._mark, keys, mark_ns)
+            deadline_s = asyncio.get_running_loop().time() + ELSEWHERE_TIMEOUT_S
+            while asyncio.get_running_loop().time() < deadline_s:
+                await asyncio.sleep(ELSEWHERE_POLL_S)
+                if await self._sql.run(self._followed, keys, mark_ns):
+                    return
+        except SQLAlchemyError as error:
+            log.warning("other nodes cannot be asked", extra={"error": str(error)[:300]})
+
+    # -- in the SQL thread ------------------------------------------------------------------------------------------
+
+    def _decide_in_sql(self, views: list[tuple[str, LeaseKey, int]], asks: list[Ask], workers: int) -> list[Decision]:
+        with write_transaction(self._engine) as connection:
+            leases.write_views(connection, views)
+            return leases.decide(connection, self._node, asks, workers)
+
+    def _write_views(self, views: list[tuple[str, LeaseKey, int]]) -> None:
+        with write_transaction(self._engine) as connection:
+            leases.write_views(connection, views)
+
+    def _figures(self, keys: list[LeaseKey], in_flight: InFlight) -> dict[LeaseKey, tuple[int, int]]:
+        with self._engine.begin() as connection:
+            return leases.account_figures(connection, self._node, keys, in_flight)
+
+    def _mark(self, keys: set[LeaseKey], mark_ns: int) -> None:
+        with write_transaction(self._engine) as connection:
+            leases.mark_recall(connection, keys, mark_ns)
+
+    def _followed(self, keys: set[LeaseKey], mark_ns: int) -> bool:
+        with self._engine.begin() as connection:
+            return leases.recall_followed(connection, self._node, keys, mark_ns)

@@ -1,0 +1,150 @@
+"""From all spools of this node to SQL, and the end of workers that died. All of it runs in the keeper's SQL thread."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine
+
+from gateway.policy.records import Record
+from gateway.policy.usage import LEDGER_FIELDS
+from gateway.store import leases
+from gateway.store.ingest import ingest, known_ids
+from gateway.store.spool_reader import SpoolReader, is_alive, segments_in
+from gateway.store.sql_thread import write_transaction
+
+log = logging.getLogger(__name__)
+
+ROWS_A_BATCH: Final = 400
+"""Rows of one transaction: a lease that is asked for waits no longer than that takes."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one pass did."""
+
+    new: list[Record] = field(default_factory=list)
+    more: bool = False
+    """A batch was full: there is more to do at once."""
+    pending: dict[str, int] = field(default_factory=dict)
+    """Ended requests by incarnation that were read and are not in SQL."""
+    buried: list[str] = field(default_factory=list)
+
+
+class SpoolLedger:
+    """Readers of all spools in the folder."""
+
+    def __init__(self, engine: Engine, folder: Path, node: str) -> None:
+        self._engine = engine
+        self._folder = folder
+        self._node = node
+        self._readers: dict[str, SpoolReader] = {}
+        self._new_readers: set[str] = set()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def work(self, connected: Set[str]) -> Progress:
+        """One pass over all spools. `connected`: workers whose connection stands, which are alive. Raises
+        SQLAlchemyError; then nothing is lost and the next pass goes on."""
+        progress = Progress()
+        present = segments_in(self._folder)
+        for incarnation, numbers in present.items():
+            reader = self._readers.get(incarnation)
+            if reader is None:
+                reader = self._readers[incarnation] = SpoolReader(self._folder, incarnation)
+                self._new_readers.add(incarnation)
+            reader.add_segments(numbers)
+        for incarnation, reader in list(self._readers.items()):
+            # Asked before reading: what a worker wrote while it lived is then surely read.
+            dead = incarnation not in connected and not is_alive(self._folder, incarnation)
+            self._advance(reader, progress)
+            if dead and not reader.waiting:
+                self._end(reader, progress)
+            progress.pending[incarnation] = reader.waiting
+        return progress
+
+    def bury_strangers(self, connected: Set[str]) -> None:
+        """Leases of workers of this node that left neither spool nor lock."""
+        with write_transaction(self._engine) as connection:
+            for incarnation in leases.incarnations_of(connection, self._node):
+                known = incarnation in connected or incarnation in self._readers
+                if not known and not is_alive(self._folder, incarnation):
+                    leases.bury(connection, incarnation)
+
+    def sync(self) -> None:
+        """Put spools and SQL on disk, then delete the segments that are in SQL."""
+        for reader in self._readers.values():
+            reader.sync()
+        self._sync_database()
+        for reader in self._readers.values():
+            reader.remove_done()
+
+    def open_rows(self) -> list[dict[str, Any]]:
+        """Requests in flight, newest first."""
+        rows = [
+            dict(zip(LEDGER_FIELDS, record.values, strict=True))
+            for reader in self._readers.values()
+            for record in reader.open.values()
+        ]
+        rows.sort(key=lambda row: (row["started_at_ns"], row["id"]), reverse=True)
+        return rows
+
+    def _advance(self, reader: SpoolReader, progress: Progress) -> None:
+        reader.read(ROWS_A_BATCH)
+        batch = reader.take_ended(ROWS_A_BATCH)
+        if batch:
+            self._ingest(reader, batch, progress)
+            progress.more = progress.more or len(batch) == ROWS_A_BATCH
+        elif reader.incarnation in self._new_readers:
+            # Read from the beginning after a restart: what seems open may have ended in a segment that is gone.
+            self._new_readers.discard(reader.incarnation)
+            if reader.open:
+                with self._engine.begin() as connection:
+                    reader.resolve(known_ids(connection, list(reader.open)))
+
+    def _ingest(self, reader: SpoolReader, batch: list[Record], progress: Progress) -> None:
+        with write_transaction(self._engine) as connection:
+            new = ingest(connection, self._node, reader.incarnation, batch)
+        reader.resolve(record.request_id for record in batch)
+        progress.new += new
+
+    def _end(self, reader: SpoolReader, progress: Progress) -> None:
+        """The worker is dead and all that it ended is in SQL."""
+        interrupted = len(reader.open)
+        reader.interrupt()
+        while batch := reader.take_ended(ROWS_A_BATCH):
+            self._ingest(reader, batch, progress)
+        with write_transaction(self._engine) as connection:
+            leases.bury(connection, reader.incarnation)
+        reader.sync()
+        self._sync_database()
+        reader.remove_all()
+        del self._readers[reader.incarnation]
+        self._new_readers.discard(reader.incarnation)
+        progress.buried.append(reader.incarnation)
+        log.info(
+            "spool of an ended worker is in the ledger",
+            extra={"incarnation": reader.incarnation, "interrupted": interrupted, "torn": reader.torn},
+        )
+
+    def _sync_database(self) -> None:
+        """SQLite commits without waiting for the disk (`synchronous = NORMAL`): its log is synced here instead, before
+        any segment is deleted. PostgreSQL has synced at commit."""
+        if self._engine.dialect.name != "sqlite" or not self._engine.url.database:
+            return
+        for suffix in ("-wal", ""):
+            try:
+                descriptor = os.open(self._engine.url.database + suffix, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def row_events(records: Iterable[Record]) -> list[Mapping[str, Any]]:
+    """Events of the live feed."""
+    return [{"type": "request", "row": dict(zip(LEDGER_FIELDS, record.values, strict=True))} for record in records]

@@ -1,0 +1,41 @@
+"""`python -m gateway.store.keeper_main`: the keeper as a process of its own, started by `sluicegate serve`.
+
+Settings are handed down by it, else from the usual sources. SIGTERM and SIGINT end it; what is then
+still in spools is taken by its successor.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+
+from gateway.lifetime import end_with_parent
+from gateway.settings import Settings
+from gateway.store.keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    keeper = asyncio.get_running_loop().create_task(Keeper(settings).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, keeper.cancel)
+    try:
+        await keeper
+    except asyncio.CancelledError:
+        log.info("keeper ends")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The keeper of `sluicegate serve`, which starts it.")
+    parser.add_argument("--parent", type=int, help="end when this process ends")
+    parent = parser.parse_args().parent
+    if parent is not None:
+        end_with_parent(parent)
+    settings = Settings.handed_down()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s keeper %(levelname)s %(message)s")
+    asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,360 @@
+"""The authority over limits: grants in SQL, each checked in its own transaction (docs/quotas.md).
+
+Invariant: `settled + Σ max(0, granted - ingested) ≤ at_most` over all leases of an account whenever a grant commits;
+only a lowered limit and the overrun of an answer beyond its own reservation may stand above it. Many nodes share one
+PostgreSQL: the account's row is locked from the check to the commit. Everything here runs in the keeper's SQL thread.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, Table, bindparam, case, delete, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gateway.policy.model import Metric, Window
+from gateway.policy.quota import LimitState
+from gateway.policy.windows import NEVER_S, window_end_s, window_start_s
+from gateway.store.base import Base
+from gateway.store.ledger_models import LeaseEntry, LimitAccount
+from gateway.store.models import LimitRule
+
+LeaseKey = tuple[int, int]
+"""Limit id and window start."""
+
+ACCOUNT: Final[Table] = Base.metadata.tables[LimitAccount.__tablename__]
+LEASE: Final[Table] = Base.metadata.tables[LeaseEntry.__tablename__]
+PAST_KEPT_S: Final = 600
+"""How long accounts and leases of ended windows stay, for requests that end late."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskItem:
+    """One limit that a worker lacks. `debt` is what it has spent beyond its lease."""
+
+    key: LeaseKey
+    need: int
+    wish: int
+    debt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """All limits that one request lacks: granted together or not at all."""
+
+    incarnation: str
+    seq: int
+    items: tuple[AskItem, ...]
+
+    @property
+    def keys(self) -> frozenset[LeaseKey]:
+        return frozenset(item.key for item in self.items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseGrant:
+    """A lease grows by `amount`. `tight`: nothing but this one reservation was to be had."""
+
+    key: LeaseKey
+    amount: int
+    tight: bool
+    settled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortage:
+    """One limit that did not reach. `hopeless`: what is settled alone leaves no room, so no recall can help."""
+
+    key: LeaseKey
+    settled: int
+    outstanding: int
+    elsewhere: int
+    """Part of `outstanding` that is leased by other nodes."""
+    at_most: int
+    need: int
+
+    @property
+    def hopeless(self) -> bool:
+        return self.settled + self.need > self.at_most
+
+
+@dataclass(slots=True)
+class Decision:
+    """`short` empty: granted."""
+
+    ask: Ask
+    grants: list[LeaseGrant] = field(default_factory=list)
+    short: list[Shortage] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Account:
+    settled: int
+    at_most: int | None
+    """None: the limit is gone from the configuration."""
+    leases: dict[str, list[int]]
+    """incarnation → [granted, ingested, 1 if on another node]"""
+
+    def outstanding(self) -> int:
+        return sum([max(0, granted - ingested) for granted, ingested, _ in self.leases.values()])
+
+    def elsewhere(self) -> int:
+        return sum([max(0, granted - ingested) for granted, ingested, foreign in self.leases.values() if foreign])
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that knows `ON CONFLICT`, in the connection's dialect."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def write_views(connection: Connection, views: Iterable[tuple[str, LeaseKey, int]]) -> None:
+    """Make leases `granted` what their workers say: `(incarnation, key, granted)`. Only ever frees."""
+    rows = [{"of": incarnation, "limit": key[0], "start": key[1], "to": granted} for incarnation, key, granted in views]
+    if rows:
+        lower = case((LEASE.c.granted > bindparam("to"), bindparam("to")), else_=LEASE.c.granted)
+        connection.execute(
+            update(LEASE)
+            .where(
+                LEASE.c.incarnation == bindparam("of"),
+                LEASE.c.limit_id == bindparam("limit"),
+                LEASE.c.window_start_s == bindparam("start"),
+            )
+            .values(granted=lower),
+            rows,
+        )
+
+
+def follow_recall(connection: Connection, node: str, marks: Mapping[LeaseKey, int]) -> None:
+    """This node has given back what was idle when the marks were seen."""
+    for (limit_id, start_s), mark_ns in marks.items():
+        connection.execute(
+            update(LEASE)
+            .where(LEASE.c.node == node, LEASE.c.limit_id == limit_id, LEASE.c.window_start_s == start_s)
+            .values(recalled_ns=mark_ns)
+        )
+
+
+def decide(connection: Connection, node: str, asks: Sequence[Ask], workers: int) -> list[Decision]:
+    """Grant each ask, in order, as a whole or not at all. `workers`: live ones of this node; slices shrink with them."""
+    keys = sorted({item.key for ask in asks for item in ask.items})
+    accounts = _read_accounts(connection, node, keys, lock=True)
+    changed: dict[tuple[str, LeaseKey], int] = {}
+    decisions = []
+    for ask in asks:
+        decision = Decision(ask)
+        decisions.append(decision)
+        for item in ask.items:
+            shortage = _shortage(accounts[item.key], ask.incarnation, item)
+            if shortage is not None:
+                decision.short.append(shortage)
+        if not decision.short:
+            decision.grants = [_grant(accounts[item.key], ask.incarnation, item, workers) for item in ask.items]
+            for item in ask.items:
+                account = accounts[item.key]
+                if account.at_most is not None:
+                    changed[ask.incarnation, item.key] = account.leases[ask.incarnation][0]
+    _write_granted(connection, node, changed)
+    return decisions
+
+
+def mark_recall(connection: Connection, keys: Iterable[LeaseKey], now_ns: int) -> None:
+    """Ask the keepers of the other nodes, which poll for this, to recall what is idle."""
+    for limit_id, start_s in sorted(keys):
+        connection.execute(
+            update(ACCOUNT)
+            .where(ACCOUNT.c.limit_id == limit_id, ACCOUNT.c.window_start_s == start_s)
+            .values(recall_ns=now_ns)
+        )
+
+
+def recalls_since(connection: Connection, after_ns: int) -> dict[LeaseKey, int]:
+    """Accounts that some node wants recalled, with their marks."""
+    rows = connection.execute(
+        select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.recall_ns).where(ACCOUNT.c.recall_ns > after_ns)
+    )
+    return {(row.limit_id, row.window_start_s): row.recall_ns for row in rows}
+
+
+def recall_followed(connection: Connection, node: str, keys: Iterable[LeaseKey], mark_ns: int) -> bool:
+    """Whether every other node that holds something of these accounts has followed the mark."""
+    waiting = connection.execute(
+        select(LEASE.c.incarnation)
+        .where(
+            tuple_(LEASE.c.limit_id, LEASE.c.window_start_s).in_(list(keys)),
+            LEASE.c.node != node,
+            LEASE.c.granted > LEASE.c.ingested,
+            LEASE.c.recalled_ns < mark_ns,
+        )
+        .limit(1)
+    ).first()
+    return waiting is None
+
+
+def bury(connection: Connection, incarnation: str) -> None:
+    """A worker is dead and its spool is in SQL: what it had not spent is free again."""
+    connection.execute(delete(LEASE).where(LEASE.c.incarnation == incarnation))
+
+
+def incarnations_of(connection: Connection, node: str) -> set[str]:
+    """Workers of this node that hold leases."""
+    return set(connection.execute(select(LEASE.c.incarnation).where(LEASE.c.node == node).distinct()).scalars())
+
+
+def forget_past(connection: Connection, now_s: float) -> None:
+    """Delete accounts and leases of windows that ended a while ago, and those of limits that are gone."""
+    for window in Window:
+        if window is Window.LIFETIME:
+            continue
+        ids = select(LimitRule.id).where(LimitRule.window == window.value)
+        oldest_s = window_start_s(window, now_s - PAST_KEPT_S)
+        for table in (LEASE, ACCOUNT):
+            connection.execute(
+                delete(table).where(
+                    table.c.window_start_s > 0, table.c.window_start_s < oldest_s, table.c.limit_id.in_(ids)
+                )
+            )
+    for table in (LEASE, ACCOUNT):
+        connection.execute(delete(table).where(table.c.limit_id.not_in(select(LimitRule.id))))
+
+
+def limit_window(connection: Connection, limit_id: int, now_s: float) -> tuple[LeaseKey, int, int] | None:
+    """The limit's account at this time, its `at_most`, and when it resets; None when there is no such limit."""
+    rule = connection.execute(
+        select(LimitRule.metric, LimitRule.window, LimitRule.at_most).where(LimitRule.id == limit_id)
+    ).first()
+    if rule is None:
+        return None
+    window = Window.LIFETIME if rule.metric == Metric.CONCURRENT_REQUESTS else Window(rule.window)
+    start_s = window_start_s(window, now_s)
+    return (limit_id, start_s), rule.at_most, window_end_s(window, start_s)
+
+
+def limit_state(
+    connection: Connection,
+    node: str,
+    limit_id: int,
+    now_s: float,
+    in_flight: Mapping[LeaseKey, Mapping[str, tuple[int, int]]],
+) -> LimitState | None:
+    """The limit as it stands. `in_flight`: `(used, reserved)` of each live worker of this node by incarnation, taken at
+    one moment in each worker, so that a request is counted once: as used or as reserved. What other nodes hold counts
+    as reserved."""
+    window = limit_window(connection, limit_id, now_s)
+    if window is None:
+        return None
+    key, at_most, resets_at_s = window
+    account = _read_accounts(connection, node, [key], lock=False)[key]
+    used, reserved = figures(account.settled, account.leases, in_flight.get(key, {}))
+    return LimitState(used=used, reserved=reserved, at_most=at_most, resets_at_s=min(resets_at_s, NEVER_S))
+
+
+def account_figures(
+    connection: Connection,
+    node: str,
+    keys: Sequence[LeaseKey],
+    in_flight: Mapping[LeaseKey, Mapping[str, tuple[int, int]]],
+) -> dict[LeaseKey, tuple[int, int]]:
+    """`(used, reserved)` of several accounts, counted like `limit_state`."""
+    accounts = _read_accounts(connection, node, keys, lock=False)
+    return {key: figures(account.settled, account.leases, in_flight.get(key, {})) for key, account in accounts.items()}
+
+
+def figures(
+    settled: int, leases: Mapping[str, Sequence[int]], in_flight: Mapping[str, tuple[int, int]]
+) -> tuple[int, int]:
+    """Used and reserved: what is settled in SQL, plus what live workers have used since, plus what they reserve; a
+    lease whose worker does not answer counts as reserved."""
+    used, reserved = settled, 0
+    for incarnation, (granted, ingested, _foreign) in leases.items():
+        live = in_flight.get(incarnation)
+        if live is None:
+            reserved += max(0, granted - ingested)
+        else:
+            used += max(0, live[0] - ingested)
+            reserved += live[1]
+    return used, reserved
+
+
+def _read_accounts(
+    connection: Connection, node: str, keys: Sequence[LeaseKey], *, lock: bool
+) -> dict[LeaseKey, _Account]:
+    """All that a decision needs. With `lock`, missing accounts are made and all are locked, in the order of keys."""
+    if lock:
+        statement = insert_into(connection, ACCOUNT).on_conflict_do_nothing()
+        connection.execute(
+            statement,
+            [{"limit_id": key[0], "window_start_s": key[1], "settled": 0, "recall_ns": 0} for key in keys],
+        )
+    query = select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.settled).where(
+        tuple_(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).in_(keys)
+    )
+    if lock:
+        query = query.order_by(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).with_for_update()
+    settled = {(row.limit_id, row.window_start_s): row.settled for row in connection.execute(query)}
+    rules = select(LimitRule.id, LimitRule.at_most).where(LimitRule.id.in_({key[0] for key in keys}))
+    at_most = {row.id: row.at_most for row in connection.execute(rules)}
+    accounts = {key: _Account(settled.get(key, 0), at_most.get(key[0]), {}) for key in keys}
+    query = select(
+        LEASE.c.limit_id, LEASE.c.window_start_s, LEASE.c.incarnation, LEASE.c.granted, LEASE.c.ingested, LEASE.c.node
+    ).where(tuple_(LEASE.c.limit_id, LEASE.c.window_start_s).in_(keys))
+    for row in connection.execute(query):
+        foreign = int(row.node != node)
+        accounts[row.limit_id, row.window_start_s].leases[row.incarnation] = [row.granted, row.ingested, foreign]
+    return accounts
+
+
+def _shortage(account: _Account, incarnation: str, item: AskItem) -> Shortage | None:
+    if account.at_most is None:
+        return None
+    outstanding = account.outstanding()
+    granted, ingested, _ = account.leases.get(incarnation, (0, 0, 0))
+    grown = max(0, granted + item.need + item.debt - ingested) - max(0, granted - ingested)
+    if account.settled + outstanding + grown <= account.at_most or not item.need:
+        return None
+    return Shortage(
+        key=item.key,
+        settled=account.settled,
+        outstanding=outstanding,
+        elsewhere=account.elsewhere(),
+        at_most=account.at_most,
+        need=item.need,
+    )
+
+
+def _grant(account: _Account, incarnation: str, item: AskItem, workers: int) -> LeaseGrant:
+    """What is needed, and of what is then free a slice: no more than half of this worker's share."""
+    if account.at_most is None:
+        return LeaseGrant(key=item.key, amount=item.need + item.debt, tight=False, settled=0)
+    lease = account.leases.setdefault(incarnation, [0, 0, 0])
+    lease[0] += item.need + item.debt
+    free = account.at_most - account.settled - account.outstanding()
+    extra = min(item.wish, free // (2 * max(1, workers)))
+    tight = extra < max(1, item.need)
+    if tight:
+        extra = 0
+    lease[0] += extra
+    return LeaseGrant(key=item.key, amount=item.need + item.debt + extra, tight=tight, settled=account.settled)
+
+
+def _write_granted(connection: Connection, node: str, changed: Mapping[tuple[str, LeaseKey], int]) -> None:
+    if not changed:
+        return
+    statement = insert_into(connection, LEASE)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["incarnation", "limit_id", "window_start_s"],
+            set_={"granted": statement.excluded.granted},
+        ),
+        [
+            {
+                "incarnation": incarnation,
+                "limit_id": key[0],
+                "window_start_s": key[1],
+                "node": node,
+                "granted": granted,
+                "ingested": 0,
+                "recalled_ns": 0,
+            }
+            for (incarnation, key), granted in changed.items()
+        ],
+    )

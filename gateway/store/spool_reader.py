@@ -1,0 +1,196 @@
+"""Reads the spool segments of one worker incarnation: which requests are open, which have ended, which segments are
+done with. Blocking; used in the keeper's SQL thread only.
+
+A segment may go when it is complete and every record in it belongs to a request that is in SQL (and SQL is on disk).
+"""
+
+import fcntl
+import os
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from gateway.policy.records import Record, SegmentCutter, TornRecord, record_of
+from gateway.policy.usage import LEDGER_FIELDS, Outcome
+
+READ_BYTES: Final = 512 * 1024
+_OUTCOME: Final = LEDGER_FIELDS.index("outcome")
+_ESTIMATED: Final = LEDGER_FIELDS.index("estimated")
+_ERROR: Final = LEDGER_FIELDS.index("error_code")
+
+
+class _Segment:
+    __slots__ = ("cutter", "descriptor", "path", "unresolved")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.cutter = SegmentCutter()
+        self.unresolved = 0
+        """Records of requests that are not in SQL yet."""
+
+
+class SpoolReader:
+    """One incarnation's spool, read from its beginning."""
+
+    def __init__(self, folder: Path, incarnation: str) -> None:
+        self.incarnation = incarnation
+        self.torn = 0
+        """Records that a crash left unfinished."""
+        self._folder = folder
+        self._segments: dict[int, _Segment] = {}
+        self._reading = 0
+        self._open: dict[str, Record] = {}
+        self._ended: deque[Record] = deque()
+        self._lies_in: dict[str, list[_Segment]] = {}
+        self._done: list[_Segment] = []
+        self._to_sync: set[_Segment] = set()
+
+    @property
+    def open(self) -> dict[str, Record]:
+        """Requests in flight, as their newest open records tell."""
+        return self._open
+
+    @property
+    def waiting(self) -> int:
+        """Ended requests that are not in SQL yet, as far as they were read."""
+        return len(self._ended)
+
+    def add_segments(self, numbers: Iterable[int]) -> None:
+        """Segments that the folder has; numbers already known are left alone."""
+        for number in sorted(numbers):
+            if number not in self._segments and number >= self._reading:
+                path = self._folder / f"{self.incarnation}-{number:06d}.spool"
+                try:
+                    self._segments[number] = _Segment(path)
+                except FileNotFoundError:
+                    continue
+        if self._segments:
+            self._reading = max(self._reading, min(self._segments))
+
+    def read(self, most: int) -> None:
+        """Read on until `most` ended requests wait, or nothing more is written."""
+        while len(self._ended) < most:
+            segment = self._segments.get(self._reading)
+            if segment is None:
+                return
+            if segment.cutter.ended:
+                del self._segments[self._reading]
+                self._done.append(segment)
+                later = [number for number in self._segments if number > self._reading]
+                self._reading = min(later) if later else self._reading + 1
+                continue
+            piece = os.pread(segment.descriptor, READ_BYTES, segment.cutter.position)
+            if not piece:
+                segment.cutter.ended = True  # filled to its last byte: there was no room for the end mark
+                continue
+            try:
+                payloads, more = segment.cutter.cut(piece)
+            except TornRecord:
+                return  # being written at this moment, or never to be finished
+            if payloads:
+                self._to_sync.add(segment)
+            for payload in payloads:
+                self._take(segment, record_of(payload))
+            if not more and not segment.cutter.ended:
+                return
+
+    def take_ended(self, most: int) -> list[Record]:
+        """The oldest ended requests; they stay here until `resolve`."""
+        return [self._ended[i] for i in range(min(most, len(self._ended)))]
+
+    def resolve(self, request_ids: Iterable[str]) -> None:
+        """These requests are in SQL."""
+        gone = set(request_ids)
+        for request_id in gone:
+            self._open.pop(request_id, None)
+            for segment in self._lies_in.pop(request_id, ()):
+                segment.unresolved -= 1
+        while self._ended and self._ended[0].request_id in gone:
+            self._ended.popleft()
+
+    def interrupt(self) -> None:
+        """The worker is dead and everything is read: what is open has ended, charged with its whole reservation."""
+        segment = self._segments.get(self._reading)
+        if segment is not None and any(os.pread(segment.descriptor, 8, segment.cutter.position)):
+            self.torn += 1
+        for record in self._open.values():
+            record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
+            record.values[_ESTIMATED] = True
+            record.values[_ERROR] = "worker_died"
+            self._ended.append(record)
+        self._open.clear()
+
+    def sync(self) -> None:
+        """Put on disk what was read: power loss may cost no more than the pause between two syncs."""
+        for segment in self._to_sync:
+            if segment not in self._done:
+                os.fdatasync(segment.descriptor)
+        self._to_sync.clear()
+
+    def remove_done(self) -> None:
+        """Delete segments that are complete and in SQL. Call only once SQL is on disk."""
+        kept = []
+        for segment in self._done:
+            if segment.unresolved:
+                kept.append(segment)
+                continue
+            os.close(segment.descriptor)
+            segment.path.unlink(missing_ok=True)
+        self._done = kept
+
+    def finished(self) -> bool:
+        """Nothing is open or waiting."""
+        return not self._open and not self._ended
+
+    def remove_all(self) -> None:
+        """The dead worker's spool is in SQL and on disk: nothing of it is left behind."""
+        for segment in [*self._done, *self._segments.values()]:
+            os.close(segment.descriptor)
+        self._done.clear()
+        self._segments.clear()
+        for path in self._folder.glob(f"{self.incarnation}-*.spool"):
+            path.unlink(missing_ok=True)
+        (self._folder / f"{self.incarnation}.lock").unlink(missing_ok=True)
+
+    def _take(self, segment: _Segment, record: Record) -> None:
+        request_id = record.request_id
+        segment.unresolved += 1
+        self._lies_in.setdefault(request_id, []).append(segment)
+        if record.closed:
+            self._open.pop(request_id, None)
+            self._ended.append(record)
+        else:
+            self._open[request_id] = record
+
+
+def segments_in(folder: Path) -> dict[str, set[int]]:
+    """Segment numbers by incarnation, and every incarnation that has a lock file."""
+    found: dict[str, set[int]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name, dot, kind = entry.name.rpartition(".")
+            if kind == "lock" and dot:
+                found.setdefault(name, set())
+            elif kind == "spool":
+                incarnation, dash, number = name.rpartition("-")
+                if dash and number.isdigit():
+                    found.setdefault(incarnation, set()).add(int(number))
+    return found
+
+
+def is_alive(folder: Path, incarnation: str) -> bool:
+    """Whether the worker still holds its lock: also true of one that lost its connection."""
+    try:
+        descriptor = os.open(folder / f"{incarnation}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
