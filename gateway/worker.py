@@ -68,16 +68,21 @@ class SnapshotFeed:
 
 
 class WorkerServer(uvicorn.Server):
-    """uvicorn's server; from SIGTERM on no answer keeps its connection alive."""
+    """uvicorn's server; from SIGTERM on no answer keeps its connection alive, and live feeds end."""
 
-    def __init__(self, config: uvicorn.Config, plane: Plane) -> None:
+    def __init__(self, config: uvicorn.Config, plane: Plane, feeds_ending: asyncio.Event) -> None:
         super().__init__(config)
         self._plane = plane
+        self._feeds_ending = feeds_ending
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feeds_ending.set()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._plane.draining = True
@@ -98,8 +103,9 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
     plane = Plane(settings, book, spool, UpstreamPool(ssl.create_default_context()))
+    app = create_app(settings, link, lambda: plane.snapshot.generation)
     config = uvicorn.Config(
-        create_app(settings, link),
+        app,
         http=protocol_class(plane),
         ws="none",
         lifespan="on",
@@ -111,7 +117,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    server = WorkerServer(config, plane)
+    server = WorkerServer(config, plane, app.state.services.ending)
 
     async def tell_ready() -> None:
         await feed.first_used.wait()

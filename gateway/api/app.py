@@ -1,6 +1,6 @@
 """The FastAPI application of a worker: REST API, console, health. The data plane is elsewhere (`gateway.dataplane`)."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -27,7 +27,6 @@ from gateway.api import (
 )
 from gateway.api.edge import Edge
 from gateway.api.services import Services, WorkerLink
-from gateway.policy.snapshot import SnapshotHolder
 from gateway.settings import Settings
 from gateway.store.database import make_engine
 
@@ -51,10 +50,14 @@ ROUTERS: Final = (
 def create_app(
     settings: Settings,
     link: WorkerLink | None,
-    snapshots: SnapshotHolder | None = None,
+    snapshot_generation: Callable[[], int] | None = None,
     metrics_registry: CollectorRegistry = REGISTRY,
 ) -> FastAPI:
-    """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump)."""
+    """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
+
+    `snapshot_generation` tells which snapshot is in force in the worker (0 = none yet). A worker that drains sets
+    `app.state.services.ending`, which ends the live feeds.
+    """
     engine = make_engine(settings.database_url, pool_size=THREADS + 2)
 
     @asynccontextmanager
@@ -78,7 +81,7 @@ def create_app(
         settings=settings,
         engine=engine,
         link=link,
-        snapshots=snapshots,
+        snapshot_generation=snapshot_generation,
         metrics_registry=metrics_registry,
     )
     app.state.routers = ROUTERS

@@ -1,7 +1,7 @@
 """What the handlers of one worker share: settings, database, the link to the keeper, the snapshot in force."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, cast
@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 
 from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
-from gateway.policy.snapshot import SnapshotHolder
 from gateway.settings import Settings
 from gateway.store.sealing import Sealer, load_sealer
 
@@ -46,7 +45,8 @@ class Services:
     engine: Engine
     link: WorkerLink | None
     """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
-    snapshots: SnapshotHolder | None
+    snapshot_generation: Callable[[], int] | None
+    """Of the snapshot in force in this worker, 0 = none yet."""
     metrics_registry: CollectorRegistry
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
@@ -61,12 +61,12 @@ class Services:
         missing = []
         if self.link is None or not self.link.connected:
             missing.append("the keeper is not connected")
-        if self.snapshots is not None and self.snapshots.current.generation == 0:
+        if self.snapshot_generation is not None and self.snapshot_generation() == 0:
             missing.append("no configuration has been loaded yet")
         return missing
 
     def generation(self) -> int:
-        return self.snapshots.current.generation if self.snapshots is not None else 0
+        return self.snapshot_generation() if self.snapshot_generation is not None else 0
 
     def metrics(self) -> bytes:
         return generate_latest(self.metrics_registry)
