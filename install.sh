@@ -258,7 +258,7 @@ install_version() {
     version=$prefix/versions/$(date -u +%Y%m%d%H%M%S)
     mkdir -p "$prefix/versions"
     step "Python packages (hash-locked)" install_packages
-    "$version/bin/python" -m gateway.cli --version >"$work/version" 2>&1 \
+    "$version/bin/python" -P -m gateway.cli --version >"$work/version" 2>&1 \
         || fail "the new version does not start: $(tail -3 "$work/version")" "the installed one is untouched"
 }
 
@@ -316,7 +316,7 @@ write_command() {
     cat >"$work/sluicegate" <<COMMAND
 #!/bin/sh
 # Made by install.sh: the installed version, with this installation's folders.
-export SLUICEGATE_DATA="\${SLUICEGATE_DATA:-$data}"
+export PYTHONSAFEPATH=1 SLUICEGATE_DATA="\${SLUICEGATE_DATA:-$data}"
 export SLUICEGATE_UV="\${SLUICEGATE_UV:-$prefix/tools/bin/uv}"
 $unit_line
 exec "$prefix/current/bin/python" -m gateway.cli "\$@"
@@ -339,7 +339,7 @@ choose_unit() { # a second installation on the host gets a unit of its own
 write_unit() {
     if [[ -z $unit ]]; then return; fi
     sed -e "s|@PREFIX@|$prefix|g" -e "s|@DATA@|$data|g" -e "s|@USER@|$user|g" \
-        "$("$version/bin/python" -c 'import gateway; print(gateway.__path__[0])')/deploy/systemd/sluicegate.service" >"/etc/systemd/system/$unit"
+        "$("$version/bin/python" -P -c 'import gateway; print(gateway.__path__[0])')/deploy/systemd/sluicegate.service" >"/etc/systemd/system/$unit"
     systemctl daemon-reload
     systemctl enable --quiet "$unit"
 }

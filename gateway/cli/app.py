@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+import gateway
 from gateway.cli.options import Data, Database, settings_from
 from gateway.cli.state_commands import add_state_commands
 
@@ -15,7 +16,6 @@ STATE = "What it serves"
 EXAMPLES = """\
 An AI/API gateway of your own: keys, budgets, routing, usage.
 
-\b
 First steps:
   sluicegate demo                        a real model behind a real gateway, on this machine
   sluicegate service start               run in the background (systemd where there is one)
@@ -37,9 +37,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"sluicegate {version('sluicegate')}")
+        typer.echo(f"sluicegate {gateway.__version__}")
         raise typer.Exit
 
 
@@ -56,17 +54,23 @@ def _root(
 def serve(
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Default 127.0.0.1:8080.")] = None,
     admin_listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Console and REST API here; --listen then has the data plane alone.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Console and REST API here; --listen then has the data plane alone."),
     ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Data folder; made (0700) where missing.")] = None,
     database: Annotated[
         str | None, typer.Option(metavar="URL", help="postgresql://… ; default: SQLite in the data folder.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one a core.")] = None,
-    drain: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="How long answers may take to end after SIGTERM (15).")
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Worker processes; default: one a core.")
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Serve HTTPS with this certificate chain.")] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="How long answers may take to end after SIGTERM (15)."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Serve HTTPS with this certificate chain.")
+    ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="… and its key.")] = None,
     proxy_protocol: Annotated[
         bool | None, typer.Option("--proxy-protocol", help="Expect the PROXY protocol on each connection.")
@@ -74,15 +78,17 @@ def serve(
     trusted_hops: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Proxies in front whose X-Forwarded-For is believed (0).")
     ] = None,
-    agent_socket: Annotated[Path | None, typer.Option(metavar="PATH", help="Where the agent is; default DIR/agent.sock.")] = None,
+    agent_socket: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where the agent is; default DIR/agent.sock.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run the gateway in the foreground until SIGTERM.
 
-    Every option is also a variable (SLUICEGATE_LISTEN, …) and a key of sluicegate.toml in the data folder.
-    SIGTERM drains, SIGHUP re-reads settings and certificates. Ready when GET /readyz answers 200.
+    Every option is also a variable (SLUICEGATE_LISTEN, …) and a key of
+    sluicegate.toml in the data folder. SIGTERM drains, SIGHUP re-reads settings
+    and certificates. Ready when GET /readyz answers 200.
 
-    \b
     Examples:
       sluicegate serve
       sluicegate serve --listen 0.0.0.0:8080 --workers 4
@@ -124,7 +130,9 @@ def agent(
     )
 
 
-service_app = typer.Typer(no_args_is_help=True, help="Keep the gateway running in the background: start, stop, status, logs.")
+service_app = typer.Typer(
+    no_args_is_help=True, help="Keep the gateway running in the background: start, stop, status, logs."
+)
 app.add_typer(service_app, name="service", rich_help_panel=RUN)
 
 
@@ -171,8 +179,9 @@ def demo(
 ) -> None:
     """See the whole job on this machine, with no account anywhere.
 
-    Starts a small real model (Gemma 3 270M on llama.cpp, some 300 MB once), puts it behind the gateway with a team, an
-    app, a key, a price and a budget, asks it something twice, and shows what each answer used, cost and was delayed by.
+    Starts a small real model (Gemma 3 270M on llama.cpp, some 300 MB once), puts
+    it behind the gateway with a team, an app, a key, a price and a budget, asks it
+    something twice, and shows what each answer used, cost and was delayed by.
     """
     from gateway.demo import show
 
@@ -182,7 +191,7 @@ def demo(
 
 @app.command(rich_help_panel=CARE)
 def doctor(data: Data = None, database: Database = None) -> None:
-    """Check this host and the gateway on it; each finding comes with the command that mends it.
+    """What this host and the gateway on it lack, each with the command that mends it.
 
     Exit code 0 where nothing is broken.
     """
@@ -194,16 +203,18 @@ def doctor(data: Data = None, database: Database = None) -> None:
 @app.command(rich_help_panel=CARE)
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Written anew, mode 0600; `-` is stdout.")],
-    with_key: Annotated[bool, typer.Option("--with-key", help="Put the sealing key in: keep the file as safe as it.")] = False,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="Put the sealing key in: keep the file as safe as it.")
+    ] = False,
     data: Data = None,
     database: Database = None,
 ) -> None:
     """Save database and spool to one file, consistent while the gateway serves.
 
-    The file suits both databases: what SQLite held may be restored into PostgreSQL. Without --with-key it holds no way
-    to open provider credentials; keep sealing.key elsewhere then.
+    The file suits both databases: what SQLite held may be restored into
+    PostgreSQL. Without --with-key it holds no way to open provider credentials:
+    keep sealing.key elsewhere then.
 
-    \b
     Example:
       sluicegate backup /var/backups/sluicegate-$(date +%F).tar.gz
     """
@@ -219,9 +230,10 @@ def restore(
     database: Database = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before what is there is replaced.")] = False,
 ) -> None:
-    """Bring database and spool back to a backup; what is there now is replaced, in one transaction.
+    """Bring database and spool back to a backup.
 
-    The gateway must not run meanwhile: `sluicegate service stop` first.
+    What is there now is replaced, in one transaction. The gateway must not run
+    meanwhile: `sluicegate service stop` first.
     """
     from gateway.cli import backup
 

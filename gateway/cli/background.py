@@ -34,9 +34,9 @@ class BackgroundProcess:
         return None
 
     def start(self, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        """Start the guard in a session of its own; `env` adds to ours. The caller checks that it did not end at once."""
+        """Start the guard in a session of its own; `env` adds to ours. The caller sees to it that it stays up."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli.guard", str(self.lock), str(self.log), "--", *self.command],
                 stdin=subprocess.DEVNULL,

@@ -55,5 +55,7 @@ def _from_library(error: Exception) -> tuple[str, str] | None:
         listed = getattr(error, "errors", None)
         if callable(listed):
             parts = [f"{'.'.join(str(step) for step in item['loc'])}: {item['msg']}" for item in listed()]
-            return "; ".join(parts), "see `sluicegate serve --help`; settings also come from SLUICEGATE_… and sluicegate.toml"
+            return "; ".join(
+                parts
+            ), "see `sluicegate serve --help`; settings also come from SLUICEGATE_… and sluicegate.toml"
     return None

@@ -1,8 +1,8 @@
 """Keep one command running where no systemd does: `python -m gateway.cli.guard LOCK LOG -- COMMAND…`.
 
 The guard holds an exclusive lock on LOCK, with its process id inside, for as long as it lives: the lock, never the
-number alone, says that the service runs. It starts COMMAND again when that ends, after a growing pause, passes SIGHUP on,
-and ends it (SIGTERM) and itself on SIGTERM or SIGINT. LOG takes the output of both; past 20 MB it is moved to LOG.1.
+number alone, says that the service runs. It starts COMMAND again when that ends, after a growing pause, passes SIGHUP
+on, and ends it (SIGTERM) and itself on SIGTERM or SIGINT. LOG takes the output of both; past 20 MB it moves to LOG.1.
 """
 
 import ctypes
@@ -42,7 +42,7 @@ class Guard:
         began_s = time.monotonic()
         while not self.ending:
             started_s = time.monotonic()
-            self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_guard)  # noqa: PLW1509
+            self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_guard)
             if self.ending:  # the signal came between the check above and the start
                 self.child.send_signal(signal.SIGTERM)
             code = self.wait()

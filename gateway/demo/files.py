@@ -60,7 +60,7 @@ class DemoFiles:
         if not kept.exists():
             key = "sk-sg-" + "".join(secrets.choice(KEY_LETTERS) for _ in range(40))
             descriptor = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w") as file:
+            with os.fdopen(descriptor, "w") as file:
                 file.write(key + "\n")
         return kept.read_text().strip()
 

@@ -1,7 +1,7 @@
 """The demo's upstream: llama.cpp's own server in a process, `python -m gateway.demo.model_server MODEL PORT`.
 
-It answers OpenAI chat, completions and responses, and Anthropic messages, on loopback. Gemma 3 270M as packed on PyPI is
-a base model that only continues texts: the chat template frames a conversation as questions and answers, with two
+It answers OpenAI chat, completions and responses, and Anthropic messages, on loopback. Gemma 3 270M as packed on PyPI
+is a base model that only continues texts: the chat template frames a conversation as questions and answers, with two
 examples, which is what lets so small a model answer at all.
 """
 
@@ -16,7 +16,7 @@ CONTEXT_TOKENS: Final = 8192
 SLOTS: Final = 2
 
 CHAT_TEMPLATE: Final = """\
-{{ bos_token }}The following is a conversation with a helpful, knowledgeable assistant who answers briefly and accurately.
+{{ bos_token }}A conversation with a helpful, knowledgeable assistant who answers briefly and accurately.
 
 Q: What is the capital of France?
 A: Paris is the capital of France.

@@ -62,7 +62,9 @@ class Talk:
         began_s = time.perf_counter()
         first_token_s = 0.0
         body = {**_chat(question), "stream": True}
-        with self.client.stream("POST", "/v1/messages", json=body, headers={"anthropic-version": "2023-06-01"}) as answer:
+        with self.client.stream(
+            "POST", "/v1/messages", json=body, headers={"anthropic-version": "2023-06-01"}
+        ) as answer:
             if answer.status_code != 200:
                 answer.read()
             _require_success(answer)
@@ -91,8 +93,8 @@ class Talk:
     def added_latency_s(self, model_url: str) -> float:
         """What the gateway adds to a call: median through it less median direct, of token counts asked in turn.
 
-        Counting tokens takes the whole way (key, route, limits, ledger) and costs the model next to nothing, so that its
-        own jitter does not drown the difference.
+        Counting tokens takes the whole way (key, route, limits, ledger) and costs the model next to nothing, so that
+        its own jitter does not drown the difference.
         """
         body = {"messages": _chat("How long is a piece of string?")["messages"]}
         head = {"anthropic-version": "2023-06-01"}

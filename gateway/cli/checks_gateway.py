@@ -1,0 +1,149 @@
+"""Checks of the gateway on this host: its folder, key, database, keeper and address."""
+
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from gateway.cli.address import api_url, readiness
+from gateway.cli.checks import Finding, broken, fine, noted, weak
+from gateway.cli.service import service_of
+from gateway.errors import SluicegateError
+from gateway.settings import Settings, split_address
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+def gateway_checks(settings: Settings) -> Iterator[Finding]:
+    folder = data_folder(settings.data)
+    yield folder
+    if settings.data.is_dir():
+        yield sealing_key(settings)
+        yield from database(settings)
+    running = service_of(settings).state().running
+    yield from service(settings, running)
+
+
+def data_folder(folder: Path) -> Finding:
+    try:
+        status = folder.stat()
+    except FileNotFoundError:
+        return noted("data folder", f"{folder} does not exist yet", "sluicegate service start makes it")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return broken("data folder", f"{folder} is not ours to read and write", f"chown -R {_me()} {folder}")
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        return weak("data folder", f"{folder} has mode {mode:04o}: others may look in", f"chmod 0700 {folder}")
+    return fine("data folder", f"{folder}, mode {mode:04o}, owner {_name(status.st_uid)}")
+
+
+def sealing_key(settings: Settings) -> Finding:
+    from gateway.store.sealing import key_file, load_sealer
+
+    path = key_file(settings)
+    if settings.sealing_key is None and not path.exists():
+        return noted("sealing key", f"{path} will be made at first use")
+    try:
+        sealer = load_sealer(settings)
+    except SluicegateError as error:
+        return broken("sealing key", error.message, error.fix)
+    if settings.sealing_key is not None:
+        return fine("sealing key", f"{sealer.key_id}, from SLUICEGATE_SEALING_KEY")
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        return broken("sealing key", f"{path} has mode {mode:04o}", f"chmod 0600 {path}; sluicegate sealing rotate")
+    return fine("sealing key", f"{sealer.key_id}, {path}")
+
+
+def database(settings: Settings) -> Iterator[Finding]:
+    """Reachable, of this release's schema, and sealed with the key that we have."""
+    from sqlalchemy import select
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from gateway.store import migrate
+    from gateway.store.database import make_engine, read_session
+    from gateway.store.models import Credential
+    from gateway.store.sealing import key_file, load_sealer
+
+    shown = make_url(settings.database_url).render_as_string(hide_password=True)
+    if settings.database is None and not (settings.data / "sluicegate.sqlite").exists():
+        yield noted("database", "will be made at the first start")
+        return
+    engine = make_engine(settings.database_url)
+    try:
+        migrate.check(engine)
+        yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
+        if settings.sealing_key is None and not key_file(settings).exists():
+            return
+        sealer = load_sealer(settings)
+        with read_session(engine) as session:
+            rows = session.scalars(select(Credential)).all()
+            for row in rows:
+                sealer.open_row(row)
+        yield fine("credentials", f"{len(rows)} provider credentials, all open with the sealing key")
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        yield broken("database", f"{shown}: {cause}", "start the database, or set `database` in sluicegate.toml")
+    except SluicegateError as error:
+        yield broken("database", error.message, error.fix)
+    finally:
+        engine.dispose()
+
+
+def service(settings: Settings, running: bool) -> Iterator[Finding]:
+    """Who answers at the gateway's address, and whether it has what it needs."""
+    now = readiness(settings)
+    how = service_of(settings).state().how
+    if now.ready:
+        yield fine("gateway", f"ready at {api_url(settings)}" + (f" ({how})" if running else " (started by hand)"))
+        yield keeper(settings.keeper_socket)
+    elif now.answers:
+        yield broken("gateway", f"{settings.listen} answers, but is not ready: {now.reason}", "sluicegate service logs")
+        yield keeper(settings.keeper_socket)
+    elif running:
+        yield broken("gateway", f"{how} runs, but {settings.listen} does not answer", "sluicegate service logs")
+    else:
+        yield weak("gateway", "not running", "sluicegate service start")
+        yield port(settings)
+
+
+def keeper(path: Path) -> Finding:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(CONNECT_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return broken(
+                "keeper", f"{path}: {error.strerror or error}", "sluicegate service logs; it is restarted by itself"
+            )
+    return fine("keeper", f"answers on {path}")
+
+
+def port(settings: Settings) -> Finding:
+    host, number = split_address(settings.listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            return broken(
+                "port",
+                f"{settings.listen}: {error.strerror}",
+                "set another `listen` in sluicegate.toml, or free the port",
+            )
+    return fine("port", f"{settings.listen} is free")
+
+
+def _me() -> str:
+    return _name(os.geteuid())
+
+
+def _name(user_id: int) -> str:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)

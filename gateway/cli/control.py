@@ -1,0 +1,66 @@
+"""What the commands want done, and where: over a running gateway's REST API, or through its data folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from gateway.cli.options import settings_from
+
+Item = dict[str, Any]
+"""A resource as the REST API shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKey:
+    """A key that `apply` made, to be shown this once."""
+
+    app: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `apply` did, or would do."""
+
+    changes: Sequence[str]
+    """One line each, e.g. "create route chat"."""
+    made_keys: Sequence[MadeKey]
+
+
+class Control(Protocol):
+    """Each method raises SluicegateError with the reason and a remedy."""
+
+    def apply(self, file: str, text: str, *, dry_run: bool, prune: bool) -> Applied: ...
+
+    def export(self) -> str: ...
+
+    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item: ...
+
+    def tokens(self) -> list[Item]: ...
+
+    def revoke_token(self, reference: str) -> None: ...
+
+    def create_key(self, *, app: str, name: str | None, expires_at: datetime | None) -> Item: ...
+
+    def keys(self, app: str | None) -> list[Item]: ...
+
+    def revoke_key(self, reference: str) -> None:
+        """`reference`: id, `app/name`, or the name where one app alone has a key so named."""
+
+    def set_password(self, user: str, password: str) -> None: ...
+
+    def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]: ...
+
+
+def control(url: str | None, token: str | None, data: Path | None, database: str | None) -> Control:
+    """Where to work: the gateway at `url` if one is named, else the data folder on this host."""
+    if url:
+        from gateway.cli.remote import RemoteControl
+
+        return RemoteControl(url, token)
+    from gateway.cli.host import HostControl
+
+    return HostControl(settings_from(data=data, database=database))

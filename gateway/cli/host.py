@@ -1,0 +1,134 @@
+"""The commands on the gateway's own host, through its data folder, whether the gateway runs or not."""
+
+import secrets
+import string
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+from sqlalchemy import Engine
+
+from gateway.cli.control import Applied, Item, MadeKey
+from gateway.cli.owner import become_owner, caller_name
+from gateway.errors import SluicegateError
+from gateway.policy.roles import Authority, Role
+from gateway.settings import Settings
+from gateway.store import apply, identity, ledger, members, migrate, problems
+from gateway.store.config.editing import Editing
+from gateway.store.config.teams import Keys
+from gateway.store.database import make_engine, read_session, write_session
+from gateway.store.documents import Document, KeyEntry
+from gateway.store.keeper_client import KeeperClient
+from gateway.store.member_documents import TokenDocument, UserPatch
+from gateway.store.sealing import load_sealer
+
+NAME_LETTERS: Final = string.ascii_lowercase + string.digits
+PAGE: Final = 1000
+
+Wanted = TypeVar("Wanted", bound=Document)
+
+
+class HostControl:
+    """Takes the identity of the data folder's owner for good; makes folder and schema where there are none."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.authority = Authority(actor=f"cli:{caller_name()}", role=Role.OWNER)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        become_owner(settings.data)
+        self.engine: Engine = make_engine(settings.database_url)
+        self.sealer = load_sealer(settings)
+        if migrate.current_revision(self.engine) is None:
+            migrate.upgrade(self.engine)
+        migrate.check(self.engine)
+
+    def apply(self, file: str, text: str, *, dry_run: bool, prune: bool) -> Applied:
+        with self.editing() as editing:
+            done = apply.apply(editing, text, file=file, dry_run=dry_run, prune=prune)
+        return Applied(
+            changes=[str(change) for change in done.changes],
+            made_keys=[MadeKey(made.app, made.name, made.key) for made in done.keys],
+        )
+
+    def export(self) -> str:
+        with self.reading() as editing:
+            return apply.export(editing)
+
+    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item:
+        wanted = _document(TokenDocument, "the token", role=role, team=team, name=name, expires_at=expires_at)
+        with write_session(self.engine) as session:
+            return members.create_token(session, self.authority, wanted).model_dump(mode="json")
+
+    def tokens(self) -> list[Item]:
+        items: list[Item] = []
+        with read_session(self.engine) as session:
+            while True:
+                after = items[-1]["id"] if items else 0
+                page = members.list_tokens(session, self.authority, after_id=after, limit=PAGE)
+                items += [view.model_dump(mode="json") for view in page]
+                if len(page) < PAGE:
+                    return items
+
+    def revoke_token(self, reference: str) -> None:
+        with write_session(self.engine) as session:
+            members.delete_token(session, self.authority, reference, None)
+
+    def create_key(self, *, app: str, name: str | None, expires_at: datetime | None) -> Item:
+        name = name or "key-" + "".join(secrets.choice(NAME_LETTERS) for _ in range(6))
+        wanted = _document(KeyEntry, "the key", app=app, name=name, expires_at=expires_at)
+        with self.editing() as editing:
+            return Keys(editing).create(wanted).model_dump(mode="json")
+
+    def keys(self, app: str | None) -> list[Item]:
+        items: list[Item] = []
+        with self.reading() as editing:
+            keys = Keys(editing)
+            while True:
+                page = keys.list(after_id=items[-1]["id"] if items else 0, limit=PAGE)
+                items += [view.model_dump(mode="json") for view in page]
+                if len(page) < PAGE:
+                    return [item for item in items if app is None or item["app"] == app]
+
+    def revoke_key(self, reference: str) -> None:
+        with self.editing() as editing:
+            Keys(editing).delete(reference)
+
+    def set_password(self, user: str, password: str) -> None:
+        patch = _document(UserPatch, "the password", password=password)
+        with write_session(self.engine) as session:
+            members.update_user(session, self.authority, user, patch, None)
+
+    def ensure_owner(self, password: str | None) -> str | None:
+        """Make the first owner. Returns the password to be shown once; None where there is an owner."""
+        with write_session(self.engine) as session:
+            return identity.ensure_owner(session, password)
+
+    def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]:
+        with read_session(self.engine) as session:
+            return ledger.usage(session, group_by, since, until)
+
+    @contextmanager
+    def reading(self) -> Iterator[Editing]:
+        """One state of the configuration."""
+        with read_session(self.engine) as session:
+            yield Editing(session=session, authority=self.authority, sealer=self.sealer)
+
+    @contextmanager
+    def editing(self) -> Iterator[Editing]:
+        """One transaction of configuration changes; the keeper is told once it is committed."""
+        with write_session(self.engine) as session:
+            yield Editing(session=session, authority=self.authority, sealer=self.sealer)
+        try:
+            KeeperClient(self.settings.keeper_socket).changed()
+        except (OSError, SluicegateError):
+            return  # not running, or starting: it reads the generation from SQL
+
+
+def _document(kind: type[Wanted], subject: str, **fields: object) -> Wanted:
+    """A document of the fields that are given. Raises Invalid in our words."""
+    try:
+        return kind.model_validate({name: value for name, value in fields.items() if value is not None})
+    except ValidationError as error:
+        raise problems.invalid(problems.from_validation(error, kind), subject) from None

@@ -1,0 +1,137 @@
+"""The commands over a running gateway's REST API, with a bearer token."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+
+from gateway.cli.control import Applied, Item, MadeKey
+from gateway.cli.moments import rfc3339
+from gateway.errors import NotFound, SluicegateError
+
+PATIENCE_S: Final = 60.0
+PAGE: Final = 1000
+
+
+class Refused(SluicegateError):
+    """The gateway said no: its own words (RFC 9457), and its remedy."""
+
+
+class RemoteControl:
+    def __init__(self, url: str, token: str | None) -> None:
+        """Raises Refused where no token is given: nothing in the API is open."""
+        if not token:
+            raise Refused(
+                "no token for the gateway",
+                fix="set SLUICEGATE_TOKEN to what `sluicegate token create --role admin` printed on its host",
+            )
+        base = url.rstrip("/").removesuffix("/console").removesuffix("/api/v1")
+        if not base.startswith(("http://", "https://")):
+            raise Refused(f"{url!r} is not an http or https URL", fix="e.g. --url https://gateway.internal")
+        self.url = base
+        self.client = httpx2.Client(
+            base_url=f"{base}/api/v1", timeout=PATIENCE_S, headers={"authorization": f"Bearer {token}"}
+        )
+
+    def apply(self, file: str, text: str, *, dry_run: bool, prune: bool) -> Applied:
+        from gateway.cli.expand import expanded
+
+        said = self._ask(
+            "POST",
+            "/apply",
+            params={"dry_run": dry_run, "prune": prune},
+            content=expanded(file, text),
+            headers={"content-type": "application/yaml"},
+        ).json()
+        return Applied(
+            changes=[change["text"] for change in said["changes"]],
+            made_keys=[MadeKey(made["app"], made["name"], made["key"]) for made in said["keys"]],
+        )
+
+    def export(self) -> str:
+        return str(self._ask("GET", "/export").text)
+
+    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item:
+        return self._create("/tokens", role=role, team=team, name=name, expires_at=expires_at)
+
+    def tokens(self) -> list[Item]:
+        return self._all("/tokens")
+
+    def revoke_token(self, reference: str) -> None:
+        self._ask("DELETE", f"/tokens/{quote(reference, safe='')}")
+
+    def create_key(self, *, app: str, name: str | None, expires_at: datetime | None) -> Item:
+        return self._create("/keys", app=app, name=name, expires_at=expires_at)
+
+    def keys(self, app: str | None) -> list[Item]:
+        return self._all("/keys", **({"app": app} if app else {}))
+
+    def revoke_key(self, reference: str) -> None:
+        app, slash, name = reference.partition("/")
+        if not slash and reference.isdigit():
+            self._ask("DELETE", f"/keys/{reference}")
+            return
+        fitting = [key for key in self.keys(app if slash else None) if key["name"] == (name or reference)]
+        self._ask("DELETE", f"/keys/{one_key(fitting, reference)['id']}")
+
+    def set_password(self, user: str, password: str) -> None:
+        self._ask("PATCH", f"/users/{quote(user, safe='')}", json={"password": password})
+
+    def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]:
+        asked = {"group_by": ",".join(group_by), "from": since and rfc3339(since), "to": until and rfc3339(until)}
+        return self._all("/usage", **{name: value for name, value in asked.items() if value})
+
+    def _create(self, path: str, **fields: Any) -> Item:
+        body = {
+            name: rfc3339(value) if isinstance(value, datetime) else value
+            for name, value in fields.items()
+            if value is not None
+        }
+        made: Item = self._ask("POST", path, json=body).json()
+        return made
+
+    def _all(self, path: str, **query: str) -> list[Item]:
+        """Every page of a list."""
+        items: list[Item] = []
+        cursor: str | None = None
+        while True:
+            page = self._ask(
+                "GET", path, params={"limit": str(PAGE), **query, **({"cursor": cursor} if cursor else {})}
+            ).json()
+            items += page["items"]
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return items
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        try:
+            answer = self.client.request(method, path, **options)
+        except httpx2.HTTPError as error:
+            raise Refused(f"{self.url}: {error}", fix="is the gateway running, and --url right?") from None
+        if answer.is_success:
+            return answer
+        raise _problem(answer)
+
+
+def _problem(answer: httpx2.Response) -> Refused:
+    try:
+        problem = answer.json()
+        said = problem.get("detail") or problem["title"]
+    except (ValueError, KeyError, AttributeError):
+        return Refused(f"the gateway answered {answer.status_code}", fix="is --url that of a Sluicegate?")
+    fix = problem.get("fix") or ""
+    if answer.status_code == 401:
+        fix = fix or "set SLUICEGATE_TOKEN to a valid token (sluicegate token create)"
+    return Refused(said, fix=fix, errors=problem.get("errors"))
+
+
+def one_key(fitting: list[Item], reference: str) -> Item:
+    """The one key that a reference names. Raises NotFound, also where several fit."""
+    if not fitting:
+        raise NotFound(f"there is no key {reference!r}", fix="sluicegate key list")
+    if len(fitting) > 1:
+        named = ", ".join(f"{key['app']}/{key['name']}" for key in fitting)
+        raise NotFound(f"several keys are named {reference!r}: {named}", fix="name the app too: APP/NAME")
+    return fitting[0]

@@ -1,0 +1,274 @@
+"""Commands about what the gateway serves: on this host (--data), or over the REST API (--url, --token)."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.options import Data, Database, Json, Token, Url, settings_from
+
+
+class RoleName(StrEnum):
+    """`gateway.policy.roles.Role`, written again so that `--help` needs no import of it; a test compares the two."""
+
+    OWNER = "owner"
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    VIEWER = "viewer"
+    TEAM_ADMIN = "team-admin"
+    TEAM_MEMBER = "team-member"
+
+
+When = Annotated[
+    str | None, typer.Option("--expires", metavar="WHEN", help="RFC 3339, a date, or e.g. 30d, 12h. Default: never.")
+]
+
+
+def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> None:
+    """Put the commands into `app`, under these headings of its help."""
+    app.command(rich_help_panel=state_panel)(apply)
+    app.command(rich_help_panel=state_panel)(export)
+    app.add_typer(key_app, name="key", rich_help_panel=state_panel)
+    app.add_typer(token_app, name="token", rich_help_panel=state_panel)
+    app.add_typer(user_app, name="user", rich_help_panel=state_panel)
+    app.command(rich_help_panel=state_panel)(usage)
+    app.command(rich_help_panel=state_panel)(top)
+    app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
+    app.command(hidden=True)(address)
+
+
+def apply(
+    file: Annotated[str, typer.Option("--file", "-f", metavar="FILE", help="sluicegate.yaml; `-` reads stdin.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, change nothing.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what the file does not name.")] = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Bring the gateway to the state that a file describes, in one transaction.
+
+    Prints each create, change and delete; a second time there is nothing to do.
+    Keys without a value are made and printed once. ${NAME} is the environment's.
+    Bad input changes nothing; every fault is named with line, field and remedy.
+
+    Examples:
+      sluicegate apply -f sluicegate.yaml --dry-run
+      OPENAI_API_KEY=… sluicegate apply -f sluicegate.yaml
+      sluicegate apply -f sluicegate.yaml --url https://gateway.internal
+    """
+    from gateway.cli import state
+
+    state.apply(file, dry_run=dry_run, prune=prune, url=url, token=token, data=data, database=database)
+
+
+def export(
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")] = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Write the gateway's state in the format of `apply`, secrets as references.
+
+    Example:
+      sluicegate export > sluicegate.yaml
+    """
+    from gateway.cli import state
+
+    state.export(output, url=url, token=token, data=data, database=database)
+
+
+key_app = typer.Typer(no_args_is_help=True, help="API keys: what apps call the gateway with.")
+
+
+@key_app.command("create")
+def key_create(
+    app: Annotated[str, typer.Option(metavar="APP", help="Whose key it is.")],
+    name: Annotated[str | None, typer.Option(help="Default: made up.")] = None,
+    expires: When = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Make a key and print it, this once, alone on the last line.
+
+    Examples:
+      sluicegate key create --app indexer --name ci --expires 90d
+      KEY=$(sluicegate key create --app indexer | tail -1)
+    """
+    from gateway.cli import state
+
+    state.create_key(app, name, expires, url=url, token=token, data=data, database=database)
+
+
+@key_app.command("list")
+def key_list(
+    app: Annotated[str | None, typer.Option(metavar="APP", help="Only this app's.")] = None,
+    json: Json = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """List keys: how each begins, never the key."""
+    from gateway.cli import state
+
+    state.list_keys(app, json, url=url, token=token, data=data, database=database)
+
+
+@key_app.command("revoke")
+def key_revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Id, APP/NAME, or the name where only one is so named.")],
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Make a key worthless, in every worker within a second."""
+    from gateway.cli import state
+
+    state.revoke_key(key, url=url, token=token, data=data, database=database)
+
+
+token_app = typer.Typer(no_args_is_help=True, help="Bearer tokens for the REST API and for this command's --token.")
+
+
+@token_app.command("create")
+def token_create(
+    role: Annotated[RoleName, typer.Option(help="What it may do.")],
+    team: Annotated[str | None, typer.Option(metavar="TEAM", help="For team-admin and team-member: whose.")] = None,
+    name: Annotated[str | None, typer.Option(help="Default: made from the role.")] = None,
+    expires: When = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Make a token and print it, this once, alone on the last line.
+
+    Examples:
+      sluicegate token create --role admin --name ci --expires 30d
+      export SLUICEGATE_TOKEN=$(sluicegate token create --role viewer | tail -1)
+      sluicegate token create --role team-member --team search
+    """
+    from gateway.cli import state
+
+    state.create_token(str(role), team, name, expires, url=url, token=token, data=data, database=database)
+
+
+@token_app.command("list")
+def token_list(
+    json: Json = False, url: Url = None, token: Token = None, data: Data = None, database: Database = None
+) -> None:
+    """List tokens: how each begins, never the token."""
+    from gateway.cli import state
+
+    state.list_tokens(json, url=url, token=token, data=data, database=database)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    name: Annotated[str, typer.Argument(metavar="TOKEN", help="Its name or id.")],
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Make a token worthless at once."""
+    from gateway.cli import state
+
+    state.revoke_token(name, url=url, token=token, data=data, database=database)
+
+
+user_app = typer.Typer(no_args_is_help=True, help="People who sign in to the console.")
+
+
+@user_app.command("passwd")
+def user_passwd(
+    user: Annotated[str, typer.Argument(metavar="NAME")] = "admin",
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Set a user's password and end their sessions.
+
+    Asks for it at a terminal; else takes it from SLUICEGATE_ADMIN_PASSWORD, or
+    makes one and prints it on the last line.
+    """
+    from gateway.cli import state
+
+    state.set_password(user, url=url, token=token, data=data, database=database)
+
+
+@user_app.command("bootstrap", hidden=True)
+def user_bootstrap(data: Data = None, database: Database = None) -> None:
+    """Prepare the database and make the first owner; print the password, or nothing where there is an owner."""
+    from gateway.cli import state
+
+    state.bootstrap(settings_from(data=data, database=database))
+
+
+def usage(
+    group_by: Annotated[
+        str, typer.Option(metavar="LIST", help="Of team, app, key, route, target, provider, model, day, hour.")
+    ] = "app,model",
+    since: Annotated[str, typer.Option("--from", metavar="WHEN", help="RFC 3339, a date, or e.g. 7d ago.")] = "30d",
+    until: Annotated[str | None, typer.Option("--to", metavar="WHEN", help="Default: now.")] = None,
+    json: Json = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """What was used and what it cost, from the ledger.
+
+    Examples:
+      sluicegate usage
+      sluicegate usage --group-by team,day --from 7d
+      sluicegate usage --group-by app --from 2026-11-01 --to 2026-12-01 --json
+    """
+    from gateway.cli import usage
+
+    usage.show(group_by, since, until, json, url=url, token=token, data=data, database=database)
+
+
+def top(url: Url = None, token: Token = None, data: Data = None, database: Database = None) -> None:
+    """Watch requests as they end: a live view, until Ctrl-C."""
+    from gateway.cli import top
+
+    top.watch(url=url, token=token, data=data, database=database)
+
+
+prices_app = typer.Typer(no_args_is_help=True, help="The table of model prices.")
+
+
+@prices_app.command("update")
+def prices_update(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]", help="data.json (v2) of genai-prices: a file or URL. Default: where it is published."
+        ),
+    ] = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Take newer model prices into use. Your own `prices` in sluicegate.yaml go before them."""
+    from gateway.cli import prices
+
+    prices.update(settings_from(data=data, database=database), source)
+
+
+def address(
+    console: Annotated[bool, typer.Option("--console", help="Of the console instead of the data plane.")] = False,
+    data: Data = None,
+) -> None:
+    """Print where the gateway is to be found from this host."""
+    from gateway.cli.address import console_url, data_plane_url
+
+    settings = settings_from(data=data)
+    typer.echo(console_url(settings) if console else data_plane_url(settings))
