@@ -12,8 +12,8 @@ from gateway.policy.records import Record
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store import rollup
 from gateway.store.base import Base
-from gateway.store.ledger_models import LedgerEntry
 from gateway.store.leases import ACCOUNT, LEASE, LeaseKey, insert_into
+from gateway.store.ledger_models import LedgerEntry
 
 LEDGER: Final[Table] = Base.metadata.tables[LedgerEntry.__tablename__]
 IDS_A_QUERY: Final = 500

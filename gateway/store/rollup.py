@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Table
 
 from gateway.policy.usage import LEDGER_FIELDS, Outcome
 from gateway.store.base import Base
-from gateway.store.ledger_models import HOUR_S, UsageHour
 from gateway.store.leases import insert_into
+from gateway.store.ledger_models import HOUR_S, UsageHour
 
 USAGE_HOUR: Final[Table] = Base.metadata.tables[UsageHour.__tablename__]
 NAMES: Final = ("team", "app", "key", "route", "target", "provider", "model")
@@ -24,7 +24,7 @@ SUMS: Final = (
     "reasoning_tokens",
     "cost_usd_micros",
 )
-_FAILED: Final = frozenset({Outcome.UPSTREAM_FAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
+FAILED: Final = frozenset({Outcome.UPSTREAMFAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
 _HOUR_NS: Final = HOUR_S * 1_000_000_000
 _group_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in NAMES])
 _tokens_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in SUMS[3:]])
@@ -35,7 +35,7 @@ _OUTCOME: Final = LEDGER_FIELDS.index("outcome")
 
 def is_error(status: int, outcome: str) -> bool:
     """Refused by us, failed upstream, or interrupted."""
-    return outcome in _FAILED or status >= 400
+    return outcome in FAILED or status >= 400
 
 
 def add_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
