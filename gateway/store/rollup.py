@@ -24,7 +24,7 @@ SUMS: Final = (
     "reasoning_tokens",
     "cost_usd_micros",
 )
-FAILED: Final = frozenset({Outcome.UPSTREAMFAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
+FAILED: Final = frozenset({Outcome.UPSTREAM_FAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
 _HOUR_NS: Final = HOUR_S * 1_000_000_000
 _group_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in NAMES])
 _tokens_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in SUMS[3:]])
