@@ -103,8 +103,8 @@ class Apps(Collection[App, AppEntry, AppView]):
 
     def fill(self, row: App, wanted: AppEntry) -> None:
         team = self._team(wanted)
+        self._refuse_beyond_team(row, wanted)  # first: what others have is not told apart from what is not
         routes = self._routes(wanted)
-        self._refuse_beyond_team(row, wanted)
         row.name, row.team, row.team_id = wanted.name, team, team.id
         row.all_routes = wanted.routes == "*"
         row.routes = routes
@@ -180,6 +180,9 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
     def name_of(self, row: Key) -> str:
         return f"{row.app.name}/{row.name}"
 
+    def name_in(self, wanted: KeyEntry) -> str:
+        return f"{wanted.app}/{wanted.name}"
+
     def show(self, row: Key) -> KeyView:
         return KeyView(
             id=row.id,
@@ -223,19 +226,18 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
         return wanted
 
     def fill(self, row: Key, wanted: KeyEntry) -> None:
-        row.app = self._app(wanted)
-        row.name, row.expires_at = wanted.name, wanted.expires_at
-        if wanted.value is None:
-            return
-        digest = _digest(wanted.value)
-        if self.session.scalar(select(Key.id).where(Key.digest == digest)) is not None:
+        app = self._app(wanted)
+        digest = None if wanted.value is None else _digest(wanted.value)
+        if digest is not None and self.session.scalar(select(Key.id).where(Key.digest == digest)) is not None:
             raise problems.refuse(
                 "value",
                 "is in use as another key",
                 "give each key its own value, or leave `value` out to have one made",
-                self._subject(f"{wanted.app}/{wanted.name}"),
+                self._subject(self.name_in(wanted)),
             )
-        row.digest, row.prefix = digest, _prefix(wanted.value)
+        row.app, row.name, row.expires_at = app, wanted.name, wanted.expires_at
+        if wanted.value is not None and digest is not None:
+            row.digest, row.prefix = digest, _prefix(wanted.value)
 
     def limits_naming(self, row: Key) -> ColumnElement[bool]:
         return LimitRule.key_id == row.id
@@ -249,7 +251,7 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
         return found
 
     def _require_free_name(self, wanted: KeyEntry, row: Key | None) -> None:
-        taken = self.session.scalars(self.named(select(Key), f"{wanted.app}/{wanted.name}")).first()
+        taken = self.session.scalars(self.named(select(Key), self.name_in(wanted))).first()
         if taken is not None and taken is not row:
             raise Conflict(
                 f"the app {wanted.app!r} has a key {wanted.name!r} already",
