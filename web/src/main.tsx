@@ -4,7 +4,7 @@ import "@mantine/spotlight/styles.css";
 import "./app/tokens.css";
 import "./app/mantine.css";
 import "./app/base.css";
-import { createTheme, MantineProvider } from "@mantine/core";
+import { createTheme, defaultVariantColorsResolver, MantineProvider } from "@mantine/core";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
@@ -12,7 +12,15 @@ import { createRoot } from "react-dom/client";
 import { queries, router } from "./app/router";
 
 // Colours and sizes stand in tokens.css and mantine.css: the provider must write no <style> element (strict CSP).
-const theme = createTheme({ primaryColor: "teal", cursorType: "pointer", respectReducedMotion: true });
+const theme = createTheme({
+  primaryColor: "teal",
+  cursorType: "pointer",
+  respectReducedMotion: true,
+  variantColorResolver: (input) => {
+    const colors = defaultVariantColorsResolver(input);
+    return input.variant === "filled" ? { ...colors, color: "var(--sg-on-accent)" } : colors;
+  },
+});
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");

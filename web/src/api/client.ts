@@ -1,19 +1,35 @@
-/** Every call to the gateway's REST API goes through here. */
+/** The client of the gateway's REST API, typed by its OpenAPI document (`npm run client` writes schema.d.ts). */
+import createClient from "openapi-fetch";
 import { ApiProblem } from "./problem";
+import type { paths } from "./schema";
 
-type Query = Record<string, string | number | boolean | undefined>;
+export const api = createClient<paths>({ baseUrl: window.location.origin });
 
-async function call<Answer>(method: string, path: string, query: Query, body?: unknown): Promise<Answer> {
-  const url = new URL(path, window.location.origin);
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) url.searchParams.set(name, String(value));
-  const answer = await fetch(url, {
-    method,
-    ...(body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-  });
-  const document: unknown = answer.status === 204 ? undefined : await answer.json().catch(() => undefined);
-  if (!answer.ok) throw new ApiProblem(answer.status, document);
-  return document as Answer;
+interface Answer<Body> {
+  data?: Body;
+  error?: unknown;
+  response: Response;
 }
 
-export const read = <Answer>(path: string, query: Query = {}): Promise<Answer> => call("GET", path, query);
-export const send = <Answer>(method: "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Answer> => call(method, path, {}, body);
+/** The body of a good answer; anything else is thrown as a problem. */
+export async function unwrap<Body>(call: Promise<Answer<Body>>): Promise<Body> {
+  const { data, error, response } = await call;
+  if (!response.ok) throw new ApiProblem(response.status, error);
+  return data as Body; // of 204 there is none, and Body is undefined
+}
+
+/** Lists that the console holds as a whole are short; one that is not is cut here rather than read for minutes. */
+const MOST_PAGES = 20;
+
+/** All items of a list, page after page. */
+export async function everyPage<Item>(page: (cursor: string | undefined) => Promise<Answer<{ items: Item[]; next_cursor: string | null }>>): Promise<Item[]> {
+  const items: Item[] = [];
+  let cursor: string | undefined;
+  for (let read = 0; read < MOST_PAGES; read += 1) {
+    const answer = await unwrap(page(cursor));
+    items.push(...answer.items);
+    if (answer.next_cursor === null) break;
+    cursor = answer.next_cursor;
+  }
+  return items;
+}

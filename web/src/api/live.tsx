@@ -12,14 +12,16 @@ const FeedContext = createContext<Feed>({ state: "connecting", newestMs: undefin
 
 export const useFeed = (): Feed => useContext(FeedContext);
 
-/** What an event makes stale, and how often at most it is asked for again. */
-const STALE = [
-  { key: ["ledger"], everyMs: 1000 },
-  { key: ["usage"], everyMs: 3000 },
-  { key: ["limit-state"], everyMs: 2000 },
-] as const;
+/** What each event makes stale, and how often at most that is asked for again. */
+const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }[]> = {
+  request: [
+    { key: ["ledger"], everyMs: 1000 },
+    { key: ["limit-state"], everyMs: 2000 },
+    { key: ["usage"], everyMs: 3000 },
+  ],
+  configuration: ["providers", "routes", "teams", "apps", "keys", "limits"].map((kind) => ({ key: [kind], everyMs: 500 })),
+};
 
-const EVENTS = ["message", "request", "requests", "change", "changed", "state", "discovery"];
 
 export function LiveFeed({ children }: { children: ReactNode }) {
   const queries = useQueryClient();
@@ -29,20 +31,23 @@ export function LiveFeed({ children }: { children: ReactNode }) {
   useEffect(() => {
     const feed = new EventSource("/api/v1/events");
     const waiting = new Map<string, number>();
-    const onEvent = (): void => {
-      setNewestMs(Date.now());
-      for (const { key, everyMs } of STALE) {
-        if (waiting.has(key[0])) continue;
-        const timer = window.setTimeout(() => {
-          waiting.delete(key[0]);
-          void queries.invalidateQueries({ queryKey: key });
-        }, everyMs);
-        waiting.set(key[0], timer);
-      }
+    const refresh = (key: readonly string[], everyMs: number): void => {
+      const name = key.join();
+      if (waiting.has(name)) return;
+      const timer = window.setTimeout(() => {
+        waiting.delete(name);
+        void queries.invalidateQueries({ queryKey: key });
+      }, everyMs);
+      waiting.set(name, timer);
     };
     feed.onopen = () => setState("live");
     feed.onerror = () => setState("cut");
-    for (const name of EVENTS) feed.addEventListener(name, onEvent);
+    for (const [event, stale] of Object.entries(STALE)) {
+      feed.addEventListener(event, () => {
+        setNewestMs(Date.now());
+        for (const { key, everyMs } of stale) refresh(key, everyMs);
+      });
+    }
     return () => {
       feed.close();
       for (const timer of waiting.values()) window.clearTimeout(timer);

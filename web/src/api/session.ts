@@ -1,20 +1,20 @@
 /** Who is signed in, and what they may do. The server enforces it; the console only leaves out what would be refused. */
 import { queryOptions, useQuery, type QueryClient } from "@tanstack/react-query";
-import { read, send } from "./client";
+import { api, unwrap } from "./client";
 import type { Permission, Session } from "./model";
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
-  queryFn: () => read<Session>("/api/v1/session"),
+  queryFn: () => unwrap(api.GET("/api/v1/session")),
   staleTime: 5 * 60_000,
   retry: false,
 });
 
 export const signIn = (username: string, password: string): Promise<Session> =>
-  send<Session>("POST", "/api/v1/session", { username, password });
+  unwrap(api.POST("/api/v1/session", { body: { username, password } }));
 
 export async function signOut(queries: QueryClient): Promise<void> {
-  await send("DELETE", "/api/v1/session");
+  await unwrap(api.DELETE("/api/v1/session"));
   queries.clear();
 }
 

@@ -13,10 +13,10 @@ import { entriesFor } from "./entries";
 export function CommandPalette() {
   const may = useMay();
   const navigate = useNavigate();
-  const routes = useQuery(routesQuery).data?.items ?? [];
-  const apps = useQuery(appsQuery).data?.items ?? [];
-  const limits = useQuery(limitsQuery).data?.items ?? [];
-  const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data?.items ?? [];
+  const routes = useQuery(routesQuery).data ?? [];
+  const apps = useQuery(appsQuery).data ?? [];
+  const limits = useQuery(limitsQuery).data ?? [];
+  const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data ?? [];
 
   const groups: SpotlightActionGroupData[] = [
     {

@@ -27,15 +27,14 @@ export function Stats({ children }: { children: ReactNode }) {
   return <div className={styles.stats}>{children}</div>;
 }
 
-/** ▲ 12 % against the range before. `goodWhenLess` colours a rise as bad news; plain numbers take no colour. */
-export function Change({ now, before, goodWhenLess }: { now: number; before: number | undefined; goodWhenLess?: boolean }) {
+/** ▲ 12 % against the range before. Without colour: more may be good or bad. */
+export function Change({ now, before }: { now: number; before: number | undefined }) {
   if (before === undefined || before === 0) return <span>no earlier data</span>;
   const change = (now - before) / before;
   const percent = Math.abs(change * 100);
   if (percent < 0.5) return <span>as before</span>;
-  const tone = goodWhenLess === undefined ? undefined : change > 0 === goodWhenLess ? "bad" : "ok";
   return (
-    <span data-tone={tone}>
+    <span>
       {change > 0 ? "▲" : "▼"} {percent >= 1000 ? "> 1000" : Math.round(percent)} % against the range before
     </span>
   );

@@ -48,7 +48,7 @@ export function TimeChart({ label, times, bucketS, series, format, height = 240 
           y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.08 : 1] },
         },
         axes: [
-          { ...axis, grid: { show: false }, space: 72, values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
+          { ...axis, grid: { show: false }, size: 30, space: 72, values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
           { ...axis, size: 64, values: (_u, splits) => splits.map(format) },
         ],
         series: [

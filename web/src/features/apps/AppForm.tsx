@@ -11,8 +11,8 @@ import { makeApp, makeTeam, teamsQuery } from "./queries";
 
 export function AppForm({ close }: { close: () => void }) {
   const may = useMay();
-  const teams = useQuery(teamsQuery).data?.items.map((team) => team.name) ?? [];
-  const routes = useQuery(routesQuery).data?.items.map((route) => route.name) ?? [];
+  const teams = useQuery(teamsQuery).data?.map((team) => team.name) ?? [];
+  const routes = useQuery(routesQuery).data?.map((route) => route.name) ?? [];
   const [name, setName] = useState("");
   const [team, setTeam] = useState("");
   const [all, setAll] = useState(false);

@@ -34,7 +34,7 @@ export function AppsPage() {
       <DataTable
         label="Apps"
         columns={columns}
-        rows={apps.data?.items}
+        rows={apps.data}
         rowId={(app) => app.name}
         error={apps.error}
         again={() => void apps.refetch()}

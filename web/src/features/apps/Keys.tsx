@@ -4,8 +4,8 @@ import { IconPlus } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { spanOf } from "@/app/range";
-import { read } from "@/api/client";
-import type { App, Key, KeyMade, Listed, UsageItem } from "@/api/model";
+import { read, type Listed } from "@/api/interim";
+import type { App, Key, KeyMade, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
 import { Problem } from "@/ui/Answer";
 import { Confirm, Dialog } from "@/ui/Confirm";
@@ -20,16 +20,16 @@ import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
 
 export function Keys({ app }: { app: App }) {
   const may = useMay();
-  const keys = useQuery(keysQuery(app.name));
+  const keys = useQuery({ ...keysQuery, select: (all) => all.filter((key) => key.app === app.name) });
   const [making, setMaking] = useState(false);
   const [revoking, setRevoking] = useState<Key>();
   return (
     <Part title="Keys">
       {keys.error ? <Problem error={keys.error} again={() => void keys.refetch()} /> : null}
       {keys.isPending ? <Skeleton height={72} /> : null}
-      {keys.data?.items.length === 0 ? <p className={styles.none}>No keys: nothing can call the gateway as {app.name}.</p> : null}
+      {keys.data?.length === 0 ? <p className={styles.none}>No keys: nothing can call the gateway as {app.name}.</p> : null}
       <ul className={styles.keys}>
-        {keys.data?.items.map((key) => (
+        {keys.data?.map((key) => (
           <li key={key.id}>
             <div>
               <div className={styles.name}>{key.name}</div>
@@ -76,7 +76,7 @@ function KeyForm({ app, close }: { app: App; close: () => void }) {
     mutationFn: () => makeKey({ app: app.name, name: name.trim(), ...expiryOf(expiry, Date.now()) }),
     onSuccess: async (key) => {
       setMade(key);
-      await queries.invalidateQueries({ queryKey: ["keys", app.name] });
+      await queries.invalidateQueries({ queryKey: keysQuery.queryKey });
     },
   });
 
@@ -125,7 +125,7 @@ function Revoke({ app, revoked, close }: { app: App; revoked: Key; close: () => 
       deed={`Revoke ${revoked.name}`}
       act={async () => {
         await revokeKey(revoked.id);
-        await queries.invalidateQueries({ queryKey: ["keys", app.name] });
+        await queries.invalidateQueries({ queryKey: keysQuery.queryKey });
       }}
       close={close}
     />

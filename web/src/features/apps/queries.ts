@@ -1,24 +1,26 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read, send } from "@/api/client";
-import type { App, Key, KeyMade, Listed, Team } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
 
 export const teamsQuery = queryOptions({
   queryKey: ["teams"],
-  queryFn: () => read<Listed<Team>>("/api/v1/teams", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/teams", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
 export const appsQuery = queryOptions({
   queryKey: ["apps"],
-  queryFn: () => read<Listed<App>>("/api/v1/apps", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/apps", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
 export const appQuery = (name: string) =>
-  queryOptions({ queryKey: ["apps", name], queryFn: () => read<App>(`/api/v1/apps/${encodeURIComponent(name)}`) });
+  queryOptions({ queryKey: ["apps", name], queryFn: () => unwrap(api.GET("/api/v1/apps/{ref}", { params: { path: { ref: name } } })) });
 
-export const keysQuery = (app: string) =>
-  queryOptions({ queryKey: ["keys", app], queryFn: () => read<Listed<Key>>("/api/v1/keys", { app, limit: 1000 }) });
+/** All keys that the signed-in user may see; the API has no list by app. */
+export const keysQuery = queryOptions({
+  queryKey: ["keys"],
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/keys", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
+});
 
-export const makeTeam = (name: string): Promise<Team> => send("POST", "/api/v1/teams", { name });
-export const makeApp = (app: { name: string; team: string; routes: "*" | string[] }): Promise<App> => send("POST", "/api/v1/apps", app);
-export const makeKey = (key: { app: string; name: string; expires_at?: string }): Promise<KeyMade> => send("POST", "/api/v1/keys", key);
-export const revokeKey = (id: number): Promise<void> => send("DELETE", `/api/v1/keys/${id}`);
+export const makeTeam = (name: string) => unwrap(api.POST("/api/v1/teams", { body: { name } }));
+export const makeApp = (app: { name: string; team: string; routes: "*" | string[] }) => unwrap(api.POST("/api/v1/apps", { body: app }));
+export const makeKey = (key: { app: string; name: string; expires_at?: string }) => unwrap(api.POST("/api/v1/keys", { body: key }));
+export const revokeKey = (id: number) => unwrap(api.DELETE("/api/v1/keys/{ref}", { params: { path: { ref: String(id) } } }));

@@ -13,10 +13,10 @@ export function LimitsPage() {
     <Page title="Limits" line="What each limit allows, what is settled and reserved of it, and when it begins anew. Windows are calendar windows in UTC.">
       {limits.error ? <Problem error={limits.error} again={() => void limits.refetch()} /> : null}
       {limits.isPending ? <Skeleton height={180} radius={8} /> : null}
-      {limits.data?.items.length === 0 ? (
+      {limits.data?.length === 0 ? (
         <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route or model." snippet={example} />
       ) : null}
-      {limits.data && limits.data.items.length > 0 ? (
+      {limits.data && limits.data.length > 0 ? (
         <>
           <div className={styles.legend}>
             <span>
@@ -29,7 +29,7 @@ export function LimitsPage() {
             </span>
           </div>
           <ul className={styles.limits} aria-label="Limits">
-            {limits.data.items.map((limit) => (
+            {limits.data.map((limit) => (
               <LimitRow key={limit.id} limit={limit} />
             ))}
           </ul>

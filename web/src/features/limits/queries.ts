@@ -1,16 +1,15 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read } from "@/api/client";
-import type { Limit, LimitState, Listed } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
 
 export const limitsQuery = queryOptions({
   queryKey: ["limits"],
-  queryFn: () => read<Listed<Limit>>("/api/v1/limits", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/limits", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
 /** How full a limit is. Its counters move with each request: the live feed makes it stale. */
 export const limitStateQuery = (name: string) =>
   queryOptions({
     queryKey: ["limit-state", name],
-    queryFn: () => read<LimitState>(`/api/v1/limits/${encodeURIComponent(name)}/state`),
+    queryFn: () => unwrap(api.GET("/api/v1/limits/{ref}/state", { params: { path: { ref: name } } })),
     refetchInterval: 10_000,
   });

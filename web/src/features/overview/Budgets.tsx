@@ -15,7 +15,7 @@ const ASKED = 24;
 
 export function Budgets() {
   const limits = useQuery(limitsQuery);
-  const asked = limits.data?.items.slice(0, ASKED) ?? [];
+  const asked = limits.data?.slice(0, ASKED) ?? [];
   const states = useQueries({ queries: asked.map((limit) => limitStateQuery(limit.name)) });
   const filled = (index: number): number => {
     const state = states[index]?.data;
@@ -29,9 +29,9 @@ export function Budgets() {
     <Section title="Limits nearest to their end" aside={<Link to="/limits">All limits</Link>}>
       {limits.error ? <Problem error={limits.error} /> : null}
       {limits.isPending ? <Skeleton height={160} radius={8} /> : null}
-      {limits.data?.items.length === 0 ? <p className={styles.quiet}>No limits: nothing bounds what apps may spend.</p> : null}
+      {limits.data?.length === 0 ? <p className={styles.quiet}>No limits: nothing bounds what apps may spend.</p> : null}
       {nearest.length > 0 ? (
-        <ul className={`${limitStyles.limits} ${styles.narrow}`} aria-label="Limits nearest to their end">
+        <ul className={limitStyles.limits} aria-label="Limits nearest to their end">
           {nearest.map(({ limit }) => (
             <LimitRow key={limit.id} limit={limit} />
           ))}

@@ -10,8 +10,8 @@ import { Page } from "@/ui/Page";
 import styles from "./overview.module.css";
 
 export function FirstSteps({ range }: { range: RangeName }) {
-  const routes = useQuery(routesQuery).data?.items;
-  const apps = useQuery(appsQuery).data?.items;
+  const routes = useQuery(routesQuery).data;
+  const apps = useQuery(appsQuery).data;
   const route = routes?.find((each) => each.match === null);
   return (
     <Page title="Overview" line="Is everything well, what does it cost, and which budget needs a look.">

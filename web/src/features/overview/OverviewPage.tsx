@@ -63,7 +63,7 @@ function Numbers({ usage, before, rows, range }: NumbersProps) {
       <Stat
         name="Spend"
         value={now && <Money micros={now.costMicros} />}
-        note={now && now.unpriced > 0 ? `and ${plural(now.unpriced, "request")} without a known price` : now && <Change now={now.costMicros} before={past?.costMicros} goodWhenLess />}
+        note={now && now.unpriced > 0 ? `and ${plural(now.unpriced, "request")} without a known price` : now && <Change now={now.costMicros} before={past?.costMicros} />}
         {...(spark ? { spark } : {})}
       />
       <Stat name="Tokens" value={now && <Count n={now.tokens} unit="tokens" />} note={now && <Change now={now.tokens} before={past?.tokens} />} />

@@ -1,7 +1,7 @@
 import { queryOptions } from "@tanstack/react-query";
 import { spanOf, type RangeName } from "@/app/range";
-import { read } from "@/api/client";
-import type { Listed, UsageItem } from "@/api/model";
+import { read, type Listed } from "@/api/interim";
+import type { UsageItem } from "@/api/model";
 
 /** More groups than this are not fetched: a chart or a column of sums has no use for them. */
 const MOST_PAGES = 5;

@@ -25,7 +25,7 @@ export function ProviderDrawer() {
 }
 
 function Details({ provider }: { provider: Provider }) {
-  const routes = useQuery(routesQuery).data?.items.filter((route) => route.targets.some((target) => target.provider === provider.name));
+  const routes = useQuery(routesQuery).data?.filter((route) => route.targets.some((target) => target.provider === provider.name));
   return (
     <>
       <Part title="Account">

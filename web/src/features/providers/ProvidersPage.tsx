@@ -24,7 +24,7 @@ export function ProvidersPage() {
       <DataTable
         label="Providers"
         columns={columns}
-        rows={providers.data?.items}
+        rows={providers.data}
         rowId={(provider) => provider.name}
         error={providers.error}
         again={() => void providers.refetch()}

@@ -1,11 +1,10 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read } from "@/api/client";
-import type { Listed, Provider } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
 
 export const providersQuery = queryOptions({
   queryKey: ["providers"],
-  queryFn: () => read<Listed<Provider>>("/api/v1/providers", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/providers", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
 export const providerQuery = (name: string) =>
-  queryOptions({ queryKey: ["providers", name], queryFn: () => read<Provider>(`/api/v1/providers/${encodeURIComponent(name)}`) });
+  queryOptions({ queryKey: ["providers", name], queryFn: () => unwrap(api.GET("/api/v1/providers/{ref}", { params: { path: { ref: name } } })) });

@@ -91,11 +91,11 @@ function useChoices(name: FilterName): { value: string; label: string }[] | unde
   const named = (items: readonly { name: string }[] | undefined) => items?.map((each) => ({ value: each.name, label: each.name }));
   switch (name) {
     case "app":
-      return named(apps.data?.items) ?? [];
+      return named(apps.data) ?? [];
     case "route":
-      return named(routes.data?.items) ?? [];
+      return named(routes.data) ?? [];
     case "team":
-      return named(teams.data?.items) ?? [];
+      return named(teams.data) ?? [];
     case "outcome":
       return OUTCOMES.map((each) => ({ value: each, label: outcomeWord(each) }));
     default:

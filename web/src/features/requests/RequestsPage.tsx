@@ -30,7 +30,7 @@ const COLUMNS: readonly Column<LedgerRow>[] = [
     ),
   },
   { id: "app", header: "App", cell: (row) => row.app },
-  { id: "route", header: "Route", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why="no route fitted" />) },
+  { id: "route", header: "Route", hide: "phone", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why="no route fitted" />) },
   { id: "target", header: "Target", hide: "tablet", cell: (row) => (row.target ? <code>{row.target}</code> : <Unknown why="nothing went upstream" />) },
   { id: "outcome", header: "Outcome", cell: (row) => <OutcomeMark row={row} /> },
   { id: "input", header: "Tokens in", number: true, hide: "tablet", cell: (row) => <Count n={row.input_tokens} unit="tokens" estimated={row.estimated} why={tokensWhy(row)} /> },

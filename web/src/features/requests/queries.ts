@@ -1,7 +1,7 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { spanOf, type RangeName } from "@/app/range";
-import { read } from "@/api/client";
-import type { LedgerRow, Listed } from "@/api/model";
+import { read, type Listed } from "@/api/interim";
+import type { LedgerRow } from "@/api/model";
 import type { Filters } from "./filters";
 
 const PAGE = 100;

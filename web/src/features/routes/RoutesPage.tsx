@@ -24,7 +24,7 @@ export function RoutesPage() {
       <DataTable
         label="Routes"
         columns={columns}
-        rows={routes.data?.items}
+        rows={routes.data}
         rowId={(route) => route.name}
         error={routes.error}
         again={() => void routes.refetch()}

@@ -1,11 +1,10 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read } from "@/api/client";
-import type { Listed, Route } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
 
 export const routesQuery = queryOptions({
   queryKey: ["routes"],
-  queryFn: () => read<Listed<Route>>("/api/v1/routes", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/routes", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
 export const routeQuery = (name: string) =>
-  queryOptions({ queryKey: ["routes", name], queryFn: () => read<Route>(`/api/v1/routes/${encodeURIComponent(name)}`) });
+  queryOptions({ queryKey: ["routes", name], queryFn: () => unwrap(api.GET("/api/v1/routes/{ref}", { params: { path: { ref: name } } })) });

@@ -14,7 +14,7 @@ import { makeToken } from "./queries";
 
 export function TokenForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
-  const teams = useQuery(teamsQuery).data?.items.map((team) => team.name) ?? [];
+  const teams = useQuery(teamsQuery).data?.map((team) => team.name) ?? [];
   const roles = grantable(session?.role);
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>(roles.at(-3)?.value ?? "team-member");

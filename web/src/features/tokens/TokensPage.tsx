@@ -45,7 +45,7 @@ export function TokensPage() {
       <DataTable
         label="Tokens"
         columns={columns}
-        rows={tokens.data?.items}
+        rows={tokens.data}
         rowId={(token) => String(token.id)}
         error={tokens.error}
         again={() => void tokens.refetch()}

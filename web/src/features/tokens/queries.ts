@@ -1,11 +1,11 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read, send } from "@/api/client";
-import type { Listed, Role, Token, TokenMade } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
+import type { Role } from "@/api/model";
 
 export const tokensQuery = queryOptions({
   queryKey: ["tokens"],
-  queryFn: () => read<Listed<Token>>("/api/v1/tokens", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/tokens", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
-export const makeToken = (token: { name: string; role: Role; team?: string; expires_at?: string }): Promise<TokenMade> => send("POST", "/api/v1/tokens", token);
-export const revokeToken = (id: number): Promise<void> => send("DELETE", `/api/v1/tokens/${id}`);
+export const makeToken = (token: { name: string; role: Role; team?: string; expires_at?: string }) => unwrap(api.POST("/api/v1/tokens", { body: token }));
+export const revokeToken = (id: number) => unwrap(api.DELETE("/api/v1/tokens/{ref}", { params: { path: { ref: String(id) } } }));

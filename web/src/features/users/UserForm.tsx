@@ -13,7 +13,7 @@ import { makeUser } from "./queries";
 
 export function UserForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
-  const teams = useQuery(teamsQuery).data?.items.map((team) => team.name) ?? [];
+  const teams = useQuery(teamsQuery).data?.map((team) => team.name) ?? [];
   const roles = grantable(session?.role);
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");

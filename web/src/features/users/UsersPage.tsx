@@ -51,7 +51,7 @@ export function UsersPage() {
       <DataTable
         label="Users"
         columns={columns}
-        rows={users.data?.items}
+        rows={users.data}
         rowId={(user) => String(user.id)}
         error={users.error}
         again={() => void users.refetch()}

@@ -1,11 +1,11 @@
 import { queryOptions } from "@tanstack/react-query";
-import { read, send } from "@/api/client";
-import type { Listed, Role, User, UserMade } from "@/api/model";
+import { api, everyPage, unwrap } from "@/api/client";
+import type { Role } from "@/api/model";
 
 export const usersQuery = queryOptions({
   queryKey: ["users"],
-  queryFn: () => read<Listed<User>>("/api/v1/users", { limit: 1000 }),
+  queryFn: () => everyPage((cursor) => api.GET("/api/v1/users", { params: { query: { limit: 1000, cursor: cursor ?? null } } })),
 });
 
-export const makeUser = (user: { name: string; password?: string; role: Role; team?: string }): Promise<UserMade> => send("POST", "/api/v1/users", user);
-export const removeUser = (id: number): Promise<void> => send("DELETE", `/api/v1/users/${id}`);
+export const makeUser = (user: { name: string; password?: string; role: Role; team?: string }) => unwrap(api.POST("/api/v1/users", { body: user }));
+export const removeUser = (id: number) => unwrap(api.DELETE("/api/v1/users/{ref}", { params: { path: { ref: String(id) } } }));
