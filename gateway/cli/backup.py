@@ -88,7 +88,7 @@ def restore(settings: Settings, file: Path, *, ask: bool) -> None:
                 migrate.upgrade(engine)
                 if manifest["schema"] != migrate.current_revision(engine):
                     raise BackupError(
-                        f"{file} is of release {manifest['sluicegate']}, schema {manifest['schema']}; this is {__version__}",
+                        f"{file} has schema {manifest['schema']} of release {manifest['sluicegate']}, not ours",
                         fix=f"install {manifest['sluicegate']}, restore, then upgrade",
                     )
                 if ask and not _agreed(file, manifest, settings):

@@ -11,7 +11,9 @@ def explain(error: Exception) -> int:
     """Print `error` on stderr. Returns the exit code."""
     if isinstance(error, SluicegateError):
         complain(error.message, fix=error.fix)
-        _list_problems(error.fields.get("errors"))
+        problems = error.fields.get("errors") or []
+        if len(problems) > 1 and "\n" not in error.message:  # else the message tells them all
+            _list_problems(problems)
         return 1
     if isinstance(error, OSError) and error.filename is not None:
         complain(f"{error.filename}: {error.strerror}")

@@ -40,20 +40,20 @@ class Guard:
             signal.signal(number, self.on_signal)
         failures = 0
         began_s = time.monotonic()
-        while not self.ending:
+        while not self.is_ending():
             started_s = time.monotonic()
             self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, preexec_fn=_end_with_guard)
-            if self.ending:  # the signal came between the check above and the start
+            if self.is_ending():  # the signal came between the check above and the start
                 self.child.send_signal(signal.SIGTERM)
             code = self.wait()
-            if self.ending:
+            if self.is_ending():
                 return 0
             if code != 0 and time.monotonic() - began_s < EARLY_S:
                 return code if code > 0 else 1
             failures = 0 if time.monotonic() - started_s > SETTLED_S else failures + 1
             pause_s = PAUSES_S[min(failures, len(PAUSES_S) - 1)]
             print(f"guard: command ended with {code}; starting it again in {pause_s} s", file=sys.stderr, flush=True)
-            self.sleep(pause_s)
+            self.pause(pause_s)
         return 0
 
     def wait(self) -> int:
@@ -64,9 +64,13 @@ class Guard:
             except subprocess.TimeoutExpired:
                 self.trim_log()
 
-    def sleep(self, pause_s: float) -> None:
+    def is_ending(self) -> bool:
+        """Asked anew each time: the signal handler changes it between any two lines."""
+        return self.ending
+
+    def pause(self, pause_s: float) -> None:
         until_s = time.monotonic() + pause_s
-        while not self.ending and time.monotonic() < until_s:
+        while not self.is_ending() and time.monotonic() < until_s:
             time.sleep(0.05)
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:

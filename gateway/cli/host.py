@@ -1,8 +1,9 @@
 """The commands on the gateway's own host, through its data folder, whether the gateway runs or not."""
 
+import os
 import secrets
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, TypeVar
@@ -15,7 +16,7 @@ from gateway.cli.owner import become_owner, caller_name
 from gateway.errors import SluicegateError
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
-from gateway.store import apply, identity, ledger, members, migrate, problems
+from gateway.store import apply, export, identity, ledger, members, migrate, problems
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Keys
 from gateway.store.database import make_engine, read_session, write_session
@@ -33,8 +34,10 @@ Wanted = TypeVar("Wanted", bound=Document)
 class HostControl:
     """Takes the identity of the data folder's owner for good; makes folder and schema where there are none."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
+        """`environment`: whose `${NAME}` an applied document may name."""
         self.settings = settings
+        self.environment = environment
         self.authority = Authority(actor=f"cli:{caller_name()}", role=Role.OWNER)
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         become_owner(settings.data)
@@ -46,7 +49,7 @@ class HostControl:
 
     def apply(self, file: str, text: str, *, dry_run: bool, prune: bool) -> Applied:
         with self.editing() as editing:
-            done = apply.apply(editing, text, file=file, dry_run=dry_run, prune=prune)
+            done = apply.apply(editing, text, file=file, environment=self.environment, dry_run=dry_run, prune=prune)
         return Applied(
             changes=[str(change) for change in done.changes],
             made_keys=[MadeKey(made.app, made.name, made.key) for made in done.keys],
@@ -54,7 +57,7 @@ class HostControl:
 
     def export(self) -> str:
         with self.reading() as editing:
-            return apply.export(editing)
+            return export.export(editing)
 
     def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item:
         wanted = _document(TokenDocument, "the token", role=role, team=team, name=name, expires_at=expires_at)

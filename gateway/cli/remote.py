@@ -1,5 +1,6 @@
 """The commands over a running gateway's REST API, with a bearer token."""
 
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +11,8 @@ import httpx2
 from gateway.cli.control import Applied, Item, MadeKey
 from gateway.cli.moments import rfc3339
 from gateway.errors import NotFound, SluicegateError
+from gateway.store.problems import Problem
+from gateway.store.yaml_source import Source, refusal
 
 PATIENCE_S: Final = 60.0
 PAGE: Final = 1000
@@ -36,15 +39,13 @@ class RemoteControl:
         )
 
     def apply(self, file: str, text: str, *, dry_run: bool, prune: bool) -> Applied:
-        from gateway.cli.expand import expanded
-
-        said = self._ask(
-            "POST",
-            "/apply",
-            params={"dry_run": dry_run, "prune": prune},
-            content=expanded(file, text),
-            headers={"content-type": "application/yaml"},
-        ).json()
+        """`${NAME}` is our environment's, so that we put the values in; the gateway's own is never asked."""
+        source = Source(text, file=file, environment=os.environ)
+        options = {"dry_run": str(dry_run).lower(), "prune": str(prune).lower()}
+        try:
+            said = self._ask("POST", "/apply", params=options, json=_literal(source.values)).json()
+        except Refused as error:
+            raise _located(error, source) from None
         return Applied(
             changes=[change["text"] for change in said["changes"]],
             made_keys=[MadeKey(made["app"], made["name"], made["key"]) for made in said["keys"]],
@@ -125,6 +126,35 @@ def _problem(answer: httpx2.Response) -> Refused:
     if answer.status_code == 401:
         fix = fix or "set SLUICEGATE_TOKEN to a valid token (sluicegate token create)"
     return Refused(said, fix=fix, errors=problem.get("errors"))
+
+
+def _literal(value: Any) -> Any:
+    """A document in which no sign stands for a variable any more."""
+    match value:
+        case str():
+            return value.replace("$", "$$")
+        case dict():
+            return {name: _literal(each) for name, each in value.items()}
+        case list():
+            return [_literal(each) for each in value]
+        case _:
+            return value
+
+
+def _located(error: Refused, source: Source) -> SluicegateError:
+    """The gateway's complaint with the lines of our file: it saw no lines."""
+    found = [problem for problem in error.fields.get("errors") or () if problem.get("field")]
+    if not found:
+        return error
+    steps = [
+        tuple(int(step) if step.isdecimal() else step for step in problem["field"].split(".")) for problem in found
+    ]
+    return refusal(
+        [
+            source.locate(Problem(path, problem.get("problem", ""), problem.get("remedy", "")))
+            for path, problem in zip(steps, found, strict=True)
+        ]
+    )
 
 
 def one_key(fitting: list[Item], reference: str) -> Item:

@@ -19,6 +19,8 @@ from gateway.demo.model_server import MODEL_NAME
 from gateway.demo.snippets import snippets
 from gateway.demo.talk import Answer, Talk
 from gateway.demo.undo import remove_configuration
+from gateway.errors import NotFound
+from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
 from gateway.store import ledger
 from gateway.store.database import read_session
@@ -110,10 +112,8 @@ def _apply(console: Console, host: HostControl, files: DemoFiles) -> None:
                 fix="rename it, or use another --data",
             )
     text = CONFIGURATION.read_text(encoding="utf-8")
-    variables = {"SLUICEGATE_DEMO_PORT": str(files.port()), "SLUICEGATE_DEMO_KEY": files.key()}
-    for name, value in variables.items():
-        text = text.replace(f"${{{name}}}", value)
-    host.apply("demo.yaml", text, dry_run=False, prune=False)
+    host.environment = {"SLUICEGATE_DEMO_PORT": str(files.port()), "SLUICEGATE_DEMO_KEY": files.key()}
+    host.apply(CONFIGURATION.name, text, dry_run=False, prune=False)
     files.applied.touch()
     time.sleep(0.5)
     _done(console, "applied", "team demo › app demo › key · route demo · $1.00 a day · 20,000 tokens a minute")
@@ -147,31 +147,29 @@ def _chat(console: Console, host: HostControl, talk: Talk) -> None:
 def _print_figures(console: Console, host: HostControl, answer: Answer) -> None:
     """What the ledger says of an answer; it must say what the model server reported."""
     row = _ledger_row(host, answer.request_id)
-    if (row["input_tokens"], row["output_tokens"]) != (answer.input_tokens, answer.output_tokens):
+    if (row.input_tokens, row.output_tokens) != (answer.input_tokens, answer.output_tokens):
         raise DemoFailed(
-            f"the ledger has {row['input_tokens']} + {row['output_tokens']} tokens for {answer.request_id}, "
+            f"the ledger has {row.input_tokens} + {row.output_tokens} tokens for {answer.request_id}, "
             f"the model server reported {answer.input_tokens} + {answer.output_tokens}",
             fix="please report this",
         )
-    cost = "price unknown" if row["cost_usd_micros"] is None else f"${row['cost_usd_micros'] / 1e6:.6f}"
+    cost = "price unknown" if row.cost_usd_micros is None else f"${row.cost_usd_micros / 1e6:.6f}"
     console.print(
-        f"  [dim]{row['input_tokens']} tokens in · {row['output_tokens']} out · {cost} · "
+        f"  [dim]{row.input_tokens} tokens in · {row.output_tokens} out · {cost} · "
         f"first token {answer.first_token_s * 1000:.0f} ms · total {answer.total_s * 1000:.0f} ms · "
         f"ledger {answer.request_id[:12]}…[/]"
     )
 
 
-def _ledger_row(host: HostControl, request_id: str) -> dict[str, int | None]:
+def _ledger_row(host: HostControl, request_id: str) -> LedgerRow:
     until_s = time.monotonic() + LEDGER_PATIENCE_S
     while True:
-        with read_session(host.engine) as session:
-            row = ledger.get(session, request_id)
-        if row is not None:
-            return row
-        if time.monotonic() > until_s:
-            raise DemoFailed(
-                f"the ledger has no row {request_id} after {LEDGER_PATIENCE_S:.0f} s", fix="sluicegate doctor"
-            )
+        try:
+            with read_session(host.engine) as session:
+                return ledger.get_row(session, request_id)
+        except NotFound:
+            if time.monotonic() > until_s:
+                raise
         time.sleep(0.05)
 
 

@@ -1,6 +1,6 @@
 """What the demo's configuration consists of, and its removal: last made, first gone."""
 
-from typing import Final
+from typing import Any, Final
 
 from gateway.cli.host import HostControl
 from gateway.errors import NotFound
@@ -10,7 +10,7 @@ from gateway.store.config.providers import Prices, Providers
 from gateway.store.config.routes import Routes
 from gateway.store.config.teams import Apps, Teams
 
-PARTS: Final[tuple[tuple[type[Collection], str], ...]] = (
+PARTS: Final[tuple[tuple[type[Collection[Any, Any, Any]], str], ...]] = (
     (Limits, "demo-pace"),
     (Limits, "demo-budget"),
     (Apps, "demo"),
@@ -38,7 +38,7 @@ def remove_configuration(host: HostControl) -> list[str]:
         return [str(change) for change in editing.journal]
 
 
-def _exists(editing: Editing, kind: type[Collection], name: str) -> bool:
+def _exists(editing: Editing, kind: type[Collection[Any, Any, Any]], name: str) -> bool:
     try:
         kind(editing).find(name)
     except NotFound:
