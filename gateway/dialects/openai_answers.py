@@ -70,25 +70,27 @@ class ChatStreamMeter(StreamMeter):
     """Chat completions and completions: usage comes in a chunk of its own, without choices, before `[DONE]`; some
     providers put it into the last chunk instead. The extra chunk is taken out again where the caller did not ask."""
 
-    __slots__ = ()
+    __slots__ = ("_whole",)
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, lines=2, drops=not call.tells_usage)
+        self._whole: Usage | None = None
+        """What the chunks without choices told so far."""
 
     def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
         return read_usage(report)
 
     def read_event(self, event: bytes) -> bool:
-        if self.model is not None and b'_tokens"' not in event and b'"finish_reason":' not in event:
+        if self.model and b'_tokens"' not in event and b'"finish_reason":' not in event:
             # A provider that does not write "finish_reason":null, a comment, or [DONE].
-            if event.startswith(b"data: {"):
+            if b'"choices"' in event:
                 self.events += 1
             return False
         document = event_document(event)
         if document is None:
             return False
-        if self.model is None:
-            self.model = as_text(document.get("model"))
+        if not self.model:
+            self.model = as_text(document.get("model")) or None
         self._learn_mark(event)
         choices = document.get("choices")
         if isinstance(choices, list) and any(_says_something(choice) for choice in choices):
@@ -96,8 +98,19 @@ class ChatStreamMeter(StreamMeter):
         self.finish_reason = finish_of(choices) or self.finish_reason
         report = document.get("usage")
         found = read_usage(report) if isinstance(report, dict) else None
-        self.usage = found or self.usage
-        return found is not None and choices == []
+        if found is None:
+            return False
+        if choices == []:
+            self._whole = found = self._with_other_choices(found)
+        self.usage = found
+        return choices == []
+
+    def _with_other_choices(self, found: Usage) -> Usage:
+        """llama.cpp tells the usage of each of several choices by itself; the input is the same one."""
+        if self._call.choices > 1 and self._whole is not None:
+            found.output_tokens += self._whole.output_tokens
+            found.reasoning_tokens += self._whole.reasoning_tokens
+        return found
 
     def _learn_mark(self, event: bytes) -> None:
         """How this provider writes an ordinary chunk. Not for several choices: a chunk of them holds several marks."""
