@@ -111,7 +111,7 @@ class Collection(Generic[Row, Wanted, Shown]):
         return wanted
 
     def fill(self, row: Row, wanted: Wanted) -> None:
-        """Bring the row to `wanted`. Raises Invalid or Conflict."""
+        """Bring the row to `wanted`. Raises Invalid or Conflict, before it has touched the row."""
         raise NotImplementedError
 
     def refuse_deletion(self, row: Row) -> None:
@@ -134,6 +134,10 @@ class Collection(Generic[Row, Wanted, Shown]):
 
     def name_of(self, row: Row) -> str:
         return str(row.name)  # type: ignore[attr-defined]
+
+    def name_in(self, wanted: Wanted) -> str:
+        """The name that `name_of` will give to the row of this document."""
+        return str(wanted.name)  # type: ignore[attr-defined]
 
     # ---- what callers use
 

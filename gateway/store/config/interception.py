@@ -32,8 +32,8 @@ class InterceptionRules(Collection[InterceptionRule, InterceptionDocument, Inter
         return InterceptionDocument.model_validate({**row.document, "name": row.name, "app": app})
 
     def fill(self, row: InterceptionRule, wanted: InterceptionDocument) -> None:
-        row.name = wanted.name
         row.app = self._app(wanted)
+        row.name = wanted.name
         row.document = wanted.model_dump(mode="json", exclude={"name", "app"})
 
     def _app(self, wanted: InterceptionDocument) -> App | None:

@@ -150,6 +150,9 @@ class Prices(Collection[PriceOverride, PriceDocument, PriceView]):
     def name_of(self, row: PriceOverride) -> str:
         return f"{row.provider.name}/{row.model}"
 
+    def name_in(self, wanted: PriceDocument) -> str:
+        return f"{wanted.provider}/{wanted.model}"
+
     def show(self, row: PriceOverride) -> PriceView:
         return PriceView(
             id=row.id,
@@ -173,24 +176,23 @@ class Prices(Collection[PriceOverride, PriceDocument, PriceView]):
         )
 
     def fill(self, row: PriceOverride, wanted: PriceDocument) -> None:
-        subject = self._subject(f"{wanted.provider}/{wanted.model}")
-        row.provider = self._provider(wanted, subject)
+        row.provider = self._provider(wanted)
         row.model = wanted.model
         row.input, row.output = wanted.input, wanted.output
         row.cached_input, row.cache_write = wanted.cached_input, wanted.cache_write
         row.reasoning, row.per_request = wanted.reasoning, wanted.per_request
 
-    def _provider(self, wanted: PriceDocument, subject: str) -> Provider:
+    def _provider(self, wanted: PriceDocument) -> Provider:
         found = self.session.scalars(select(Provider).where(Provider.name == wanted.provider)).one_or_none()
         if found is None:
-            raise unknown("provider", "provider", wanted.provider, subject)
+            raise unknown("provider", "provider", wanted.provider, self._subject(self.name_in(wanted)))
         return found
 
     def _require_free_name(self, wanted: PriceDocument, row: PriceOverride | None) -> None:
-        taken = self.session.scalars(self.named(select(PriceOverride), f"{wanted.provider}/{wanted.model}")).first()
+        taken = self.session.scalars(self.named(select(PriceOverride), self.name_in(wanted))).first()
         if taken is not None and taken is not row:
             raise Conflict(
-                f"{wanted.provider}/{wanted.model} has a price already",
+                f"{self.name_in(wanted)} has a price already",
                 fix="change that one, or choose another pattern",
             )
 
