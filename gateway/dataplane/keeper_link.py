@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NewType
 
 from gateway.dataplane.leases import ASK_TIMEOUT_S, LeaseBook
+from gateway.dataplane.spool import Spool
 from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
@@ -41,8 +42,9 @@ class KeeperLink:
         """`on_snapshot` gets each snapshot document; `on_event` each event of the live feed (None: not subscribed)."""
         self.incarnation = Incarnation(secrets.token_hex(8))
         self.connected = False
-        self.pending = 0
-        """Records of this worker's spool that are not yet in SQL, as the keeper last said."""
+        self.recorded = 0
+        """How many ended requests of this worker are in SQL, as the keeper last said."""
+        self._spool: Spool | None = None
         self._path = str(settings.keeper_socket)
         self._on_snapshot = on_snapshot
         self._on_event = on_event
@@ -60,6 +62,10 @@ class KeeperLink:
 
     def attach(self, book: LeaseBook) -> None:
         self._book = book
+
+    def watch(self, spool: Spool) -> None:
+        """The spool whose rows `pending_rows` counts."""
+        self._spool = spool
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue a frame: all of one turn of the event loop leave in one write."""
@@ -136,8 +142,8 @@ class KeeperLink:
                 self.send({"type": "subscribe", "on": False})
 
     def pending_rows(self) -> int:
-        """Rows of this worker that wait in its spool, at most 100 ms old."""
-        return self.pending
+        """Rows of this worker that wait in its spool for SQL; what the keeper took is counted within 100 ms."""
+        return 0 if self._spool is None else max(0, self._spool.closed - self.recorded)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +180,7 @@ class KeeperLink:
             leases = book.on_report(message["keys"]) if book is not None else []
             self.send({"type": "reported", "round": message["round"], "leases": leases})
         elif kind == "pending":
-            self.pending = message["rows"]
+            self.recorded = message["recorded"]
         elif kind == "event":
             self._spread(message["event"])
         elif kind == "reply":

@@ -23,7 +23,7 @@ from gateway.policy.quota import (
     price_unknown,
     request_exceeds_limit,
 )
-from gateway.policy.usage import Charge
+from gateway.policy.usage import Charges
 from gateway.policy.windows import NEVER_S, window_end_s, window_start_s
 
 ASK_TIMEOUT_S: Final = 1.0
@@ -93,9 +93,11 @@ class Lease:
 
 
 class Reservation:
-    """What one request holds of its limits. Settled once; settling again returns the same charges."""
+    """What one request holds of its limits: `amounts` of `leases`, whose metrics are `codes` (METRIC_INDEX).
 
-    __slots__ = ("_amounts", "_codes", "_leases", "_settled", "limits", "need")
+    Settled once; settling again returns the same charges. Only the book changes it."""
+
+    __slots__ = ("amounts", "codes", "leases", "limits", "need", "settled")
 
     def __init__(
         self,
@@ -107,20 +109,18 @@ class Reservation:
     ) -> None:
         self.limits = limits
         self.need = need
-        self._leases = leases
-        self._codes = codes
-        self._amounts = amounts
-        self._settled: tuple[Charge, ...] | None = None
+        self.leases = leases
+        self.codes = codes
+        self.amounts = amounts
+        self.settled: Charges | None = None
 
-    def charges(self) -> tuple[Charge, ...]:
+    def charges(self) -> Charges:
         """What the open record carries: the most that this request can be charged, if nobody settles it."""
-        return tuple(
-            [
-                Charge(lease.limit_id, lease.window_start_s, amount)
-                for lease, code, amount in zip(self._leases, self._codes, self._amounts, strict=True)
-                if amount and code != SLOT_INDEX
-            ]
-        )
+        charges: list[int] = []
+        for lease, code, amount in zip(self.leases, self.codes, self.amounts, strict=True):
+            if amount and code != SLOT_INDEX:
+                charges += (lease.limit_id, lease.window_start_s, amount)
+        return tuple(charges)
 
     def overrun_tokens(self, used: Amounts) -> int:
         """Tokens used beyond the reservation: what a ledger row calls `overrun`."""
@@ -223,7 +223,7 @@ class LeaseBook:
             _check_priced(limits)
         held = {
             lease.limit_id: (lease, amount)
-            for lease, amount in zip(reservation._leases, reservation._amounts, strict=True)
+            for lease, amount in zip(reservation.leases, reservation.amounts, strict=True)
         }
         vector = need.needed()
         amounts = [vector[code] for code in plan.codes]
@@ -238,26 +238,26 @@ class LeaseBook:
             await self._acquire(limits, leases, deltas)
         moved = Reservation(limits, need, leases, plan.codes, amounts)
         kept = {lease.limit_id for lease in leases}
-        for lease, amount in zip(reservation._leases, reservation._amounts, strict=True):
+        for lease, amount in zip(reservation.leases, reservation.amounts, strict=True):
             if lease.limit_id not in kept:
                 self._free(lease, amount, 0)
         for lease, delta in zip(leases, deltas, strict=True):
             if delta < 0 and lease.tight:
                 self._give_back(lease)
-        reservation._settled = ()
+        reservation.settled = ()
         return moved
 
-    def settle(self, reservation: Reservation, used: Amounts) -> tuple[Charge, ...]:
+    def settle(self, reservation: Reservation, used: Amounts) -> Charges:
         """End the reservation: what was used is charged, the rest is free again. Returns the close record's charges.
 
         A cost that is not known is charged as it was reserved."""
-        settled = reservation._settled
+        settled = reservation.settled
         if settled is not None:
             return settled
         vector: AmountVector = used.settled()
         cost_known = used.cost_microusd is not None
-        charges = []
-        for lease, code, amount in zip(reservation._leases, reservation._codes, reservation._amounts, strict=True):
+        charges: list[int] = []
+        for lease, code, amount in zip(reservation.leases, reservation.codes, reservation.amounts, strict=True):
             actual = vector[code] if cost_known or code != COST_INDEX else amount
             lease.reserved -= amount
             lease.used += actual
@@ -265,11 +265,11 @@ class LeaseBook:
             if lease.tight:
                 self._give_back(lease)
             if actual:
-                charges.append(Charge(lease.limit_id, lease.window_start_s, actual))
-        settled = reservation._settled = tuple(charges)
+                charges += (lease.limit_id, lease.window_start_s, actual)
+        settled = reservation.settled = tuple(charges)
         return settled
 
-    def release(self, reservation: Reservation) -> tuple[Charge, ...]:
+    def release(self, reservation: Reservation) -> Charges:
         """End a reservation for which no upstream was asked: nothing is charged."""
         return self.settle(reservation, NOTHING)
 
@@ -449,8 +449,9 @@ class LeaseBook:
                 lease = self._leases[limit.id, start_s] = Lease(limit.id, start_s, limit.at_most)
             lease.window, lease.window_end_s = window, window_end_s(window, start_s)
             self._current[limit.id] = lease
-        if limit.at_most < lease.at_most:
+        if limit.at_most < lease.at_most:  # lowered: what is idle was granted under another limit
             self._give_back(lease)
+            lease.available = min(lease.available, 0)  # without a connection too: the next hello tells it
         lease.at_most = limit.at_most
         return lease
 

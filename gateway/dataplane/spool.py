@@ -27,7 +27,7 @@ from gateway.policy.records import (
     payload_of,
     record_bytes,
 )
-from gateway.policy.usage import Charge, LedgerRow
+from gateway.policy.usage import Charges, LedgerRow
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class _Segment:
             os.posix_fallocate(descriptor, 0, size)
             self.memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
         except BaseException:
-            os.unlink(path)
+            path.unlink()
             raise
         finally:
             os.close(descriptor)
@@ -75,6 +75,8 @@ class Spool:
         self._closing_rooms: dict[str, int] = {}
         self._promised = 0
         """Bytes that close records of open requests may still need."""
+        self.closed = 0
+        """Close records written: what the keeper has not yet confirmed of them is pending."""
         self.dropped_refusals = 0
         """Rows of refused requests for which there was no room."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,10 +93,10 @@ class Spool:
         self._free = 0
         self._count_free()
 
-    def open(self, row: LedgerRow, charges: tuple[Charge, ...]) -> None:
+    def open(self, row: LedgerRow, charges: Charges) -> None:
         """Record that the request is admitted, with the most it can be charged; room for its close record is set
         aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
-        payload = payload_of(OPENED, row, charges)
+        payload = payload_of(OPENED, row, charges, self.closed)
         size = record_bytes(len(payload))
         room = size + CLOSE_MARGIN_BYTES
         rooms = self._closing_rooms
@@ -105,9 +107,10 @@ class Spool:
         self._promised = promised
         self._append(payload, size)
 
-    def close(self, row: LedgerRow, charges: tuple[Charge, ...]) -> None:
+    def close(self, row: LedgerRow, charges: Charges) -> None:
         """Record the end of a request, or a refusal that was never opened. Never raises."""
-        payload = payload_of(CLOSED, row, charges)
+        self.closed += 1
+        payload = payload_of(CLOSED, row, charges, self.closed)
         size = record_bytes(len(payload))
         room = self._closing_rooms.pop(row.id, 0)
         self._promised -= room
@@ -117,8 +120,9 @@ class Spool:
             except LedgerUnavailable:
                 if not room:
                     self.dropped_refusals += 1
+                    self.closed -= 1
                     return
-                payload = payload_of(CLOSED, _bare(row), charges)
+                payload = payload_of(CLOSED, _bare(row), charges, self.closed)
                 size = record_bytes(len(payload))
         self._append(payload, size)
 
@@ -198,7 +202,7 @@ def _take_lock(folder: Path, incarnation: str) -> int:
     made = folder / f"{incarnation}.making"
     descriptor = os.open(made, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    os.rename(made, folder / f"{incarnation}.lock")
+    made.rename(folder / f"{incarnation}.lock")
     return descriptor
 
 

@@ -5,14 +5,13 @@ then the payload, padded to 8 bytes. Length 0: writing has not come here yet. Le
 the next one goes on. The checksum tells a record torn by a crash or a power loss, in whatever order its bytes reached
 the file.
 
-A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, [limit, window start, amount, …]]`. New
-ledger fields are appended to the order, so that records of another release can be read: what is missing keeps its
+A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, charges, number]`; `number` counts the close
+records of the incarnation. New ledger fields are appended to the order, so that records of another release can be read: what is missing keeps its
 default, what is unknown is dropped.
 
 Pure: bytes and values.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from struct import Struct
@@ -21,7 +20,7 @@ from zlib import crc32
 
 import orjson
 
-from gateway.policy.usage import LEDGER_FIELDS, Charge, LedgerRow
+from gateway.policy.usage import LEDGER_FIELDS, Charges, LedgerRow
 
 RECORD_HEAD: Final = Struct("<II")
 HEAD_BYTES: Final = RECORD_HEAD.size
@@ -32,6 +31,9 @@ MAX_RECORD_BYTES: Final = MAX_PAYLOAD_BYTES + HEAD_BYTES
 LONGEST_TEXT: Final = 160
 """Characters that a text keeps in a row that would be too long."""
 
+MOST_CHARGES: Final = 64
+MOST_SQL_INTEGER: Final = 1 << 62
+
 OPENED: Final = 0
 CLOSED: Final = 1
 
@@ -40,11 +42,13 @@ _values_of = attrgetter(*LEDGER_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it lies in the file: `values` in the order of LEDGER_FIELDS, `numbers` three a charge."""
+    """A record as it lies in the file: `values` in the order of LEDGER_FIELDS, `charges` as `Charges`."""
 
     closed: bool
     values: list[Any]
-    numbers: list[int]
+    charges: list[int]
+    number: int
+    """How many requests of this incarnation had ended, this one included."""
 
     @property
     def request_id(self) -> str:
@@ -55,12 +59,21 @@ class TornRecord(ValueError):
     """The bytes are not a whole record: not written to the end yet, or torn when the writer died."""
 
 
-def payload_of(kind: int, row: LedgerRow, charges: Sequence[Charge]) -> bytes:
-    """One record's payload, never longer than `MAX_PAYLOAD_BYTES`."""
-    payload = orjson.dumps((kind, _values_of(row), [number for charge in charges for number in charge]))
+def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:
+    """One record's payload, never longer than `MAX_PAYLOAD_BYTES`. Never raises: what SQL could not hold is mended."""
+    try:
+        payload = orjson.dumps((kind, _values_of(row), charges, number))
+    except TypeError:
+        return _mended(kind, row, charges, number)
     if len(payload) > MAX_PAYLOAD_BYTES:
-        payload = _shortened(kind, row, charges)
+        return _mended(kind, row, charges, number)
     return payload
+
+
+def mend(record: Record) -> None:
+    """Bring the figures of a record within what a SQL integer holds."""
+    record.values[:] = [_mended_value(value) for value in record.values]
+    record.charges[:] = [_mended_value(amount) for amount in record.charges]
 
 
 def record_bytes(payload_bytes: int) -> int:
@@ -70,15 +83,12 @@ def record_bytes(payload_bytes: int) -> int:
 
 def record_of(payload: bytes) -> Record:
     """Raises ValueError when the payload is none of ours. A row of another release is brought to our fields."""
-    kind, values, numbers = orjson.loads(payload)
+    kind, values, numbers, number = orjson.loads(payload)
     if len(values) != len(LEDGER_FIELDS):
         values = list(_values_of(LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))))
-    return Record(kind == CLOSED, values, numbers)
-
-
-def charges_of(record: Record) -> tuple[Charge, ...]:
-    numbers = record.numbers
-    return tuple(Charge(*numbers[at : at + 3]) for at in range(0, len(numbers), 3))
+    if b"\\u0000" in payload:  # PostgreSQL's text cannot hold it
+        values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
+    return Record(kind == CLOSED, values, numbers, number)
 
 
 class SegmentCutter:
@@ -123,6 +133,15 @@ class SegmentCutter:
         raise TornRecord(f"torn record at {self.position}")
 
 
-def _shortened(kind: int, row: LedgerRow, charges: Sequence[Charge]) -> bytes:
-    values: list[Any] = [value[:LONGEST_TEXT] if isinstance(value, str) else value for value in _values_of(row)]
-    return orjson.dumps((kind, values, [number for charge in charges for number in charge][: 3 * 64]))
+def _mended(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:
+    """Texts cut and made valid UTF-8, figures kept within what a SQL integer holds."""
+    values = [_mended_value(value) for value in _values_of(row)]
+    return orjson.dumps((kind, values, [_mended_value(amount) for amount in charges[: 3 * MOST_CHARGES]], number))
+
+
+def _mended_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return value[:LONGEST_TEXT].encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-MOST_SQL_INTEGER, min(MOST_SQL_INTEGER, value))
+    return value

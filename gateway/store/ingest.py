@@ -36,7 +36,7 @@ def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[
             continue
         known.add(record.request_id)
         new.append(record)
-        numbers = record.numbers
+        numbers = record.charges
         for at in range(0, len(numbers), 3):
             key = (numbers[at], numbers[at + 1])
             charged[key] = charged.get(key, 0) + numbers[at + 2]

@@ -218,11 +218,11 @@ class Keeper:
 
     async def _work_ledger(self) -> Progress:
         progress = await self._sql.run(self._ledger.work, frozenset(self._sessions.workers))
-        for incarnation, rows in progress.pending.items():
+        for incarnation, recorded in progress.recorded.items():
             session = self._sessions.workers.get(incarnation)
-            if session is not None and session.pending_told != rows:
-                session.pending_told = rows
-                session.send({"type": "pending", "rows": rows})
+            if session is not None and session.recorded_told != recorded:
+                session.recorded_told = recorded
+                session.send({"type": "pending", "recorded": recorded})
         if progress.new:
             self._spread(row_events(progress.new[-EVENTS_A_PASS:]))
         return progress

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DataError
 
-from gateway.policy.records import Record
+from gateway.policy.records import Record, mend
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store import leases
 from gateway.store.ingest import ingest, known_ids
@@ -29,8 +30,8 @@ class Progress:
     new: list[Record] = field(default_factory=list)
     more: bool = False
     """A batch was full: there is more to do at once."""
-    pending: dict[str, int] = field(default_factory=dict)
-    """Ended requests by incarnation that were read and are not in SQL."""
+    recorded: dict[str, int] = field(default_factory=dict)
+    """By incarnation: how many of its ended requests are in SQL."""
     buried: list[str] = field(default_factory=list)
 
 
@@ -62,7 +63,7 @@ class SpoolLedger:
             self._advance(reader, progress)
             if dead and not reader.waiting:
                 self._end(reader, progress)
-            progress.pending[incarnation] = reader.waiting
+            progress.recorded[incarnation] = reader.recorded
         return progress
 
     def bury_strangers(self, connected: Set[str]) -> None:
@@ -105,8 +106,14 @@ class SpoolLedger:
                     reader.resolve(known_ids(connection, list(reader.open)))
 
     def _ingest(self, reader: SpoolReader, batch: list[Record], progress: Progress) -> None:
-        with write_transaction(self._engine) as connection:
-            new = ingest(connection, self._node, reader.incarnation, batch)
+        try:
+            with write_transaction(self._engine) as connection:
+                new = ingest(connection, self._node, reader.incarnation, batch)
+        except (OverflowError, DataError):  # figures that no SQL integer holds, reported by some upstream
+            for record in batch:
+                mend(record)
+            with write_transaction(self._engine) as connection:
+                new = ingest(connection, self._node, reader.incarnation, batch)
         reader.resolve(record.request_id for record in batch)
         progress.new += new
 

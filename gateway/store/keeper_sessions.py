@@ -22,7 +22,7 @@ class Session:
     incarnation: str = ""
     pid: int = 0
     wants_events: bool = False
-    pending_told: int = -1
+    recorded_told: int = 0
     granted: dict[LeaseKey, int] = field(default_factory=dict)
     """What the worker holds, as the frames it has sent and will receive make it."""
     dirty: set[LeaseKey] = field(default_factory=set)

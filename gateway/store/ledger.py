@@ -59,7 +59,7 @@ def list_ledger(
     position = tuple_(LEDGER.c.started_at_ns, LEDGER.c.id)
     query = select(*_COLUMNS).where(*_conditions(wanted)).limit(limit + 1)
     if cursor is not None:
-        last = tuple_(*_position_of(cursor))
+        last = tuple_(*position_of(cursor))
         query = query.where(position > last if ascending else position < last)
     if ascending:
         query = query.order_by(LEDGER.c.started_at_ns, LEDGER.c.id)
@@ -68,7 +68,7 @@ def list_ledger(
     rows = [LedgerRow(**row._mapping) for row in session.execute(query)]
     more = len(rows) > limit
     rows = rows[:limit]
-    return LedgerPage(rows, _cursor_after(rows[-1]) if more else None)
+    return LedgerPage(rows, cursor_after(rows[-1]) if more else None)
 
 
 def get_row(session: Session, request_id: str) -> LedgerRow:
@@ -139,11 +139,13 @@ def _conditions(wanted: LedgerFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def _cursor_after(row: LedgerRow) -> str:
+def cursor_after(row: LedgerRow) -> str:
+    """What asks for the page behind this row."""
     return base64.urlsafe_b64encode(f"{row.started_at_ns}.{row.id}".encode()).decode().rstrip("=")
 
 
-def _position_of(cursor: str) -> tuple[int, str]:
+def position_of(cursor: str) -> tuple[int, str]:
+    """`(started_at_ns, id)` of the row that the page before ended with. Raises BadRequest."""
     try:
         plain = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         started, dot, request_id = plain.partition(".")

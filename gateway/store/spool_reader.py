@@ -38,6 +38,8 @@ class SpoolReader:
         self.incarnation = incarnation
         self.torn = 0
         """Records that a crash left unfinished."""
+        self.recorded = 0
+        """The newest close record's number of which all up to it are in SQL."""
         self._folder = folder
         self._segments: dict[int, _Segment] = {}
         self._reading = 0
@@ -108,7 +110,7 @@ class SpoolReader:
             for segment in self._lies_in.pop(request_id, ()):
                 segment.unresolved -= 1
         while self._ended and self._ended[0].request_id in gone:
-            self._ended.popleft()
+            self.recorded = max(self.recorded, self._ended.popleft().number)
 
     def interrupt(self) -> None:
         """The worker is dead and everything is read: what is open has ended, charged with its whole reservation."""
