@@ -1,6 +1,5 @@
 import "@fontsource-variable/inter/wght.css";
-import "@mantine/core/styles.css";
-import "@mantine/spotlight/styles.css";
+import "./app/mantine-parts.css";
 import "./app/tokens.css";
 import "./app/mantine.css";
 import "./app/base.css";

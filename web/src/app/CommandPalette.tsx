@@ -1,8 +1,10 @@
 /** ⌘K: go to any page, route, app, provider or limit by its name; `/` opens it too. */
-import { Spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
+import "@mantine/spotlight/styles.css";
+import { Spotlight, spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
 import { IconSearch } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { useEffect } from "react";
 import { useMay } from "@/api/session";
 import { appsQuery } from "@/features/apps/queries";
 import { limitsQuery } from "@/features/limits/queries";
@@ -10,13 +12,16 @@ import { providersQuery } from "@/features/providers/queries";
 import { routesQuery } from "@/features/routes/queries";
 import { entriesFor } from "./entries";
 
-export function CommandPalette() {
+/** `asked` counts how often it was asked for: each time it opens. */
+export default function CommandPalette({ asked }: { asked: number }) {
   const may = useMay();
   const navigate = useNavigate();
   const routes = useQuery(routesQuery).data ?? [];
   const apps = useQuery(appsQuery).data ?? [];
   const limits = useQuery(limitsQuery).data ?? [];
   const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data ?? [];
+
+  useEffect(() => spotlight.open(), [asked]);
 
   const groups: SpotlightActionGroupData[] = [
     {
@@ -54,7 +59,8 @@ export function CommandPalette() {
   return (
     <Spotlight
       actions={groups}
-      shortcut={["mod + K", "/"]}
+      shortcut={null}
+      attributes={{ content: { "aria-label": "Search and commands" } }}
       limit={8}
       scrollable
       lockScroll={false}

@@ -1,14 +1,23 @@
 /** The frame: side navigation, top bar, the page, the command palette. */
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
+import { useHotkeys } from "@mantine/hooks";
+import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 import { LiveFeed } from "@/api/live";
 import { useMay } from "@/api/session";
-import { CommandPalette } from "./CommandPalette";
 import { entriesFor } from "./entries";
 import styles from "./Shell.module.css";
 import { TopBar } from "./TopBar";
 
+// The palette and what it lists are loaded when it is first asked for, not with the first page.
+const CommandPalette = lazy(() => import("./CommandPalette"));
+
 export function Shell() {
+  const [asked, setAsked] = useState(0);
+  const search = useCallback(() => setAsked((times) => times + 1), []);
+  useHotkeys([
+    ["mod+K", search],
+    ["/", search],
+  ]);
   const [navOpen, setNavOpen] = useState(false);
   const path = useLocation({ select: (location) => location.pathname });
   useEffect(() => setNavOpen(false), [path]);
@@ -20,11 +29,15 @@ export function Shell() {
         </a>
         <SideNav open={navOpen} />
         {navOpen ? <div className={styles.veil} onClick={() => setNavOpen(false)} aria-hidden /> : null}
-        <TopBar navOpen={navOpen} turnNav={() => setNavOpen(!navOpen)} />
+        <TopBar navOpen={navOpen} turnNav={() => setNavOpen(!navOpen)} search={search} />
         <main id="page" className={styles.main} tabIndex={-1}>
           <Outlet />
         </main>
-        <CommandPalette />
+        {asked > 0 ? (
+          <Suspense>
+            <CommandPalette asked={asked} />
+          </Suspense>
+        ) : null}
       </div>
     </LiveFeed>
   );

@@ -1,6 +1,5 @@
 /** What holds for every page: search, time range, the live feed, readiness, colours, who is signed in. */
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { spotlight } from "@mantine/spotlight";
 import { IconChevronDown, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -13,13 +12,19 @@ import styles from "./Shell.module.css";
 
 const COMMAND = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
 
-export function TopBar({ navOpen, turnNav }: { navOpen: boolean; turnNav: () => void }) {
+interface TopBarProps {
+  navOpen: boolean;
+  turnNav: () => void;
+  search: () => void;
+}
+
+export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
   return (
-    <header className={styles.bar}>
+    <section className={styles.bar} aria-label="Search, time range, account">
       <ActionIcon className={styles.menu ?? ""} variant="subtle" color="gray" size="lg" onClick={turnNav} aria-label="Pages" aria-expanded={navOpen} aria-controls="side-nav">
         <IconMenu2 size={20} />
       </ActionIcon>
-      <button type="button" className={styles.search} onClick={spotlight.open} aria-label="Search and commands">
+      <button type="button" className={styles.search} onClick={search} aria-label="Search and commands">
         <IconSearch size={15} aria-hidden />
         <span>Search or go to…</span>
         <kbd>{COMMAND}</kbd>
@@ -29,7 +34,7 @@ export function TopBar({ navOpen, turnNav }: { navOpen: boolean; turnNav: () => 
       <RangeMenu />
       <SchemeSwitch />
       <UserMenu />
-    </header>
+    </section>
   );
 }
 

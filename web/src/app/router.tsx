@@ -14,7 +14,7 @@ import { sessionQuery } from "@/api/session";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
-import { Lost, Failed } from "./Lost";
+import { Failed, Lost } from "./Lost";
 
 export const queries: QueryClient = new QueryClient({
   defaultOptions: {
@@ -36,7 +36,6 @@ export const queries: QueryClient = new QueryClient({
 
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({
   component: Outlet,
-  notFoundComponent: Lost,
   errorComponent: Failed,
   validateSearch: (search: Record<string, unknown>): { range?: RangeName | undefined; sort?: string | undefined } => ({
     ...(isRange(search["range"]) ? { range: search["range"] } : {}),
@@ -138,6 +137,8 @@ const tokens = createRoute({
   component: lazyRouteComponent(() => import("@/features/tokens/TokensPage"), "TokensPage"),
 });
 
+const lost = createRoute({ getParentRoute: () => frame, path: "$", component: Lost });
+
 export const router = createRouter({
   routeTree: root.addChildren([
     login,
@@ -150,6 +151,7 @@ export const router = createRouter({
       apps.addChildren([app]),
       users,
       tokens,
+      lost,
     ]),
   ]),
   basepath: "/console",
