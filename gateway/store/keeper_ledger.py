@@ -138,18 +138,22 @@ class SpoolLedger:
 
     def _sync_database(self) -> None:
         """SQLite commits without waiting for the disk (`synchronous = NORMAL`): its log is synced here instead, before
-        any segment is deleted. PostgreSQL has synced at commit."""
+        any segment is deleted. PostgreSQL has synced at commit.
+
+        Never open the database file itself: closing any descriptor of it drops every POSIX lock that SQLite holds in
+        this process, and the next connection elsewhere then deletes the log under our feet. Nobody locks the log, and
+        what has left it was synced by SQLite's checkpoint.
+        """
         if self._engine.dialect.name != "sqlite" or not self._engine.url.database:
             return
-        for suffix in ("-wal", ""):
-            try:
-                descriptor = os.open(self._engine.url.database + suffix, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+        try:
+            descriptor = os.open(self._engine.url.database + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def row_events(records: Iterable[Record]) -> list[Mapping[str, Any]]:
