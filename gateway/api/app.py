@@ -17,6 +17,7 @@ from gateway.api import (
     events,
     health,
     interception,
+    ledger,
     limits,
     members,
     openapi,
@@ -24,6 +25,8 @@ from gateway.api import (
     sessions,
     teams,
     upstreams,
+    usage,
+    whole,
 )
 from gateway.api.edge import Edge
 from gateway.api.services import Services, WorkerLink
@@ -40,6 +43,9 @@ ROUTERS: Final = (
     limits.router,
     interception.router,
     members.router,
+    whole.router,
+    ledger.router,
+    usage.router,
     events.router,
     audit.router,
     docs.router,

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.api.caller import Desk, authenticate, permit
+from gateway.api.ledger_rows import event_json
 from gateway.api.services import WorkerLink
 from gateway.errors import SluicegateError, Unavailable
 from gateway.policy.roles import Permission, may
@@ -103,7 +104,11 @@ def visible(event: Mapping[str, Any], desk: Desk) -> bool:
 
 def encode(event: Mapping[str, Any]) -> bytes:
     kind = event["type"]
-    payload = event["row"] if kind == "request" else {name: each for name, each in event.items() if name != "type"}
+    payload = (
+        event_json(event["row"])
+        if kind == "request"
+        else {name: each for name, each in event.items() if name != "type"}
+    )
     return b"event: " + str(kind).encode() + b"\ndata: " + orjson.dumps(payload) + b"\n\n"
 
 

@@ -83,6 +83,12 @@ class Services:
             raise Unavailable("the keeper is away", fix="try again", retry_after_s=1)
         return anyio.from_thread.run(self.link.limit_state, limit_id)
 
+    def open_rows(self) -> list[dict[str, Any]]:
+        """Ledger rows of requests in flight. From a handler's thread. Raises Unavailable."""
+        if self.link is None:
+            raise Unavailable("requests in flight are known to the keeper, which is away", fix="leave `open` out")
+        return anyio.from_thread.run(self.link.open_rows)
+
     @staticmethod
     async def _nudge(link: WorkerLink) -> None:
         with anyio.move_on_after(NUDGE_TIMEOUT_S):

@@ -149,7 +149,7 @@ def position_of(cursor: str) -> tuple[int, str]:
     try:
         plain = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         started, dot, request_id = plain.partition(".")
-        if not dot:
+        if not dot or not 0 <= int(started) < 2**63:
             raise ValueError(plain)
         return int(started), request_id
     except (ValueError, binascii.Error) as error:

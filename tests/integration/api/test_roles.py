@@ -58,6 +58,15 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/interception": PLATFORM,
     "GET /api/v1/discoveries": PLATFORM,
     "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
+    "GET /api/v1/ledger": EVERYONE,
+    "GET /api/v1/ledger/{id}": EVERYONE,
+    "GET /api/v1/usage": EVERYONE,
+    "POST /api/v1/apply": CHANGERS,
+    "GET /api/v1/export": CHANGERS,
+    "GET /api/v1/versions": PLATFORM,
+    "POST /api/v1/versions": CHANGERS,
+    "GET /api/v1/versions/{number}": CHANGERS,
+    "POST /api/v1/versions/{number}/restore": CHANGERS,
     "GET /api/v1/events": EVERYONE,
 }
 """Endpoint → roles that get in. A new endpoint without a line here fails the test."""

@@ -1,0 +1,150 @@
+"""`GET /api/v1/ledger`: one row a request, newest first, paged by key."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Query
+from pydantic import AfterValidator
+from starlette.responses import Response
+
+from gateway.api.caller import Desk, permit
+from gateway.api.ledger_rows import LedgerRowView, row_json
+from gateway.api.paging import DEFAULT_LIMIT, Cursor, ListLimit, Page
+from gateway.errors import NotFound
+from gateway.policy.roles import Permission
+from gateway.policy.usage import LedgerRow, Outcome, row_from_mapping
+from gateway.store import ledger
+from gateway.store.ledger import LedgerFilter
+
+router = APIRouter(prefix="/api/v1", tags=["ledger"])
+
+Reading = Annotated[Desk, permit(Permission.USAGE_READ)]
+
+EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(2261, 1, 1, tzinfo=UTC)
+"""Unix nanoseconds fit into 64 bits until 2262."""
+
+
+def within_the_ledger(value: datetime) -> datetime:
+    """In UTC, which a time without a zone is taken for, and within what the ledger can hold."""
+    if value.tzinfo is None:
+        value = value.replace(tzinfo=UTC)
+    if value.year >= LATEST.year:
+        return LATEST
+    return EARLIEST if value.year < EARLIEST.year else max(EARLIEST, value.astimezone(UTC))
+
+
+Since = Annotated[
+    datetime | None, AfterValidator(lambda value: value and within_the_ledger(value)), Query(alias="from")
+]
+Until = Annotated[datetime | None, AfterValidator(lambda value: value and within_the_ledger(value)), Query(alias="to")]
+Name = Annotated[str | None, Query(max_length=1024)]
+
+
+class Order(StrEnum):
+    ASC = "asc"
+    DESC = "desc"
+
+
+def wanted_rows(
+    desk: Reading,
+    since: Since = None,
+    until: Until = None,
+    team: Name = None,
+    app: Name = None,
+    key: Name = None,
+    route: Name = None,
+    target: Name = None,
+    provider: Name = None,
+    model: Name = None,
+    dialect: Name = None,
+    outcome: Outcome | None = None,
+    status: Annotated[int | None, Query(ge=0, le=999)] = None,
+    error_code: Name = None,
+    client_request_id: Name = None,
+) -> LedgerFilter:
+    """Dependency: the filters of the query string, confined to the caller's team."""
+    return LedgerFilter(
+        since=since,
+        until=until,
+        team=own_team(desk, team),
+        app=app,
+        key=key,
+        route=route,
+        target=target,
+        provider=provider,
+        model=model,
+        dialect=dialect,
+        outcome=outcome,
+        status=status,
+        error_code=error_code,
+        client_request_id=client_request_id,
+    )
+
+
+NO_TEAM: Final = "\N{REPLACEMENT CHARACTER}"
+"""The name of no team: what asks for another team's rows finds none."""
+
+
+def own_team(desk: Desk, asked: str | None) -> str | None:
+    """The team whose figures the caller gets: what was asked for, or, for team roles, their own at most."""
+    if desk.team_id is None:
+        return asked
+    return desk.caller.team if asked in (None, desk.caller.team) else NO_TEAM
+
+
+@router.get("/ledger", response_model=Page[LedgerRowView])
+def list_ledger(
+    desk: Reading,
+    wanted: Annotated[LedgerFilter, Depends(wanted_rows)],
+    limit: ListLimit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    order: Order = Order.DESC,
+    open: Annotated[bool, Query(description="Also list requests in flight")] = False,  # noqa: A002  the contract's word
+) -> Response:
+    """Requests that have ended, newest first; with `open=true` also those in flight on this node."""
+    ascending = order is Order.ASC
+    in_flight = [] if not open else [row_from_mapping(row) for row in desk.services.open_rows()]
+    with desk.read() as session:
+        page = ledger.list_ledger(session, wanted, cursor=cursor, limit=limit, ascending=ascending)
+    rows, next_cursor = page.rows, page.next_cursor
+    if in_flight:
+        ended = {row.id for row in rows}
+        fitting = [row for row in in_flight if row.id not in ended and fits(row, wanted, cursor, ascending)]
+        merged = sorted(rows + fitting, key=position, reverse=not ascending)
+        rows = merged[:limit]
+        next_cursor = ledger.cursor_after(rows[-1]) if rows and (next_cursor or len(merged) > limit) else None
+    items = [row_json(row) for row in rows]
+    return Response(orjson.dumps({"items": items, "next_cursor": next_cursor}), media_type="application/json")
+
+
+@router.get("/ledger/{id}", response_model=LedgerRowView)
+def get_ledger_row(id: str, desk: Reading) -> Response:  # noqa: A002  as in the row
+    """One request by the `x-request-id` of its answer."""
+    with desk.read() as session:
+        row = ledger.get_row(session, id)
+    if own_team(desk, row.team) == NO_TEAM:
+        raise NotFound(f"no request {id} in the ledger", fix="rows appear within 2 s of a request's end")
+    return Response(orjson.dumps(row_json(row)), media_type="application/json")
+
+
+def position(row: LedgerRow) -> tuple[int, str]:
+    return row.started_at_ns, row.id
+
+
+def fits(row: LedgerRow, wanted: LedgerFilter, cursor: str | None, ascending: bool) -> bool:
+    """Whether a request in flight belongs to this page or a later one: what SQL decides for those that have ended."""
+    if cursor is not None:
+        last = ledger.position_of(cursor)
+        if position(row) <= last if ascending else position(row) >= last:
+            return False
+    if wanted.since is not None and row.started_at_ns < ledger.unix_ns(wanted.since):
+        return False
+    if wanted.until is not None and row.started_at_ns >= ledger.unix_ns(wanted.until):
+        return False
+    named: dict[str, Any] = {name: getattr(wanted, name) for name in LedgerFilter.__dataclass_fields__}
+    return all(
+        value is None or getattr(row, name) == value for name, value in named.items() if name not in ("since", "until")
+    )
