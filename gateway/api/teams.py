@@ -2,13 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
 from gateway.policy.roles import Permission
-from gateway.store.config.teams import Apps, Keys, Teams
+from gateway.store.config.teams import Apps, Keys, KeysOfApp, Teams
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
+from gateway.store.fields import PartName
+from gateway.store.passwords import random_text
 from gateway.store.patches import AppPatch, KeyPatch, TeamPatch
 from gateway.store.views import AppView, KeyCreated, KeyView, TeamView
 
@@ -102,15 +105,26 @@ def delete_app(ref: str, desk: ChangingApps, version: ExpectedVersion) -> None:
         Apps(editing).delete(ref, version)
 
 
+class NewKey(KeyEntry):
+    name: PartName = Field(default_factory=lambda: f"key-{random_text(6)}")
+    """Left out: one is made."""
+
+
 @router.get("/keys", tags=["keys"])
-def list_keys(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[KeyView]:
+def list_keys(
+    desk: Reading,
+    limit: ListLimit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    app: Annotated[str | None, Query(max_length=128, description="Keys of this app only")] = None,
+) -> Page[KeyView]:
     """API keys without their text. Team roles see those of their team's apps."""
     with desk.reading() as editing:
-        return page_by_id(Keys(editing).list(after_id=id_after(cursor), limit=limit + 1), limit)
+        keys = Keys(editing) if app is None else KeysOfApp(editing, app)
+        return page_by_id(keys.list(after_id=id_after(cursor), limit=limit + 1), limit)
 
 
 @router.post("/keys", tags=["keys"], status_code=201)
-def create_key(body: KeyEntry, desk: ChangingKeys, response: Response) -> KeyCreated:
+def create_key(body: NewKey, desk: ChangingKeys, response: Response) -> KeyCreated:
     """The key's text is in this answer only, as `key`."""
     with desk.changing() as editing:
         created = Keys(editing).create(body)

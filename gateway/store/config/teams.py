@@ -11,7 +11,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from gateway.errors import Conflict, Forbidden
 from gateway.store import problems
-from gateway.store.config.editing import Collection, is_new, joined
+from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
 from gateway.store.models import App, AppRoute, InterceptionRule, Key, LimitRule, Route, Team, Token, User
@@ -257,6 +257,17 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
                 f"the app {wanted.app!r} has a key {wanted.name!r} already",
                 fix="choose another name, or rotate that key",
             )
+
+
+class KeysOfApp(Keys):
+    """The keys of one app; none where there is no such app."""
+
+    def __init__(self, editing: Editing, app: str) -> None:
+        super().__init__(editing)
+        self._only_app = app
+
+    def query(self) -> Select[Key]:
+        return super().query().where(Key.app_id.in_(select(App.id).where(App.name == self._only_app)))
 
 
 def new_key() -> str:
