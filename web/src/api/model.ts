@@ -21,55 +21,6 @@ export type UserMade = Schemas["UserCreated"];
 export type Token = Schemas["TokenView"];
 export type TokenMade = Schemas["TokenCreated"];
 
-export type Outcome = "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
-
-export interface LedgerRow {
-  id: string;
-  started_at: string;
-  team: string;
-  app: string;
-  key: string | null;
-  route: string | null;
-  target: string | null;
-  provider: string | null;
-  dialect: string;
-  model: string | null;
-  status: number;
-  input_tokens: number | null;
-  cached_tokens: number | null;
-  cache_write_tokens: number | null;
-  output_tokens: number | null;
-  reasoning_tokens: number | null;
-  cost_usd_micros: number | null;
-  latency_ms: number | null;
-  ttft_ms: number | null;
-  upstream_status: number | null;
-  attempts: number;
-  outcome: Outcome;
-  error_code: string | null;
-  estimated: boolean;
-  overrun: number;
-  stream: boolean;
-  client_request_id: string | null;
-  client_ip: string | null;
-  process: string | null;
-  user: string | null;
-  container: string | null;
-}
-
-export interface UsageItem {
-  team?: string | null;
-  app?: string | null;
-  route?: string | null;
-  model?: string | null;
-  target?: string | null;
-  provider?: string | null;
-  day?: string;
-  hour?: string;
-  requests: number;
-  errors: number;
-  unpriced: number;
-  input_tokens: number;
-  output_tokens: number;
-  cost_usd_micros: number | null;
-}
+export type LedgerRow = Schemas["LedgerRowView"];
+export type Outcome = Schemas["Outcome"];
+export type UsageItem = Schemas["UsageItem"];

@@ -685,6 +685,175 @@ export interface paths {
         patch: operations["update_token"];
         trace?: never;
     };
+    "/api/v1/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Apply Configuration
+         * @description Bring the configuration to what the document says, all of it or nothing.
+         *
+         *     `${NAME}` is the caller's environment, which this gateway does not know: such references are refused. The command
+         *     `sluicegate apply` puts the values in before it sends the document.
+         */
+        post: operations["apply_configuration"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Configuration
+         * @description The whole configuration in the format of `apply`, secrets as references. Applying it here changes nothing.
+         */
+        get: operations["export_configuration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Versions
+         * @description Published states of the configuration, newest first.
+         */
+        get: operations["list_versions"];
+        put?: never;
+        /**
+         * Publish Version
+         * @description Keep the configuration that is in force, or bring a draft into force and keep it.
+         */
+        post: operations["publish_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/versions/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Version
+         * @description With its document, as `export` wrote it.
+         */
+        get: operations["get_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/versions/{number}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Restore Version
+         * @description Bring a published state back as the whole configuration.
+         *
+         *     Credentials must still be stored here: a version holds references to secrets, never the secrets.
+         */
+        post: operations["restore_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Ledger
+         * @description Requests that have ended, newest first; with `open=true` also those in flight on this node.
+         */
+        get: operations["list_ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Ledger Row
+         * @description One request by the `x-request-id` of its answer.
+         */
+        get: operations["get_ledger_row"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Usage
+         * @description Sums by group, in the groups' order. Without `group_by` one item, the total.
+         */
+        get: operations["get_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -734,6 +903,15 @@ export interface components {
             /** Status */
             status: string;
         };
+        /** AppDocument */
+        AppDocument: {
+            /** Name */
+            name: string;
+            /** Routes */
+            routes?: "*" | string[];
+            /** Keys */
+            keys?: components["schemas"]["KeyDocument"][];
+        };
         /**
          * AppEntry
          * @description An app by itself, as the REST API takes it.
@@ -778,6 +956,13 @@ export interface components {
             /** Routes */
             routes: "*" | string[];
         };
+        /** AppliedView */
+        AppliedView: {
+            /** Changes */
+            changes: components["schemas"]["ChangeView"][];
+            /** Keys */
+            keys: components["schemas"]["MadeKeyView"][];
+        };
         /** AuditView */
         AuditView: {
             /** Seq */
@@ -814,6 +999,19 @@ export interface components {
          * @enum {string}
          */
         Auth: "key" | "source" | "none";
+        /** ChangeView */
+        ChangeView: {
+            /** Action */
+            action: string;
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Fields */
+            fields: string[];
+            /** Text */
+            text: string;
+        };
         /** CredentialDocument */
         CredentialDocument: {
             /** Name */
@@ -901,6 +1099,24 @@ export interface components {
             bytes: number;
             /** State */
             state: string;
+        };
+        /**
+         * GatewayDocument
+         * @description sluicegate.yaml: the wanted state of a gateway.
+         */
+        GatewayDocument: {
+            /** Providers */
+            providers?: components["schemas"]["ProviderDocument"][];
+            /** Routes */
+            routes?: components["schemas"]["RouteDocument"][];
+            /** Teams */
+            teams?: components["schemas"]["TeamDocument"][];
+            /** Prices */
+            prices?: components["schemas"]["PriceDocument"][];
+            /** Limits */
+            limits?: components["schemas"]["LimitDocument"][];
+            /** Interception */
+            interception?: components["schemas"]["InterceptionDocument"][];
         };
         /** Interception */
         Interception: {
@@ -1025,6 +1241,15 @@ export interface components {
             /** Key */
             key: string | null;
         };
+        /** KeyDocument */
+        KeyDocument: {
+            /** Name */
+            name: string;
+            /** Value */
+            value?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+        };
         /**
          * KeyEntry
          * @description A key by itself, as the REST API takes it.
@@ -1072,6 +1297,76 @@ export interface components {
             prefix: string;
             /** Expires At */
             expires_at: string | null;
+        };
+        /**
+         * LedgerRowView
+         * @description One request. null = not known, never 0.
+         */
+        LedgerRowView: {
+            /** Id */
+            id: string;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Team */
+            team: string;
+            /** App */
+            app: string;
+            /** Key */
+            key: string | null;
+            /** Route */
+            route: string | null;
+            /** Target */
+            target: string | null;
+            /** Provider */
+            provider: string | null;
+            /** Dialect */
+            dialect: string;
+            /** Model */
+            model: string | null;
+            /** Status */
+            status: number;
+            /** Input Tokens */
+            input_tokens: number | null;
+            /** Cached Tokens */
+            cached_tokens: number | null;
+            /** Cache Write Tokens */
+            cache_write_tokens: number | null;
+            /** Output Tokens */
+            output_tokens: number | null;
+            /** Reasoning Tokens */
+            reasoning_tokens: number | null;
+            /** Cost Usd Micros */
+            cost_usd_micros: number | null;
+            /** Latency Ms */
+            latency_ms: number | null;
+            /** Ttft Ms */
+            ttft_ms: number | null;
+            /** Upstream Status */
+            upstream_status: number | null;
+            /** Attempts */
+            attempts: number;
+            outcome: components["schemas"]["Outcome"];
+            /** Error Code */
+            error_code: string | null;
+            /** Estimated */
+            estimated: boolean;
+            /** Overrun */
+            overrun: number;
+            /** Stream */
+            stream: boolean;
+            /** Client Request Id */
+            client_request_id: string | null;
+            /** Client Ip */
+            client_ip: string | null;
+            /** Process */
+            process: string | null;
+            /** User */
+            user: string | null;
+            /** Container */
+            container: string | null;
         };
         /** LimitDocument */
         LimitDocument: {
@@ -1148,6 +1443,15 @@ export interface components {
             unpriced: components["schemas"]["WhenUnknown"];
             when_unavailable: components["schemas"]["WhenUnknown"];
         };
+        /** MadeKeyView */
+        MadeKeyView: {
+            /** App */
+            app: string;
+            /** Name */
+            name: string;
+            /** Key */
+            key: string;
+        };
         /** MatchDocument */
         MatchDocument: {
             /** Host */
@@ -1184,6 +1488,16 @@ export interface components {
          * @enum {string}
          */
         OnFailure: "open" | "closed";
+        /**
+         * Order
+         * @enum {string}
+         */
+        Order: "asc" | "desc";
+        /**
+         * Outcome
+         * @enum {string}
+         */
+        Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
         /** AppViewPage */
         Page_AppView_: {
             /** Items */
@@ -1209,6 +1523,13 @@ export interface components {
         Page_KeyView_: {
             /** Items */
             items: components["schemas"]["KeyView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** LedgerRowViewPage */
+        Page_LedgerRowView_: {
+            /** Items */
+            items: components["schemas"]["LedgerRowView"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -1254,10 +1575,24 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** UsageItemPage */
+        Page_UsageItem_: {
+            /** Items */
+            items: components["schemas"]["UsageItem"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** UserViewPage */
         Page_UserView_: {
             /** Items */
             items: components["schemas"]["UserView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** VersionViewPage */
+        Page_VersionView_: {
+            /** Items */
+            items: components["schemas"]["VersionView"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -1407,6 +1742,15 @@ export interface components {
             base_url: string;
             /** Credentials */
             credentials: components["schemas"]["CredentialView"][];
+        };
+        /** PublishRequest */
+        PublishRequest: {
+            /**
+             * Note
+             * @default
+             */
+            note?: string;
+            document?: components["schemas"]["GatewayDocument"] | null;
         };
         /** Ready */
         Ready: {
@@ -1651,6 +1995,13 @@ export interface components {
             /** Weight */
             weight: number;
         };
+        /** TeamDocument */
+        TeamDocument: {
+            /** Name */
+            name: string;
+            /** Apps */
+            apps?: components["schemas"]["AppDocument"][];
+        };
         /**
          * TeamEntry
          * @description A team by itself, as the REST API takes it.
@@ -1833,6 +2184,48 @@ export interface components {
          * @enum {string}
          */
         Unmatched: "splice" | "meter" | "deny";
+        /**
+         * UsageItem
+         * @description The keys that were grouped by, and the sums. A key is null where requests had none.
+         */
+        UsageItem: {
+            /** Team */
+            team?: string | null;
+            /** App */
+            app?: string | null;
+            /** Key */
+            key?: string | null;
+            /** Route */
+            route?: string | null;
+            /** Target */
+            target?: string | null;
+            /** Provider */
+            provider?: string | null;
+            /** Model */
+            model?: string | null;
+            /** Day */
+            day?: string | null;
+            /** Hour */
+            hour?: string | null;
+            /** Requests */
+            requests: number;
+            /** Errors */
+            errors: number;
+            /** Unpriced */
+            unpriced: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Cached Tokens */
+            cached_tokens: number;
+            /** Cache Write Tokens */
+            cache_write_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Reasoning Tokens */
+            reasoning_tokens: number;
+            /** Cost Usd Micros */
+            cost_usd_micros: number;
+        };
         /** UserCreated */
         UserCreated: {
             /** Id */
@@ -1912,6 +2305,36 @@ export interface components {
             updated_at: string;
             /** Version */
             version: number;
+        };
+        /** VersionDocumentView */
+        VersionDocumentView: {
+            /** Number */
+            number: number;
+            /**
+             * Published At
+             * Format: date-time
+             */
+            published_at: string;
+            /** Actor */
+            actor: string;
+            /** Note */
+            note: string;
+            /** Document */
+            document: string;
+        };
+        /** VersionView */
+        VersionView: {
+            /** Number */
+            number: number;
+            /**
+             * Published At
+             * Format: date-time
+             */
+            published_at: string;
+            /** Actor */
+            actor: string;
+            /** Note */
+            note: string;
         };
         /**
          * WhenUnknown
@@ -4096,6 +4519,337 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    apply_configuration: {
+        parameters: {
+            query?: {
+                /** @description Also remove what the document does not name */
+                prune?: boolean;
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description sluicegate.yaml, or the same as JSON */
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GatewayDocument"];
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_configuration: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description sluicegate.yaml */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/yaml": string;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_versions: {
+        parameters: {
+            query?: {
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_VersionView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    publish_version: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PublishRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionDocumentView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    restore_version: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppliedView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_ledger: {
+        parameters: {
+            query?: {
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+                order?: components["schemas"]["Order"];
+                /** @description Also list requests in flight */
+                open?: boolean;
+                from?: string | null;
+                to?: string | null;
+                team?: string | null;
+                app?: string | null;
+                key?: string | null;
+                route?: string | null;
+                target?: string | null;
+                provider?: string | null;
+                model?: string | null;
+                dialect?: string | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                status?: number | null;
+                error_code?: string | null;
+                client_request_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_LedgerRowView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_ledger_row: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerRowView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage: {
+        parameters: {
+            query?: {
+                /** @description Comma list of team, app, key, route, target, provider, model, day, hour */
+                group_by?: string;
+                from?: string | null;
+                to?: string | null;
+                team?: string | null;
+                app?: string | null;
+                key?: string | null;
+                route?: string | null;
+                target?: string | null;
+                provider?: string | null;
+                model?: string | null;
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_UsageItem_"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

@@ -3,13 +3,11 @@
 const cents = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 const fine = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 6 });
 
-/** To the cent, as tables show it; what is more than nothing but less than a cent keeps two significant digits. */
+/** To the cent, as tables show it; below ten cents to a hundredth of a cent, a trace as "< $0.0001". */
 export function money(micros: number): string {
   const usd = micros / 1e6;
-  if (usd !== 0 && Math.abs(usd) < 0.01) {
-    return `$${Number(usd.toPrecision(2)).toFixed(Math.min(6, 1 - Math.floor(Math.log10(Math.abs(usd)))))}`;
-  }
-  return cents.format(usd);
+  if (usd === 0 || usd >= 0.1) return cents.format(usd);
+  return usd < 0.0001 ? "< $0.0001" : `$${usd.toFixed(4)}`;
 }
 
 /** To the micro-dollar, for the hover. */

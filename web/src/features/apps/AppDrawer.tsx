@@ -6,9 +6,10 @@ import { useCallback } from "react";
 import { RANGES, useRange } from "@/app/range";
 import type { App } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
+import { Spend } from "@/features/overview/Spend";
 import { Problem } from "@/ui/Answer";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
-import { Count, Money, When } from "@/ui/Figure";
+import { Count, When } from "@/ui/Figure";
 import { Keys } from "./Keys";
 import { appQuery } from "./queries";
 
@@ -65,7 +66,7 @@ function Details({ app }: { app: App }) {
             ],
             ["Tokens in", <Count key="i" n={used?.input_tokens} unit="tokens" why={quiet} />],
             ["Tokens out", <Count key="o" n={used?.output_tokens} unit="tokens" why={quiet} />],
-            ["Spend", <Money key="s" micros={used?.cost_usd_micros} why={quiet} />],
+            ["Spend", <Spend key="s" of={used} why={quiet} />],
           ]}
         />
       </Part>

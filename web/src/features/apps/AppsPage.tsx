@@ -8,9 +8,10 @@ import { useRange } from "@/app/range";
 import type { App, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
+import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count, Money, Unknown } from "@/ui/Figure";
+import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { AppForm } from "./AppForm";
 import { appsQuery } from "./queries";
@@ -81,10 +82,7 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<A
       header: "Spend",
       number: true,
       sortBy: (app) => of(app)?.cost_usd_micros ?? 0,
-      cell: (app) => {
-        const item = of(app);
-        return item ? <Money micros={item.cost_usd_micros} /> : <Unknown why={quiet} />;
-      },
+      cell: (app) => <Spend of={of(app)} why={quiet} />,
     },
   ];
 }

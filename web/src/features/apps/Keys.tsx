@@ -4,8 +4,8 @@ import { IconPlus } from "@tabler/icons-react";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { spanOf } from "@/app/range";
-import { read, type Listed } from "@/api/interim";
-import type { App, Key, KeyMade, UsageItem } from "@/api/model";
+import { api, unwrap } from "@/api/client";
+import type { App, Key, KeyMade } from "@/api/model";
 import { useMay } from "@/api/session";
 import { Problem } from "@/ui/Answer";
 import { Confirm, Dialog } from "@/ui/Confirm";
@@ -110,7 +110,7 @@ function Revoke({ app, revoked, close }: { app: App; revoked: Key; close: () => 
   const queries = useQueryClient();
   const usage = useQuery({
     queryKey: ["usage", "of-key", app.name, revoked.name],
-    queryFn: () => read<Listed<UsageItem>>("/api/v1/usage", { group_by: "key", app: app.name, key: revoked.name, ...spanOf("24h", Date.now()) }),
+    queryFn: () => unwrap(api.GET("/api/v1/usage", { params: { query: { app: app.name, key: revoked.name, ...spanOf("24h", Date.now()) } } })),
   });
   const requests = usage.data?.items.reduce((sum, item) => sum + item.requests, 0);
   return (

@@ -6,7 +6,7 @@ import { useRange, type RangeName } from "@/app/range";
 import type { LedgerRow, UsageItem } from "@/api/model";
 import { newestQuery } from "@/features/requests/queries";
 import { Problem } from "@/ui/Answer";
-import { Count, Latency, Money } from "@/ui/Figure";
+import { Count, Latency } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
 import { TimeChart } from "@/ui/TimeChart";
@@ -17,6 +17,7 @@ import { FirstSteps } from "./FirstSteps";
 import styles from "./overview.module.css";
 import { Providers } from "./Providers";
 import { usageQuery } from "./queries";
+import { Spend } from "./Spend";
 import { bucketOf, quantile, sparkOf, sumOf, timeline, type Measure } from "./sums";
 import { TopApps } from "./TopApps";
 
@@ -62,7 +63,7 @@ function Numbers({ usage, before, rows, range }: NumbersProps) {
     <Stats>
       <Stat
         name="Spend"
-        value={now && <Money micros={now.costMicros} />}
+        value={now && <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" />}
         note={now && now.unpriced > 0 ? `and ${plural(now.unpriced, "request")} without a known price` : now && <Change now={now.costMicros} before={past?.costMicros} />}
         {...(spark ? { spark } : {})}
       />

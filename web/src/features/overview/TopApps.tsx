@@ -5,11 +5,12 @@ import { useMemo } from "react";
 import type { RangeName } from "@/app/range";
 import type { UsageItem } from "@/api/model";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count, Money } from "@/ui/Figure";
+import { Count } from "@/ui/Figure";
 import { Section } from "@/ui/Page";
 import { share } from "@/units/count";
 import styles from "./overview.module.css";
 import { usageQuery } from "./queries";
+import { Spend } from "./Spend";
 import { sumOf } from "./sums";
 
 const SHOWN = 8;
@@ -17,7 +18,7 @@ const SHOWN = 8;
 export function TopApps({ range }: { range: RangeName }) {
   const usage = useQuery(usageQuery("team,app", range));
   const total = usage.data ? sumOf(usage.data).costMicros : 0;
-  const top = useMemo(() => [...(usage.data ?? [])].sort((a, b) => (b.cost_usd_micros ?? 0) - (a.cost_usd_micros ?? 0) || b.requests - a.requests).slice(0, SHOWN), [usage.data]);
+  const top = useMemo(() => [...(usage.data ?? [])].sort((a, b) => b.cost_usd_micros - a.cost_usd_micros || b.requests - a.requests).slice(0, SHOWN), [usage.data]);
   const columns: readonly Column<UsageItem>[] = [
     {
       id: "app",
@@ -32,8 +33,8 @@ export function TopApps({ range }: { range: RangeName }) {
     { id: "requests", header: "Requests", number: true, cell: (item) => <Count n={item.requests} unit="requests" /> },
     { id: "errors", header: "Errors", number: true, hide: "phone", cell: (item) => share(item.requests === 0 ? 0 : item.errors / item.requests) },
     { id: "tokens", header: "Tokens", number: true, hide: "phone", cell: (item) => <Count n={item.input_tokens + item.output_tokens} unit="tokens" /> },
-    { id: "spend", header: "Spend", number: true, cell: (item) => <Money micros={item.cost_usd_micros} /> },
-    { id: "share", header: "Of all", number: true, cell: (item) => (total === 0 ? "—" : share((item.cost_usd_micros ?? 0) / total)) },
+    { id: "spend", header: "Spend", number: true, cell: (item) => <Spend of={item} why="" /> },
+    { id: "share", header: "Of all", number: true, cell: (item) => (total === 0 ? "—" : share(item.cost_usd_micros / total)) },
   ];
   return (
     <Section title="Apps by spend" aside={<Link to="/apps">All apps</Link>}>

@@ -18,7 +18,7 @@ export function sumOf(items: readonly UsageItem[]): Sums {
     sums.errors += item.errors;
     sums.unpriced += item.unpriced;
     sums.tokens += item.input_tokens + item.output_tokens;
-    sums.costMicros += item.cost_usd_micros ?? 0;
+    sums.costMicros += item.cost_usd_micros;
   }
   return sums;
 }
@@ -26,7 +26,7 @@ export function sumOf(items: readonly UsageItem[]): Sums {
 export type Measure = "spend" | "tokens" | "requests";
 
 const measured: Record<Measure, (item: UsageItem) => number> = {
-  spend: (item) => item.cost_usd_micros ?? 0,
+  spend: (item) => item.cost_usd_micros,
   tokens: (item) => item.input_tokens + item.output_tokens,
   requests: (item) => item.requests,
 };

@@ -5,9 +5,10 @@ import { useCallback, useMemo } from "react";
 import { useRange } from "@/app/range";
 import type { Provider, UsageItem } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
+import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count, Money, Unknown } from "@/ui/Figure";
+import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { plural } from "@/units/count";
 import { providersQuery } from "./queries";
@@ -61,10 +62,7 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<P
       number: true,
       hide: "phone",
       sortBy: (provider) => of(provider)?.cost_usd_micros ?? 0,
-      cell: (provider) => {
-        const item = of(provider);
-        return item ? <Money micros={item.cost_usd_micros} /> : <Unknown why={quiet} />;
-      },
+      cell: (provider) => <Spend of={of(provider)} why={quiet} />,
     },
   ];
 }

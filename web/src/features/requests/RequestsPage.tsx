@@ -22,7 +22,7 @@ const COLUMNS: readonly Column<LedgerRow>[] = [
   {
     id: "started",
     header: "Time",
-    width: "132px",
+    width: "96px",
     cell: (row) => (
       <Link to="/requests/$id" params={{ id: row.id }} search={(old) => old} className={styles.time}>
         <When at={row.started_at} />
@@ -53,7 +53,7 @@ export function RequestsPage() {
   const feed = useFeed();
 
   const pages = useInfiniteQuery({ ...ledgerQuery(filters, range), enabled: !live });
-  const newest = useQuery({ ...newestQuery(filters, range, LIVE_ROWS), enabled: live });
+  const newest = useQuery({ ...newestQuery(filters, range, LIVE_ROWS, true), enabled: live });
   const rows = useMemo(() => (live ? newest.data?.items : pages.data?.pages.flatMap((page) => page.items)), [live, newest.data, pages.data]);
   const { fetchNextPage } = pages;
   const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);

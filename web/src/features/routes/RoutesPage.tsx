@@ -5,9 +5,10 @@ import { useCallback, useMemo } from "react";
 import { useRange } from "@/app/range";
 import type { Route, UsageItem } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
+import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count, Money, Unknown } from "@/ui/Figure";
+import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { routesQuery } from "./queries";
 import { targetName } from "./target";
@@ -61,10 +62,7 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<R
       number: true,
       hide: "phone",
       sortBy: (route) => of(route)?.cost_usd_micros ?? 0,
-      cell: (route) => {
-        const item = of(route);
-        return item ? <Money micros={item.cost_usd_micros} /> : <Unknown why={quiet} />;
-      },
+      cell: (route) => <Spend of={of(route)} why={quiet} />,
     },
   ];
 }
