@@ -9,15 +9,32 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session, SessionTransaction
 
 from gateway.store.models import AuditEntry, Meta, now
 
 FIRST_HASH: Final = bytes(32)
+
+_CHAIN: Final = "sluicegate_audit_chain"
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Its end, as this transaction knows it."""
+
+    transaction: SessionTransaction | None
+    seq: int
+    hash: bytes
+
+
+def lock(session: Session) -> None:
+    """Wait for our turn to change what is configured or to append here; it lasts until the transaction's end."""
+    _end_of_chain(session)
 
 
 def record(
@@ -29,12 +46,11 @@ def record(
     name: str,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
-) -> AuditEntry:
+) -> None:
     """Append one entry. `before` and `after` are JSON-ready and hold no secret. The caller commits."""
-    session.execute(select(Meta.id).with_for_update())  # one writer at a time, or the chain would fork
-    last = session.execute(select(AuditEntry.seq, AuditEntry.hash).order_by(AuditEntry.seq.desc()).limit(1)).first()
+    chain = _end_of_chain(session)
     entry = AuditEntry(
-        seq=1 if last is None else last.seq + 1,
+        seq=chain.seq + 1,
         at=now(),
         actor=actor,
         action=action,
@@ -42,13 +58,12 @@ def record(
         name=name,
         before=_canonical(before),
         after=_canonical(after),
-        previous_hash=FIRST_HASH if last is None else last.hash,
-        hash=b"",
+        previous_hash=chain.hash,
     )
-    entry.hash = _hash(entry)
-    session.add(entry)
-    session.flush()
-    return entry
+    columns = {name: getattr(entry, name) for name in AuditEntry.__table__.columns.keys()}  # noqa: SIM118 (no mapping)
+    columns["hash"] = _hash(entry)
+    session.execute(insert(AuditEntry).values(columns))  # at once: the order of a flush is not ours
+    session.info[_CHAIN] = _Chain(chain.transaction, chain.seq + 1, columns["hash"])
 
 
 def entries(
@@ -80,6 +95,19 @@ def verify(session: Session) -> int | None:
                 return expected_seq
             expected_seq, previous = entry.seq + 1, entry.hash
     return None
+
+
+def _end_of_chain(session: Session) -> _Chain:
+    """The last entry. Read once a transaction: while we hold the lock nobody appends but we."""
+    chain: _Chain | None = session.info.get(_CHAIN)
+    transaction = session.get_transaction()
+    if chain is None or chain.transaction is not transaction:
+        session.execute(select(Meta.id).with_for_update())
+        last = session.execute(select(AuditEntry.seq, AuditEntry.hash).order_by(AuditEntry.seq.desc()).limit(1)).first()
+        transaction = session.get_transaction()
+        chain = _Chain(transaction, 0, FIRST_HASH) if last is None else _Chain(transaction, last.seq, last.hash)
+        session.info[_CHAIN] = chain
+    return chain
 
 
 def _canonical(value: Mapping[str, Any] | None) -> str | None:

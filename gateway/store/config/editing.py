@@ -7,7 +7,7 @@ Everything happens in the caller's session and is committed by it. One writer at
 import builtins
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Select, false, inspect, select, update
@@ -21,7 +21,9 @@ from gateway.store.models import Entity, LimitRule, Meta, now
 from gateway.store.sealing import Sealer
 from gateway.store.views import EntityView
 
-GREATEST_ID = 2**31 - 1
+GREATEST_ID: Final = 2**31 - 1
+_MOVED: Final = "sluicegate_generation_moved"
+"""In a session's `info`: the transaction that has moved the generation already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class Editing:
 
     def lock(self) -> None:
         """Wait for our turn to change the configuration."""
-        self.session.execute(select(Meta.id).with_for_update())
+        audit.lock(self.session)
 
     def record(
         self, action: str, kind: str, name: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
@@ -61,9 +63,10 @@ class Editing:
         self.journal.append(Change(action=action, kind=kind, name=name, fields=touched))
         actor = self.authority.actor
         audit.record(self.session, actor=actor, action=action, kind=kind, name=name, before=before, after=after)
-        if not self.session.info.get("generation_bumped"):
+        transaction = self.session.get_transaction()
+        if self.session.info.get(_MOVED) is not transaction:
             self.session.execute(update(Meta).values(generation=Meta.generation + 1))
-            self.session.info["generation_bumped"] = True
+            self.session.info[_MOVED] = transaction
 
     def remove_limits(self, naming: ColumnElement[bool], cause: str) -> None:
         """Delete the limits whose scope names what is about to go, rather than let the database do it unrecorded."""
