@@ -107,11 +107,8 @@ def limit_exceeded(limit: Limit, state: LimitState, need: int, now_s: float) -> 
     flight do, never (`retryable` False) where a lifetime limit is used up."""
     until_reset_s = max(0.0, state.resets_at_s - now_s) if state.resets_at_s < NEVER_S else None
     used_up = state.used + need > state.at_most
-    retry_after_s: float | None
-    if used_up:
-        retry_after_s = until_reset_s
-    else:
-        retry_after_s = 1.0 if until_reset_s is None else min(1.0, until_reset_s)
+    soon_s = 1.0 if until_reset_s is None else min(1.0, until_reset_s)
+    retry_after_s = until_reset_s if used_up else soon_s
     metric = limit.metric
     used, reserved, at_most = (shown(metric, amount) for amount in (state.used, state.reserved, state.at_most))
     span = "" if limit.window is Window.LIFETIME else f" this {limit.window}"

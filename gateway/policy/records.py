@@ -5,9 +5,9 @@ then the payload, padded to 8 bytes. Length 0: writing has not come here yet. Le
 the next one goes on. The checksum tells a record torn by a crash or a power loss, in whatever order its bytes reached
 the file.
 
-A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, charges, number]`; `number` counts the close
-records of the incarnation. New ledger fields are appended to the order, so that records of another release can be read: what is missing keeps its
-default, what is unknown is dropped.
+A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, charges, number]`; `number` counts the
+close records of the incarnation. New ledger fields are appended to the order, so that records of another
+release can be read: what is missing keeps its default, what is unknown is dropped.
 
 Pure: bytes and values.
 """

@@ -20,8 +20,8 @@ IDS_A_QUERY: Final = 500
 
 _COLUMNS: Final = ", ".join([f'"{name}"' for name in LEDGER_FIELDS])
 _INSERT: Final = {
-    "sqlite": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['?'] * len(LEDGER_FIELDS))})",
-    "postgresql": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(LEDGER_FIELDS))})",
+    "sqlite": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['?'] * len(LEDGER_FIELDS))})",  # noqa: S608 - constants
+    "postgresql": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(LEDGER_FIELDS))})",  # noqa: S608 - constants
 }
 """Written out: through SQLAlchemy's constructs the parameters alone take longer than the insert."""
 

@@ -25,9 +25,10 @@ from gateway.settings import Settings
 from gateway.store import compiler, leases
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_grants import Grants, InFlight
-from gateway.store.keeper_ledger import Progress, SpoolLedger, row_events
+from gateway.store.keeper_ledger import SpoolLedger, row_events
 from gateway.store.keeper_sessions import Session, Sessions
 from gateway.store.leases import LeaseKey
+from gateway.store.prices import price_book
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.store.sql_thread import SqlThread, write_transaction
 from gateway.wire.frames import FrameError, FrameReader, frame, message_of, snapshot_frame
@@ -41,8 +42,8 @@ TIDY_PAUSE_S: Final = 60.0
 FAILED_PAUSE_S: Final = 0.25
 ELSEWHERE_PAUSE_S: Final = 0.2
 SQLITE_BUSY_MS: Final = 1_000
-EVENTS_A_PASS: Final = 200
-"""Rows of one pass that the live feed shows; the ledger has them all."""
+EVENTS_A_BATCH: Final = 200
+"""Rows of one batch that the live feed shows; the ledger has them all."""
 
 
 class Keeper:
@@ -52,6 +53,7 @@ class Keeper:
         self._settings = settings
         self._engine = engine if engine is not None else keeper_engine(settings)
         self._sealer = sealer if sealer is not None else load_sealer(settings)
+        self._prices = price_book(settings)
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node = node_id(settings.data)
         self._sql = SqlThread("keeper-sql")
@@ -181,7 +183,7 @@ class Keeper:
 
     async def _flush(self) -> dict[str, Any]:
         """Everything that ended before the question is in SQL when it is answered."""
-        while (await self._work_ledger()).more:
+        while await self._work_ledger():
             pass
         await self._grants.flush()
         return {"flushed": True}
@@ -209,23 +211,26 @@ class Keeper:
     async def _run_ledger(self) -> None:
         while True:
             try:
-                more = (await self._work_ledger()).more
+                more = await self._work_ledger()
                 self._recovered("ledger")
                 await asyncio.sleep(0 if more else LEDGER_PAUSE_S)
             except (SQLAlchemyError, OSError) as error:
                 self._failed("ledger", error)
                 await asyncio.sleep(FAILED_PAUSE_S)
 
-    async def _work_ledger(self) -> Progress:
-        progress = await self._sql.run(self._ledger.work, frozenset(self._sessions.workers))
-        for incarnation, recorded in progress.recorded.items():
+    async def _work_ledger(self) -> bool:
+        """One batch of every spool, each a job of its own so that asks come in between. Whether there is more."""
+        more = False
+        for incarnation in await self._sql.run(self._ledger.look):
             session = self._sessions.workers.get(incarnation)
-            if session is not None and session.recorded_told != recorded:
-                session.recorded_told = recorded
-                session.send({"type": "pending", "recorded": recorded})
-        if progress.new:
-            self._spread(row_events(progress.new[-EVENTS_A_PASS:]))
-        return progress
+            progress = await self._sql.run(self._ledger.work, incarnation, session is not None)
+            more = more or progress.more
+            if session is not None and session.recorded_told != progress.recorded:
+                session.recorded_told = progress.recorded
+                session.send({"type": "pending", "recorded": progress.recorded})
+            if progress.new:
+                self._spread(row_events(progress.new[-EVENTS_A_BATCH:]))
+        return more
 
     async def _run_snapshots(self) -> None:
         while True:
@@ -241,7 +246,7 @@ class Keeper:
         try:
             compiled = await self._reading.run(self._compile_if_changed, self._generation)
             self._recovered("snapshot")
-        except Exception as error:  # whatever is wrong with the configuration: workers keep their last good one
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration: workers keep their last good one
             self._failed("snapshot", error)
             await asyncio.sleep(FAILED_PAUSE_S)
             return
@@ -258,7 +263,7 @@ class Keeper:
             generation = compiler.generation(session)
             if generation == known:
                 return None
-            document = compiler.compile_snapshot(session, self._sealer)
+            document = compiler.compile_snapshot(session, self._sealer, self._prices)
         return generation, codec.encode_snapshot(document)
 
     async def _sync(self) -> None:

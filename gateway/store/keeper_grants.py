@@ -2,7 +2,7 @@
 
 A refusal is strict: it is given only when, at a moment after the ask came, settled + in flight + need was above the
 limit. Two rounds give that: after the first, no worker reserves from the account without asking; what was free when the
-second began is in the keeper's hands when it ends.
+second began is in the keeper's hands when it ends. If meanwhile an older ask was granted a slice, one more follows.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from gateway.store.sql_thread import SqlThread, write_transaction
 log = logging.getLogger(__name__)
 
 MOST_ASKS_AT_ONCE: Final = 256
+MOST_ROUNDS: Final = 5
 ELSEWHERE_TIMEOUT_S: Final = 0.6
 """How long other nodes may take to follow a recall; a dead node's leases stay outstanding."""
 ELSEWHERE_POLL_S: Final = 0.03
@@ -83,7 +84,7 @@ class Grants:
                     else:
                         self._short.append(waiting)
                         self._has_short.set()
-                for waiting, decision in await self._decide(batch):
+                for waiting, decision in await self._decide(batch, slices=True):
                     hopeless = [shortage for shortage in decision.short if shortage.hopeless]
                     if hopeless:
                         self._refuse(
@@ -108,18 +109,19 @@ class Grants:
     async def _decide_strictly(self, batch: list[Waiting]) -> None:
         left = batch
         in_flight: InFlight = {}
-        for _ in range(2):
+        for _ in range(MOST_ROUNDS):
             keys = {key for _, ask in left for key in ask.keys}
+            loosened = self._sessions.loosened
             in_flight, were_tight = await self._sessions.recall(keys)
-            short = await self._decide(left)
+            short = await self._decide(left, slices=False)
             left = [waiting for waiting, _ in short]
             if not left:
                 return
-            if were_tight:
+            if were_tight and loosened == self._sessions.loosened:
                 break
         if any(shortage.elsewhere for _, decision in short for shortage in decision.short):
             await self._recall_elsewhere({s.key for _, decision in short for s in decision.short})
-            short = await self._decide(left)
+            short = await self._decide(left, slices=False)
         if not short:
             return
         keys = {shortage.key for _, decision in short for shortage in decision.short}
@@ -132,7 +134,7 @@ class Grants:
             refused = [[*s.key, *figures.get(s.key, (s.settled, s.outstanding)), s.at_most] for s in decision.short]
             self._refuse(session, decision, refused)
 
-    async def _decide(self, batch: list[Waiting]) -> list[tuple[Waiting, Decision]]:
+    async def _decide(self, batch: list[Waiting], *, slices: bool) -> list[tuple[Waiting, Decision]]:
         """Decide in SQL, answer those that are granted; returns the others."""
         batch = [waiting for waiting in batch if self._sessions.workers.get(waiting[1].incarnation) is waiting[0]]
         if not batch:
@@ -140,7 +142,7 @@ class Grants:
         views = self._sessions.take_dirty()
         workers = len(self._sessions.workers)
         try:
-            decisions = await self._sql.run(self._decide_in_sql, views, [ask for _, ask in batch], workers)
+            decisions = await self._sql.run(self._decide_in_sql, views, [ask for _, ask in batch], workers, slices)
         except SQLAlchemyError as error:
             log.warning("limits cannot be decided", extra={"error": str(error)[:300]})
             self._sessions.put_back(views)
@@ -197,10 +199,12 @@ class Grants:
 
     # -- in the SQL thread ------------------------------------------------------------------------------------------
 
-    def _decide_in_sql(self, views: list[tuple[str, LeaseKey, int]], asks: list[Ask], workers: int) -> list[Decision]:
+    def _decide_in_sql(
+        self, views: list[tuple[str, LeaseKey, int]], asks: list[Ask], workers: int, slices: bool
+    ) -> list[Decision]:
         with write_transaction(self._engine) as connection:
             leases.write_views(connection, views)
-            return leases.decide(connection, self._node, asks, workers)
+            return leases.decide(connection, self._node, asks, workers=workers, slices=slices, now_ns=time.time_ns())
 
     def _write_views(self, views: list[tuple[str, LeaseKey, int]]) -> None:
         with write_transaction(self._engine) as connection:

@@ -25,14 +25,13 @@ ROWS_A_BATCH: Final = 400
 
 @dataclass(slots=True)
 class Progress:
-    """What one pass did."""
+    """What one step did."""
 
     new: list[Record] = field(default_factory=list)
     more: bool = False
     """A batch was full: there is more to do at once."""
-    recorded: dict[str, int] = field(default_factory=dict)
-    """By incarnation: how many of its ended requests are in SQL."""
-    buried: list[str] = field(default_factory=list)
+    recorded: int = 0
+    """How many ended requests of the incarnation are in SQL."""
 
 
 class SpoolLedger:
@@ -46,24 +45,29 @@ class SpoolLedger:
         self._new_readers: set[str] = set()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def work(self, connected: Set[str]) -> Progress:
-        """One pass over all spools. `connected`: workers whose connection stands, which are alive. Raises
-        SQLAlchemyError; then nothing is lost and the next pass goes on."""
-        progress = Progress()
-        present = segments_in(self._folder)
-        for incarnation, numbers in present.items():
+    def look(self) -> list[str]:
+        """Find spools and segments that are new. Returns all incarnations that have a spool."""
+        for incarnation, numbers in segments_in(self._folder).items():
             reader = self._readers.get(incarnation)
             if reader is None:
                 reader = self._readers[incarnation] = SpoolReader(self._folder, incarnation)
                 self._new_readers.add(incarnation)
             reader.add_segments(numbers)
-        for incarnation, reader in list(self._readers.items()):
-            # Asked before reading: what a worker wrote while it lived is then surely read.
-            dead = incarnation not in connected and not is_alive(self._folder, incarnation)
-            self._advance(reader, progress)
-            if dead and not reader.waiting:
-                self._end(reader, progress)
-            progress.recorded[incarnation] = reader.recorded
+        return list(self._readers)
+
+    def work(self, incarnation: str, connected: bool) -> Progress:
+        """One batch of one spool. `connected`: its worker's connection stands, so it is alive. Raises SQLAlchemyError;
+        then nothing is lost and the next pass goes on."""
+        progress = Progress()
+        reader = self._readers.get(incarnation)
+        if reader is None:  # ended since the look
+            return progress
+        # Asked before reading: what a worker wrote while it lived is then surely read.
+        dead = not connected and not is_alive(self._folder, incarnation)
+        self._advance(reader, progress)
+        progress.recorded = reader.recorded
+        if dead and not progress.more:
+            self._end(reader, progress)
         return progress
 
     def bury_strangers(self, connected: Set[str]) -> None:
@@ -97,7 +101,7 @@ class SpoolLedger:
         batch = reader.take_ended(ROWS_A_BATCH)
         if batch:
             self._ingest(reader, batch, progress)
-            progress.more = progress.more or len(batch) == ROWS_A_BATCH
+            progress.more = len(batch) == ROWS_A_BATCH
         elif reader.incarnation in self._new_readers:
             # Read from the beginning after a restart: what seems open may have ended in a segment that is gone.
             self._new_readers.discard(reader.incarnation)
@@ -130,7 +134,6 @@ class SpoolLedger:
         reader.remove_all()
         del self._readers[reader.incarnation]
         self._new_readers.discard(reader.incarnation)
-        progress.buried.append(reader.incarnation)
         log.info(
             "spool of an ended worker is in the ledger",
             extra={"incarnation": reader.incarnation, "interrupted": interrupted, "torn": reader.torn},

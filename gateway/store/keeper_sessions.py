@@ -29,7 +29,7 @@ class Session:
     """Leases of which SQL says more than `granted`."""
     confirmed_tight: set[LeaseKey] = field(default_factory=set)
     """Leases from which the worker reserves nothing without asking."""
-    loosened: dict[LeaseKey, int] = field(default_factory=dict)
+    loosened: int = 0
     """How often a grant has ended tightness: tells whether a recall's answer is still true."""
 
     def send(self, message: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Session:
         self.granted[key] = self.granted.get(key, 0) + amount
         if not tight:
             self.confirmed_tight.discard(key)
-            self.loosened[key] = self.loosened.get(key, 0) + 1
+            self.loosened += 1
 
 
 class Sessions:
@@ -68,7 +68,7 @@ class Sessions:
         self.all.discard(session)
         if self.workers.get(session.incarnation) is session:
             del self.workers[session.incarnation]
-        for (number, incarnation), answer in list(self._rounds.items()):
+        for (_, incarnation), answer in list(self._rounds.items()):
             if incarnation == session.incarnation and not answer.done():
                 answer.set_result(None)
 
@@ -79,6 +79,11 @@ class Sessions:
             views += [(incarnation, key, session.granted.get(key, 0)) for key in session.dirty]
             session.dirty.clear()
         return views
+
+    @property
+    def loosened(self) -> int:
+        """Grows with every grant that ends a worker's tightness."""
+        return sum([session.loosened for session in self.workers.values()])
 
     def any_dirty(self) -> bool:
         return any(session.dirty for session in self.workers.values())
@@ -94,11 +99,7 @@ class Sessions:
         every worker had been tight on all of these since before the question."""
         keys = list(keys)
         were_tight = all(session.confirmed_tight.issuperset(keys) for session in self.workers.values())
-        loosened = {
-            (incarnation, key): session.loosened.get(key, 0)
-            for incarnation, session in self.workers.items()
-            for key in keys
-        }
+        loosened = {incarnation: session.loosened for incarnation, session in self.workers.items()}
         in_flight: dict[LeaseKey, dict[str, tuple[int, int]]] = {}
         for incarnation, answer in (await self._ask_all("recall", keys)).items():
             session = self.workers.get(incarnation)
@@ -108,7 +109,7 @@ class Sessions:
             for limit_id, start_s, _returned, used, reserved, _was_tight in answer:
                 key = (limit_id, start_s)
                 in_flight.setdefault(key, {})[incarnation] = (used, reserved)
-                if session.loosened.get(key, 0) == loosened[incarnation, key]:
+                if session.loosened == loosened.get(incarnation):
                     session.confirmed_tight.add(key)
         return in_flight, were_tight
 

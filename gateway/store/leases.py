@@ -24,6 +24,8 @@ LeaseKey = tuple[int, int]
 
 ACCOUNT: Final[Table] = Base.metadata.tables[LimitAccount.__tablename__]
 LEASE: Final[Table] = Base.metadata.tables[LeaseEntry.__tablename__]
+CONTENDED_NS: Final = 2_000_000_000
+"""How long after another node's recall nothing but needs is granted."""
 PAST_KEPT_S: Final = 600
 """How long accounts and leases of ended windows stay, for requests that end late."""
 
@@ -90,6 +92,7 @@ class Decision:
 @dataclass(slots=True)
 class _Account:
     settled: int
+    recall_ns: int
     at_most: int | None
     """None: the limit is gone from the configuration."""
     leases: dict[str, list[int]]
@@ -134,8 +137,13 @@ def follow_recall(connection: Connection, node: str, marks: Mapping[LeaseKey, in
         )
 
 
-def decide(connection: Connection, node: str, asks: Sequence[Ask], workers: int) -> list[Decision]:
-    """Grant each ask, in order, as a whole or not at all. `workers`: live ones of this node; slices shrink with them."""
+def decide(
+    connection: Connection, node: str, asks: Sequence[Ask], *, workers: int, slices: bool, now_ns: int
+) -> list[Decision]:
+    """Grant each ask, in order, as a whole or not at all.
+
+    `workers`: live ones of this node; slices shrink with them. Without `slices` only the needs are granted: what one ask
+    was given beyond its need would be missing to the next one, which is refused for good."""
     keys = sorted({item.key for ask in asks for item in ask.items})
     accounts = _read_accounts(connection, node, keys, lock=True)
     changed: dict[tuple[str, LeaseKey], int] = {}
@@ -148,7 +156,9 @@ def decide(connection: Connection, node: str, asks: Sequence[Ask], workers: int)
             if shortage is not None:
                 decision.short.append(shortage)
         if not decision.short:
-            decision.grants = [_grant(accounts[item.key], ask.incarnation, item, workers) for item in ask.items]
+            decision.grants = [
+                _grant(accounts[item.key], ask.incarnation, item, workers, slices, now_ns) for item in ask.items
+            ]
             for item in ask.items:
                 account = accounts[item.key]
                 if account.at_most is not None:
@@ -285,15 +295,15 @@ def _read_accounts(
             statement,
             [{"limit_id": key[0], "window_start_s": key[1], "settled": 0, "recall_ns": 0} for key in keys],
         )
-    query = select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.settled).where(
+    query = select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.settled, ACCOUNT.c.recall_ns).where(
         tuple_(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).in_(keys)
     )
     if lock:
         query = query.order_by(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).with_for_update()
-    settled = {(row.limit_id, row.window_start_s): row.settled for row in connection.execute(query)}
+    settled = {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
     rules = select(LimitRule.id, LimitRule.at_most).where(LimitRule.id.in_({key[0] for key in keys}))
     at_most = {row.id: row.at_most for row in connection.execute(rules)}
-    accounts = {key: _Account(settled.get(key, 0), at_most.get(key[0]), {}) for key in keys}
+    accounts = {key: _Account(*settled.get(key, (0, 0)), at_most=at_most.get(key[0]), leases={}) for key in keys}
     query = select(
         LEASE.c.limit_id, LEASE.c.window_start_s, LEASE.c.incarnation, LEASE.c.granted, LEASE.c.ingested, LEASE.c.node
     ).where(tuple_(LEASE.c.limit_id, LEASE.c.window_start_s).in_(keys))
@@ -321,14 +331,17 @@ def _shortage(account: _Account, incarnation: str, item: AskItem) -> Shortage | 
     )
 
 
-def _grant(account: _Account, incarnation: str, item: AskItem, workers: int) -> LeaseGrant:
-    """What is needed, and of what is then free a slice: no more than half of this worker's share."""
+def _grant(account: _Account, incarnation: str, item: AskItem, workers: int, slices: bool, now_ns: int) -> LeaseGrant:
+    """What is needed, and of what is then free a slice: no more than half of this worker's share. No slice while some
+    node is recalling."""
     if account.at_most is None:
         return LeaseGrant(key=item.key, amount=item.need + item.debt, tight=False, settled=0)
     lease = account.leases.setdefault(incarnation, [0, 0, 0])
     lease[0] += item.need + item.debt
     free = account.at_most - account.settled - account.outstanding()
-    extra = min(item.wish, free // (2 * max(1, workers)))
+    extra = min(item.wish, free // (2 * max(1, workers))) if slices else 0
+    if account.recall_ns > now_ns - CONTENDED_NS:
+        extra = 0
     tight = extra < max(1, item.need)
     if tight:
         extra = 0

@@ -65,7 +65,7 @@ def list_ledger(
         query = query.order_by(LEDGER.c.started_at_ns, LEDGER.c.id)
     else:
         query = query.order_by(LEDGER.c.started_at_ns.desc(), LEDGER.c.id.desc())
-    rows = [LedgerRow(**row._mapping) for row in session.execute(query)]
+    rows = [LedgerRow(**row) for row in session.execute(query).mappings()]
     more = len(rows) > limit
     rows = rows[:limit]
     return LedgerPage(rows, cursor_after(rows[-1]) if more else None)
@@ -73,10 +73,10 @@ def list_ledger(
 
 def get_row(session: Session, request_id: str) -> LedgerRow:
     """One request by its `x-request-id`. Raises NotFound."""
-    row = session.execute(select(*_COLUMNS).where(LEDGER.c.id == request_id)).first()
+    row = session.execute(select(*_COLUMNS).where(LEDGER.c.id == request_id)).mappings().first()
     if row is None:
         raise NotFound(f"no request {request_id} in the ledger", fix="rows appear within 2 s of a request's end")
-    return LedgerRow(**row._mapping)
+    return LedgerRow(**row)
 
 
 def usage(
