@@ -13,13 +13,14 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError, ResponseValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from gateway.errors import SluicegateError, Unavailable
+from gateway.errors import BadRequest, Conflict, SluicegateError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(DBAPIError, _on_database_error)
     app.add_exception_handler(PoolTimeout, _on_database_error)
+    app.add_exception_handler(StaleDataError, _on_database_error)
     app.add_exception_handler(ResponseValidationError, on_unforeseen)
 
 
@@ -206,7 +208,15 @@ def allowed_methods(request: Request) -> list[str]:
 
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
-    """A database that is away or busy is 503; anything else that it refuses is a fault of ours."""
+    """Away or busy is 503, another writer 409, a text that PostgreSQL cannot hold 400; all else is a fault of ours."""
+    if isinstance(error, IntegrityError | StaleDataError):
+        return await _on_sluicegate_error(
+            request, Conflict("somebody else changed the same thing at this moment", fix="read it again, and repeat")
+        )
+    if isinstance(error, DataError):
+        return await _on_sluicegate_error(
+            request, BadRequest("a value of the request cannot be stored", fix="send text without NUL characters")
+        )
     away = isinstance(error, OperationalError | PoolTimeout) or getattr(error, "connection_invalidated", False)
     if not away:
         return await on_unforeseen(request, error)

@@ -67,6 +67,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "POST /api/v1/versions": CHANGERS,
     "GET /api/v1/versions/{number}": CHANGERS,
     "POST /api/v1/versions/{number}/restore": CHANGERS,
+    "GET /api/v1/telemetry/routes": EVERYONE,
     "GET /api/v1/events": EVERYONE,
 }
 """Endpoint → roles that get in. A new endpoint without a line here fails the test."""
