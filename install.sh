@@ -50,8 +50,9 @@ step() {
         wait "$child" || code=$?
         printf '%s' "$erase"
     else
-        printf '%s …\n' "$text"
+        printf '%s … ' "$text"
         "$@" >"$log" 2>&1 </dev/null || code=$?
+        printf '%s\n' "$( ((code)) && echo failed || echo "$((SECONDS - begun)) s")"
     fi
     if ((code)); then
         printf '%s✗%s %s\n' "$red" "$plain" "$text" >&2
@@ -371,8 +372,8 @@ make_owner() {
 
 start_service() {
     if ! [[ $start ]]; then return; fi
-    printf 'starting …%s' "${erase:-$'\n'}"
-    "$command" service start >"$work/start.log" 2>&1 || { tail -30 "$work/start.log" >&2; go_back "the gateway did not start"; }
+    say "starting the gateway …"
+    "$command" service start >"$work/start.log" 2>&1 || { tail -40 "$work/start.log" >&2; go_back "the gateway did not start"; }
 }
 
 remove_old_versions() {

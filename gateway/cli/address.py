@@ -1,6 +1,7 @@
 """Where a gateway with given settings is to be found from this host, and whether it answers there."""
 
 import http.client
+import json
 import ssl
 from dataclasses import dataclass
 
@@ -52,7 +53,15 @@ def readiness(settings: Settings, *, timeout_s: float = 2.0) -> Readiness:
         return Readiness(answers=False, ready=False, reason=str(error) or type(error).__name__)
     finally:
         connection.close()
-    return Readiness(answers=True, ready=answer.status == 200, reason=text)
+    return Readiness(answers=True, ready=answer.status == 200, reason=_detail(text))
+
+
+def _detail(text: str) -> str:
+    """The sentence in a problem document (RFC 9457), or the text as it is."""
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _url(settings: Settings, listen: str) -> str:

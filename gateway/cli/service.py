@@ -20,6 +20,8 @@ from gateway.cli.owner import become_owner
 from gateway.settings import Settings
 
 START_PATIENCE_S = 60.0
+LINES_TOLD = 12
+"""Of the log, where a start fails."""
 KILL_MARGIN_S = 15.0
 """Beyond `drain`: keeper's last batch, then the guard's own end."""
 
@@ -156,9 +158,10 @@ def _wait_ready(service: Service, settings: Settings) -> None:
         if reason:
             output.fail(f"the service did not stay up: {reason}", fix="sluicegate doctor")
         if time.monotonic() > until_s:
+            service.follow(LINES_TOLD, follow=False)
             output.fail(
                 f"not ready after {START_PATIENCE_S:.0f} s: {now.reason}",
-                fix="sluicegate service logs, then sluicegate doctor",
+                fix="see above; sluicegate service logs tells more, then sluicegate doctor",
             )
         time.sleep(0.1)
 
