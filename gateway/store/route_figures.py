@@ -7,12 +7,11 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from gateway.policy.usage import Outcome
 from gateway.store.ledger_models import LedgerEntry
+from gateway.store.rollup import is_error
 
 MOST_ROWS: Final = 50_000
 """Beyond so many requests the newest ones speak for the window."""
-FAILED: Final = frozenset({Outcome.REFUSED, Outcome.UPSTREAM_FAILED, Outcome.INTERRUPTED})
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ def route_figures(session: Session, since_ns: int, team: str | None) -> list[Rou
         name = route or ""
         figures = found.setdefault((name, target or ""), RouteFigures(name, target))
         figures.requests += 1
-        figures.errors += status >= 400 or outcome in FAILED
+        figures.errors += is_error(status, outcome)
         if ttft_ms is not None:
             figures.ttft_ms.append(ttft_ms)
     for figures in found.values():
