@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from gateway.errors import SluicegateError
 from gateway.settings import Settings
+from gateway.store import audit
 from gateway.store.database import write_session
 from gateway.store.models import Credential
 
@@ -66,6 +67,9 @@ class Sealer:
         return self._keys[0].id
 
     def seal(self, secret: str, provider_id: int, name: str) -> Sealed:
+        """With the first key as it stands now: sealed with one that was rotated away, the secret would be lost. Call it
+        while holding `audit.lock`, which a rotation takes too."""
+        self._keys = _identified(self._read_keys())
         key, nonce = self._keys[0], os.urandom(NONCE_BYTES)
         ciphertext = AESGCM(key.secret).encrypt(nonce, secret.encode(), _identity(provider_id, name))
         return Sealed(key.id, nonce + ciphertext)
@@ -121,16 +125,19 @@ def key_file(settings: Settings) -> Path:
     return settings.data / "sealing.key"
 
 
-def rotate(session: Session, old: Sealer, new: Sealer) -> int:
+def rotate(session: Session, old: Sealer, new: Sealer, actor: str) -> int:
     """Seal every credential anew with `new`'s first key. Returns how many. The caller commits."""
-    rows = session.scalars(select(Credential).with_for_update()).all()
+    audit.lock(session)
+    rows = session.scalars(select(Credential)).all()
     for row in rows:
         sealed = new.seal(old.open_row(row), row.provider_id, row.name)
         row.sealed, row.sealing_key_id = sealed.ciphertext, sealed.key_id
+    after = {"key_id": new.key_id, "credentials": len(rows)}
+    audit.record(session, actor=actor, action="rotate", kind="sealing key", name=old.key_id, after=after)
     return len(rows)
 
 
-def rotate_key_file(engine: Engine, settings: Settings) -> int:
+def rotate_key_file(engine: Engine, settings: Settings, actor: str = "cli") -> int:
     """Make a new key, seal every credential with it, forget the old one. Returns how many credentials.
 
     Interrupted after any step, the file still opens all that is in the database. Running processes read it anew.
@@ -146,7 +153,7 @@ def rotate_key_file(engine: Engine, settings: Settings) -> int:
     _write_key_file(path, [fresh, *_read_key_file(path)], replace=True)
     new = load_sealer(settings)
     with write_session(engine) as session:
-        count = rotate(session, old, new)
+        count = rotate(session, old, new, actor)
     _write_key_file(path, [fresh], replace=True)
     return count
 
