@@ -23,6 +23,10 @@ _MODEL: Final = b'"model"'
 _MODEL_VALUE: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]++|\\.)*+")')
 _OBJECT_START: Final = re.compile(rb"[ \t\r\n]*\{")
 
+MOST_TOKENS: Final = 1 << 40
+"""A larger bound means nothing, and must not overflow what is counted with it."""
+MOST_NAME_CHARACTERS: Final = 500
+
 Splice = tuple[int, int, bytes]
 """`body[start:end]` becomes these bytes."""
 
@@ -142,11 +146,20 @@ def missing(name: str) -> BadRequest:
 
 def read_model(document: Mapping[str, Any]) -> str:
     value = document.get("model")
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and 0 < len(value) <= MOST_NAME_CHARACTERS and (value.isascii() or _is_text(value)):
         return value
     if value is None:
         raise missing("model")
-    raise wrong("model", "a non-empty string, the name of a route")
+    raise wrong("model", f"the name of a route: a string of 1 to {MOST_NAME_CHARACTERS} characters")
+
+
+def _is_text(value: str) -> bool:
+    """Not so where half of a surrogate pair stands alone."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_bool(document: Mapping[str, Any], name: str) -> bool:
@@ -158,15 +171,15 @@ def read_bool(document: Mapping[str, Any], name: str) -> bool:
     raise wrong(name, "true or false")
 
 
-def read_count(document: Mapping[str, Any], name: str, at_least: int = 0) -> int | None:
+def read_count(document: Mapping[str, Any], name: str, at_least: int = 0, at_most: int = MOST_TOKENS) -> int | None:
     """None where the field is absent or null. Floats with no fraction count, as providers take them."""
     value = document.get(name)
     if value is None:
         return None
     if type(value) is float and value.is_integer():
         value = int(value)
-    if type(value) is not int or value < at_least:
-        raise wrong(name, f"a whole number of at least {at_least}")
+    if type(value) is not int or not at_least <= value <= at_most:
+        raise wrong(name, f"a whole number from {at_least} to {at_most}")
     return value
 
 

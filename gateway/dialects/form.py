@@ -62,7 +62,7 @@ def call_of(parts: Sequence[Part]) -> Call:
         stream=read_bool(fields, "stream"),
         input_bound=bound,
         input_estimate=estimate_of(bound),
-        choices=read_count(fields, "n", at_least=1) or 1,
+        choices=read_count(fields, "n", at_least=1, at_most=1024) or 1,
     )
 
 

@@ -6,6 +6,7 @@ cut into events, and only those that may tell usage or an end are decoded.
 """
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,11 +20,16 @@ from gateway.wire.sse import PLAIN_ENDS, data_of, first_event_end, last_event_en
 
 WHOLE_BYTES: Final = 65_536
 """A plain answer up to this size is decoded at its end; a longer one is scanned as it passes."""
-MAX_EVENT_BYTES: Final = 65_536
-"""What is kept of one event. A longer one (`response.completed` repeats the whole answer) is searched by its end."""
+MAX_EVENT_BYTES: Final = 262_144
+"""What is kept of one event. A longer one (`response.completed` repeats the whole answer, with the caller's tools) is
+searched by its end."""
+MAX_HELD_BYTES: Final = 65_536
+"""What is held back of one event that may have to be taken out: those are short."""
+EVENT_NAME_BYTES: Final = 64
 MAX_TOKENS: Final = 1 << 40
 """More than any answer has: a figure above is a fault of the upstream and read as 0."""
 
+_EDGE_BYTES: Final = 3
 _NEVER: Final = b"\xff"
 """A mark that no UTF-8 text holds."""
 _USAGE: Final = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
@@ -162,10 +168,13 @@ class StreamMeter:
     __slots__ = (
         "_call",
         "_drops",
+        "_edge",
         "_held",
+        "_held_bytes",
         "_lines",
         "_mark",
         "_overlong",
+        "_overlong_head",
         "events",
         "finish_reason",
         "model",
@@ -181,9 +190,13 @@ class StreamMeter:
         self._mark = mark
         self._lines = lines
         self._drops = drops
-        self._held = b""
+        self._held: deque[bytes] = deque()
         """The event whose end has not come yet; of an overlong one its last bytes."""
+        self._held_bytes = 0
+        self._edge = b""
+        """The last bytes of what is held: an event's end may have begun in them."""
         self._overlong = False
+        self._overlong_head = b""
 
     def read_event(self, event: bytes) -> bool:
         """Learn from one raw event that may be out of the ordinary. True: it is to be taken out."""
@@ -191,6 +204,10 @@ class StreamMeter:
 
     def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
         raise NotImplementedError
+
+    def finish_of_overlong(self, head: bytes) -> str | None:
+        """What the first bytes of an event that is too long to keep tell of the answer's end."""
+        return None
 
     def feed(self, piece: bytes) -> bytes | None:
         if not self._held and piece.endswith(PLAIN_ENDS):
@@ -211,29 +228,58 @@ class StreamMeter:
         return b"".join(event for index, event in enumerate(events) if index not in dropped)
 
     def _feed_broken(self, piece: bytes) -> bytes | None:
-        """The piece begins or ends within an event."""
+        """The piece begins or ends within an event. Linear: what was searched is not searched again."""
+        edge = self._edge
+        end = last_event_end(edge + piece)
         if self._overlong:
-            end = first_event_end(self._held[-3:] + piece) - len(self._held[-3:])
-            if end <= 0:
-                self._held = (self._held + piece)[-MAX_EVENT_BYTES:]
-                return None
-            self._read_overlong(self._held + piece[:end])
-            self._held, self._overlong = b"", False
-            rest = self.feed(piece[end:]) if end < len(piece) else b""
-            return None if rest is None else piece[:end] + rest
-        buffer = self._held + piece
-        held_before = self._held
-        end = last_event_end(buffer)
-        block, self._held = buffer[:end], buffer[end:]
-        passed = self._read_block(block) if block else None
-        if len(self._held) > MAX_EVENT_BYTES:
-            self._overlong = True
+            return self._end_overlong(piece) if end else self._hold(piece)
+        if not end:
+            return self._hold(piece)
+        nothing_held = not self._held
+        buffer = b"".join((*self._held, piece))
+        cut = len(buffer) - len(piece) - len(edge) + end
+        block, rest = buffer[:cut], buffer[cut:]
+        self._let_go()
+        passed = self._read_block(block)
+        released = self._hold(rest) if rest else b""
         if not self._drops:
             return None
         out = block if passed is None else passed
-        if self._overlong:
-            out += self._held  # too long to be the event that is taken out
-        return None if not held_before and len(out) == len(piece) else out
+        if released != b"":
+            out += rest
+        return None if nothing_held and len(out) == len(piece) else out
+
+    def _hold(self, piece: bytes) -> bytes | None:
+        """Keep a piece of an event whose end has not come. The answer is `feed`'s."""
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        self._edge = (self._edge + piece)[-_EDGE_BYTES:]
+        limit = MAX_HELD_BYTES if self._drops else MAX_EVENT_BYTES
+        if self._held_bytes <= limit and not self._overlong:
+            return b"" if self._drops else None
+        released: bytes | None = None
+        if not self._overlong:
+            whole = b"".join(self._held)
+            self._overlong = True
+            self._overlong_head = whole[:EVENT_NAME_BYTES]
+            released = whole if self._drops else None  # too long to be the event that is taken out
+        while self._held_bytes - len(self._held[0]) >= limit:
+            self._held_bytes -= len(self._held.popleft())
+        return released
+
+    def _let_go(self) -> None:
+        self._held.clear()
+        self._held_bytes = 0
+        self._edge = b""
+        self._overlong = False
+
+    def _end_overlong(self, piece: bytes) -> bytes | None:
+        """The event that is too long to keep ends in this piece; its beginning was passed on."""
+        end = first_event_end(self._edge + piece) - len(self._edge)
+        self._read_overlong(b"".join((*self._held, piece[:end])))
+        self._let_go()
+        after = self.feed(piece[end:]) if end < len(piece) else None
+        return None if after is None else piece[:end] + after
 
     def _read_overlong(self, tail: bytes) -> None:
         """Only the end of the event is known: its usage is the last that it names."""
@@ -241,6 +287,7 @@ class StreamMeter:
         if not starts:
             self.events += 1
             return
+        self.finish_reason = self.finish_of_overlong(self._overlong_head) or self.finish_reason
         scanner = TopLevelScanner(("usage",))
         try:
             scanner.feed(b"{" + tail[starts[-1] :])
@@ -252,8 +299,9 @@ class StreamMeter:
             self.usage = self.read_usage(report) or self.usage
 
     def end(self) -> bytes:
-        held, self._held = self._held, b""
-        if self._overlong or not held:
+        held, overlong = b"".join(self._held), self._overlong
+        self._let_go()
+        if overlong or not held:
             return b""
         dropped = held.rstrip(b"\r\n").endswith(b"}") and self.read_event(held)
         return held if self._drops and not dropped else b""

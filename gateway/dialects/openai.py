@@ -34,6 +34,7 @@ from gateway.dialects.large import large_call
 from gateway.dialects.metering import NullMeter
 from gateway.dialects.openai_answers import (
     ChatStreamMeter,
+    OpaqueMeter,
     OpenAiAnswerMeter,
     ResponsesStreamMeter,
 )
@@ -97,6 +98,7 @@ CRITICAL: Final = CriticalFields(
     "model", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
     "messages",
 )  # fmt: skip
+MOST_CHOICES: Final = 1024
 _ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
 
@@ -134,7 +136,7 @@ class OpenAiHandler:
             return ResponsesStreamMeter(call)
         if b"json" in content_type or not content_type:
             return OpenAiAnswerMeter(call)
-        return NullMeter()
+        return OpaqueMeter(call)
 
     def render_error(self, error: SluicegateError, request_id: str) -> bytes:
         return orjson.dumps({"error": error_object(error, request_id)}, default=str)
@@ -157,9 +159,9 @@ def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Ca
     stream = read_bool(document, "stream")
     choices = 1
     if name in MULTIPLIED and ("n" in document or name == COMPLETIONS):
-        choices = read_count(document, "n", at_least=1) or 1
+        choices = read_count(document, "n", at_least=1, at_most=MOST_CHOICES) or 1
         if name == COMPLETIONS:
-            choices = max(choices, read_count(document, "best_of", at_least=0) or 1)
+            choices = max(choices, read_count(document, "best_of", at_most=MOST_CHOICES) or 1)
     return Call(
         route=read_model(document),
         stream=stream,
@@ -172,13 +174,13 @@ def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Ca
 
 
 def output_bound(name: str, document: Mapping[str, Any], choices: int) -> int | None:
-    """Tokens of all choices together; None where the caller set no bound."""
+    """Tokens of all choices together; None where the caller set no bound (-1, for llama.cpp and LM Studio)."""
     if name in SILENT:
         return 0
     largest: int | None = None
     for field in OUTPUT_BOUNDS.get(name, ()):
         if field in document:
-            bound = read_count(document, field)
+            bound = None if document[field] == -1 else read_count(document, field)
             if bound is not None and (largest is None or bound > largest):
                 largest = bound
     return None if largest is None else largest * choices

@@ -1,15 +1,18 @@
 """What OpenAI's answers tell of tokens: plain, streamed chat and completions, streamed responses."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dialects.base import Call
-from gateway.dialects.metering import AnswerMeter, StreamMeter, as_text, event_document, token_count
+from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_text, event_document, token_count
 from gateway.policy.usage import Usage
 
 _COMPACT_MARK: Final = b'"finish_reason":null'
 _SPACED_MARK: Final = b'"finish_reason": null'
 _DELTA_MARK: Final = b'.delta"'
+_ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_END_NAME: Final = re.compile(rb"response\.(completed|incomplete|failed)\b")
 
 
 def read_usage(report: Mapping[str, Any]) -> Usage | None:
@@ -156,5 +159,23 @@ class ResponsesStreamMeter(StreamMeter):
         report = response.get("usage")
         if isinstance(report, dict):
             self.usage = read_usage(report) or self.usage
+        if document.get("type") in _ENDS:
             self.finish_reason = finish_of_response(response) or self.finish_reason
         return False
+
+    def finish_of_overlong(self, head: bytes) -> str | None:
+        found = _END_NAME.search(head)
+        return found.group(1).decode() if found else None
+
+
+class OpaqueMeter(NullMeter):
+    """Speech and other answers that are no JSON and tell no usage: their input is known, their output is not."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def estimate(self) -> Usage:
+        return Usage(input_tokens=self._call.input_estimate if self.events else 0)
