@@ -27,6 +27,8 @@ class Session:
     """What the worker holds, as the frames it has sent and will receive make it."""
     dirty: set[LeaseKey] = field(default_factory=set)
     """Leases of which SQL says more than `granted`."""
+    silent: bool = False
+    """It did not answer a round in time: nobody waits for it until it answers one."""
     confirmed_tight: set[LeaseKey] = field(default_factory=set)
     """Leases from which the worker reserves nothing without asking."""
     loosened: int = 0
@@ -96,16 +98,19 @@ class Sessions:
 
     async def recall(self, keys: Iterable[LeaseKey]) -> tuple[dict[LeaseKey, dict[str, tuple[int, int]]], bool]:
         """Have every worker give back what is idle. Returns `(used, reserved)` by key and incarnation, and whether
-        every worker had been tight on all of these since before the question."""
+        every worker that answers had been tight on all of these since before the question."""
         keys = list(keys)
-        were_tight = all(session.confirmed_tight.issuperset(keys) for session in self.workers.values())
+        tight = {
+            incarnation for incarnation, session in self.workers.items() if session.confirmed_tight.issuperset(keys)
+        }
+        were_tight = True
         loosened = {incarnation: session.loosened for incarnation, session in self.workers.items()}
         in_flight: dict[LeaseKey, dict[str, tuple[int, int]]] = {}
         for incarnation, answer in (await self._ask_all("recall", keys)).items():
             session = self.workers.get(incarnation)
             if answer is None or session is None:
-                were_tight = False
                 continue
+            were_tight = were_tight and incarnation in tight
             for limit_id, start_s, _returned, used, reserved, _was_tight in answer:
                 key = (limit_id, start_s)
                 in_flight.setdefault(key, {})[incarnation] = (used, reserved)
@@ -126,6 +131,7 @@ class Sessions:
         if message["type"] == "recalled":
             for limit_id, start_s, returned, _used, _reserved, _was_tight in message["leases"]:
                 session.give_back((limit_id, start_s), returned)
+        session.silent = False
         answer = self._rounds.get((message["round"], session.incarnation))
         if answer is not None and not answer.done():
             answer.set_result(message["leases"])
@@ -136,12 +142,16 @@ class Sessions:
         loop = asyncio.get_running_loop()
         waiting: dict[str, asyncio.Future[list[list[int]] | None]] = {}
         for incarnation, session in self.workers.items():
-            waiting[incarnation] = self._rounds[number, incarnation] = loop.create_future()
             session.send({"type": kind, "round": number, "keys": keys})
+            if not session.silent:
+                waiting[incarnation] = self._rounds[number, incarnation] = loop.create_future()
         try:
             if waiting:
                 await asyncio.wait(waiting.values(), timeout=ROUND_TIMEOUT_S)
         finally:
             for incarnation in waiting:
                 del self._rounds[number, incarnation]
+        for incarnation, answer in waiting.items():
+            if not answer.done() and incarnation in self.workers:
+                self.workers[incarnation].silent = True
         return {incarnation: answer.result() if answer.done() else None for incarnation, answer in waiting.items()}

@@ -142,8 +142,8 @@ def decide(
 ) -> list[Decision]:
     """Grant each ask, in order, as a whole or not at all.
 
-    `workers`: live ones of this node; slices shrink with them. Without `slices` only the needs are granted: what one ask
-    was given beyond its need would be missing to the next one, which is refused for good."""
+    `workers`: live ones of this node; slices shrink with them. Without `slices` only the needs are granted: what one
+    ask was given beyond its need would be missing to the next one, which is refused for good."""
     keys = sorted({item.key for ask in asks for item in ask.items})
     accounts = _read_accounts(connection, node, keys, lock=True)
     changed: dict[tuple[str, LeaseKey], int] = {}

@@ -169,10 +169,8 @@ def _from_rows(group_by: Sequence[str], since_ns: int, until_ns: int, only: Mapp
     hour_s = since_ns // HOUR_NS * HOUR_S
     times = {"hour": hour_s, "day": hour_s - hour_s % DAY_S}
     groups = [func.coalesce(LEDGER.c[name], "").label(name) for name in group_by if name not in times]
-    selected: list[ColumnElement[Any]] = []
     named = iter(groups)
-    for name in group_by:
-        selected.append(_constant(times[name]) if name in times else next(named))
+    selected = [cast(times[name], BigInteger) if name in times else next(named) for name in group_by]
     row = LEDGER.c
     failed = (row.outcome.in_(FAILED)) | (row.status >= 400)
     used = and_(
@@ -188,10 +186,6 @@ def _from_rows(group_by: Sequence[str], since_ns: int, until_ns: int, only: Mapp
     conditions += [row[name] == value for name, value in only.items() if value is not None]
     query = select(*selected, *sums).where(*conditions)
     return query.group_by(*groups) if groups else query
-
-
-def _constant(value: int) -> ColumnElement[int]:
-    return cast(value, BigInteger)
 
 
 def _add(session: Session, query: Select[Any], names: int, found: dict[tuple[Any, ...], list[int]]) -> None:
