@@ -1,0 +1,115 @@
+import pytest
+
+from gateway.dialects.registry import classify, dialect_of, is_data_plane_path, join_base_url
+from gateway.policy.model import Dialect
+
+ANTHROPIC = [(b"anthropic-version", b"2023-06-01")]
+
+CALLS = {
+    b"/v1/chat/completions": ("openai", "chat", "/v1/chat/completions"),
+    b"/v1/responses": ("openai", "responses", "/v1/responses"),
+    b"/v1/completions": ("openai", "completions", "/v1/completions"),
+    b"/v1/embeddings": ("openai", "embeddings", "/v1/embeddings"),
+    b"/v1/moderations": ("openai", "moderations", "/v1/moderations"),
+    b"/v1/images/generations": ("openai", "images", "/v1/images/generations"),
+    b"/v1/images/upscale": ("openai", "images", "/v1/images/upscale"),
+    b"/v1/audio/transcriptions": ("openai", "audio", "/v1/audio/transcriptions"),
+    b"/v1/messages": ("anthropic", "messages", "/v1/messages"),
+    b"/v1/messages/count_tokens": ("anthropic", "count_tokens", "/v1/messages/count_tokens"),
+    b"/openai/v1/chat/completions": ("openai", "chat", "/v1/chat/completions"),
+    b"/openai/chat/completions": ("openai", "chat", "/v1/chat/completions"),
+    b"/openai/v1/images/upscale": ("openai", "images", "/v1/images/upscale"),
+    b"/openai/audio/any": ("openai", "audio", "/v1/audio/any"),
+    b"/anthropic/v1/messages": ("anthropic", "messages", "/v1/messages"),
+    b"/anthropic/messages/count_tokens": ("anthropic", "count_tokens", "/v1/messages/count_tokens"),
+}
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_calls(path: bytes) -> None:
+    operation = classify(b"POST", path, b"", [])
+    assert operation is not None
+    assert (operation.dialect.value, operation.name, operation.upstream_path) == CALLS[path]
+    assert not operation.listing
+    assert is_data_plane_path(path)
+    assert dialect_of(path, []) == operation.dialect
+    assert classify(b"GET", path, b"", []) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/v1/foo",
+        b"/v1/images/",
+        b"/v1/images/a//b",
+        b"/v1/images/..%2f",
+        b"/v1/chat/completions/",
+        b"/openai/v1/messages",
+        b"/anthropic/v1/chat/completions",
+        b"/anthropic/v1/images/edits",
+        b"/api/v1/routes",
+        b"/v2/chat/completions",
+    ],
+)
+def test_unlisted_paths(path: bytes) -> None:
+    assert classify(b"POST", path, b"", ANTHROPIC) is None
+
+
+LISTINGS = {
+    (b"/v1/models", False): ("openai", None),
+    (b"/v1/models", True): ("anthropic", None),
+    (b"/v1/models/chat", False): ("openai", "chat"),
+    (b"/v1/models/org%2Fname", True): ("anthropic", "org/name"),
+    (b"/v1/models/org/name", False): ("openai", "org/name"),
+    (b"/openai/v1/models", True): ("openai", None),
+    (b"/openai/models/chat", True): ("openai", "chat"),
+    (b"/anthropic/v1/models", False): ("anthropic", None),
+}
+
+
+@pytest.mark.parametrize(("path", "anthropic"), LISTINGS)
+def test_listings(path: bytes, anthropic: bool) -> None:
+    operation = classify(b"GET", path, b"", ANTHROPIC if anthropic else [])
+    assert operation is not None
+    assert operation.listing
+    assert (operation.dialect.value, operation.model) == LISTINGS[path, anthropic]
+
+
+def test_no_listing() -> None:
+    assert classify(b"GET", b"/v1/modelsx", b"", []) is None
+    assert classify(b"DELETE", b"/v1/models/chat", b"", []) is None
+
+
+def test_unknown_paths_are_answered_in_a_dialect() -> None:
+    assert is_data_plane_path(b"/v1/foo")
+    assert is_data_plane_path(b"/openai/foo")
+    assert not is_data_plane_path(b"/api/v1/foo")
+    assert not is_data_plane_path(b"/v1beta")
+    assert dialect_of(b"/v1/foo", []) is Dialect.OPENAI
+    assert dialect_of(b"/v1/foo", ANTHROPIC) is Dialect.ANTHROPIC
+    assert dialect_of(b"/v1/messages/batches", []) is Dialect.ANTHROPIC
+    assert dialect_of(b"/openai/foo", ANTHROPIC) is Dialect.OPENAI
+    assert dialect_of(b"/console/", ANTHROPIC) is Dialect.HTTP
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "url"),
+    [
+        ("https://api.openai.com/v1", b"/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com/v1/", b"/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("https://api.openai.com", b"/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("http://127.0.0.1:9200/", b"/v1/embeddings", "http://127.0.0.1:9200/v1/embeddings"),
+        ("http://v1.example", b"/v1/embeddings", "http://v1.example/v1/embeddings"),
+        ("https://h/v1beta/openai", b"/v1/chat/completions", "https://h/v1beta/openai/chat/completions"),
+        ("https://h/api/paas/v4", b"/v1/chat/completions", "https://h/api/paas/v4/chat/completions"),
+        ("https://h/openai/v1", b"/v1/chat/completions", "https://h/openai/v1/chat/completions"),
+        ("https://h/vault", b"/v1/chat/completions", "https://h/vault/v1/chat/completions"),
+        ("https://api.anthropic.com", b"/v1/messages", "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/v1", b"/v1/messages/count_tokens", "https://api.anthropic.com/v1/messages/count_tokens"),
+        ("https://h/anthropic", b"/v1/messages", "https://h/anthropic/v1/messages"),
+    ],
+)  # fmt: skip
+def test_base_urls(base: str, path: bytes, url: str) -> None:
+    operation = classify(b"POST", path, b"", [])
+    assert operation is not None
+    assert join_base_url(base, operation) == url
