@@ -220,8 +220,10 @@ def test_responses_tell_usage_unasked() -> None:
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text() | st.just("model"),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=5) | st.sampled_from(["model", "stream"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.sampled_from(["model", "stream"]), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
