@@ -13,7 +13,9 @@ interface Answer<Body> {
 
 /** The body of a good answer; anything else is thrown as a problem. */
 export async function unwrap<Body>(call: Promise<Answer<Body>>): Promise<Body> {
-  const { data, error, response } = await call;
+  const { data, error, response } = await call.catch(() => {
+    throw ApiProblem.unreachable(); // fetch rejects only where no answer came
+  });
   if (!response.ok) throw new ApiProblem(response.status, error);
   return data as Body; // of 204 there is none, and Body is undefined
 }

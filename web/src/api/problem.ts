@@ -25,12 +25,13 @@ export class ApiProblem extends Error {
     this.fields = told.errors ?? [];
   }
 
-  /** Anything thrown, as a problem: what is no answer at all is a gateway that cannot be reached. */
+  static unreachable(): ApiProblem {
+    return new ApiProblem(0, { detail: "The gateway does not answer", fix: "Check that it runs: sluicegate service status" });
+  }
+
+  /** Anything thrown, as a problem. */
   static of(error: unknown): ApiProblem {
     if (error instanceof ApiProblem) return error;
-    if (error instanceof TypeError) {
-      return new ApiProblem(0, { detail: "The gateway does not answer", fix: "Check that it runs: sluicegate service status" });
-    }
     return new ApiProblem(0, { detail: error instanceof Error ? error.message : String(error) });
   }
 }

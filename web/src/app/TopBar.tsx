@@ -75,7 +75,8 @@ function RangeMenu() {
 }
 
 function SchemeSwitch() {
-  const { setColorScheme } = useMantineColorScheme();
+  // Mantine would stop transitions by a <style> element, which the CSP refuses.
+  const { setColorScheme } = useMantineColorScheme({ keepTransitions: true });
   const scheme = useComputedColorScheme("light");
   const other = scheme === "dark" ? "light" : "dark";
   return (

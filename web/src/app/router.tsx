@@ -48,7 +48,7 @@ const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
   validateSearch: (search: Record<string, unknown>): { next?: string | undefined } =>
-    typeof search["next"] === "string" && search["next"].startsWith("/") ? { next: search["next"] } : {},
+    typeof search["next"] === "string" && /^\/console(\/|$|\?)/.test(search["next"]) ? { next: search["next"] } : {},
   component: lazyRouteComponent(() => import("@/features/login/LoginPage"), "LoginPage"),
 });
 
@@ -61,7 +61,7 @@ const frame = createRoute({
       await context.queries.ensureQueryData(sessionQuery);
     } catch (error) {
       if (error instanceof ApiProblem && error.status === 401) {
-        throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
+        throw redirect({ to: "/login", search: location.pathname === "/" ? {} : { next: location.publicHref } });
       }
       throw error;
     }

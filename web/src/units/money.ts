@@ -3,11 +3,11 @@
 const cents = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
 const fine = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 6 });
 
-/** To the cent, as tables show it; below ten cents to a hundredth of a cent, a trace as "< $0.0001". */
+/** To the cent, as tables show it; below ten cents to a hundredth of a cent, below that to the micro-dollar. */
 export function money(micros: number): string {
   const usd = micros / 1e6;
   if (usd === 0 || usd >= 0.1) return cents.format(usd);
-  return usd < 0.0001 ? "< $0.0001" : `$${usd.toFixed(4)}`;
+  return `$${usd.toFixed(usd < 0.0001 ? 6 : 4)}`;
 }
 
 /** To the micro-dollar, for the hover. */

@@ -18,7 +18,7 @@ export function LoginPage() {
     onSuccess: async (session) => {
       queries.clear();
       queries.setQueryData(sessionQuery.queryKey, session);
-      await router.navigate(next ? { to: next } : { to: "/" });
+      router.history.push(next ?? "/console/");
     },
   });
   useEffect(() => {
