@@ -102,6 +102,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     link = KeeperLink(settings, on_snapshot=feed.offer)
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
+    link.watch(spool)
     plane = Plane(settings, book, spool, UpstreamPool(ssl.create_default_context()))
     app = create_app(settings, link, lambda: plane.snapshot.generation)
     config = uvicorn.Config(
@@ -124,7 +125,8 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
         await server.listening.wait()
         calm_collector()
         if ready_fd is not None:
-            os.write(ready_fd, b"r")
+            with contextlib.suppress(BrokenPipeError):  # only a replacement is waited for
+                os.write(ready_fd, b"r")
             os.close(ready_fd)
 
     async with asyncio.TaskGroup() as group:

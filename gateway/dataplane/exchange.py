@@ -2,9 +2,9 @@
 
     identity → route → admit (reserve) → target → upstream → relay → meter → settle → ledger
 
-`run` is the exchange's one task. The client connection calls back into it (`client_gone`, …), and so does the upstream
-connection of the kinds that forward (`gateway.dataplane.forwarding_exchange`). Whatever happens, `_finish` settles the
-reservation and writes exactly one closing record.
+`start` begins at once, `run` is the task of what has to wait. The client connection calls back into it (`client_gone`,
+…), and so does the upstream connection of the kinds that forward (`forwarding_exchange`). Whatever happens, `finish`
+settles the reservation and writes exactly one closing record.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from gateway.dialects.registry import HANDLERS
 from gateway.errors import SluicegateError, Unavailable
 from gateway.policy.model import App, Dialect, Key
 from gateway.policy.quota import NOTHING, Amounts
-from gateway.policy.usage import Charge, LedgerRow, Outcome
+from gateway.policy.usage import Charges, LedgerRow, Outcome
 
 if TYPE_CHECKING:
     from gateway.dataplane.leases import Reservation
@@ -38,7 +38,22 @@ class ClientGone(Exception):
 
 
 class Exchange(ABC):
-    """Base of all exchanges. A subclass says how to serve."""
+    """Base of all exchanges. A subclass says how to serve.
+
+    Defaults stand on the class: an exchange is made for each request, and what it does not set costs nothing.
+    """
+
+    key: Key | None = None
+    app: App | None = None
+    """Known once the caller is identified: from then on the request is in the ledger."""
+    reservation: "Reservation | None" = None
+    first_byte_ns = 0
+    sent = False
+    """A byte of this request may have reached some upstream."""
+    gone = False
+    phase_deadline_s = 0.0
+    """Event-loop time at which the present phase has taken too long; 0 = no such time."""
+    phase = ""
 
     def __init__(self, plane: Plane, client: "ClientConnection", request: Request, dialect: Dialect) -> None:
         self.plane = plane
@@ -55,31 +70,20 @@ class Exchange(ABC):
         )
         started_at_ns = time.time_ns()
         self.now_s = started_at_ns / 1e9
-        client_request_id = request.header(b"x-request-id")
         self.row = LedgerRow(
             id=plane.ids.make(started_at_ns),
             started_at_ns=started_at_ns,
-            team="",
-            app="",
-            key=None,
-            route=None,
             dialect=dialect.value,
-            client_request_id=client_request_id.decode("latin-1")[:256] if client_request_id else None,
             client_ip=client.client_ip,
         )
-        self.key: Key | None = None
-        self.app: App | None = None
-        """Known once the caller is identified: from then on the request is in the ledger."""
-        self.reservation: Reservation | None = None
-        self.first_byte_ns = 0
-        self.sent = False
-        """A byte of this request may have reached some upstream."""
-        self.gone = False
-        self.phase_deadline_s = 0.0
-        """Event-loop time at which the present phase has taken too long; 0 = no such time."""
-        self.phase = ""
+        if request.client_request_id is not None:
+            self.row.client_request_id = request.client_request_id
 
     # -- what subclasses decide
+
+    def at_once(self) -> bool:
+        """Begin to serve without a task; False where something has to be waited for. Raises like `serve`."""
+        return False
 
     @abstractmethod
     async def serve(self) -> None:
@@ -99,21 +103,47 @@ class Exchange(ABC):
 
     # -- the task
 
+    def start(self) -> None:
+        """Serve: at once where nothing has to be waited for (a task costs a tenth of a call), else in a task."""
+        try:
+            if self.at_once():
+                return
+        except Exception as error:  # noqa: BLE001 - told to the client and logged
+            self.end_with(error)
+            return
+        self.spawn()
+
+    def spawn(self) -> None:
+        tasks = self.client.server_state.tasks
+        task = self.loop.create_task(self.run())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
     async def run(self) -> None:
         try:
             await self.serve()
-        except SluicegateError as error:
-            self.refuse(error)
-        except ClientGone:
-            self.row.outcome = Outcome.CLIENT_GONE
         except asyncio.CancelledError:
-            self.refuse(Unavailable("the gateway is shutting down", fix="send the request again"))
+            self.shut_down()
             raise
-        except Exception:
-            log.exception("internal error", extra={"request": self.row.id})
+        except Exception as error:  # noqa: BLE001 - told to the client and logged
+            self.end_with(error)
+        else:
+            self.finish()
+
+    def end_with(self, error: Exception) -> None:
+        """End with an error, told to the client in its dialect where that is still possible."""
+        if isinstance(error, ClientGone):
+            self.row.outcome = Outcome.CLIENT_GONE
+        elif isinstance(error, SluicegateError):
+            self.refuse(error)
+        else:
+            log.error("internal error in request %s", self.row.id, exc_info=error)
             self.refuse(SluicegateError("internal error", fix=f"tell the operator the request id {self.row.id}"))
-        finally:
-            self._finish()
+        self.finish()
+
+    def shut_down(self) -> None:
+        """The drain limit is over."""
+        self.end_with(Unavailable("the gateway is shutting down", fix="send the request again"))
 
     def refuse(self, error: SluicegateError) -> None:
         """End with an error: a complete answer where nothing has been sent yet, else a broken-off one."""
@@ -135,14 +165,14 @@ class Exchange(ABC):
                 self.answer.write(event)
             self.answer.break_off()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         plane, row = self.plane, self.row
         self.drop_upstream()
         row.latency_ms = elapsed_ms(self.request.arrived_ns)
         if self.first_byte_ns:
             row.ttft_ms = (self.first_byte_ns - self.request.arrived_ns) // 1000 / 1000
         if self.app is not None:
-            charges: tuple[Charge, ...] = ()
+            charges: Charges = ()
             if self.reservation is not None:
                 charges = plane.book.settle(self.reservation, self.used() if self.sent else NOTHING)
             if row.outcome == Outcome.OPEN:

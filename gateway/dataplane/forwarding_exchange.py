@@ -10,13 +10,13 @@ import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.dataplane.balancing import order
 from gateway.dataplane.exchange import ClientGone, Exchange
 from gateway.dataplane.forwarding import retry_after_s
-from gateway.dataplane.plane import Plane
-from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.health import REFUSED_CREDENTIAL_S, TargetState
+from gateway.dataplane.request import Headers
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import (
     CredentialsRefused,
@@ -29,9 +29,6 @@ from gateway.errors import (
 from gateway.policy.model import App, AppId, Credential, Dialect, Route, Target, TeamId
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
-
-if TYPE_CHECKING:
-    from gateway.dataplane.protocol import ClientConnection
 
 SAFE_TO_REPEAT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Idempotent methods (RFC 9110 9.2.2)."""
@@ -63,15 +60,24 @@ class Failure:
 class ForwardingExchange(Exchange):
     """Base of model calls and HTTP routes. Subclasses say what is sent and how the answer is relayed."""
 
-    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, dialect: Dialect) -> None:
-        super().__init__(plane, client, request, dialect)
-        self.route: Route | None = None
-        self.target: Target | None = None
-        self.upstream: UpstreamConnection | None = None
-        self.active = False
-        """Bytes have passed since the idle deadline was last looked at."""
-        self.total_deadline_s = float("inf")
-        self._verdict: asyncio.Future[Failure | None] | None = None
+    route: Route
+    """Set before the first attempt."""
+    target: Target | None = None
+    credential: Credential | None = None
+    upstream: UpstreamConnection | None = None
+    active = False
+    """Bytes have passed since the idle deadline was last looked at."""
+    total_deadline_s = float("inf")
+    _candidates: Sequence[Target] = ()
+    _attempts_left = 0
+    _at = 0
+    _last: Failure | None = None
+    _refusal: LimitExceeded | None = None
+    _state: TargetState | None = None
+    """Of the target under way."""
+    _verdict: "asyncio.Future[Failure | None] | None" = None
+    _without_task = False
+    """The attempt under way was begun at once: its verdict ends the exchange, or starts the task."""
 
     # -- what subclasses decide
 
@@ -80,8 +86,12 @@ class ForwardingExchange(Exchange):
         """What is reserved for an attempt on this target."""
 
     @abstractmethod
+    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+        """Write the whole request if it is at hand; False, with nothing written, if it has to be waited for."""
+
+    @abstractmethod
     async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
-        """Write the request to the upstream."""
+        """Write the request to the upstream as it becomes available."""
 
     @abstractmethod
     def may_repeat(self, failure: Failure) -> bool:
@@ -93,129 +103,179 @@ class ForwardingExchange(Exchange):
 
     # -- attempts
 
-    async def attempt_all(self, route: Route, targets: Sequence[Target]) -> None:
-        """Try targets in the strategy's order until one answers or the route's retries are used up."""
-        health = self.plane.health
+    def plan_attempts(self, targets: Sequence[Target]) -> None:
+        """Put the targets into the strategy's order; to be called once, with `route` known."""
         now = self.loop.time()
-        self.total_deadline_s = now + route.timeouts.total_s
-        candidates = order(route, targets, health, now)
-        left = 1 + route.retries
-        at = 0
-        last: Failure | None = None
-        last_target: Target | None = None
-        refusal: LimitExceeded | None = None
-        while left > 0 and candidates:
-            target = candidates[at % len(candidates)]
-            now = self.loop.time()
-            if not health.available(target, now):
-                candidates.remove(target)
-                continue
-            if target is last_target:
+        self.total_deadline_s = now + self.route.timeouts.total_s
+        self._candidates = order(self.route, targets, self.plane.health, now)
+        self._attempts_left = 1 + self.route.retries
+
+    def attempt_at_once(self) -> bool:
+        """Make the first attempt without a task, where leases and a pooled connection are at hand."""
+        plane = self.plane
+        target = self._choose()
+        if target is None:
+            return False
+        connection = plane.pool.take(plane.origin(target.provider))
+        if connection is None:
+            return False
+        now = self.loop.time()
+        credential = plane.health.credential(target.provider, now)
+        limits = self.snapshot.limits_for(self.key, self.app or ANONYMOUS, self.route, target, credential)
+        try:
+            self.reservation = plane.book.try_reserve(limits, self.amounts(target), self.now_s)
+            if self.reservation is None:
+                plane.pool.give_back(connection)
+                return False
+            self._admitted(target, credential)
+        except SluicegateError:
+            plane.pool.give_back(connection)
+            raise
+        self._without_task = True
+        self._begin(target, now)
+        self._connect_to(connection)
+        if not self.send_at_once(connection, target, credential):
+            raise AssertionError("at_once() lets only requests through that are at hand")
+        return True
+
+    async def attempt_all(self) -> None:
+        """Try targets until one answers or the route's retries are used up."""
+        plane, health = self.plane, self.plane.health
+        if self._last is not None and not self._digest(self._last):
+            self._give_up(self._last)
+            return
+        while (target := self._choose()) is not None:
+            if target is self.target and self._last is not None and self._last.status not in (401, 403):
                 await asyncio.sleep(AGAIN_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            credential = health.credential(target.provider, now)
+            credential = health.credential(target.provider, self.loop.time())
+            limits = self.snapshot.limits_for(self.key, self.app or ANONYMOUS, self.route, target, credential)
+            need = self.amounts(target)
             try:
-                await self._reserve(route, target, credential)
+                if self.reservation is None:
+                    self.reservation = await plane.book.reserve(limits, need, self.now_s)
+                else:
+                    self.reservation = await plane.book.move(self.reservation, limits, need, self.now_s)
             except LimitExceeded as error:
                 # A provider's own limit is full: another target may have room. A caller's limit refuses everywhere.
-                refusal = error
-                candidates.remove(target)
+                self._refusal = error
+                self._candidates = [one for one in self._candidates if one is not target]
                 continue
+            self._admitted(target, credential)
             self._check_gone()
-            last, last_target = await self._attempt(route, target, credential), target
-            if last is None:
+            self._last = await self._attempt(target, credential)
+            if self._last is None:
                 return
-            if not self.may_repeat(last):
+            if not self._digest(self._last):
                 break
-            others = self._note_failure(target, credential, last)
-            if others:
-                continue  # the same provider with its next credential; bounded, each refusal sets one aside
-            left -= 1
-            at = (candidates.index(target) + 1) if target in candidates else at
-        if last is None:
-            if refusal is not None:
-                raise refusal
+        if self._last is not None:
+            self._give_up(self._last)
+        elif self._refusal is not None:
+            raise self._refusal
+        else:
             raise NoHealthyTarget(
-                f"no target of route {route.name} is healthy",
+                f"no target of route {self.route.name} is healthy",
                 fix="try again shortly",
-                retry_after_s=max(1.0, health.soonest_s(targets, self.loop.time())),
+                retry_after_s=max(1.0, health.soonest_s(self.route.targets, self.loop.time())),
                 targets_tried=self.row.attempts,
             )
-        self._give_up(route, last)
 
-    async def _reserve(self, route: Route, target: Target, credential: Credential | None) -> None:
-        app = self.app or ANONYMOUS
-        book, row = self.plane.book, self.row
-        limits = self.snapshot.limits_for(self.key, app, route, target, credential)
-        need = self.amounts(target)
-        if self.reservation is None:
-            self.reservation = book.try_reserve(limits, need, self.now_s) or await book.reserve(
-                limits, need, self.now_s
-            )
-        else:
-            self.reservation = await book.move(self.reservation, limits, need, self.now_s)
-        self.target = target
+    def _choose(self) -> Target | None:
+        """The target of the next attempt: each in turn, one that cools only as a single trial."""
+        candidates = self._candidates
+        if self._attempts_left <= 0 or not candidates:
+            return None
+        health, now = self.plane.health, self.loop.time()
+        for step in range(len(candidates)):
+            target = candidates[(self._at + step) % len(candidates)]
+            if health.of(target).available(now):
+                self._at = (self._at + step) % len(candidates)
+                return target
+        return None
+
+    def _admitted(self, target: Target, credential: Credential | None) -> None:
+        """The reservation stands: the request may go to this target, and the spool knows it first."""
+        self.target, self.credential = target, credential
+        row = self.row
         row.target, row.provider, row.model = target.name, target.provider.name, target.model
+        assert self.reservation is not None
         self.plane.spool.open(row, self.reservation.charges())
 
-    def _note_failure(self, target: Target, credential: Credential | None, failure: Failure) -> bool:
-        """Let health know; True where the same provider has another credential to try."""
-        health, now = self.plane.health, self.loop.time()
-        if failure.status in (401, 403, 429) and credential is not None:
-            wait = retry_after_s(failure.headers, self.now_s) if failure.status == 429 else None
-            health.set_aside(target.provider, credential, now, 60.0 if wait is None else wait)
-            if health.usable_credentials(target.provider, now) > 0:
-                return True
-            if failure.status == 429:
-                health.failed(target, now, wait)
-            return False
-        health.failed(target, now, retry_after_s(failure.headers, self.now_s))
-        return False
+    def _begin(self, target: Target, now_s: float) -> None:
+        self.row.attempts += 1
+        self.row.upstream_status = None
+        self._state = self.plane.health.of(target)
+        self._state.begin(now_s)
 
-    async def _attempt(self, route: Route, target: Target, credential: Credential | None) -> Failure | None:
+    def _connect_to(self, connection: UpstreamConnection) -> None:
+        self.upstream = connection
+        connection.begin(self, bodiless=self.request.method == b"HEAD")
+        self.sent = True
+        self.enter_phase("first byte", self.route.timeouts.first_byte_s)
+
+    async def _attempt(self, target: Target, credential: Credential | None) -> Failure | None:
         """One attempt on one target; None = an answer went to the client."""
-        plane, row = self.plane, self.row
-        row.attempts += 1
-        row.upstream_status = None
+        plane, timeouts = self.plane, self.route.timeouts
         origin = plane.origin(target.provider)
-        plane.health.started(target, self.loop.time())
-        connection = plane.pool.take(origin)
+        self._begin(target, self.loop.time())
         try:
+            connection = plane.pool.take(origin)
             while True:
                 if connection is None:
                     try:
-                        connection = await plane.pool.connect(origin, route.timeouts.connect_s)
+                        connection = await plane.pool.connect(origin, timeouts.connect_s)
                     except TimeoutError:
                         return Failure(Fault.TIMEOUT, f"{target.name}: no connection in time", sent=False)
                     except OSError as error:
                         return Failure(Fault.CONNECT, f"{target.name}: cannot connect ({_reason(error)})", sent=False)
                     self._check_gone(connection)
-                failure = await self._converse(route, target, credential, connection)
-                died_idle = failure is not None and failure.fault is Fault.BROKEN and not connection.fresh
-                if died_idle and not connection.answered and self.request.method in SAFE_TO_REPEAT:
-                    connection = None  # RFC 9112 9.3.1: it died in the pool, so a fresh connection costs no retry
-                    continue
-                return failure
+                self._verdict = self.loop.create_future()
+                self._connect_to(connection)
+                if not self.send_at_once(connection, target, credential):
+                    await self.send(connection, target, credential)
+                failure = await self._verdict
+                if failure is None or connection.fresh or not self._died_idle(connection, failure):
+                    return failure
+                connection = None
         finally:
-            plane.health.ended(target)
+            self._attempt_ended(self._verdict is not None and self._verdict.done())
 
-    async def _converse(
-        self, route: Route, target: Target, credential: Credential | None, connection: UpstreamConnection
-    ) -> Failure | None:
-        self._verdict = self.loop.create_future()
-        self.upstream = connection
-        connection.begin(self, bodiless=self.request.method == b"HEAD")
-        self.sent = True
-        self.enter_phase("first byte", route.timeouts.first_byte_s)
-        await self.send(connection, target, credential)
-        failure = await self._verdict
-        if self.upstream is connection:
-            self.upstream = None
-        if failure is None:
-            ttft_s = (self.first_byte_ns - self.request.arrived_ns) / 1e9 if self.first_byte_ns else None
-            self.plane.health.succeeded(target, ttft_s)
-        return failure
+    def _died_idle(self, connection: UpstreamConnection, failure: Failure) -> bool:
+        """RFC 9112 9.3.1: a connection that died in the pool costs an idempotent request no retry."""
+        return failure.fault is Fault.BROKEN and not connection.answered and self.request.method in SAFE_TO_REPEAT
 
-    def _give_up(self, route: Route, last: Failure) -> None:
+    def _attempt_ended(self, answered: bool) -> None:
+        state, self._state = self._state, None
+        if state is not None:
+            state.end()
+            if answered and self.answer.started:
+                ttft_s = (self.first_byte_ns - self.request.arrived_ns) / 1e9 if self.first_byte_ns else None
+                state.succeed(ttft_s)
+
+    def _digest(self, failure: Failure) -> bool:
+        """Learn from a failure; whether the next attempt is to be made."""
+        target, credential, now = self.target, self.credential, self.loop.time()
+        if target is None:
+            return False
+        health, state = self.plane.health, self.plane.health.of(target)
+        wait_s = retry_after_s(failure.headers, self.now_s)
+        again_here = False
+        if failure.status in (401, 403, 429) and credential is not None:
+            aside_s = REFUSED_CREDENTIAL_S if failure.status != 429 or wait_s is None else wait_s
+            health.set_aside(target.provider, credential, now, aside_s)
+            again_here = health.usable_credentials(target.provider, now) > 0
+            if failure.status == 429 and not again_here:
+                state.fail(now, wait_s)
+        elif failure.status not in (401, 403):
+            state.fail(now, wait_s)
+        if not self.may_repeat(failure):
+            return False
+        if again_here:
+            return True  # the same provider with its next credential; bounded: each refusal sets one aside
+        self._attempts_left -= 1
+        self._at += 1
+        return True
+
+    def _give_up(self, last: Failure) -> None:
         """All attempts failed: the last failure in the words of the contract ("Routing")."""
         tried = self.row.attempts
         times = f"after {tried} attempts" if tried > 1 else "on the only attempt"
@@ -233,7 +293,7 @@ class ForwardingExchange(Exchange):
         if last.status >= 500 and self.handler.dialect is not Dialect.HTTP:
             said = last.body[:300].decode("utf-8", "replace")
             raise UpstreamFailed(
-                f"the upstream of route {route.name} answered {last.status}, {times}",
+                f"the upstream of route {self.route.name} answered {last.status}, {times}",
                 fix="try again shortly",
                 upstream_error=said,
                 **facts,
@@ -242,12 +302,25 @@ class ForwardingExchange(Exchange):
         self.deliver(last)
 
     def settle_verdict(self, failure: Failure | None) -> None:
-        if self._verdict is not None and not self._verdict.done():
+        """The attempt under way has ended: with an answer (None) or a failure."""
+        if self._without_task:
+            self._without_task = False
+            self._attempt_ended(answered=failure is None)
+            if failure is None:
+                self.finish()
+            else:
+                self._last = failure
+                self.spawn()
+        elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_result(failure)
 
-    def fail_attempt(self, error: SluicegateError) -> None:
-        """End the task with this error from within a callback, e.g. when an answer breaks off in the middle."""
-        if self._verdict is not None and not self._verdict.done():
+    def fail_attempt(self, error: Exception) -> None:
+        """End the exchange from within a callback, e.g. when an answer breaks off in the middle."""
+        if self._without_task:
+            self._without_task = False
+            self._attempt_ended(answered=False)
+            self.end_with(error)
+        elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_exception(error)
 
     # -- deadlines (looked at by the plane's sweep)
@@ -261,7 +334,7 @@ class ForwardingExchange(Exchange):
             return
         if self.phase_deadline_s == 0.0 and now_s < self.total_deadline_s:
             return
-        if self.active and now_s < self.total_deadline_s and self.route is not None:
+        if self.active and now_s < self.total_deadline_s:
             self.enter_phase("idle", self.route.timeouts.idle_s)
             return
         name = "total" if now_s >= self.total_deadline_s else self.phase
@@ -291,11 +364,10 @@ class ForwardingExchange(Exchange):
     def client_gone(self) -> None:
         """The client's connection ended: cancel the upstream at once, or read its answer to the end (and pay it)."""
         super().client_gone()
-        if self.upstream is not None and not (self.route and self.route.read_to_end and self.answer.started):
+        if self.upstream is not None and not (self.route.read_to_end and self.answer.started):
             upstream, self.upstream = self.upstream, None
             upstream.abort()
-            if self._verdict is not None and not self._verdict.done():
-                self._verdict.set_exception(ClientGone())
+            self.fail_attempt(ClientGone())
 
     def client_paused(self) -> None:
         """The client reads slower than the upstream sends: stop reading there until it has caught up."""
@@ -324,7 +396,7 @@ class ForwardingExchange(Exchange):
     def on_head(self, status: int, headers: Headers) -> None: ...
 
     @abstractmethod
-    def on_body(self, payload: bytes) -> None: ...
+    def on_body(self, payload: bytes, framed: bytes | None) -> None: ...
 
     @abstractmethod
     def on_end(self) -> None: ...

@@ -12,6 +12,8 @@ EWMA_WEIGHT = 0.2
 
 
 class TargetState:
+    """One target as this worker knows it. Times are the event loop's."""
+
     __slots__ = ("cooling_until_s", "failures", "in_flight", "probing", "ttft_s")
 
     def __init__(self) -> None:
@@ -24,10 +26,39 @@ class TargetState:
         self.ttft_s: float | None = None
         """Moving average of the time to the first byte; None until one was seen."""
 
+    def available(self, now_s: float) -> bool:
+        """Healthy, or cooling with no trial on its way: a single caller always learns the upstream's own answer."""
+        return self.cooling_until_s <= now_s or not self.probing
+
+    def begin(self, now_s: float) -> None:
+        """An attempt goes to this target."""
+        self.in_flight += 1
+        if self.cooling_until_s > now_s:
+            self.probing = True
+
+    def end(self) -> None:
+        self.in_flight -= 1
+        self.probing = False
+
+    def succeed(self, ttft_s: float | None) -> None:
+        self.failures = 0
+        self.cooling_until_s = 0.0
+        if ttft_s is not None:
+            self.ttft_s = ttft_s if self.ttft_s is None else self.ttft_s + EWMA_WEIGHT * (ttft_s - self.ttft_s)
+
+    def fail(self, now_s: float, retry_after_s: float | None = None) -> None:
+        """Count a failure; the target cools after several in a row, or for as long as the provider itself asks."""
+        self.failures += 1
+        if retry_after_s is not None:
+            self.cooling_until_s = max(self.cooling_until_s, now_s + min(retry_after_s, LONGEST_COOLDOWN_S))
+        elif self.failures >= FAILURES_BEFORE_COOLDOWN:
+            doublings = min(self.failures - FAILURES_BEFORE_COOLDOWN, 8)
+            self.cooling_until_s = now_s + min(FIRST_COOLDOWN_S * 2**doublings, LONGEST_COOLDOWN_S)
+
 
 class Health:
     """State by target name (`provider/model`) and credential, kept over snapshots: a new configuration does not make a
-    dead provider well. Times are the event loop's."""
+    dead provider well."""
 
     def __init__(self) -> None:
         self._targets: dict[str, TargetState] = {}
@@ -40,41 +71,8 @@ class Health:
             state = self._targets[target.name] = TargetState()
         return state
 
-    def available(self, target: Target, now_s: float) -> bool:
-        """Healthy, or cooling with no trial on its way: a single caller always learns the upstream's own answer."""
-        state = self.of(target)
-        return state.cooling_until_s <= now_s or not state.probing
-
     def cooling(self, target: Target, now_s: float) -> bool:
         return self.of(target).cooling_until_s > now_s
-
-    def started(self, target: Target, now_s: float) -> None:
-        state = self.of(target)
-        state.in_flight += 1
-        if state.cooling_until_s > now_s:
-            state.probing = True
-
-    def ended(self, target: Target) -> None:
-        state = self.of(target)
-        state.in_flight -= 1
-        state.probing = False
-
-    def succeeded(self, target: Target, ttft_s: float | None) -> None:
-        state = self.of(target)
-        state.failures = 0
-        state.cooling_until_s = 0.0
-        if ttft_s is not None:
-            state.ttft_s = ttft_s if state.ttft_s is None else state.ttft_s + EWMA_WEIGHT * (ttft_s - state.ttft_s)
-
-    def failed(self, target: Target, now_s: float, retry_after_s: float | None = None) -> None:
-        """Count a failure; the target cools after several in a row, or for as long as the provider itself asks."""
-        state = self.of(target)
-        state.failures += 1
-        if retry_after_s is not None:
-            state.cooling_until_s = max(state.cooling_until_s, now_s + min(retry_after_s, LONGEST_COOLDOWN_S))
-        elif state.failures >= FAILURES_BEFORE_COOLDOWN:
-            doublings = min(state.failures - FAILURES_BEFORE_COOLDOWN, 8)
-            state.cooling_until_s = now_s + min(FIRST_COOLDOWN_S * 2**doublings, LONGEST_COOLDOWN_S)
 
     def soonest_s(self, targets: Sequence[Target], now_s: float) -> float:
         """Seconds until the first of these may be tried again."""

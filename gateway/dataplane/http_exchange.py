@@ -35,7 +35,7 @@ class HttpExchange(ForwardingExchange):
 
     def __init__(self, plane: Plane, client: "ClientConnection", request: Request, route: Route) -> None:
         super().__init__(plane, client, request, Dialect.HTTP)
-        self.route: Route = route
+        self.route = route
         self.row.route = route.name
         self.caller: Caller | None = None
         self._held: list[bytes] | None = None
@@ -48,7 +48,22 @@ class HttpExchange(ForwardingExchange):
         self._body_taken = False
         """Bytes of a streamed body have been taken: it cannot be sent a second time."""
 
+    def at_once(self) -> bool:
+        self._identify()
+        if not self._at_hand():
+            return False
+        self.plan_attempts(self.route.targets)
+        return self.attempt_at_once()
+
     async def serve(self) -> None:
+        request = self.request
+        if request.has_body and not request.body.complete and request.expect_continue:
+            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._candidates:
+            self.plan_attempts(self.route.targets)
+        await self.attempt_all()
+
+    def _identify(self) -> None:
         route, request = self.route, self.request
         if route.auth is Auth.KEY:
             self.caller = identify(request, self.snapshot, self.now_s)
@@ -67,28 +82,28 @@ class HttpExchange(ForwardingExchange):
             self.admit_to(ANONYMOUS, None)
         if request.upgrade:
             self.row.stream = True
-        if request.has_body and not request.body.complete:
-            if request.expect_continue:
-                self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if request.body.size == 0:
-                await asyncio.sleep(0)  # the rest of a small body is often just behind its head
-        await self.attempt_all(route, route.targets)
+
+    def _at_hand(self) -> bool:
+        """The whole request is here and small enough to be sent again."""
+        body = self.request.body
+        return body.complete and not body.in_file and not self._body_taken and body.size <= REPLAYABLE_BYTES
 
     def amounts(self, target: Target) -> Amounts:
         return Amounts(0, 0, target.price.per_request if target.price else 0)
 
     # -- to the upstream
 
+    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+        if not self._at_hand():
+            return False
+        body = self.request.body.whole()
+        if self._chunked_request():
+            body = (_chunk(body) if body else b"") + b"0\r\n\r\n"
+        connection.write(self._head(target, credential) + body)
+        return True
+
     async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
-        request, _route = self.request, self.route
-        body = request.body
         connection.write(self._head(target, credential))
-        if body.complete and not body.in_file and not self._body_taken and body.size <= REPLAYABLE_BYTES:
-            if body.size:
-                connection.write(_chunk(body.whole()) + b"0\r\n\r\n" if self._chunked_request() else body.whole())
-            elif self._chunked_request():
-                connection.write(b"0\r\n\r\n")
-            return
         self._body_taken = True
         await self._stream_body(connection)
 
@@ -195,7 +210,7 @@ class HttpExchange(ForwardingExchange):
         if not self.gone:
             self.client.write(self.answer.start(self._status, lines, size))
 
-    def on_body(self, payload: bytes) -> None:
+    def on_body(self, payload: bytes, framed: bytes | None) -> None:
         self.active = True
         held = self._held
         if held is not None:
@@ -210,7 +225,7 @@ class HttpExchange(ForwardingExchange):
         if self._tunnel_up:
             self.client.write(payload)
         else:
-            self.answer.write(payload)
+            self.answer.write(payload, b"", framed)
 
     def on_end(self) -> None:
         upstream, self.upstream = self.upstream, None

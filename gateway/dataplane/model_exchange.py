@@ -1,5 +1,6 @@
 """A call with a model: the body is read whole, routed by the model it names, rewritten for the target and metered."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -15,15 +16,15 @@ from gateway.dataplane.forwarding import (
 )
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import identify
-from gateway.dataplane.large_body import LargeBody
+from gateway.dataplane.large_body import spliced, spliced_length
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
 from gateway.dataplane.upstream import UpstreamConnection
-from gateway.dialects.base import Call, Meter, Operation
+from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.registry import join_base_url
 from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, SluicegateError
 from gateway.policy.model import Credential, Route, Target
-from gateway.policy.quota import Amounts
+from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Outcome, Usage, cost_bound_microusd, cost_microusd
 
 if TYPE_CHECKING:
@@ -39,47 +40,65 @@ NAMES_SHOWN: Final = 50
 class ModelExchange(ForwardingExchange):
     """One call of a dialect's operation."""
 
+    call: Call | None = None
+    meter: Meter | None = None
+    content_type = b""
+    large: LargeCall | None = None
+    """Reader of a body that does not fit into memory."""
+    _held: list[bytes] | None = None
+    """Pieces of an answer that is held until complete; None while streaming."""
+    _held_bytes = 0
+    _head = b""
+    """Client head of a stream, until its first payload goes out with it."""
+    _status = 0
+    _headers: Headers = []  # noqa: RUF012 - replaced, never changed
+    _need = NOTHING
+    _writable: "asyncio.Future[None] | None" = None
+
     def __init__(self, plane: Plane, client: "ClientConnection", request: Request, operation: Operation) -> None:
         super().__init__(plane, client, request, operation.dialect)
         self.operation = operation
-        self.call: Call | None = None
-        self.meter: Meter | None = None
-        self.content_type = b""
-        self.large: LargeBody | None = None
-        self._held: list[bytes] | None = None
-        """Pieces of an answer that is held until complete; None while streaming."""
-        self._held_bytes = 0
-        self._head = b""
-        """Client head of a stream, until its first payload goes out with it."""
-        self._status = 0
-        self._headers: Headers = []
-        self._bounds = (0, 0)
+
+    def at_once(self) -> bool:
+        request = self.request
+        if self.operation.listing or not request.body.complete or request.body.in_file:
+            return False
+        caller = identify(request, self.snapshot, self.now_s)
+        self.admit_to(caller.key.app, caller.key)
+        self.plan_attempts(self._read_call(request.body.whole()))
+        return self.attempt_at_once()
 
     async def serve(self) -> None:
-        caller = identify(self.request, self.snapshot, self.now_s)
-        self.admit_to(caller.key.app, caller.key)
-        if self.operation.listing:
-            self._list_models()
-            return
-        request = self.request
-        self.content_type = header_value(request.headers, b"content-type") or b""
-        if request.has_body and not request.body.complete:
-            self.large = LargeBody(self.operation, self.content_type)
-            request.body.watcher = self.large
-        await self.body_complete()
-        if request.body.in_file and self.large is not None:
-            call = self.large.call()
-        else:
-            self.large = None
-            call = self.handler.read_call(self.operation, self.content_type, request.body.whole())
+        if self.call is None:
+            request = self.request
+            caller = identify(request, self.snapshot, self.now_s)
+            self.admit_to(caller.key.app, caller.key)
+            if self.operation.listing:
+                self._list_models()
+                return
+            if request.has_body and not request.body.complete:
+                content_type = header_value(request.headers, b"content-type") or b""
+                self.large = request.body.watcher = self.handler.large_call(self.operation, content_type)
+                request.body.spill_on()
+            await self.body_complete()
+            if not request.body.in_file:
+                self.large = None
+            self.plan_attempts(self._read_call(b"" if self.large else request.body.whole()))
+        await self.attempt_all()
+
+    def _read_call(self, body: bytes) -> Sequence[Target]:
+        """Understand the body, find its route; returns the targets that speak the caller's dialect."""
+        self.content_type = header_value(self.request.headers, b"content-type") or b""
+        call = self.large.call() if self.large else self.handler.read_call(self.operation, self.content_type, body)
         self.call = call
-        self.row.stream = call.stream
-        self.row.model = call.route
-        route = self._find_route(call.route)
-        self.route = route
-        self.row.route = route.name
+        row = self.row
+        row.model = call.route
+        if call.stream:
+            row.stream = True
+        route = self.route = self._find_route(call.route)
+        row.route = route.name
         dialect = self.operation.dialect
-        targets = [target for target in route.targets if target.provider.dialect == dialect]
+        targets = [target for target in route.targets if target.provider.dialect is dialect]
         if not targets:
             spoken = sorted({target.provider.dialect.value for target in route.targets})
             raise DialectUnsupported(
@@ -87,7 +106,7 @@ class ModelExchange(ForwardingExchange):
                 fix=f"call it through {', '.join(spoken) or 'no'} paths, or add a target of dialect {dialect.value}",
                 dialects=spoken,
             )
-        await self.attempt_all(route, targets)
+        return targets
 
     # -- before the upstream
 
@@ -136,44 +155,68 @@ class ModelExchange(ForwardingExchange):
 
     def amounts(self, target: Target) -> Amounts:
         assert self.call is not None
-        assert self.route is not None
-        call = self.call
+        call, price = self.call, target.price
         output = call.output_bound
         if output is None:
             output = self.route.max_output_tokens * call.choices
-        self._bounds = (call.input_bound, output)
-        price = target.price
-        return Amounts(
-            call.input_bound, output, None if price is None else cost_bound_microusd(call.input_bound, output, price)
-        )
+        cost = None if price is None else cost_bound_microusd(call.input_bound, output, price)
+        self._need = Amounts(call.input_bound, output, cost)
+        return self._need
 
     # -- to the upstream
 
-    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
+    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+        if self.large is not None:
+            return False
         assert self.call is not None
         assert target.model is not None
         request = self.request
-        pieces = [self._static_head(target, credential)]
-        pieces += passed_on(request.headers, MODEL_REQUEST_DROP)
-        pieces.append(
-            self.client.forwarded_lines(request)
-            if not self.plane.settings.trusted_hops
-            else forwarded_lines(request, self.client.client_ip, self.client.scheme, self.plane.settings.trusted_hops)
-        )
-        if self.large is not None:
-            plan = self.large.plan(self.call, target.model)
-            pieces.append(b"content-length: %d\r\n\r\n" % plan.length(request.body.size))
-            connection.write(b"".join(pieces))
-            await plan.send(request.body, connection)
-            return
-        body = request.body.whole()
+        pieces = self._head_pieces(target, credential)
         if request.has_body:
-            body = self.handler.rewrite(self.operation, self.call, self.content_type, body, target.model)
+            body = self.handler.rewrite(
+                self.operation, self.call, self.content_type, request.body.whole(), target.model
+            )
             pieces.append(b"content-length: %d\r\n\r\n" % len(body))
             pieces.append(body)
         else:
             pieces.append(b"\r\n")
         connection.write(b"".join(pieces))
+        return True
+
+    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
+        assert self.large is not None
+        assert self.call is not None
+        assert target.model is not None
+        edits = self.large.splices(self.call, target.model)
+        body = self.request.body
+        pieces = self._head_pieces(target, credential)
+        pieces.append(b"content-length: %d\r\n\r\n" % spliced_length(body.size, edits))
+        connection.write(b"".join(pieces))
+        for piece in spliced(body, edits):
+            if self.upstream is not connection:
+                return
+            connection.write(piece)
+            self.active = True
+            while connection.write_paused and self.upstream is connection:
+                self._writable = self.loop.create_future()
+                await self._writable
+
+    def on_writable(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def _head_pieces(self, target: Target, credential: Credential | None) -> list[bytes]:
+        """The upstream's head without its Content-Length."""
+        request, trusted_hops = self.request, self.plane.settings.trusted_hops
+        if request.passed_lines is None:
+            client = self.client
+            forwarded = (
+                forwarded_lines(request, client.client_ip, client.scheme, trusted_hops)
+                if trusted_hops
+                else client.forwarded_lines(request)
+            )
+            request.passed_lines = b"".join((*passed_on(request.headers, MODEL_REQUEST_DROP), forwarded))
+        return [self._static_head(target, credential), request.passed_lines]
 
     def _static_head(self, target: Target, credential: Credential | None) -> bytes:
         """Request line, Host and credential: the same for every call of this operation on this target."""
@@ -217,7 +260,7 @@ class ModelExchange(ForwardingExchange):
         self._head = self.answer.start(status, [*passed_on(headers, RESPONSE_DROP), self.our_lines(None)], size)
         self.answer.started = False  # nothing has gone out yet: until then another target may still answer
 
-    def on_body(self, payload: bytes) -> None:
+    def on_body(self, payload: bytes, framed: bytes | None) -> None:
         self.active = True
         held = self._held
         if held is not None:
@@ -234,12 +277,14 @@ class ModelExchange(ForwardingExchange):
         if not self.first_byte_ns and meter.events:
             self.first_byte_ns = time.perf_counter_ns()
         if edited is not None:
-            payload = edited
+            payload, framed = edited, None
         if payload and not self.gone:
-            self.answer.started = True
-            self.row.status = self._status
-            head, self._head = self._head, b""
-            self.answer.write(payload, head)
+            head = self._head
+            if head:
+                self._head = b""
+                self.answer.started = True
+                self.row.status = self._status
+            self.answer.write(payload, head, framed)
 
     def on_end(self) -> None:
         self._end_attempt(reusable=True)
@@ -333,8 +378,7 @@ class ModelExchange(ForwardingExchange):
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens
         row.cached_tokens, row.cache_write_tokens = usage.cached_tokens, usage.cache_write_tokens
         row.reasoning_tokens = usage.reasoning_tokens
-        most_input, most_output = self._bounds
-        row.overrun = max(0, usage.input_tokens - most_input) + max(0, usage.output_tokens - most_output)
+        row.overrun = max(0, usage.input_tokens + usage.output_tokens - self._need.tokens)
 
     def stream_error(self, error: SluicegateError) -> bytes:
         if media_type(self._headers) != b"text/event-stream":

@@ -20,10 +20,12 @@ from uvicorn.server import ServerState
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.forwarding import forwarded_lines
+from gateway.dataplane.head_memo import HeadMemo, memo_of
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request, RequestBody
-from gateway.dataplane.routing import start_exchange
+from gateway.dataplane.routing import exchange_for, operation_of
+from gateway.dialects.base import Operation
 from gateway.wire.errors import WireError
 from gateway.wire.heads import check_head
 
@@ -36,6 +38,8 @@ LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 """After an answer that closes: what is still on its way is read and dropped, lest a reset destroy the answer."""
 WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
+MEMO_MISSES: Final = 8
+"""A client whose heads differ from call to call is not worth remembering."""
 MAX_QUEUED: Final = 64
 """Pipelined requests that may wait on one connection."""
 
@@ -80,6 +84,10 @@ class ClientConnection(asyncio.Protocol):
         self._deadline_s = self.loop.time() + HEAD_SECONDS
         self._forwarded: tuple[bytes | None, bytes] | None = None
         self._poisoned = False
+        self._data = b""
+        """What was received last, if a request began with it."""
+        self._memo: HeadMemo | None = None
+        self._memo_misses = 0
 
     # -- asyncio.Protocol
 
@@ -127,20 +135,33 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._poisoned:
             return
+        memo = self._memo
+        if memo is not None and self._active is None and self._request is None:
+            body = memo.body_of(data)
+            if body is not None:
+                self._deadline_s = 0.0
+                self._memo_misses = 0
+                memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
+                self._serve(memo.request, memo.operation)
+                return
+        self._data = data if self._request is None else b""
         if self._in_head or self._request is None:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            self._start_next()
             self._upgraded(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
+            self._start_next()
             cause = error.__context__
             if isinstance(cause, WireError):
                 self._bad_request(cause.status, str(cause))
             else:
                 self._bad_request(400, f"this is not HTTP/1.1: {error}")
             return
+        self._start_next()
         if self._in_head and self._head_bytes > self.plane.settings.max_head_bytes:
             self._bad_request(431, f"the request head is larger than {self.plane.settings.max_head_bytes} bytes")
 
@@ -189,6 +210,8 @@ class ClientConnection(asyncio.Protocol):
                 request.expect_continue = value.lower() == b"100-continue"
             elif name == b"upgrade":
                 request.upgrade = value.strip().lower()
+            elif name == b"x-request-id":
+                request.client_request_id = value.decode("latin-1")[:256]
         if parser.should_upgrade():
             if request.method == b"CONNECT" or request.upgrade != b"websocket":
                 self._stale_upgrade = True  # not ours to switch to (RFC 9110 7.8): served as if it had not been asked
@@ -196,12 +219,9 @@ class ClientConnection(asyncio.Protocol):
         else:
             request.upgrade = b""
         self._deadline_s = 0.0
-        if self._active is None and not self._queue:
-            self._start(request)
-        else:
-            self._queue.append(request)
-            if len(self._queue) >= MAX_QUEUED:
-                self.flow.pause_reading()
+        self._queue.append(request)
+        if len(self._queue) >= MAX_QUEUED:
+            self.flow.pause_reading()
 
     def on_body(self, piece: bytes) -> None:
         if not self._stale_upgrade:
@@ -214,18 +234,27 @@ class ClientConnection(asyncio.Protocol):
 
     # -- serving
 
-    def _start(self, request: Request) -> None:
-        self._active_request = request
-        exchange = start_exchange(self.plane, self, request)
-        if exchange is None:
-            self._active = AsgiRequest(self, request)
-            self._active.start()
+    def _start_next(self) -> None:
+        """Serve what waits, if nothing is being served: called when the parser has done with what was received."""
+        if self._active is not None or not self._queue or self.closed:
             return
+        request = self._queue.popleft()
+        operation = operation_of(self.plane, request)
+        data, self._data = self._data, b""
+        if operation is not None and data and self._memo_misses < MEMO_MISSES and not self._queue:
+            self._memo_misses += 1
+            self._memo = memo_of(data, request, operation)
+        else:
+            self._memo = None
+        self._serve(request, operation)
+
+    def _serve(self, request: Request, operation: Operation | None) -> None:
+        self._active_request = request
+        exchange = exchange_for(self.plane, self, request, operation)
         self._active = exchange
-        self.plane.exchanges.add(exchange)
-        task = self.loop.create_task(exchange.run())
-        self.server_state.tasks.add(task)
-        task.add_done_callback(self.server_state.tasks.discard)
+        if isinstance(exchange, Exchange):
+            self.plane.exchanges.add(exchange)
+        exchange.start()
 
     def exchange_done(self, done: "Exchange | AsgiRequest") -> None:
         """The active request is served: go on with the next one, or close as its answer said."""
@@ -242,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._queue:
             self.flow.resume_reading()
-            self._start(self._queue.popleft())
+            self.loop.call_soon(self._start_next)
         elif self._poisoned or self.plane.draining:
             self.transport.close()
         else:

@@ -1,5 +1,5 @@
-"""The answer as the client gets it: head, framing, end. Payload always leaves under framing of our own, so that nothing
-an upstream writes between chunks can reach a client."""
+"""The answer as the client gets it: head, framing, end. Payload leaves under framing of our own, or as chunks of the
+upstream that were found plain, so that nothing an upstream writes between chunks can reach a client."""
 
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -58,12 +58,15 @@ class ClientAnswer:
         elif self._http10:
             self.keep_alive = False
         else:
-            self._chunked = True
+            self._chunked = not self._head_only
             framing = b"transfer-encoding: chunked\r\n"
         return b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
 
-    def write(self, payload: bytes, head: bytes = b"") -> None:
-        if self._head_only:
+    def write(self, payload: bytes, head: bytes = b"", framed: bytes | None = None) -> None:
+        """`framed`: the payload as complete chunks, passed on as they are where the answer is chunked too."""
+        if framed is not None and self._chunked:
+            self._client.write(head + framed if head else framed)
+        elif self._head_only:
             if head:
                 self._client.write(head)
         elif len(payload) > LARGE_PAYLOAD_BYTES:

@@ -73,6 +73,18 @@ class RequestBody:
         self.too_large = False
         self.watcher: BodyWatcher | None = None
 
+    @classmethod
+    def of(cls, body: bytes) -> "RequestBody":
+        """A body that arrived whole, in one read."""
+        made = cls.__new__(cls)
+        made._chunks = deque((body,))  # noqa: SLF001 - our own
+        made._file = None  # noqa: SLF001
+        made._waiter = None  # noqa: SLF001
+        made.complete = True
+        made.gone = made.too_large = False
+        made.size = len(body)
+        return made
+
     # -- written by the connection
 
     def feed(self, chunk: bytes) -> None:
@@ -137,6 +149,13 @@ class RequestBody:
         if self.too_large:
             raise self._too_large()
 
+    def spill_on(self) -> None:
+        """A watcher has come after the body began to lie in the file: let it see what is there already."""
+        if self._file is not None and self.watcher is not None:
+            for offset in range(0, self._file.seek(0, 2), FILE_CHUNK_BYTES):
+                self.watcher.feed(self.read_file(offset, FILE_CHUNK_BYTES))
+            self._file.seek(0, 2)
+
     def stream(self) -> None:
         """Turn to chunk-by-chunk reading; what has arrived so far comes first."""
         self._streamed = True
@@ -198,18 +217,22 @@ class Request:
     """Head and body of one inbound request. `target` is the request target as sent, `path` and `query` its parts."""
 
     __slots__ = (
-        "arrived_ns", "body", "expect_continue", "has_body", "headers", "keep_alive", "method", "path", "query", "sink",
-        "target", "upgrade", "version",
+        "arrived_ns", "body", "client_request_id", "expect_continue", "has_body", "headers", "keep_alive", "method",
+        "passed_lines", "path", "query", "sink", "target", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, body: RequestBody, arrived_ns: int) -> None:
         self.arrived_ns = arrived_ns
         self.body = body
+        self.client_request_id: str | None = None
+        """The caller's own `x-request-id`."""
         self.expect_continue = False
         self.has_body = False
         self.headers: Headers = []
         self.keep_alive = True
         self.method = b""
+        self.passed_lines: bytes | None = None
+        """The header lines that go on to a model's provider; made at the first attempt, kept for the next."""
         self.path = b""
         self.query = b""
         self.sink: BodySink = body
@@ -218,6 +241,11 @@ class Request:
         self.upgrade = b""
         """The protocol of an upgrade that is asked for (`websocket`), or b""."""
         self.version = "1.1"
+
+    def renew(self, body: RequestBody, arrived_ns: int) -> None:
+        """The same head once more, with another body."""
+        self.body = self.sink = body
+        self.arrived_ns = arrived_ns
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, or None."""

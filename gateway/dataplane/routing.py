@@ -2,10 +2,13 @@
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.http_exchange import HttpExchange
 from gateway.dataplane.model_exchange import ModelExchange
 from gateway.dataplane.unknown_path import UnknownPathExchange
+from gateway.dialects.base import Operation
 from gateway.dialects.registry import classify, dialect_of, is_data_plane_path
+from gateway.policy.model import Route
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -16,25 +19,32 @@ if TYPE_CHECKING:
 OURS: Final = (b"/console", b"/api/v1", b"/api/docs", b"/api/openapi", b"/healthz", b"/readyz", b"/metrics")
 
 
-def start_exchange(plane: "Plane", client: "ClientConnection", request: "Request") -> "Exchange | None":
-    """The exchange that serves this request; None = the FastAPI application does."""
-    http_routes = plane.http_routes
-    path_text = ""
-    if http_routes:
-        path_text = request.path.decode("latin-1")
-        host = (request.header(b"host") or b"").decode("latin-1").lower()
-        host = host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-        route = http_routes.by_host(host, path_text)
-        if route is not None:
-            return HttpExchange(plane, client, request, route)
-    path = request.path
-    operation = classify(request.method, path, request.query, request.headers)
+def operation_of(plane: "Plane", request: "Request") -> Operation | None:
+    """The dialect's operation that this request asks for; None where it is somebody else's."""
+    if plane.http_routes and _route_by_host(plane, request) is not None:
+        return None
+    return classify(request.method, request.path, request.query, request.headers)
+
+
+def exchange_for(
+    plane: "Plane", client: "ClientConnection", request: "Request", operation: Operation | None
+) -> "Exchange | AsgiRequest":
+    """Who serves the request. `operation` as `operation_of` found it."""
     if operation is not None:
         return ModelExchange(plane, client, request, operation)
-    if is_data_plane_path(path):
-        return UnknownPathExchange(plane, client, request, dialect_of(path, request.headers))
-    if http_routes and path != b"/" and not path.startswith(OURS):
-        route = http_routes.by_path(path_text)
+    path = request.path
+    if plane.http_routes:
+        route = _route_by_host(plane, request)
+        if route is None and not is_data_plane_path(path) and path != b"/" and not path.startswith(OURS):
+            route = plane.http_routes.by_path(path.decode("latin-1"))
         if route is not None:
             return HttpExchange(plane, client, request, route)
-    return None
+    if is_data_plane_path(path):
+        return UnknownPathExchange(plane, client, request, dialect_of(path, request.headers))
+    return AsgiRequest(client, request)
+
+
+def _route_by_host(plane: "Plane", request: "Request") -> Route | None:
+    host = (request.header(b"host") or b"").decode("latin-1").lower()
+    host = host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+    return plane.http_routes.by_host(host, request.path.decode("latin-1"))

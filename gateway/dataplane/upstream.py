@@ -1,6 +1,8 @@
 """Connections to upstreams: one HTTP/1.1 exchange at a time each, kept alive and pooled per origin."""
 
 import asyncio
+import enum
+import logging
 import socket
 import ssl
 from collections import deque
@@ -11,6 +13,10 @@ from urllib.parse import urlsplit
 import httptools
 
 from gateway.dataplane.request import Headers
+from gateway.wire.chunked import ChunkedDecoder
+from gateway.wire.errors import WireError
+
+log = logging.getLogger("sluicegate.dataplane")
 
 MAX_IDLE_PER_ORIGIN = 1024
 IDLE_SECONDS = 55.0
@@ -24,14 +30,15 @@ class ResponseSink(Protocol):
 
     def on_head(self, status: int, headers: Headers) -> None: ...
 
-    def on_body(self, payload: bytes) -> None: ...
+    def on_body(self, payload: bytes, framed: bytes | None) -> None:
+        """`framed`: the same payload as it came, where that is complete, plain chunks and nothing else."""
 
     def on_end(self) -> None: ...
 
     def on_broken(self, reason: str) -> None: ...
 
     def on_tunnel(self, rest: bytes) -> None:
-        """101: from here on the connection is a byte pipe (`data` goes on through `on_body`)."""
+        """101: from here on the connection is a byte pipe (bytes go on through `on_body`)."""
 
     def on_writable(self) -> None: ...
 
@@ -62,13 +69,26 @@ def origin_of(base_url: str) -> Origin:
     return Origin(tls, parts.hostname, parts.port or (443 if tls else 80), parts.path.rstrip("/").encode())
 
 
+class _Framing(enum.IntEnum):
+    """How the end of the body is known (RFC 9112 6.3)."""
+
+    HEAD = 0
+    LENGTH = 1
+    CHUNKED = 2
+    UNTIL_CLOSE = 3
+    TUNNEL = 4
+
+
 class UpstreamConnection(asyncio.Protocol):
-    """One connection. `sink` is set while an exchange owns it; without one it idles in the pool."""
+    """One connection. `sink` is set while an exchange owns it; without one it idles in the pool.
+
+    httptools reads the head of an answer; its body is framed here, where a read that holds whole chunks costs a
+    fraction of a parser's callbacks.
+    """
 
     __slots__ = (
-        "_answered", "_body", "_complete", "_extra", "_head_bytes", "_head_ready", "_head_told", "_headers", "_keep",
-        "_parser", "_pool", "_status", "_until_close", "bodiless", "closed", "fresh", "idle_since", "origin", "sink",
-        "transport", "tunnel", "write_paused",
+        "_decoder", "_framing", "_headers", "_held", "_keep", "_left", "_pool", "_status", "answered", "bodiless",
+        "closed", "fresh", "idle_since", "origin", "sink", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
@@ -81,47 +101,37 @@ class UpstreamConnection(asyncio.Protocol):
         """No exchange has used it yet."""
         self.idle_since = 0.0
         self.write_paused = False
-        self.tunnel = False
-        self._parser = httptools.HttpResponseParser(self)
-        self._reset(bodiless=False)
-
-    def _reset(self, *, bodiless: bool) -> None:
-        self.bodiless = bodiless
+        # of the answer under way
+        self.bodiless = False
+        self.answered = False
+        """A byte of the answer has arrived: without one, a connection that ends may have died in the pool."""
+        self._framing = _Framing.HEAD
+        self._held = b""
         self._status = 0
         self._headers: Headers = []
-        self._head_bytes = 0
-        self._body: list[bytes] = []
-        self._head_ready = False
-        self._head_told = False
-        self._complete = False
-        self._extra = False
-        self._answered = False
-        self._until_close = False
         self._keep = False
+        self._left = 0
+        self._decoder: ChunkedDecoder | None = None
 
     # -- used by the exchange
 
     def begin(self, sink: ResponseSink, *, bodiless: bool = False) -> None:
         """Start an exchange. `bodiless`: the answer has no body whatever its head says (HEAD)."""
-        self._reset(bodiless=bodiless)
+        self.bodiless = bodiless
+        self.answered = False
+        self._framing = _Framing.HEAD
+        self._held = b""
+        self._keep = False
         self.sink = sink
 
     def write(self, payload: bytes) -> None:
         self.transport.write(payload)
 
-    @property
-    def answered(self) -> bool:
-        """Whether a byte of the answer has arrived: until then a died-in-the-pool connection may be told apart."""
-        return self._answered
-
     def release(self) -> None:
         """The answer is complete: back to the pool, or closed where the peer will not keep it."""
         self.sink = None
         self.fresh = False
-        keep = not self.closed and not self._extra and not self._until_close and not self.tunnel
-        if keep and self._keep:
-            if self.bodiless:
-                self._parser = httptools.HttpResponseParser(self)  # it still waits for the body that HEAD never has
+        if self._keep and not self.closed:
             self._pool.give_back(self)
         else:
             self.abort()
@@ -140,17 +150,16 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        sink = self.sink
+        sink, self.sink = self.sink, None
         if sink is None:
             self._pool.forget(self)
-            return
-        self.sink = None
-        if self.tunnel or (self._until_close and self._head_told and exc is None):
+        elif self._framing is _Framing.TUNNEL or (self._framing is _Framing.UNTIL_CLOSE and exc is None):
+            self._keep = False
             sink.on_end()
-        elif self._answered:
-            sink.on_broken(f"closed the connection in mid-answer ({exc or 'end of stream'})")
+        elif self.answered:
+            sink.on_broken(f"closed the connection in mid-answer ({_cause(exc)})")
         else:
-            sink.on_broken(f"closed the connection without an answer ({exc or 'end of stream'})")
+            sink.on_broken(f"closed the connection without an answer ({_cause(exc)})")
 
     def eof_received(self) -> bool:
         return False
@@ -160,42 +169,15 @@ class UpstreamConnection(asyncio.Protocol):
         if sink is None:
             self.abort()  # nobody asked: an answer to nothing must not become the next caller's
             return
-        if self.tunnel:
-            sink.on_body(data)
-            return
-        self._answered = True
-        if not self._head_ready:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self._body:
-                self._fail("sent an endless head")
-                return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._status == 101:
-                self.tunnel = True
-                sink.on_head(101, self._headers)
-                sink.on_tunnel(data[upgrade.args[0] :])
-                return
-            self._fail("sent an upgrade that was not asked for")
-            return
-        except httptools.HttpParserError as error:
-            if not self._complete:
-                self._fail(f"sent what is not HTTP ({error})")
-                return
-            self._extra = True
-        if self._head_ready and not self._head_told:
-            self._head_told = True
-            if self.bodiless or self._status in (204, 304):
-                self._complete = True
-            sink.on_head(self._status, self._headers)
-        if self._body and self.sink is sink and not self.bodiless:
-            body = self._body
-            payload = body[0] if len(body) == 1 else b"".join(body)
-            body.clear()
-            sink.on_body(payload)
-        if self._complete and self.sink is sink:
-            sink.on_end()
+        framing = self._framing
+        if framing is _Framing.HEAD:
+            self._read_head(sink, data)
+        elif framing is _Framing.CHUNKED:
+            self._read_chunks(sink, data)
+        elif framing is _Framing.LENGTH:
+            self._read_length(sink, data)
+        else:
+            sink.on_body(data, None)
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -205,45 +187,142 @@ class UpstreamConnection(asyncio.Protocol):
         if self.sink is not None:
             self.sink.on_writable()
 
-    # -- httptools callbacks (they only take notes: an exception in one would be wrapped)
+    # -- reading the answer
 
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._extra = True
+    def _read_head(self, sink: ResponseSink, data: bytes) -> None:
+        self.answered = True
+        if self._held:
+            data = self._held + data
+        head_end = data.find(b"\r\n\r\n") + 4
+        if head_end < 4:
+            self._held = data
+            if len(data) > MAX_HEAD_BYTES:
+                self._fail(sink, "sent an endless head")
+            return
+        self._held = b""
+        reader = _HeadReader()
+        try:
+            reader.parser.feed_data(data[:head_end])
+        except httptools.HttpParserUpgrade:
+            pass  # decided below, by the status
+        except httptools.HttpParserError as error:
+            self._fail(sink, f"sent what is not HTTP ({error})")
+            return
+        status = reader.status
+        rest = data[head_end:]
+        if 100 <= status < 200 and status != 101:
+            if rest:
+                self._read_head(sink, rest)
+            return
+        self._status, self._headers, self._keep = status, reader.headers, reader.keep
+        if status == 101:
+            self._framing = _Framing.TUNNEL
+            self._keep = False
+            sink.on_head(status, self._headers)
+            sink.on_tunnel(rest)
+            return
+        if not self._choose_framing(sink):
+            return
+        sink.on_head(status, self._headers)
+        if self.sink is not sink:
+            return
+        if self._framing is _Framing.CHUNKED:
+            if rest:
+                self._read_chunks(sink, rest)
+        elif self._framing is _Framing.LENGTH:
+            self._read_length(sink, rest)
+        elif rest:
+            sink.on_body(rest, None)
+
+    def _choose_framing(self, sink: ResponseSink) -> bool:
+        """RFC 9112 6.3, without its leniency: what could be read in two ways is no answer. False: it failed."""
+        length: bytes | None = None
+        coding: bytes | None = None
+        for name, value in self._headers:
+            if name == b"content-length":
+                if length is not None and length != value:
+                    self._fail(sink, "sent two lengths")
+                    return False
+                length = value
+            elif name == b"transfer-encoding":
+                coding = value if coding is None else coding + b"," + value
+        if self.bodiless or self._status in (204, 304):
+            self._framing, self._left = _Framing.LENGTH, 0
+        elif coding is not None:
+            if length is not None or coding.lower() != b"chunked":
+                self._fail(sink, "sent an answer whose length is ambiguous")
+                return False
+            self._framing = _Framing.CHUNKED
+            self._decoder = ChunkedDecoder()
+        elif length is not None:
+            if not length.isdigit() or len(length) > 18:
+                self._fail(sink, "sent a length that is no number")
+                return False
+            self._framing, self._left = _Framing.LENGTH, int(length)
+        else:
+            self._framing = _Framing.UNTIL_CLOSE
+            self._keep = False
+        return True
+
+    def _read_length(self, sink: ResponseSink, data: bytes) -> None:
+        left = self._left - len(data)
+        if left < 0:
+            data = data[:left]
+            self._keep = False  # more than it promised: whatever that is, it is nobody's answer
+        self._left = max(0, left)
+        if data:
+            sink.on_body(data, None)
+        if left <= 0 and self.sink is sink:
+            sink.on_end()
+
+    def _read_chunks(self, sink: ResponseSink, data: bytes) -> None:
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            payload = decoder.feed(data)
+        except WireError as error:
+            self._fail(sink, f"sent what is not a chunked body ({error.message})")
+            return
+        if payload:
+            sink.on_body(payload, data if decoder.whole else None)
+        if decoder.done and self.sink is sink:
+            if decoder.rest:
+                self._keep = False
+            sink.on_end()
+
+    def _fail(self, sink: ResponseSink, reason: str) -> None:
+        self.sink = None
+        self.transport.abort()
+        sink.on_broken(reason)
+
+
+def _cause(exc: Exception | None) -> str:
+    """Why a connection ended, in words that may go to a client."""
+    if exc is None:
+        return "end of stream"
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    log.error("an answer could not be handled", exc_info=exc)
+    return "internal error"
+
+
+class _HeadReader:
+    """Collects what httptools finds in one head. It only takes notes: an exception in a callback would be wrapped."""
+
+    __slots__ = ("headers", "keep", "parser", "status")
+
+    def __init__(self) -> None:
+        self.headers: Headers = []
+        self.keep = False
+        self.status = 0
+        self.parser = httptools.HttpResponseParser(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._complete:
-            self._headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._complete:
-            return
-        status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
-            self._headers = []
-            return
-        self._status = status
-        self._head_ready = True
-        self._keep = self._parser.should_keep_alive()  # llhttp forgets it once the message is complete
-        framed = False
-        for name, _ in self._headers:
-            if name in (b"content-length", b"transfer-encoding"):
-                framed = True
-        self._until_close = not framed and not self.bodiless and status not in (101, 204, 304)
-
-    def on_body(self, piece: bytes) -> None:
-        if not self._complete:
-            self._body.append(piece)
-
-    def on_message_complete(self) -> None:
-        if self._head_ready:
-            self._complete = True
-
-    def _fail(self, reason: str) -> None:
-        sink, self.sink = self.sink, None
-        self.transport.abort()
-        if sink is not None:
-            sink.on_broken(reason)
+        self.status = self.parser.get_status_code()
+        self.keep = self.parser.should_keep_alive()  # llhttp forgets it once the message is complete
 
 
 class UpstreamPool:

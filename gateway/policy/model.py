@@ -112,10 +112,12 @@ class Target:
     weight: int = 1
     price: Price | None = None
     """None = unknown: the cost of its answers is null, never 0."""
+    name: str = field(init=False)
+    """`provider/model`, or the provider alone on HTTP routes."""
 
-    @property
-    def name(self) -> str:
-        return f"{self.provider.name}/{self.model}" if self.model else self.provider.name
+    def __post_init__(self) -> None:
+        name = f"{self.provider.name}/{self.model}" if self.model else self.provider.name
+        object.__setattr__(self, "name", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

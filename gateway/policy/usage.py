@@ -64,8 +64,8 @@ class Outcome(StrEnum):
 class LedgerRow:
     """One request. Times are Unix nanoseconds and milliseconds; None = unknown, never 0.
 
-    `id` is 26 hex digits that sort by start time: the `x-request-id` of the answer. What is not set stands on the class:
-    a row is made for each request, and setting 31 fields would cost it a microsecond.
+    `id` is 26 hex digits that sort by start time: the `x-request-id` of the answer. What is not set stands on the
+    class: a row is made for each request, and setting 31 fields would cost it a microsecond.
     """
 
     id: str
@@ -102,7 +102,7 @@ class LedgerRow:
     user: str | None = None
     container: str | None = None
 
-    def __init__(self, *, id: str, started_at_ns: int, dialect: str, **others: Any) -> None:
+    def __init__(self, *, id: str, started_at_ns: int, dialect: str, **others: Any) -> None:  # noqa: A002
         self.id = id
         self.started_at_ns = started_at_ns
         self.dialect = dialect

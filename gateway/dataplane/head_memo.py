@@ -1,0 +1,51 @@
+"""Recognise the head that a client sent before: SDKs repeat theirs to the byte on a kept-alive connection, but for the
+length of the body. What was parsed and checked once need not be parsed and checked again."""
+
+import re
+from typing import Final
+
+from gateway.dataplane.request import Request
+from gateway.dialects.base import Operation
+
+MAX_HEAD_BYTES: Final = 8 * 1024
+MOST_DIGITS: Final = 7
+"""Longer bodies take the ordinary way, where they can go to a file."""
+_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
+
+
+class HeadMemo:
+    """The last head of a connection, cut at the digits of its Content-Length, with the request that it made."""
+
+    __slots__ = ("_after", "_before", "operation", "request")
+
+    def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation) -> None:
+        self._before = before
+        self._after = after
+        self.request = request
+        self.operation = operation
+
+    def body_of(self, data: bytes) -> bytes | None:
+        """The body, where `data` is this very head and one whole body of the length it tells; else None."""
+        if not data.startswith(self._before):
+            return None
+        at = len(self._before)
+        after = self._after
+        after_at = data.find(after, at, at + MOST_DIGITS + len(after))
+        if after_at < 0:
+            return None
+        digits = data[at:after_at]
+        body = data[after_at + len(after) :]
+        return body if digits.isdigit() and int(digits) == len(body) else None
+
+
+def memo_of(data: bytes, request: Request, operation: Operation) -> HeadMemo | None:
+    """A memo of the head that `data` begins with, once parsed and found good; None where it is not worth one."""
+    head_end = data.find(b"\r\n\r\n") + 4
+    if not 4 < head_end <= MAX_HEAD_BYTES or not request.has_body or request.expect_continue or request.upgrade:
+        return None
+    lengths = _LENGTH.findall(data, 0, head_end)
+    if len(lengths) != 1:
+        return None
+    match = _LENGTH.search(data, 0, head_end)
+    assert match is not None
+    return HeadMemo(data[: match.start(1)], data[match.end(1) : head_end], request, operation)

@@ -1,0 +1,132 @@
+"""Decode the chunked transfer coding (RFC 9112 7.1), with the common case first: a read that holds whole chunks.
+
+Stricter than the grammar where leniency has been abused for smuggling: a size is bare hexadecimal digits, no extension
+is longer than `MAX_LINE_BYTES`, every line ends in CRLF.
+"""
+
+import re
+from typing import Final
+
+from gateway.wire.errors import WireError
+
+MAX_LINE_BYTES: Final = 4096
+MAX_TRAILER_BYTES: Final = 16 * 1024
+_SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_MEMO_ENTRIES: Final = 4096
+
+
+class ChunkedDecoder:
+    """Feed it the bytes of a chunked body; it gives the payload.
+
+    After each `feed`: `done` says that the body is complete, `rest` holds what came after it, and `whole` whether the
+    bytes fed were complete chunks and nothing else, so that they may be passed on as they are.
+    """
+
+    __slots__ = ("_held", "_left", "_trailer", "done", "rest", "whole")
+
+    _sizes: Final[dict[bytes, int]] = {}
+    """Size lines seen, bare ones only: a look-up costs less than a conversion and its checks."""
+
+    def __init__(self) -> None:
+        self._held = b""
+        """A line, or the CRLF after a chunk, of which only the beginning has arrived."""
+        self._left = 0
+        """Bytes of the chunk under way still to come, its CRLF included; 0 = a size line is next."""
+        self._trailer = -1
+        """Bytes of the trailer section read so far; -1 = not there yet."""
+        self.done = False
+        self.rest = b""
+        self.whole = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in `data`. Raises WireError(502) for what is not this coding."""
+        self.whole = False
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if self._trailer >= 0:
+            self._read_trailer(data, 0)
+            return b""
+        at, size = 0, len(data)
+        payloads: list[bytes] = []
+        if self._left:
+            at = self._go_on(data, payloads)
+        aligned = at == 0
+        while at < size:
+            line_end = data.find(b"\r\n", at, at + MAX_LINE_BYTES)
+            if line_end < 0:
+                if size - at >= MAX_LINE_BYTES or b"\n" in data[at:]:
+                    raise WireError(502, "a chunk's size line is not one")
+                self._held = data[at:]
+                aligned = False
+                break
+            line = data[at:line_end]
+            length = self._sizes.get(line)
+            if length is None:
+                length, bare = self._read_size(line)
+                aligned = aligned and bare
+            begin = line_end + 2
+            if length == 0:
+                self._trailer = 0
+                self._read_trailer(data, begin)
+                aligned = False
+                break
+            end = begin + length
+            if end + 2 <= size:
+                if data[end : end + 2] != b"\r\n":
+                    raise WireError(502, "a chunk is longer than its size")
+                payloads.append(data[begin:end])
+                at = end + 2
+                continue
+            self._left = end + 2 - size
+            payloads.append(data[begin : min(end, size)])
+            if size > end and data[end:] != b"\r":
+                raise WireError(502, "a chunk is longer than its size")
+            aligned = False
+            break
+        self.whole = aligned
+        return payloads[0] if len(payloads) == 1 else b"".join(payloads)
+
+    def _go_on(self, data: bytes, payloads: list[bytes]) -> int:
+        """The rest of a chunk that earlier reads began; returns where the next size line starts."""
+        left, size = self._left, len(data)
+        if size >= left:
+            tail = data[max(0, left - 2) : left]
+            if not b"\r\n".endswith(tail):
+                raise WireError(502, "a chunk is longer than its size")
+            payloads.append(data[: max(0, left - 2)])
+            self._left = 0
+            return left
+        self._left = left - size
+        payloads.append(data[: max(0, left - 2)])
+        if left - 2 < size and data[max(0, left - 2) :] != b"\r":
+            raise WireError(502, "a chunk is longer than its size")
+        return size
+
+    def _read_size(self, line: bytes) -> tuple[int, bool]:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise WireError(502, "a chunk's size is no hexadecimal number")
+        length = int(match[1], 16)
+        bare = match[1] == line
+        if bare and len(self._sizes) < _MEMO_ENTRIES:
+            self._sizes[line] = length
+        return length, bare
+
+    def _read_trailer(self, data: bytes, at: int) -> None:
+        """Trailer fields are read and dropped: none of ours means anything to a client."""
+        while True:
+            line_end = data.find(b"\r\n", at)
+            if line_end < 0:
+                self._held = data[at:]
+                if self._trailer + len(self._held) > MAX_TRAILER_BYTES or b"\n" in self._held:
+                    raise WireError(502, "a trailer section is not one")
+                return
+            if line_end == at:
+                self.done = True
+                self.rest = data[at + 2 :]
+                return
+            self._trailer += line_end - at + 2
+            if self._trailer > MAX_TRAILER_BYTES:
+                raise WireError(502, "an endless trailer section")
+            at = line_end + 2
