@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
@@ -105,6 +106,15 @@ def delete_app(ref: str, desk: ChangingApps, version: ExpectedVersion) -> None:
         Apps(editing).delete(ref, version)
 
 
+class KeyReference(StringConvertor):
+    """`app/name` in a path, slash and all, but not what follows a key: `/rotate`. (A key so named goes by its id.)"""
+
+    regex = "(?!.*/rotate$).+"
+
+
+register_url_convertor("key", KeyReference())
+
+
 class NewKey(KeyEntry):
     name: PartName = Field(default_factory=lambda: f"key-{random_text(6)}")
     """Left out: one is made."""
@@ -132,7 +142,7 @@ def create_key(body: NewKey, desk: ChangingKeys, response: Response) -> KeyCreat
     return created
 
 
-@router.get("/keys/{ref:path}", tags=["keys"])
+@router.get("/keys/{ref:key}", tags=["keys"])
 def get_key(ref: str, desk: Reading, response: Response) -> KeyView:
     """By id, by `app/name`, or by the bare name where it is unambiguous."""
     with desk.reading() as editing:
@@ -141,7 +151,7 @@ def get_key(ref: str, desk: Reading, response: Response) -> KeyView:
     return found
 
 
-@router.patch("/keys/{ref:path}", tags=["keys"])
+@router.patch("/keys/{ref:key}", tags=["keys"])
 def update_key(ref: str, body: KeyPatch, desk: ChangingKeys, version: ExpectedVersion, response: Response) -> KeyView:
     """A new name or expiry; the key's text stays."""
     with desk.changing() as editing:
@@ -150,7 +160,7 @@ def update_key(ref: str, body: KeyPatch, desk: ChangingKeys, version: ExpectedVe
     return changed
 
 
-@router.delete("/keys/{ref:path}", tags=["keys"], status_code=204)
+@router.delete("/keys/{ref:key}", tags=["keys"], status_code=204)
 def delete_key(ref: str, desk: ChangingKeys, version: ExpectedVersion) -> None:
     """Revokes it: refused in every worker within a second."""
     with desk.changing() as editing:

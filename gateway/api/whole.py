@@ -96,7 +96,7 @@ def apply_configuration(
 @router.get(
     "/export",
     response_class=Response,
-    responses={200: {"description": "sluicegate.yaml", "content": {YAML_TYPE: {"schema": {"type": "string"}}}}},
+    responses={200: {"description": "sluicegate.yaml", "content": {YAML_TYPE: {"schema": {}}}}},
 )
 def export_configuration(desk: Exporting) -> Response:
     """The whole configuration in the format of `apply`, secrets as references. Applying it here changes nothing."""

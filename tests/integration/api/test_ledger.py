@@ -1,6 +1,5 @@
 """Ledger and usage by REST: filters, paging, order, and each team its own."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -41,13 +40,13 @@ def row(number: int) -> LedgerRow:
 
 
 @pytest.fixture
-def gateway(api: ServedApi) -> Iterator[ServedApi]:
+def gateway(api: ServedApi) -> ServedApi:
     with write_session(api.engine) as session:
         insert_rows(session, [row(number) for number in range(COUNT)])
     with api.client() as owner:
         for team in ("search", "ads"):
             owner.post("/api/v1/teams", json={"name": team}).raise_for_status()
-    yield api
+    return api
 
 
 def walk(client: httpx2.Client, **query: object) -> list[dict[str, object]]:

@@ -1,7 +1,5 @@
 """What belongs to another team does not exist: 404, absent from lists, and not to be guessed from an error."""
 
-from collections.abc import Iterator
-
 import httpx2
 import pytest
 
@@ -10,7 +8,7 @@ from tests.integration.api.served import ServedApi
 
 
 @pytest.fixture
-def gateway(api: ServedApi) -> Iterator[ServedApi]:
+def gateway(api: ServedApi) -> ServedApi:
     """Two teams with an app, a key, a route of their own and a limit each."""
     with api.client() as owner:
         provider = {"name": "vendor", "dialect": "openai", "base_url": "http://127.0.0.1:9/v1"}
@@ -33,7 +31,7 @@ def gateway(api: ServedApi) -> Iterator[ServedApi]:
                 ),
             ]:
                 owner.post(f"/api/v1/{path}", json=body).raise_for_status()
-    yield api
+    return api
 
 
 OTHERS = [
