@@ -5,12 +5,25 @@ apps; by REST each comes alone and names its parent (`AppEntry`, `KeyEntry`). Wh
 exist?) is checked in `config`.
 """
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    Tag,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
 from gateway.store.fields import (
@@ -45,6 +58,14 @@ def _first_repeated(names: list[str]) -> str | None:
 def _none_as_empty(value: Any) -> Any:
     """`limits:` with nothing behind it is YAML's null."""
     return [] if value is None else value
+
+
+class _OrNull:
+    """Says in the JSON schema that null is taken too."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
 # ---- providers
@@ -134,13 +155,23 @@ class RouteDocument(Document):
 # ---- teams, apps, keys
 
 
+def _no_number(value: Any) -> Any:
+    """Pydantic would take a number for seconds or milliseconds since 1970, as its size suggests."""
+    if isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+", value)):
+        raise refused("is a number", "write a time, e.g. 2027-01-31T00:00:00Z")
+    return value
+
+
 def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise refused("has no time zone", "write e.g. 2027-01-31T00:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise refused("is too far away", "write e.g. 2027-01-31T00:00:00Z") from None
 
 
-Moment = Annotated[datetime, AfterValidator(_aware)]
+Moment = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_aware)]
 
 
 class KeyDocument(Document):
@@ -168,7 +199,7 @@ class AppFields(Document):
 
 
 class AppDocument(AppFields):
-    keys: Annotated[list[KeyDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    keys: Annotated[list[KeyDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _names_once(self) -> "AppDocument":
@@ -179,7 +210,7 @@ class AppDocument(AppFields):
 
 class TeamDocument(Document):
     name: PartName
-    apps: Annotated[list[AppDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    apps: Annotated[list[AppDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
 
 
 class TeamEntry(Document):
@@ -349,9 +380,11 @@ class InterceptionDocument(Document):
 class GatewayDocument(Document):
     """sluicegate.yaml: the wanted state of a gateway."""
 
-    providers: Annotated[list[ProviderDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
-    routes: Annotated[list[RouteDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
-    teams: Annotated[list[TeamDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
-    prices: Annotated[list[PriceDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
-    limits: Annotated[list[LimitDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
-    interception: Annotated[list[InterceptionDocument], BeforeValidator(_none_as_empty)] = Field(default_factory=list)
+    providers: Annotated[list[ProviderDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
+    routes: Annotated[list[RouteDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
+    teams: Annotated[list[TeamDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
+    prices: Annotated[list[PriceDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
+    limits: Annotated[list[LimitDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(default_factory=list)
+    interception: Annotated[list[InterceptionDocument], BeforeValidator(_none_as_empty), _OrNull] = Field(
+        default_factory=list
+    )
