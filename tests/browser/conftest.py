@@ -97,7 +97,7 @@ def context(chromium: Browser, running: Live, signed_in: list[dict[str, object]]
 
 @pytest.fixture
 def page(context: BrowserContext, running: Live) -> Iterator[Page]:
-    """A page of a signed-in owner. No script error, no refused resource and no request to a third party is tolerated."""
+    """A signed-in owner's page. No script error, no refused resource, no request to a third party is tolerated."""
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -23,13 +23,16 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
 };
 
 
+const RETRY_MS = 2000;
+
 export function LiveFeed({ children }: { children: ReactNode }) {
   const queries = useQueryClient();
   const [state, setState] = useState<Feed["state"]>("connecting");
   const [newestMs, setNewestMs] = useState<number>();
 
   useEffect(() => {
-    const feed = new EventSource("/api/v1/events");
+    let feed: EventSource;
+    let retry: number | undefined;
     const waiting = new Map<string, number>();
     const refresh = (key: readonly string[], everyMs: number): void => {
       const name = key.join();
@@ -40,16 +43,29 @@ export function LiveFeed({ children }: { children: ReactNode }) {
       }, everyMs);
       waiting.set(name, timer);
     };
-    feed.onopen = () => setState("live");
-    feed.onerror = () => setState("cut");
-    for (const [event, stale] of Object.entries(STALE)) {
-      feed.addEventListener(event, () => {
-        setNewestMs(Date.now());
-        for (const { key, everyMs } of stale) refresh(key, everyMs);
-      });
-    }
+    const listen = (again: boolean): void => {
+      feed = new EventSource("/api/v1/events");
+      feed.onopen = () => {
+        setState("live");
+        if (again) void queries.invalidateQueries(); // what happened meanwhile was not told
+      };
+      feed.onerror = () => {
+        setState("cut");
+        again = true;
+        // After an answer that is no stream (the gateway restarts) the browser gives up; we do not.
+        if (feed.readyState === EventSource.CLOSED) retry = window.setTimeout(listen, RETRY_MS, true);
+      };
+      for (const [event, stale] of Object.entries(STALE)) {
+        feed.addEventListener(event, () => {
+          setNewestMs(Date.now());
+          for (const { key, everyMs } of stale) refresh(key, everyMs);
+        });
+      }
+    };
+    listen(false);
     return () => {
       feed.close();
+      window.clearTimeout(retry);
       for (const timer of waiting.values()) window.clearTimeout(timer);
     };
   }, [queries]);

@@ -854,6 +854,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/telemetry/routes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Route Telemetry
+         * @description Routes that had requests within the window. Team roles get those of their own requests.
+         */
+        get: operations["get_route_telemetry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -902,15 +922,6 @@ export interface components {
         Alive: {
             /** Status */
             status: string;
-        };
-        /** AppDocument */
-        AppDocument: {
-            /** Name */
-            name: string;
-            /** Routes */
-            routes?: "*" | string[];
-            /** Keys */
-            keys?: components["schemas"]["KeyDocument"][];
         };
         /**
          * AppEntry
@@ -1100,23 +1111,16 @@ export interface components {
             /** State */
             state: string;
         };
-        /**
-         * GatewayDocument
-         * @description sluicegate.yaml: the wanted state of a gateway.
-         */
-        GatewayDocument: {
-            /** Providers */
-            providers?: components["schemas"]["ProviderDocument"][];
-            /** Routes */
-            routes?: components["schemas"]["RouteDocument"][];
-            /** Teams */
-            teams?: components["schemas"]["TeamDocument"][];
-            /** Prices */
-            prices?: components["schemas"]["PriceDocument"][];
-            /** Limits */
-            limits?: components["schemas"]["LimitDocument"][];
-            /** Interception */
-            interception?: components["schemas"]["InterceptionDocument"][];
+        /** Distribution */
+        Distribution: {
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+            /** P99 */
+            p99: number;
+            /** Count */
+            count: number;
         };
         /** Interception */
         Interception: {
@@ -1240,29 +1244,6 @@ export interface components {
             expires_at: string | null;
             /** Key */
             key: string | null;
-        };
-        /** KeyDocument */
-        KeyDocument: {
-            /** Name */
-            name: string;
-            /** Value */
-            value?: string | null;
-            /** Expires At */
-            expires_at?: string | null;
-        };
-        /**
-         * KeyEntry
-         * @description A key by itself, as the REST API takes it.
-         */
-        KeyEntry: {
-            /** Name */
-            name: string;
-            /** Value */
-            value?: string | null;
-            /** Expires At */
-            expires_at?: string | null;
-            /** App */
-            app: string;
         };
         /** KeyPatch */
         KeyPatch: {
@@ -1483,6 +1464,17 @@ export interface components {
          * @enum {string}
          */
         Mode: "observe" | "govern" | "deny";
+        /** NewKey */
+        NewKey: {
+            /** Name */
+            name?: string;
+            /** Value */
+            value?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+            /** App */
+            app: string;
+        };
         /**
          * OnFailure
          * @enum {string}
@@ -1750,7 +1742,8 @@ export interface components {
              * @default
              */
             note?: string;
-            document?: components["schemas"]["GatewayDocument"] | null;
+            /** Document */
+            document?: string | null;
         };
         /** Ready */
         Ready: {
@@ -1830,6 +1823,43 @@ export interface components {
             auth?: components["schemas"]["Auth"] | null;
             /** Read To End */
             read_to_end?: boolean | null;
+        };
+        /**
+         * RouteTelemetry
+         * @description One route and target. Times in milliseconds; null = not measured, never 0.
+         */
+        RouteTelemetry: {
+            /** Route */
+            route: string;
+            /** Target */
+            target: string | null;
+            /** Requests */
+            requests: number;
+            /** Errors */
+            errors: number;
+            connect_ms: components["schemas"]["Distribution"] | null;
+            rtt_ms: components["schemas"]["Distribution"] | null;
+            client_rtt_ms: components["schemas"]["Distribution"] | null;
+            ttft_ms: components["schemas"]["Distribution"] | null;
+            token_gap_ms: components["schemas"]["Distribution"] | null;
+            /** Retransmits */
+            retransmits: number | null;
+            /** Resets */
+            resets: number | null;
+            /** Open Connections */
+            open_connections: number | null;
+            /** Bytes In */
+            bytes_in: number | null;
+            /** Bytes Out */
+            bytes_out: number | null;
+            sources: components["schemas"]["Sources"];
+        };
+        /** RouteTelemetryList */
+        RouteTelemetryList: {
+            /** Items */
+            items: components["schemas"]["RouteTelemetry"][];
+            /** Next Cursor */
+            next_cursor: string | null;
         };
         /** RouteView */
         RouteView: {
@@ -1939,6 +1969,13 @@ export interface components {
          * @enum {string}
          */
         SourceAddress: "gateway" | "client";
+        /** Sources */
+        Sources: {
+            /** Requests */
+            requests: string;
+            /** Kernel */
+            kernel: string;
+        };
         /**
          * SourcesDocument
          * @description A connection that matches any listed item.
@@ -1994,13 +2031,6 @@ export interface components {
             model: string | null;
             /** Weight */
             weight: number;
-        };
-        /** TeamDocument */
-        TeamDocument: {
-            /** Name */
-            name: string;
-            /** Apps */
-            apps?: components["schemas"]["AppDocument"][];
         };
         /**
          * TeamEntry
@@ -2414,6 +2444,55 @@ export interface components {
             errors?: components["schemas"]["FieldProblem"][] | null;
         } & {
             [key: string]: unknown;
+        };
+        /** AppDocument */
+        AppDocument: {
+            /** Name */
+            name: string;
+            /** Routes */
+            routes?: "*" | string[];
+            /** Keys */
+            keys?: components["schemas"]["KeyDocument"][] | null;
+        };
+        /** KeyDocument */
+        KeyDocument: {
+            /** Name */
+            name: string;
+            /**
+             * Value
+             * @default null
+             */
+            value?: string | null;
+            /**
+             * Expires At
+             * @default null
+             */
+            expires_at?: string | null;
+        };
+        /** TeamDocument */
+        TeamDocument: {
+            /** Name */
+            name: string;
+            /** Apps */
+            apps?: components["schemas"]["AppDocument"][] | null;
+        };
+        /**
+         * GatewayDocument
+         * @description sluicegate.yaml: the wanted state of a gateway.
+         */
+        GatewayDocument: {
+            /** Providers */
+            providers?: components["schemas"]["ProviderDocument"][] | null;
+            /** Routes */
+            routes?: components["schemas"]["RouteDocument"][] | null;
+            /** Teams */
+            teams?: components["schemas"]["TeamDocument"][] | null;
+            /** Prices */
+            prices?: components["schemas"]["PriceDocument"][] | null;
+            /** Limits */
+            limits?: components["schemas"]["LimitDocument"][] | null;
+            /** Interception */
+            interception?: components["schemas"]["InterceptionDocument"][] | null;
         };
     };
     responses: never;
@@ -3523,6 +3602,8 @@ export interface operations {
                 limit?: number;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Keys of this app only */
+                app?: string | null;
             };
             header?: never;
             path?: never;
@@ -3562,7 +3643,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["KeyEntry"];
+                "application/json": components["schemas"]["NewKey"];
             };
         };
         responses: {
@@ -4587,7 +4668,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/yaml": string;
+                    "application/yaml": unknown;
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
@@ -4746,7 +4827,9 @@ export interface operations {
                 order?: components["schemas"]["Order"];
                 /** @description Also list requests in flight */
                 open?: boolean;
+                /** @description Begun at this time or later */
                 from?: string | null;
+                /** @description Begun before this time */
                 to?: string | null;
                 team?: string | null;
                 app?: string | null;
@@ -4823,7 +4906,9 @@ export interface operations {
             query?: {
                 /** @description Comma list of team, app, key, route, target, provider, model, day, hour */
                 group_by?: string;
+                /** @description Begun at this time or later */
                 from?: string | null;
+                /** @description Begun before this time */
                 to?: string | null;
                 team?: string | null;
                 app?: string | null;
@@ -4850,6 +4935,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_UsageItem_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_route_telemetry: {
+        parameters: {
+            query?: {
+                /** @description E.g. 60s or 5m, at most an hour */
+                window?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RouteTelemetryList"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

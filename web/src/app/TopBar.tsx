@@ -1,14 +1,17 @@
 /** What holds for every page: search, time range, the live feed, readiness, colours, who is signed in. */
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { IconChevronDown, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
+import { IconChevronDown, IconLock, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
+import { lazy, Suspense, useState } from "react";
 import { useFeed } from "@/api/live";
 import { sessionQuery, signOut } from "@/api/session";
 import { useNow } from "@/ui/now";
 import { age } from "@/units/time";
 import { RANGES, useRange, type RangeName } from "./range";
 import styles from "./Shell.module.css";
+
+const PasswordForm = lazy(() => import("@/features/users/PasswordForm"));
 
 const COMMAND = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
 
@@ -90,11 +93,13 @@ function UserMenu() {
   const session = useQuery(sessionQuery).data;
   const queries = useQueryClient();
   const navigate = useNavigate();
+  const [changing, setChanging] = useState(false);
   const leave = async (): Promise<void> => {
     await signOut(queries);
     await navigate({ to: "/login" });
   };
   return (
+    <>
     <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
       <Menu.Target>
         <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Signed in as ${session?.username ?? "…"}`}>
@@ -106,10 +111,19 @@ function UserMenu() {
           {session?.username} · {session?.role}
           {session?.team ? ` of ${session.team}` : ""}
         </Menu.Label>
+        <Menu.Item leftSection={<IconLock size={15} />} onClick={() => setChanging(true)}>
+          Change password
+        </Menu.Item>
         <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>
           Sign out
         </Menu.Item>
       </Menu.Dropdown>
     </Menu>
+    {changing ? (
+      <Suspense>
+        <PasswordForm close={() => setChanging(false)} />
+      </Suspense>
+    ) : null}
+    </>
   );
 }

@@ -21,10 +21,11 @@ interface TimeChartProps {
   bucketS: number;
   series: readonly Series[];
   format: (value: number) => string;
+  formatAxis: (value: number) => string;
   height?: number;
 }
 
-export function TimeChart({ label, times, bucketS, series, format, height = 240 }: TimeChartProps) {
+export function TimeChart({ label, times, bucketS, series, format, formatAxis, height = 240 }: TimeChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme("light");
   const [hovered, setHovered] = useState<number | null>(null);
@@ -48,8 +49,8 @@ export function TimeChart({ label, times, bucketS, series, format, height = 240 
           y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.08 : 1] },
         },
         axes: [
-          { ...axis, grid: { show: false }, size: 30, space: 72, values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
-          { ...axis, size: 64, values: (_u, splits) => splits.map(format) },
+          { ...axis, grid: { show: false }, size: 30, space: 72, incrs: STEPS.map((step) => step * bucketS), values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
+          { ...axis, size: 64, values: (_u, splits) => splits.map(formatAxis) },
         ],
         series: [
           {},
@@ -67,7 +68,7 @@ export function TimeChart({ label, times, bucketS, series, format, height = 240 
       observer.disconnect();
       chart.destroy();
     };
-  }, [times, bucketS, series, stacked, format, height, scheme]);
+  }, [times, bucketS, series, stacked, formatAxis, height, scheme]);
 
   const at = hovered !== null ? times[hovered] : undefined;
   return (
@@ -90,6 +91,9 @@ export function TimeChart({ label, times, bucketS, series, format, height = 240 
   );
 }
 
+/** Ticks stand at every bucket, every second, … never between them. */
+const STEPS = [1, 2, 3, 4, 6, 7, 12, 14, 24, 28];
+
 /** Each series on top of those after it, so that drawing in order leaves every part visible. */
 function stack(length: number, series: readonly Series[]): (number | null)[][] {
   return series.map((_, first) =>
@@ -101,15 +105,18 @@ function stack(length: number, series: readonly Series[]): (number | null)[][] {
 }
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+const localDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
+// Buckets of a day are days in UTC, whatever the reader's zone.
+const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
 const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 function tick(at: number, bucketS: number): string {
   const date = new Date(at * 1000);
-  return bucketS < 86_400 && (date.getHours() !== 0 || date.getMinutes() !== 0) ? clock.format(date) : day.format(date);
+  if (bucketS >= 86_400) return utcDay.format(date);
+  return date.getHours() === 0 && date.getMinutes() === 0 ? localDay.format(date) : clock.format(date);
 }
 
 function bucketName(at: number, bucketS: number): string {
-  if (bucketS >= 86_400) return day.format(at * 1000);
+  if (bucketS >= 86_400) return `${utcDay.format(at * 1000)}, UTC`;
   return `${weekdayClock.format(at * 1000)} – ${clock.format((at + bucketS) * 1000)}`;
 }

@@ -14,3 +14,6 @@ export function money(micros: number): string {
 export function moneyExact(micros: number): string {
   return `${fine.format(micros / 1e6)} (${micros.toLocaleString("en-US")} micro-USD)`;
 }
+
+/** As few digits as an axis needs: $0, $0.02, $1.5, $120. */
+export const moneyOnAxis = (micros: number): string => `$${Number((micros / 1e6).toPrecision(3))}`;

@@ -11,7 +11,7 @@ import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
 import { TimeChart } from "@/ui/TimeChart";
 import { count, plural, share } from "@/units/count";
-import { money } from "@/units/money";
+import { money, moneyOnAxis } from "@/units/money";
 import { Budgets } from "./Budgets";
 import { FirstSteps } from "./FirstSteps";
 import styles from "./overview.module.css";
@@ -24,7 +24,11 @@ import { TopApps } from "./TopApps";
 /** From how many of the newest requests percentiles and provider states are told. */
 const SAMPLE = 200;
 
-const FORMATS: Record<Measure, (value: number) => string> = { spend: money, tokens: count, requests: count };
+const FORMATS = {
+  spend: { format: money, formatAxis: moneyOnAxis },
+  tokens: { format: count, formatAxis: count },
+  requests: { format: count, formatAxis: count },
+} as const;
 
 export function OverviewPage() {
   const range = useRange();
@@ -104,7 +108,7 @@ function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | 
       }
     >
       {line ? (
-        <TimeChart label={`${measure} by route, each ${bucketOf(range)}`} times={line.times} bucketS={line.bucketS} series={line.series} format={FORMATS[measure]} />
+        <TimeChart label={`${measure} by route, each ${bucketOf(range)}`} times={line.times} bucketS={line.bucketS} series={line.series} {...FORMATS[measure]} />
       ) : (
         <Skeleton height={284} radius={8} />
       )}
