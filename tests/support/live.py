@@ -26,7 +26,7 @@ from tests.support.ports import free_port
 from tests.support.preparation import prepare
 from tests.support.processes import MARK, Process, marked
 
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 60.0
 DRAIN_S = 5.0
 SUSPICIOUS = re.compile(r"Traceback|never retrieved|never awaited|ResourceWarning|Exception ignored")
 

@@ -1,5 +1,6 @@
 """A data folder as an operator has it before the first start: schema, configuration, an owner's token."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ OWNER = Authority(actor="cli:tests", role=Role.OWNER)
 def prepare(data: Path, database_url: str | None, yaml: str) -> str:
     """Make the data folder and its database with the configuration in it; returns a bearer token of role owner."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mask = os.umask(0o077)
     settings = Settings(data=data, database=database_url)
     wanted = documents.GatewayDocument.model_validate(YAML(typ="safe").load(yaml))
     token = "sg-test-" + passwords.random_text(32)
@@ -34,6 +36,7 @@ def prepare(data: Path, database_url: str | None, yaml: str) -> str:
             )
     finally:
         engine.dispose()
+        os.umask(mask)
     return token
 
 

@@ -289,10 +289,10 @@ class Provider:
                     return self._break_off(writer, how.reset)
                 if request.aborted.is_set():
                     return False
+                if how.gap_s and count:
+                    await asyncio.sleep(how.gap_s)
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
-                if how.gap_s:
-                    await asyncio.sleep(how.gap_s)
             writer.write(b"0\r\n\r\n")
         else:
             stop = next((at for at in (how.cut_after_pieces, how.hang_after_pieces) if at is not None), None)

@@ -206,7 +206,7 @@ def test_websocket_without_a_key_is_401(tunnel: Live) -> None:
 def test_a_quiet_tunnel_is_closed_after_its_idle_timeout(tunnel: Live) -> None:
     async def talk() -> None:
         url = tunnel.url.replace("http", "ws") + "/ws/room"
-        async with connect(url, additional_headers={"x-api-key": KEY}) as chat:
+        async with connect(url, additional_headers={"x-api-key": KEY}, subprotocols=["chat.v1"]) as chat:  # type: ignore[list-item]
             await chat.recv()
             await asyncio.wait_for(chat.wait_closed(), 5)
 
