@@ -30,7 +30,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 }
 LISTING_PATH: Final = "/v1/models"
 
-CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages")
+CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages", bulky=("messages",))
 SCHEMA_FIELDS: Final = ("tools", "tool_choice", "output_format", "output_config")
 TOOL_PROMPT_TOKENS: Final = 600
 """What Anthropic adds to the prompt where tools are given (its table: up to 530)."""

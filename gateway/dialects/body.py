@@ -33,12 +33,13 @@ Splice = tuple[int, int, bytes]
 
 class CriticalFields:
     """The fields whose meaning two parsers must not read differently: named twice, or again in another case, they are
-    refused."""
+    refused. The `bulky` ones among them hold more than a word."""
 
-    __slots__ = ("_pattern", "_quoted", "names")
+    __slots__ = ("_pattern", "_quoted", "names", "small")
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, bulky: Collection[str] = ()) -> None:
         self.names = frozenset(names)
+        self.small = self.names.difference(bulky)
         self._quoted = {name: b'"%b"' % name.encode() for name in names}
         self._pattern = re.compile(rb'"(%b)"[ \t\r\n]*:' % "|".join(names).encode())
 

@@ -27,7 +27,7 @@ def no_edits(call: Call, members: Mapping[str, Member]) -> list[Splice]:
 class LargeJsonCall:
     """A JSON body. `text_fields` bound the input: their bytes, but for media."""
 
-    __slots__ = ("_critical", "_edit", "_operation", "_problem", "_read", "_scanner", "_text_fields")
+    __slots__ = ("_edit", "_operation", "_problem", "_read", "_scanner", "_small", "_text_fields")
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class LargeJsonCall:
         edit: EditMembers = no_edits,
     ) -> None:
         self._operation = operation
-        self._critical = critical.names.difference(text_fields)
+        self._small = critical.small
         self._text_fields = text_fields
         self._read = read
         self._edit = edit
         self._scanner = TopLevelScanner(
-            self._critical, unique=text_fields, opaque_bytes=MEDIA_TOKENS, is_opaque=is_media
+            self._small, unique=critical.names, opaque_bytes=MEDIA_TOKENS, is_opaque=is_media
         )
         self._problem: WireError | None = None
 
@@ -63,7 +63,7 @@ class LargeJsonCall:
         if self._problem is not None:
             raise BadRequest(self._problem.message, fix="send one JSON object that names each field once")
         members = self._scanner.members
-        document = {name: _value(name, members[name]) for name in self._critical if name in members}
+        document = {name: _value(name, members[name]) for name in self._small if name in members}
         bound = 0
         for name in self._text_fields:
             member = members.get(name)

@@ -97,6 +97,7 @@ SCHEMA_FIELDS: Final = ("tools", "functions", "response_format", "text")
 CRITICAL: Final = CriticalFields(
     "model", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens",
     "messages",
+    bulky=("messages",),
 )  # fmt: skip
 MOST_CHOICES: Final = 1024
 _ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'

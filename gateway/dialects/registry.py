@@ -85,6 +85,12 @@ def dialect_of(path: bytes, headers: Headers) -> Dialect:
     return Dialect.ANTHROPIC if _speaks_anthropic(headers) else Dialect.OPENAI
 
 
+def upstream_target(base_url: str, operation: Operation) -> str:
+    """The path of `join_base_url`, as the request line names it (RFC 9112 3.2.1)."""
+    url = join_base_url(base_url, operation)
+    return url[url.index("/", url.index("://") + 3) :]
+
+
 def join_base_url(base_url: str, operation: Operation) -> str:
     """The upstream's URL for an operation. `base_url` may hold its version already (`…/v1`, `…/v1beta/openai`)."""
     base = base_url.rstrip("/")

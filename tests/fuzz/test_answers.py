@@ -7,7 +7,7 @@ usage by itself, every byte passes; (4) otherwise what is missing is whole event
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from gateway.dialects.base import Meter
@@ -19,9 +19,14 @@ from tests.unit.wire.cutting import cut_at
 SMALL = [case for case in GOLDEN if len(case.answer) < 10_000]
 TOKENS = [
     b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"data: ", b"data:", b": c\n\n", b"event: message_delta\n", b"[DONE]",
-    b'"usage":{"prompt_tokens":1}', b'"usage":{"output_tokens":-1}', b'"usage":{"input_tokens":1e400}', b'"choices":[],',
+    b'"usage":{"prompt_tokens":1}', b'"usage":{"output_tokens":-1}', b'"usage":{"input_tokens":1e400}',
+    b'"choices":[],',
     b'"finish_reason":null', b'"finish_reason": null', b'.delta"', b'_block_delta"', b"{", b"}", b"\xff", b"null",
 ]  # fmt: skip
+
+
+MARKS = (b'"finish_reason":null', b'"finish_reason": null', b'.delta"', b'_block_delta"')
+"""No honest upstream writes one twice in an event: it could hide its usage so, but then it need not tell it at all."""
 
 
 def read(meter: Meter, pieces: list[bytes]) -> tuple[bytes, Any]:
@@ -42,14 +47,12 @@ def read(meter: Meter, pieces: list[bytes]) -> tuple[bytes, Any]:
     asked=st.booleans(),
 )
 def test_answers(case: Golden, answer: bytes, places: list[int], asked: bool) -> None:
+    assume(not any(event.count(mark) > 1 for event in split_events(answer) for mark in MARKS))
     call = case.call() if asked else replace(case.call(), tells_usage=False)
     passed, told = read(case.meter(call), cut_at(answer, places))
     assert (passed, told) == read(case.meter(call), [answer])
-    if (
-        asked
-        or "event-stream" not in case.expected["content_type"]
-        or case.operation.name not in ("chat", "completions")
-    ):
+    filtered = case.operation.name in ("chat", "completions") and "event-stream" in case.expected["content_type"]
+    if asked or not filtered:
         assert passed == answer
         return
     left = iter(split_events(passed))

@@ -1,4 +1,5 @@
-"""Multipart forms: only WireError is raised; the parts are the same at any chunking and lie within the body, in order."""
+"""Multipart forms: only WireError is raised; the parts are the same at any chunking and lie within the
+body, in order."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -165,7 +165,10 @@ def test_half_a_surrogate_in_a_message_passes() -> None:
 
 
 REWRITTEN = {
-    "only the model": (b'{ "x": 1.50, "model" : "r",\n"y":"\\u00e9" }', b'{ "x": 1.50, "model" : "m",\n"y":"\\u00e9" }'),
+    "only the model": (
+        b'{ "x": 1.50, "model" : "r",\n"y":"\\u00e9" }',
+        b'{ "x": 1.50, "model" : "m",\n"y":"\\u00e9" }',
+    ),
     "escaped name": (b'{"mod\\u0065l":"r"}', b'{"mod\\u0065l":"m"}'),
     "escaped value": (b'{"model":"\\u0072"}', b'{"model":"m"}'),
     "not a nested one": (
@@ -196,8 +199,10 @@ REWRITTEN = {
     "no stream": (b'{"stream":false,"model":"r"}', b'{"stream":false,"model":"m"}'),
     "word in a nested place": (
         b'{"messages":["\\"stream_options\\"",{"stream_options":1}],"model":"r","stream":true}',
-        b'{"stream_options":{"include_usage":true},"messages":["\\"stream_options\\"",{"stream_options":1}],'
-        b'"model":"m","stream":true}',
+        (
+            b'{"stream_options":{"include_usage":true},"messages":["\\"stream_options\\"",{"stream_options":1}],'
+            b'"model":"m","stream":true}'
+        ),
     ),
 }  # fmt: skip
 

@@ -1,6 +1,8 @@
+from urllib.parse import urlsplit
+
 import pytest
 
-from gateway.dialects.registry import classify, dialect_of, is_data_plane_path, join_base_url
+from gateway.dialects.registry import classify, dialect_of, is_data_plane_path, join_base_url, upstream_target
 from gateway.policy.model import Dialect
 
 ANTHROPIC = [(b"anthropic-version", b"2023-06-01")]
@@ -113,3 +115,4 @@ def test_base_urls(base: str, path: bytes, url: str) -> None:
     operation = classify(b"POST", path, b"", [])
     assert operation is not None
     assert join_base_url(base, operation) == url
+    assert upstream_target(base, operation) == urlsplit(url).path
