@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import REGISTRY, CollectorRegistry
 
@@ -30,6 +30,7 @@ from gateway.api import (
     whole,
 )
 from gateway.api.edge import Edge
+from gateway.api.query import refuse_unknown_query
 from gateway.api.services import Services, WorkerLink
 from gateway.settings import Settings
 from gateway.store.database import make_engine
@@ -83,6 +84,7 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=_operation_id,
         responses=problems.OPENAPI_RESPONSE,
+        dependencies=[Depends(refuse_unknown_query)],
         lifespan=lifespan,
     )
     app.state.services = Services(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from starlette.responses import Response
 
 from gateway.api.caller import Desk, permit
@@ -16,6 +16,7 @@ from gateway.errors import NotFound
 from gateway.policy.roles import Permission
 from gateway.policy.usage import LedgerRow, Outcome, row_from_mapping
 from gateway.store import ledger
+from gateway.store.documents import no_number
 from gateway.store.ledger import LedgerFilter
 
 router = APIRouter(prefix="/api/v1", tags=["ledger"])
@@ -36,10 +37,9 @@ def within_the_ledger(value: datetime) -> datetime:
     return EARLIEST if value.year < EARLIEST.year else max(EARLIEST, value.astimezone(UTC))
 
 
-Since = Annotated[
-    datetime | None, AfterValidator(lambda value: value and within_the_ledger(value)), Query(alias="from")
-]
-Until = Annotated[datetime | None, AfterValidator(lambda value: value and within_the_ledger(value)), Query(alias="to")]
+Time = Annotated[datetime, BeforeValidator(no_number), AfterValidator(within_the_ledger)]
+Since = Annotated[Time | None, Query(alias="from", description="Begun at this time or later")]
+Until = Annotated[Time | None, Query(alias="to", description="Begun before this time")]
 Name = Annotated[str | None, Query(max_length=1024)]
 
 

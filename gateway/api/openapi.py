@@ -12,13 +12,21 @@ import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 import gateway
 from gateway.api.caller import SESSION_COOKIE, Permit
-from gateway.api.problems import FieldProblem, Problem
+from gateway.api.problems import Problem
 from gateway.policy.roles import PERMISSIONS, Permission
+from gateway.store.documents import GatewayDocument
 
 SCHEMA_PLACE: Final = "#/components/schemas/{model}"
+UNDECLARED: Final[tuple[tuple[type[BaseModel], JsonSchemaMode], ...]] = (
+    (Problem, "serialization"),
+    (GatewayDocument, "validation"),
+)
+"""Schemas that endpoints refer to by name because FastAPI sees no parameter or answer of that type."""
 
 DESCRIPTION: Final = """Everything the console does, for scripts and app teams.
 
@@ -48,9 +56,10 @@ def build(app: FastAPI) -> dict[str, Any]:
     schemas = components.setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    for model in (FieldProblem, Problem):
-        schema = model.model_json_schema(ref_template=SCHEMA_PLACE, mode="serialization")
-        schema.pop("$defs", None)
+    for model, mode in UNDECLARED:
+        schema = model.model_json_schema(ref_template=SCHEMA_PLACE, mode=mode)
+        for name, part in schema.pop("$defs", {}).items():
+            schemas.setdefault(name, part)
         schemas[model.__name__] = schema
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},

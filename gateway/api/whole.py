@@ -12,7 +12,7 @@ from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
 from gateway.store import versions
 from gateway.store.apply import Applied, apply
-from gateway.store.documents import Document, GatewayDocument
+from gateway.store.documents import Document
 from gateway.store.export import export
 from gateway.store.versions import VersionDocumentView, VersionView
 
@@ -53,16 +53,22 @@ class AppliedView(BaseModel):
 class PublishRequest(Document):
     note: str = Field(default="", max_length=1000)
     """Why: shown in the list."""
-    document: GatewayDocument | None = None
-    """A draft, brought into force first as the whole configuration. Left out: what is in force is published."""
+    document: Annotated[str, Field(min_length=1)] | None = None
+    """A draft as YAML, brought into force first as the whole configuration. Left out: what is in force is published."""
 
 
 async def document_text(request: Request) -> str:
-    """Dependency: the body as text. JSON is YAML too."""
+    """Dependency: the body as text. JSON is YAML too.
+
+    Nothing is not an empty document: with `prune` it would remove everything.
+    """
     try:
-        return (await request.body()).decode()
+        text = (await request.body()).decode()
     except UnicodeDecodeError:
         raise BadRequest("the document is not UTF-8", fix="save it as UTF-8") from None
+    if not text.strip():
+        raise BadRequest("there is no document", fix="send sluicegate.yaml as the body")
+    return text
 
 
 DOCUMENT_BODY: Final[dict[str, Any]] = {
@@ -119,7 +125,7 @@ def publish_version(body: PublishRequest, desk: Changing) -> VersionView:
     """Keep the configuration that is in force, or bring a draft into force and keep it."""
     with desk.changing() as editing:
         if body.document is not None:
-            apply(editing, versions.as_text(body.document), file=PLACE, environment={}, prune=True)
+            apply(editing, body.document, file="the draft", environment={}, prune=True)
         return versions.publish(editing, body.note)
 
 

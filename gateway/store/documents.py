@@ -155,7 +155,7 @@ class RouteDocument(Document):
 # ---- teams, apps, keys
 
 
-def _no_number(value: Any) -> Any:
+def no_number(value: Any) -> Any:
     """Pydantic would take a number for seconds or milliseconds since 1970, as its size suggests."""
     if isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[-+]?[0-9.]+", value)):
         raise refused("is a number", "write a time, e.g. 2027-01-31T00:00:00Z")
@@ -171,7 +171,7 @@ def _aware(value: datetime) -> datetime:
         raise refused("is too far away", "write e.g. 2027-01-31T00:00:00Z") from None
 
 
-Moment = Annotated[datetime, BeforeValidator(_no_number), AfterValidator(_aware)]
+Moment = Annotated[datetime, BeforeValidator(no_number), AfterValidator(_aware)]
 
 
 class KeyDocument(Document):

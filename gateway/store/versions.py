@@ -4,17 +4,15 @@ A version is never altered. It holds references to secrets and never the secrets
 secrets to be stored still.
 """
 
-import json
 from datetime import datetime
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway.errors import NotFound
 from gateway.store import audit
 from gateway.store.config.editing import Editing
-from gateway.store.documents import GatewayDocument
 from gateway.store.export import export
 from gateway.store.models import ConfigurationVersion
 
@@ -63,20 +61,6 @@ def publish(editing: Editing, note: str) -> VersionView:
 
 def note_restored(editing: Editing, number: int) -> None:
     audit.record(editing.session, actor=editing.authority.actor, action="restore", kind="version", name=str(number))
-
-
-def as_text(document: GatewayDocument) -> str:
-    """A document as text for `apply`, secrets included; JSON is YAML. A `$` stands for itself."""
-    values = document.model_dump(mode="python", exclude_unset=True)
-    return json.dumps(values, default=_plain).replace("$", "$$")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value)
 
 
 def _view(row: ConfigurationVersion) -> VersionView:

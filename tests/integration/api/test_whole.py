@@ -88,6 +88,14 @@ def test_the_gateways_own_environment_is_never_asked(sqlite_api: ServedApi, monk
         assert owner.get("/api/v1/providers").json()["items"] == []
 
 
+def test_no_document_is_not_an_empty_one(sqlite_api: ServedApi) -> None:
+    with sqlite_api.client() as owner:
+        apply(owner, YAML).raise_for_status()
+        assert apply(owner, " \n", prune="true").status_code == 400
+        assert apply(owner, YAML, prun="true").status_code == 422  # a misspelt option is not dropped in silence
+        assert owner.get("/api/v1/routes/chat").status_code == 200
+
+
 def test_prune_removes_what_the_document_does_not_name(api: ServedApi) -> None:
     with api.client() as owner:
         apply(owner, YAML).raise_for_status()
@@ -131,13 +139,10 @@ def test_versions_are_published_read_and_restored(api: ServedApi) -> None:
 def test_a_draft_is_published_by_being_brought_into_force(api: ServedApi) -> None:
     with api.client() as owner:
         apply(owner, YAML).raise_for_status()
-        draft = {
-            "teams": [{"name": "ops"}],
-            "limits": [{"name": "a", "metric": "requests", "window": "day", "at_most": 5}],
-        }
+        draft = "teams: [{name: ops}]\nlimits: [{name: daily, metric: requests, window: day, at_most: 5}]"
         published = owner.post("/api/v1/versions", json={"note": "small", "document": draft})
         assert published.status_code == 201, published.text
         assert [team["name"] for team in owner.get("/api/v1/teams").json()["items"]] == ["ops"]
-        bad = owner.post("/api/v1/versions", json={"document": {"routes": [{"name": "x", "targets": []}]}})
+        bad = owner.post("/api/v1/versions", json={"document": "routes: [{name: x, targets: []}]"})
         assert bad.status_code == 422
         assert len(owner.get("/api/v1/versions").json()["items"]) == 1
