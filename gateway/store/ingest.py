@@ -12,18 +12,25 @@ from gateway.policy.records import Record
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store import rollup
 from gateway.store.base import Base
-from gateway.store.leases import ACCOUNT, LEASE, LeaseKey, insert_into
+from gateway.store.leases import LeaseKey
 from gateway.store.ledger_models import LedgerEntry
+from gateway.store.statements import Statement
 
 LEDGER: Final[Table] = Base.metadata.tables[LedgerEntry.__tablename__]
 IDS_A_QUERY: Final = 500
 
 _COLUMNS: Final = ", ".join([f'"{name}"' for name in LEDGER_FIELDS])
-_INSERT: Final = {
-    "sqlite": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['?'] * len(LEDGER_FIELDS))})",  # noqa: S608 - constants
-    "postgresql": f"INSERT INTO ledger ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(LEDGER_FIELDS))})",  # noqa: S608 - constants
-}
-"""Written out: through SQLAlchemy's constructs the parameters alone take longer than the insert."""
+_MARKS: Final = ", ".join(["?"] * len(LEDGER_FIELDS))
+_INSERT: Final = Statement(f"INSERT INTO ledger ({_COLUMNS}) VALUES ({_MARKS})")  # noqa: S608 - constants
+_CHARGE_ACCOUNT: Final = Statement(
+    "INSERT INTO limit_account (limit_id, window_start_s, settled, recall_ns) VALUES (?, ?, ?, 0)"
+    " ON CONFLICT (limit_id, window_start_s) DO UPDATE SET settled = limit_account.settled + excluded.settled"
+)
+_CHARGE_LEASE: Final = Statement(
+    "INSERT INTO lease (incarnation, limit_id, window_start_s, node, granted, ingested, recalled_ns)"
+    " VALUES (?, ?, ?, ?, 0, ?, 0)"
+    " ON CONFLICT (incarnation, limit_id, window_start_s) DO UPDATE SET ingested = lease.ingested + excluded.ingested"
+)
 
 
 def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[Record]) -> list[Record]:
@@ -43,7 +50,7 @@ def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[
     if not new:
         return new
     _charge(connection, node, incarnation, charged)
-    connection.exec_driver_sql(_INSERT[connection.dialect.name], [tuple(record.values) for record in new])
+    _INSERT.run_each(connection, [tuple(record.values) for record in new])
     rollup.add_rows(connection, [record.values for record in new])
     return new
 
@@ -60,33 +67,6 @@ def known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
 
 def _charge(connection: Connection, node: str, incarnation: str, charged: dict[LeaseKey, int]) -> None:
     """Move amounts from outstanding to settled. Accounts first and in order: that is the order of all locks."""
-    if not charged:
-        return
     keys = sorted(charged)
-    accounts = insert_into(connection, ACCOUNT)
-    connection.execute(
-        accounts.on_conflict_do_update(
-            index_elements=["limit_id", "window_start_s"],
-            set_={"settled": ACCOUNT.c.settled + accounts.excluded.settled},
-        ),
-        [{"limit_id": key[0], "window_start_s": key[1], "settled": charged[key], "recall_ns": 0} for key in keys],
-    )
-    leases = insert_into(connection, LEASE)
-    connection.execute(
-        leases.on_conflict_do_update(
-            index_elements=["incarnation", "limit_id", "window_start_s"],
-            set_={"ingested": LEASE.c.ingested + leases.excluded.ingested},
-        ),
-        [
-            {
-                "incarnation": incarnation,
-                "limit_id": key[0],
-                "window_start_s": key[1],
-                "node": node,
-                "granted": 0,
-                "ingested": charged[key],
-                "recalled_ns": 0,
-            }
-            for key in keys
-        ],
-    )
+    _CHARGE_ACCOUNT.run_each(connection, [(*key, charged[key]) for key in keys])
+    _CHARGE_LEASE.run_each(connection, [(incarnation, *key, node, charged[key]) for key in keys])

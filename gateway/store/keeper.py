@@ -16,7 +16,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.policy import codec
@@ -41,6 +41,7 @@ SYNC_PAUSE_S: Final = 1.0
 TIDY_PAUSE_S: Final = 60.0
 FAILED_PAUSE_S: Final = 0.25
 ELSEWHERE_PAUSE_S: Final = 0.2
+CONNECT_TIMEOUT_S: Final = 2
 SQLITE_BUSY_MS: Final = 1_000
 EVENTS_A_BATCH: Final = 200
 """Rows of one batch that the live feed shows; the ledger has them all."""
@@ -326,13 +327,15 @@ class Keeper:
 
 
 def keeper_engine(settings: Settings) -> Engine:
-    """The keeper's engine: it waits for a locked SQLite no longer than a worker waits for the keeper."""
+    """The keeper's engine: it waits for a locked SQLite no longer than a worker waits for the keeper, and asks
+    PostgreSQL without trying first whether the connection still stands (grants are tried again)."""
+    if not settings.database_url.startswith("sqlite"):
+        return create_engine(settings.database_url, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
     engine = make_engine(settings.database_url, pool_size=2)
-    if engine.dialect.name == "sqlite":
 
-        @event.listens_for(engine, "connect")
-        def _wait_less(connection: Any, _record: object) -> None:
-            connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
+    @event.listens_for(engine, "connect")
+    def _wait_less(connection: Any, _record: object) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
 
     return engine
 

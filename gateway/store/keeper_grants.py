@@ -12,11 +12,11 @@ from collections import deque
 from typing import Any, Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.store import leases
 from gateway.store.keeper_sessions import Session, Sessions
-from gateway.store.leases import Ask, AskItem, Decision, LeaseKey
+from gateway.store.leases import Ask, AskItem, Decision, LeaseKey, Shortage
 from gateway.store.sql_thread import SqlThread, write_transaction
 
 log = logging.getLogger(__name__)
@@ -87,9 +87,7 @@ class Grants:
                 for waiting, decision in await self._decide(batch, slices=True):
                     hopeless = [shortage for shortage in decision.short if shortage.hopeless]
                     if hopeless:
-                        self._refuse(
-                            waiting[0], decision, [[*s.key, s.settled, s.outstanding, s.at_most] for s in hopeless]
-                        )
+                        self._refuse(waiting[0], decision, hopeless, {})
                     else:
                         self._short.append(waiting)
                         self._has_short.set()
@@ -124,28 +122,16 @@ class Grants:
             short = await self._decide(left, slices=False)
         if not short:
             return
-        keys = {shortage.key for _, decision in short for shortage in decision.short}
-        try:
-            figures = await self._sql.run(self._figures, sorted(keys), in_flight)
-        except SQLAlchemyError:
-            self._unavailable([waiting for waiting, _ in short])
-            return
         for (session, _), decision in short:
-            refused = [[*s.key, *figures.get(s.key, (s.settled, s.outstanding)), s.at_most] for s in decision.short]
-            self._refuse(session, decision, refused)
+            self._refuse(session, decision, decision.short, in_flight)
 
     async def _decide(self, batch: list[Waiting], *, slices: bool) -> list[tuple[Waiting, Decision]]:
         """Decide in SQL, answer those that are granted; returns the others."""
         batch = [waiting for waiting in batch if self._sessions.workers.get(waiting[1].incarnation) is waiting[0]]
         if not batch:
             return []
-        views = self._sessions.take_dirty()
-        workers = len(self._sessions.workers)
-        try:
-            decisions = await self._sql.run(self._decide_in_sql, views, [ask for _, ask in batch], workers, slices)
-        except SQLAlchemyError as error:
-            log.warning("limits cannot be decided", extra={"error": str(error)[:300]})
-            self._sessions.put_back(views)
+        decisions = await self._decide_or_try_again(batch, slices)
+        if decisions is None:
             self._unavailable(batch)
             return []
         short = []
@@ -167,15 +153,31 @@ class Grants:
             )
         return short
 
-    def _refuse(self, session: Session, decision: Decision, refused: list[list[int]]) -> None:
-        """`refused`: limit, window start, used, reserved, at_most. Settled figures go along: they make the worker's own
-        refusals exact."""
+    async def _decide_or_try_again(self, batch: list[Waiting], slices: bool) -> list[Decision] | None:
+        """The decisions, or None where the database is away. A connection that turns out to be dead is made anew."""
+        for attempt in range(2):
+            views = self._sessions.take_dirty()
+            try:
+                return await self._sql.run(
+                    self._decide_in_sql, views, [ask for _, ask in batch], len(self._sessions.workers), slices
+                )
+            except SQLAlchemyError as error:
+                self._sessions.put_back(views)
+                for session, ask in batch:  # whether it was committed is not known: our word is what counts
+                    session.dirty |= ask.keys
+                if attempt or not (isinstance(error, DBAPIError) and error.connection_invalidated):
+                    log.warning("limits cannot be decided", extra={"error": str(error)[:300]})
+                    return None
+        return None
+
+    def _refuse(self, session: Session, decision: Decision, short: list[Shortage], in_flight: InFlight) -> None:
+        """Settled figures go along: they make the worker's own refusals exact."""
         session.send(
             {
                 "type": "granted",
                 "seq": decision.ask.seq,
-                "leases": [[*s.key, 0, None, s.settled] for s in decision.short],
-                "refused": refused,
+                "leases": [[*each.key, 0, None, each.settled] for each in decision.short],
+                "refused": [[*each.key, *each.figures(in_flight.get(each.key, {})), each.at_most] for each in short],
                 "unavailable": False,
             }
         )
@@ -209,10 +211,6 @@ class Grants:
     def _write_views(self, views: list[tuple[str, LeaseKey, int]]) -> None:
         with write_transaction(self._engine) as connection:
             leases.write_views(connection, views)
-
-    def _figures(self, keys: list[LeaseKey], in_flight: InFlight) -> dict[LeaseKey, tuple[int, int]]:
-        with self._engine.begin() as connection:
-            return leases.account_figures(connection, self._node, keys, in_flight)
 
     def _mark(self, keys: set[LeaseKey], mark_ns: int) -> None:
         with write_transaction(self._engine) as connection:

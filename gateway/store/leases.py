@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, case, delete, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, select, tuple_, update
 
 from gateway.policy.model import Metric, Window
 from gateway.policy.quota import LimitState
@@ -18,6 +17,7 @@ from gateway.policy.windows import NEVER_S, window_end_s, window_start_s
 from gateway.store.base import Base
 from gateway.store.ledger_models import LeaseEntry, LimitAccount
 from gateway.store.models import LimitRule
+from gateway.store.statements import Statement
 
 LeaseKey = tuple[int, int]
 """Limit id and window start."""
@@ -28,6 +28,29 @@ CONTENDED_NS: Final = 2_000_000_000
 """How long after another node's recall nothing but needs is granted."""
 PAST_KEPT_S: Final = 600
 """How long accounts and leases of ended windows stay, for requests that end late."""
+
+
+_READ_TEXT: Final = (
+    "SELECT settled, recall_ns, (SELECT at_most FROM limit_rule WHERE limit_rule.id = limit_account.limit_id)"
+    " FROM limit_account WHERE limit_id = ? AND window_start_s = ?"
+)
+_READ: Final = Statement(_READ_TEXT)
+_READ_LOCKED: Final = Statement(_READ_TEXT, lock=True)
+_OPEN_ACCOUNT: Final = Statement(
+    "INSERT INTO limit_account (limit_id, window_start_s, settled, recall_ns) VALUES (?, ?, 0, 0)"
+    " ON CONFLICT DO NOTHING"
+)
+_LEASES: Final = Statement(
+    "SELECT incarnation, granted, ingested, node FROM lease WHERE limit_id = ? AND window_start_s = ?"
+)
+_GRANT: Final = Statement(
+    "INSERT INTO lease (incarnation, limit_id, window_start_s, node, granted, ingested, recalled_ns)"
+    " VALUES (?, ?, ?, ?, ?, 0, 0)"
+    " ON CONFLICT (incarnation, limit_id, window_start_s) DO UPDATE SET granted = excluded.granted"
+)
+_LOWER: Final = Statement(
+    "UPDATE lease SET granted = ? WHERE incarnation = ? AND limit_id = ? AND window_start_s = ? AND granted > ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +97,11 @@ class Shortage:
     """Part of `outstanding` that is leased by other nodes."""
     at_most: int
     need: int
+    leases: Mapping[str, Sequence[int]] = field(repr=False)
+
+    def figures(self, in_flight: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+        """`(used, reserved)`, see `figures`."""
+        return figures(self.settled, self.leases, in_flight)
 
     @property
     def hopeless(self) -> bool:
@@ -105,26 +133,9 @@ class _Account:
         return sum([max(0, granted - ingested) for granted, ingested, foreign in self.leases.values() if foreign])
 
 
-def insert_into(connection: Connection, table: Table) -> Any:
-    """An INSERT that knows `ON CONFLICT`, in the connection's dialect."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
 def write_views(connection: Connection, views: Iterable[tuple[str, LeaseKey, int]]) -> None:
     """Make leases `granted` what their workers say: `(incarnation, key, granted)`. Only ever frees."""
-    rows = [{"of": incarnation, "limit": key[0], "start": key[1], "to": granted} for incarnation, key, granted in views]
-    if rows:
-        lower = case((LEASE.c.granted > bindparam("to"), bindparam("to")), else_=LEASE.c.granted)
-        connection.execute(
-            update(LEASE)
-            .where(
-                LEASE.c.incarnation == bindparam("of"),
-                LEASE.c.limit_id == bindparam("limit"),
-                LEASE.c.window_start_s == bindparam("start"),
-            )
-            .values(granted=lower),
-            rows,
-        )
+    _LOWER.run_each(connection, [(granted, incarnation, *key, granted) for incarnation, key, granted in views])
 
 
 def follow_recall(connection: Connection, node: str, marks: Mapping[LeaseKey, int]) -> None:
@@ -258,17 +269,6 @@ def limit_state(
     return LimitState(used=used, reserved=reserved, at_most=at_most, resets_at_s=min(resets_at_s, NEVER_S))
 
 
-def account_figures(
-    connection: Connection,
-    node: str,
-    keys: Sequence[LeaseKey],
-    in_flight: Mapping[LeaseKey, Mapping[str, tuple[int, int]]],
-) -> dict[LeaseKey, tuple[int, int]]:
-    """`(used, reserved)` of several accounts, counted like `limit_state`."""
-    accounts = _read_accounts(connection, node, keys, lock=False)
-    return {key: figures(account.settled, account.leases, in_flight.get(key, {})) for key, account in accounts.items()}
-
-
 def figures(
     settled: int, leases: Mapping[str, Sequence[int]], in_flight: Mapping[str, tuple[int, int]]
 ) -> tuple[int, int]:
@@ -289,27 +289,19 @@ def _read_accounts(
     connection: Connection, node: str, keys: Sequence[LeaseKey], *, lock: bool
 ) -> dict[LeaseKey, _Account]:
     """All that a decision needs. With `lock`, missing accounts are made and all are locked, in the order of keys."""
-    if lock:
-        statement = insert_into(connection, ACCOUNT).on_conflict_do_nothing()
-        connection.execute(
-            statement,
-            [{"limit_id": key[0], "window_start_s": key[1], "settled": 0, "recall_ns": 0} for key in keys],
-        )
-    query = select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.settled, ACCOUNT.c.recall_ns).where(
-        tuple_(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).in_(keys)
-    )
-    if lock:
-        query = query.order_by(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s).with_for_update()
-    settled = {(row[0], row[1]): (row[2], row[3]) for row in connection.execute(query)}
-    rules = select(LimitRule.id, LimitRule.at_most).where(LimitRule.id.in_({key[0] for key in keys}))
-    at_most = {row.id: row.at_most for row in connection.execute(rules)}
-    accounts = {key: _Account(*settled.get(key, (0, 0)), at_most=at_most.get(key[0]), leases={}) for key in keys}
-    query = select(
-        LEASE.c.limit_id, LEASE.c.window_start_s, LEASE.c.incarnation, LEASE.c.granted, LEASE.c.ingested, LEASE.c.node
-    ).where(tuple_(LEASE.c.limit_id, LEASE.c.window_start_s).in_(keys))
-    for row in connection.execute(query):
-        foreign = int(row.node != node)
-        accounts[row.limit_id, row.window_start_s].leases[row.incarnation] = [row.granted, row.ingested, foreign]
+    accounts = {}
+    for key in keys:
+        row: Sequence[Any] | None = (_READ_LOCKED if lock else _READ).run(connection, *key).first()
+        if row is None and lock:
+            _OPEN_ACCOUNT.run(connection, *key)
+            row = _READ_LOCKED.run(connection, *key).first()
+        if row is None:
+            row = (0, 0, connection.execute(select(LimitRule.at_most).where(LimitRule.id == key[0])).scalar())
+        leases = {
+            lease.incarnation: [lease.granted, lease.ingested, int(lease.node != node)]
+            for lease in _LEASES.run(connection, *key)
+        }
+        accounts[key] = _Account(settled=row[0], recall_ns=row[1], at_most=row[2], leases=leases)
     return accounts
 
 
@@ -328,6 +320,7 @@ def _shortage(account: _Account, incarnation: str, item: AskItem) -> Shortage | 
         elsewhere=account.elsewhere(),
         at_most=account.at_most,
         need=item.need,
+        leases={incarnation: tuple(lease) for incarnation, lease in account.leases.items()},
     )
 
 
@@ -350,24 +343,4 @@ def _grant(account: _Account, incarnation: str, item: AskItem, workers: int, sli
 
 
 def _write_granted(connection: Connection, node: str, changed: Mapping[tuple[str, LeaseKey], int]) -> None:
-    if not changed:
-        return
-    statement = insert_into(connection, LEASE)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["incarnation", "limit_id", "window_start_s"],
-            set_={"granted": statement.excluded.granted},
-        ),
-        [
-            {
-                "incarnation": incarnation,
-                "limit_id": key[0],
-                "window_start_s": key[1],
-                "node": node,
-                "granted": granted,
-                "ingested": 0,
-                "recalled_ns": 0,
-            }
-            for (incarnation, key), granted in changed.items()
-        ],
-    )
+    _GRANT.run_each(connection, [(incarnation, *key, node, granted) for (incarnation, key), granted in changed.items()])

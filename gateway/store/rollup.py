@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Table
 
 from gateway.policy.usage import LEDGER_FIELDS, Outcome
 from gateway.store.base import Base
-from gateway.store.leases import insert_into
 from gateway.store.ledger_models import HOUR_S, UsageHour
+from gateway.store.statements import Statement
 
 USAGE_HOUR: Final[Table] = Base.metadata.tables[UsageHour.__tablename__]
 NAMES: Final = ("team", "app", "key", "route", "target", "provider", "model")
@@ -26,6 +26,14 @@ SUMS: Final = (
 )
 FAILED: Final = frozenset({Outcome.UPSTREAM_FAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
 _HOUR_NS: Final = HOUR_S * 1_000_000_000
+_KEY: Final = ("hour_s", *NAMES)
+_KEY_COLUMNS: Final = ", ".join([f'"{name}"' for name in _KEY])
+_MARKS: Final = ", ".join(["?"] * len((*_KEY, *SUMS)))
+_ADDED: Final = ", ".join([f"{name} = usage_hour.{name} + excluded.{name}" for name in SUMS])
+_ADD: Final = Statement(
+    f"INSERT INTO usage_hour ({_KEY_COLUMNS}, {', '.join(SUMS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
+    f" ON CONFLICT ({_KEY_COLUMNS}) DO UPDATE SET {_ADDED}"
+)
 _group_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in NAMES])
 _tokens_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in SUMS[3:]])
 _STARTED: Final = LEDGER_FIELDS.index("started_at_ns")
@@ -56,15 +64,5 @@ def add_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
         for i, amount in enumerate(tokens, 3):
             if amount:
                 added[i] += amount
-    if not sums:
-        return
-    statement = insert_into(connection, USAGE_HOUR)
-    columns = ("hour_s", *NAMES)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(columns),
-            set_={name: USAGE_HOUR.c[name] + statement.excluded[name] for name in SUMS},
-        ),
-        # In one order on every node, so that two keepers never wait for each other's rows.
-        [dict(zip(columns, group, strict=True)) | dict(zip(SUMS, sums[group], strict=True)) for group in sorted(sums)],
-    )
+    # In one order on every node, so that two keepers never wait for each other's rows.
+    _ADD.run_each(connection, [(*group, *sums[group]) for group in sorted(sums)])

@@ -19,6 +19,7 @@ class SqlThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, job: Callable[Args, Result], *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        """The job's result. Raises what it raises."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, lambda: job(*args, **kwargs))
 
