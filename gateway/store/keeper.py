@@ -150,7 +150,7 @@ class Keeper:
         session.wants_events = message["events"]
         for limit_id, start_s, granted in message["leases"]:
             session.granted[limit_id, start_s] = granted
-            session.dirty.add((limit_id, start_s))
+            session.dirty.append((limit_id, start_s))
         self._sessions.workers[session.incarnation] = session
         if self._snapshot is not None:
             session.send_bytes(snapshot_frame(self._snapshot))

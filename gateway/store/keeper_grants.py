@@ -9,9 +9,11 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from gateway.store import leases
@@ -61,14 +63,8 @@ class Grants:
 
     async def flush(self) -> None:
         """Write what workers gave back. Raises SQLAlchemyError; then it is tried again with the next transaction."""
-        views = self._sessions.take_dirty()
-        if not views:
-            return
-        try:
-            await self._sql.run(self._write_views, views)
-        except SQLAlchemyError:
-            self._sessions.put_back(views)
-            raise
+        if self._sessions.any_dirty():
+            await self._sql.run(self._write_views, list(self._sessions.workers.values()))
 
     async def _run_asked(self) -> None:
         while True:
@@ -141,7 +137,7 @@ class Grants:
                 continue
             session = waiting[0]
             for grant in decision.grants:
-                session.grow(grant.key, grant.amount, tight=grant.tight)
+                session.grew(grant.key, tight=grant.tight)
             session.send(
                 {
                     "type": "granted",
@@ -156,15 +152,11 @@ class Grants:
     async def _decide_or_try_again(self, batch: list[Waiting], slices: bool) -> list[Decision] | None:
         """The decisions, or None where the database is away. A connection that turns out to be dead is made anew."""
         for attempt in range(2):
-            views = self._sessions.take_dirty()
             try:
-                return await self._sql.run(
-                    self._decide_in_sql, views, [ask for _, ask in batch], len(self._sessions.workers), slices
-                )
+                return await self._sql.run(self._decide_in_sql, list(self._sessions.workers.values()), batch, slices)
             except SQLAlchemyError as error:
-                self._sessions.put_back(views)
-                for session, ask in batch:  # whether it was committed is not known: our word is what counts
-                    session.dirty |= ask.keys
+                for session, ask in batch:  # whether it was committed is not known: what we hold is what counts
+                    session.dirty.extend(ask.keys)
                 if attempt or not (isinstance(error, DBAPIError) and error.connection_invalidated):
                     log.warning("limits cannot be decided", extra={"error": str(error)[:300]})
                     return None
@@ -201,16 +193,40 @@ class Grants:
 
     # -- in the SQL thread ------------------------------------------------------------------------------------------
 
-    def _decide_in_sql(
-        self, views: list[tuple[str, LeaseKey, int]], asks: list[Ask], workers: int, slices: bool
-    ) -> list[Decision]:
-        with write_transaction(self._engine) as connection:
-            leases.write_views(connection, views)
-            return leases.decide(connection, self._node, asks, workers=workers, slices=slices, now_ns=time.time_ns())
+    def _decide_in_sql(self, sessions: list[Session], batch: list[Waiting], slices: bool) -> list[Decision]:
+        with self._telling_views(sessions) as connection:
+            decisions = leases.decide(
+                connection,
+                self._node,
+                [ask for _, ask in batch],
+                workers=len(sessions),
+                slices=slices,
+                now_ns=time.time_ns(),
+            )
+        for (session, _), decision in zip(batch, decisions, strict=True):
+            for grant in decision.grants:
+                session.granted[grant.key] = session.granted.get(grant.key, 0) + grant.amount
+        return decisions
 
-    def _write_views(self, views: list[tuple[str, LeaseKey, int]]) -> None:
-        with write_transaction(self._engine) as connection:
-            leases.write_views(connection, views)
+    def _write_views(self, sessions: list[Session]) -> None:
+        with self._telling_views(sessions):
+            pass
+
+    @contextmanager
+    def _telling_views(self, sessions: list[Session]) -> Iterator[Connection]:
+        """A transaction that begins with what workers gave back. In the SQL thread, where every grant that was
+        committed is in `granted`: the view of another moment would take a grant back that is on its way."""
+        taken = [(session, key) for session in sessions for key in _drained(session.dirty)]
+        try:
+            with write_transaction(self._engine) as connection:
+                leases.write_views(
+                    connection, [(session.incarnation, key, session.held(key)) for session, key in taken]
+                )
+                yield connection
+        except BaseException:
+            for session, key in taken:
+                session.dirty.append(key)
+            raise
 
     def _mark(self, keys: set[LeaseKey], mark_ns: int) -> None:
         with write_transaction(self._engine) as connection:
@@ -219,3 +235,8 @@ class Grants:
     def _followed(self, keys: set[LeaseKey], mark_ns: int) -> bool:
         with self._engine.begin() as connection:
             return leases.recall_followed(connection, self._node, keys, mark_ns)
+
+
+def _drained(queue: deque[LeaseKey]) -> set[LeaseKey]:
+    """What is in the queue now; the event loop may append meanwhile."""
+    return {queue.popleft() for _ in range(len(queue))}

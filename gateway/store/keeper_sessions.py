@@ -1,6 +1,7 @@
 """The keeper's side of its connections: which workers are there, what they hold, rounds of questions to all of them."""
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,9 +25,11 @@ class Session:
     wants_events: bool = False
     recorded_told: int = 0
     granted: dict[LeaseKey, int] = field(default_factory=dict)
-    """What the worker holds, as the frames it has sent and will receive make it."""
-    dirty: set[LeaseKey] = field(default_factory=set)
-    """Leases of which SQL says more than `granted`."""
+    """All that was ever granted, the hello's figures included. Then written by the SQL thread alone."""
+    returned: dict[LeaseKey, int] = field(default_factory=dict)
+    """All that was ever given back. Written by the event loop alone."""
+    dirty: deque[LeaseKey] = field(default_factory=deque)
+    """Leases of which SQL may say more than `held`: appended by the event loop, taken by the SQL thread."""
     silent: bool = False
     """It did not answer a round in time: nobody waits for it until it answers one."""
     confirmed_tight: set[LeaseKey] = field(default_factory=set)
@@ -44,14 +47,17 @@ class Session:
         if self.writer.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
             self.writer.transport.abort()
 
+    def held(self, key: LeaseKey) -> int:
+        """What the worker holds, as the frames it has sent and will receive make it."""
+        return self.granted.get(key, 0) - self.returned.get(key, 0)
+
     def give_back(self, key: LeaseKey, amount: int) -> None:
         if amount:
-            self.granted[key] = self.granted.get(key, 0) - amount
-            self.dirty.add(key)
+            self.returned[key] = self.returned.get(key, 0) + amount
+            self.dirty.append(key)
 
-    def grow(self, key: LeaseKey, amount: int, *, tight: bool) -> None:
+    def grew(self, key: LeaseKey, *, tight: bool) -> None:
         """A grant is about to be sent."""
-        self.granted[key] = self.granted.get(key, 0) + amount
         if not tight:
             self.confirmed_tight.discard(key)
             self.loosened += 1
@@ -89,12 +95,6 @@ class Sessions:
 
     def any_dirty(self) -> bool:
         return any(session.dirty for session in self.workers.values())
-
-    def put_back(self, views: Iterable[tuple[str, LeaseKey, int]]) -> None:
-        for incarnation, key, _ in views:
-            session = self.workers.get(incarnation)
-            if session is not None:
-                session.dirty.add(key)
 
     async def recall(self, keys: Iterable[LeaseKey]) -> tuple[dict[LeaseKey, dict[str, tuple[int, int]]], bool]:
         """Have every worker give back what is idle. Returns `(used, reserved)` by key and incarnation, and whether
