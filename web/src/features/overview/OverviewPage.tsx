@@ -92,7 +92,7 @@ function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | 
   const line = useMemo(() => usage && timeline(usage, range, measure, updatedMs), [usage, range, measure, updatedMs]);
   return (
     <Section
-      title={`By route, each ${bucketOf(range)}`}
+      title={bucketOf(range) === "day" ? "By route, each day (UTC)" : "By route, each hour"}
       aside={
         <SegmentedControl
           size="xs"
