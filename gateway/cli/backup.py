@@ -5,6 +5,7 @@ both, and a replay of rows that are there already does nothing. The tables are r
 of one moment. Their format (`table_rows`) is the same for both databases.
 """
 
+import gzip
 import io
 import os
 import socket
@@ -56,7 +57,8 @@ def _fill(settings: Settings, opened: IO[bytes], *, with_key: bool) -> None:
     engine = make_engine(settings.database_url)
     try:
         migrate.check(engine)
-        with tarfile.open(fileobj=opened, mode="w|gz", compresslevel=1) as archive:
+        packed = gzip.GzipFile(fileobj=opened, mode="wb", compresslevel=1)  # tarfile's own cannot be told (3.11)
+        with packed, tarfile.open(fileobj=packed, mode="w|") as archive:
             manifest = {
                 "format": FORMAT,
                 "sluicegate": __version__,
@@ -177,6 +179,8 @@ def _bring_back(archive: tarfile.TarFile, engine: Engine, settings: Settings, ac
             _empty(session)
             rows = 0
             for member in archive:
+                if member.name == MANIFEST:  # read already, and a stream cannot go back
+                    continue
                 content = _read(archive, member)
                 match member.name.split("/"):
                     case ["spool", segment]:

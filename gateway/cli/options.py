@@ -45,4 +45,4 @@ def settings_from(**options: Any) -> "Settings":
     given = {name: value for name, value in options.items() if value is not None}
     if "data" in given:
         given["data"] = given["data"].absolute()
-    return Settings(**given)
+    return Settings(**given, options_given=("data", *given))

@@ -10,10 +10,10 @@ from gateway.cli.output import fail
 
 
 def become_owner(folder: Path) -> None:
-    """Take the user, groups and home of `folder`'s owner, for good; what is written from here on is the owner's alone.
+    """Take the user, groups and home of `folder`'s owner, for good. What we write from then on is theirs alone.
 
-    No identity changes unless we are root and the folder belongs to someone else. A folder of another user's that we may
-    not enter ends the command with what to do.
+    No identity changes unless we are root and the folder belongs to someone else. A folder of another user's that we
+    may not enter ends the command with what to do.
     """
     os.umask(0o077)
     try:

@@ -56,7 +56,7 @@ def sequences(session: Session, metadata: MetaData) -> dict[str, int]:
         if name is not None:
             last, called = session.execute(text(f"SELECT last_value, is_called FROM {name}")).one()  # noqa: S608 - ours
             if called:
-                found[table.name] = last
+                found[str(table.name)] = last  # a plain str: SQLAlchemy has its own kind
     return found
 
 
