@@ -68,16 +68,19 @@ class Live:
             self.wait_ready()
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
-        def ready() -> bool:
+        def all_workers() -> bool:
             assert self._process is not None
             assert self._process.poll() is None, f"serve ended with {self._process.returncode}:\n{self.log_tail()}"
+            return len(self.workers()) == self.workers_wanted
+
+        def ready() -> bool:
             try:
                 return httpx2.get(self.url + "/readyz", timeout=2, verify=False).status_code == 200
             except httpx2.TransportError:
                 return False
 
         # Each worker has its own socket and answers for itself: a few questions in a row reach them all.
-        self.until(lambda: len(self.workers()) == self.workers_wanted and all(ready() for _ in range(6)), within_s)
+        self.until(lambda: all_workers() and all(ready() for _ in range(6)), within_s)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor."""
