@@ -106,6 +106,7 @@ def field_problems(errors: Iterable[Any]) -> list[dict[str, str]]:
 
 _REMEDIES: Final = {
     "missing": "add the field",
+    "repeated": "give it once",
     "extra_forbidden": "remove the field, or correct its name",
     "json_invalid": "send one JSON document in UTF-8",
 }

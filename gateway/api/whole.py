@@ -77,7 +77,7 @@ DOCUMENT_BODY: Final[dict[str, Any]] = {
         "description": "sluicegate.yaml, or the same as JSON",
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/GatewayDocument"}},
-            YAML_TYPE: {"schema": {"type": "string"}},
+            YAML_TYPE: {"schema": {"$ref": "#/components/schemas/GatewayDocument"}},
         },
     }
 }
