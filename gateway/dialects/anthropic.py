@@ -159,6 +159,7 @@ class MessagesStreamMeter(StreamMeter):
 
     def __init__(self, call: Call) -> None:
         super().__init__(call, lines=3, mark=_DELTA_MARK)
+        self._start = b"event: content_block_delta\n"
         self._report: dict[str, Any] = {}
         """All that was told so far; it is the answer's usage only once a `message_delta` came."""
 

@@ -30,8 +30,8 @@ MAX_TOKENS: Final = 1 << 40
 """More than any answer has: a figure above is a fault of the upstream and read as 0."""
 
 _EDGE_BYTES: Final = 3
-_NEVER: Final = b"\xff"
-"""A mark that no UTF-8 text holds."""
+_NEVER: Final = b"\xff\xfe\xff\xfe"
+"""A mark that no text holds."""
 _USAGE: Final = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 _FINISH: Final = re.compile(rb'"(?:finish_reason|stop_reason)"[ \t\r\n]*:[ \t\r\n]*"([a-z_A-Z]{1,40})"')
 
@@ -161,20 +161,23 @@ class AnswerMeter:
 class StreamMeter:
     """A streamed answer. The subclass says what an ordinary event looks like, and reads the others.
 
-    `_mark` and `_lines`: each ordinary event holds the mark once and this many line feeds. With `drops` set, whole
-    events may be taken out, so a piece's unfinished last event is held back until it is whole.
+    `_mark` and `_lines`: each ordinary event holds the mark once and this many line feeds. `_start` and `_end`: a piece
+    with these ends and so many line feeds is one ordinary event, which is seen in half the time. With `drops` set,
+    whole events may be taken out, so a piece's unfinished last event is held back until it is whole.
     """
 
     __slots__ = (
         "_call",
         "_drops",
         "_edge",
+        "_end",
         "_held",
         "_held_bytes",
         "_lines",
         "_mark",
         "_overlong",
         "_overlong_head",
+        "_start",
         "events",
         "finish_reason",
         "model",
@@ -188,10 +191,13 @@ class StreamMeter:
         self.events = 0
         self._call = call
         self._mark = mark
+        self._start = _NEVER
+        self._end = b"\n\n"
         self._lines = lines
         self._drops = drops
-        self._held: deque[bytes] = deque()
-        """The event whose end has not come yet; of an overlong one its last bytes."""
+        self._held: deque[bytes] | None = None
+        """The event whose end has not come yet; of an overlong one its last bytes. Made when needed: it takes 700
+        bytes, and ten thousand streams may be open."""
         self._held_bytes = 0
         self._edge = b""
         """The last bytes of what is held: an event's end may have begun in them."""
@@ -210,13 +216,17 @@ class StreamMeter:
         return None
 
     def feed(self, piece: bytes) -> bytes | None:
-        if not self._held and piece.endswith(PLAIN_ENDS):
+        if self._held is None:
             line_feeds = piece.count(b"\n")
-            ordinary = piece.count(self._mark)
-            if ordinary * self._lines == line_feeds:
-                self.events += ordinary
+            if line_feeds == self._lines and piece.startswith(self._start) and piece.endswith(self._end):
+                self.events += 1
                 return None
-            return self._read_block(piece)
+            if piece.endswith(PLAIN_ENDS):
+                ordinary = piece.count(self._mark)
+                if ordinary * self._lines == line_feeds:
+                    self.events += ordinary
+                    return None
+                return self._read_block(piece)
         return self._feed_broken(piece)
 
     def _read_block(self, block: bytes) -> bytes | None:
@@ -235,8 +245,8 @@ class StreamMeter:
             return self._end_overlong(piece) if end else self._hold(piece)
         if not end:
             return self._hold(piece)
-        nothing_held = not self._held
-        buffer = b"".join((*self._held, piece))
+        nothing_held = self._held is None
+        buffer = b"".join((*self._held, piece)) if self._held else piece
         cut = len(buffer) - len(piece) - len(edge) + end
         block, rest = buffer[:cut], buffer[cut:]
         self._let_go()
@@ -251,6 +261,8 @@ class StreamMeter:
 
     def _hold(self, piece: bytes) -> bytes | None:
         """Keep a piece of an event whose end has not come. The answer is `feed`'s."""
+        if self._held is None:
+            self._held = deque()
         self._held.append(piece)
         self._held_bytes += len(piece)
         self._edge = (self._edge + piece)[-_EDGE_BYTES:]
@@ -268,7 +280,7 @@ class StreamMeter:
         return released
 
     def _let_go(self) -> None:
-        self._held.clear()
+        self._held = None
         self._held_bytes = 0
         self._edge = b""
         self._overlong = False
@@ -276,7 +288,7 @@ class StreamMeter:
     def _end_overlong(self, piece: bytes) -> bytes | None:
         """The event that is too long to keep ends in this piece; its beginning was passed on."""
         end = first_event_end(self._edge + piece) - len(self._edge)
-        self._read_overlong(b"".join((*self._held, piece[:end])))
+        self._read_overlong(b"".join((*(self._held or ()), piece[:end])))
         self._let_go()
         after = self.feed(piece[end:]) if end < len(piece) else None
         return None if after is None else piece[:end] + after
@@ -299,7 +311,7 @@ class StreamMeter:
             self.usage = self.read_usage(report) or self.usage
 
     def end(self) -> bytes:
-        held, overlong = b"".join(self._held), self._overlong
+        held, overlong = b"".join(self._held or ()), self._overlong
         self._let_go()
         if overlong or not held:
             return b""

@@ -117,11 +117,16 @@ class ChatStreamMeter(StreamMeter):
 
     def _learn_mark(self, event: bytes) -> None:
         """How this provider writes an ordinary chunk. Not for several choices: a chunk of them holds several marks."""
-        if self._call.choices == 1:
-            if _COMPACT_MARK in event:
-                self._mark = _COMPACT_MARK
-            elif _SPACED_MARK in event:
-                self._mark = _SPACED_MARK
+        if self._call.choices != 1:
+            return
+        for mark in (_COMPACT_MARK, _SPACED_MARK):
+            at = event.find(mark)
+            if at >= 0:
+                self._mark = mark
+                if at < event.find(b'"delta"'):  # llama.cpp sorts its members: the same up to here in each chunk
+                    self._start = event[: at + len(mark)]
+                else:  # the same from here on, but for OpenAI's "obfuscation"
+                    self._start, self._end = b"data: {", event[at:]
 
 
 def _says_something(choice: object) -> bool:
@@ -148,6 +153,9 @@ class ResponsesStreamMeter(StreamMeter):
     def read_event(self, event: bytes) -> bool:
         if _DELTA_MARK in event:
             self.events += 1
+            name = event[: event.find(b"\n") + 1]
+            if name.startswith(b"event: response.") and name.rstrip().endswith(b".delta"):
+                self._start = name
             return False
         if b'_tokens"' not in event:
             return False
