@@ -85,8 +85,10 @@ class Keeper:
         finally:
             if server is not None:
                 server.close()
-            for task in self._serving:
-                task.cancel()
+            for session in list(self._sessions.all):
+                session.writer.transport.abort()  # its task then ends by itself
+            if self._serving:
+                await asyncio.wait(self._serving, timeout=1.0)
             self._sql.close()
             self._reading.close()
             self._engine.dispose()

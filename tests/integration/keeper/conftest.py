@@ -86,9 +86,9 @@ class Ground:
     def account(self, limit: Limit) -> tuple[int, int]:
         """Settled and outstanding, in one transaction."""
         row = self.rows(
-            "SELECT coalesce((SELECT sum(settled) FROM limit_account WHERE limit_id = :id), 0) AS settled, coalesce(("
-            "SELECT sum(CASE WHEN granted > ingested THEN granted - ingested ELSE 0 END) FROM lease WHERE limit_id = :id"
-            "), 0) AS outstanding",
+            "SELECT coalesce((SELECT sum(settled) FROM limit_account WHERE limit_id = :id), 0) AS settled,"
+            " coalesce((SELECT sum(CASE WHEN granted > ingested THEN granted - ingested ELSE 0 END)"
+            " FROM lease WHERE limit_id = :id), 0) AS outstanding",
             id=limit.id,
         )[0]
         return int(row["settled"]), int(row["outstanding"])
@@ -190,16 +190,17 @@ def ground(tmp_path: Path, migrated_url: str) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def sqlite_ground(tmp_path: Path, sqlite_url: str, _migrated_sqlite: Path) -> Iterator[Ground]:
-    Path(sqlite_url.removeprefix("sqlite:///")).write_bytes(_migrated_sqlite.read_bytes())
-    yield from make_ground(tmp_path, sqlite_url)
+def quiet_ground(tmp_path: Path, migrated_url: str) -> Iterator[Ground]:
+    """Without a keeper: the test runs its own."""
+    yield from make_ground(tmp_path, migrated_url, keeper=False)
 
 
-def make_ground(folder: Path, url: str, **options: Any) -> Iterator[Ground]:
-    settings = Settings(data=folder / "data", database=url, spool_segment_bytes=256 * 1024, **options)
-    settings.data.mkdir(mode=0o700)
+def make_ground(folder: Path, url: str, *, keeper: bool = True, **options: Any) -> Iterator[Ground]:
+    settings = Settings(**({"data": folder / "data", "database": url, "spool_segment_bytes": 256 * 1024} | options))
+    settings.data.mkdir(mode=0o700, exist_ok=True)
     ground = Ground(settings, make_engine(settings.database_url))
-    ground.start_keeper()
+    if keeper:
+        ground.start_keeper()
     try:
         yield ground
     finally:

@@ -222,20 +222,21 @@ def test_windows_start_anew(ground: Ground) -> None:
         limit = ground.limit(3, Metric.REQUESTS, Window.SECOND)
         async with workers(ground, 2) as made:
             admitted: dict[int, int] = {}
+            waits: list[float | None] = []
             deadline = time.time() + 3.2
             while time.time() < deadline:
                 for worker in made:
                     try:
                         reservation = await worker.reserve((limit,), ONE)
                     except LimitExceeded as refusal:
-                        assert refusal.retry_after_s is not None
-                        assert refusal.retry_after_s <= 1.0
+                        waits.append(refusal.retry_after_s)
                         await asyncio.sleep(0.02)
                         continue
                     (_, window_start, _) = reservation.charges()
                     admitted[window_start] = admitted.get(window_start, 0) + 1
                     worker.book.settle(reservation, ONE)
             assert max(admitted.values()) == 3
+            assert all(wait is not None and wait <= 1.0 for wait in waits)
             assert list(admitted.values())[1:-1] == [3] * (len(admitted) - 2)
 
     asyncio.run(run())
