@@ -65,6 +65,13 @@ def _node(address: str) -> str:
     return f'"[{address}]"' if ":" in address else address
 
 
+def without_key(query: bytes) -> bytes:
+    """The query without a `key` parameter, in which Gemini's clients send their key: ours."""
+    if b"key=" not in query:
+        return query
+    return b"&".join(part for part in query.split(b"&") if not part.startswith(b"key="))
+
+
 def media_type(headers: Headers) -> bytes:
     """The Content-Type without parameters, lower case; b"" where there is none."""
     for name, value in headers:

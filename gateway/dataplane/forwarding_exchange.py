@@ -66,7 +66,7 @@ class ForwardingExchange(Exchange):
     credential: Credential | None = None
     upstream: UpstreamConnection | None = None
     active = False
-    """Bytes have passed since the idle deadline was last looked at."""
+    """Bytes have passed since the sweep last looked: the idle deadline moves on."""
     total_deadline_s = float("inf")
     _candidates: Sequence[Target] = ()
     _attempts_left = 0
@@ -76,6 +76,13 @@ class ForwardingExchange(Exchange):
     _state: TargetState | None = None
     """Of the target under way."""
     _verdict: "asyncio.Future[Failure | None] | None" = None
+    _connection: UpstreamConnection | None = None
+    """Of the attempt under way, or the last one."""
+    _died_idle = False
+    """The last attempt found its connection dead before a byte of an answer: RFC 9112 9.3.1 lets a request that may be
+    repeated go out again on a fresh one; that costs no retry."""
+    repeatable = False
+    """Whether the request changes nothing, whatever its method."""
     _without_task = False
     """The attempt under way was begun at once: its verdict ends the exchange, or starts the task."""
 
@@ -141,9 +148,13 @@ class ForwardingExchange(Exchange):
     async def attempt_all(self) -> None:
         """Try targets until one answers or the route's retries are used up."""
         plane, health = self.plane, self.plane.health
-        if self._last is not None and not self._digest(self._last):
-            self._give_up(self._last)
-            return
+        if self._last is not None:
+            if self._died_idle:
+                self._last = None
+                self.row.attempts -= 1
+            elif not self._digest(self._last):
+                self._give_up(self._last)
+                return
         while (target := self._choose()) is not None:
             if target is self.target and self._last is not None and self._last.status not in (401, 403):
                 await asyncio.sleep(AGAIN_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -207,7 +218,8 @@ class ForwardingExchange(Exchange):
         self._state.begin(now_s)
 
     def _connect_to(self, connection: UpstreamConnection) -> None:
-        self.upstream = connection
+        self.upstream = self._connection = connection
+        self._died_idle = False
         connection.begin(self, bodiless=self.request.method == b"HEAD")
         self.sent = True
         self.enter_phase("first byte", self.route.timeouts.first_byte_s)
@@ -233,15 +245,11 @@ class ForwardingExchange(Exchange):
                 if not self.send_at_once(connection, target, credential):
                     await self.send(connection, target, credential)
                 failure = await self._verdict
-                if failure is None or connection.fresh or not self._died_idle(connection, failure):
+                if failure is None or not self._died_idle:
                     return failure
                 connection = None
         finally:
             self._attempt_ended(self._verdict is not None and self._verdict.done())
-
-    def _died_idle(self, connection: UpstreamConnection, failure: Failure) -> bool:
-        """RFC 9112 9.3.1: a connection that died in the pool costs an idempotent request no retry."""
-        return failure.fault is Fault.BROKEN and not connection.answered and self.request.method in SAFE_TO_REPEAT
 
     def _attempt_ended(self, answered: bool) -> None:
         state, self._state = self._state, None
@@ -326,16 +334,15 @@ class ForwardingExchange(Exchange):
     # -- deadlines (looked at by the plane's sweep)
 
     def enter_phase(self, name: str, allowed_s: float) -> None:
-        super().enter_phase(name, allowed_s)
+        self.phase = name
+        self.phase_deadline_s = self.loop.time() + allowed_s
         self.active = False
 
     def check_deadlines(self, now_s: float) -> None:
-        if now_s < self.phase_deadline_s and now_s < self.total_deadline_s:
-            return
-        if self.phase_deadline_s == 0.0 and now_s < self.total_deadline_s:
-            return
-        if self.active and now_s < self.total_deadline_s:
-            self.enter_phase("idle", self.route.timeouts.idle_s)
+        if self.active and self.phase == "idle":
+            self.active = False
+            self.phase_deadline_s = now_s + self.route.timeouts.idle_s
+        if now_s < self.total_deadline_s and (not self.phase_deadline_s or now_s < self.phase_deadline_s):
             return
         name = "total" if now_s >= self.total_deadline_s else self.phase
         self.phase_deadline_s = 0.0
@@ -403,6 +410,9 @@ class ForwardingExchange(Exchange):
 
     def on_broken(self, reason: str) -> None:
         self.upstream = None
+        connection = self._connection
+        if connection is not None and not connection.fresh and not connection.answered:
+            self._died_idle = self.repeatable or self.request.method in SAFE_TO_REPEAT
         target = self.target.name if self.target else "upstream"
         if self.answer.started:
             self.row.outcome = Outcome.UPSTREAM_FAILED

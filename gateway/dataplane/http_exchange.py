@@ -10,6 +10,7 @@ from gateway.dataplane.forwarding import (
     forwarded_lines,
     header_value,
     passed_on,
+    without_key,
 )
 from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, identify
@@ -152,10 +153,8 @@ class HttpExchange(ForwardingExchange):
         query = request.query
         drop = REQUEST_DROP
         if self.caller is not None:
-            if self.caller.name == b"?key":
-                query = b"&".join(part for part in query.split(b"&") if not part.startswith(b"key="))
-            else:
-                drop = drop | {self.caller.name}  # our key; any other Authorization passes
+            drop = drop | self.caller.headers_with_key(request.headers)  # any other Authorization passes
+            query = without_key(query)
         if credential is not None:
             drop = drop | {b"authorization"}
         host = (request.header(b"host") or origin.authority) if route.preserve_host else origin.authority
@@ -189,7 +188,7 @@ class HttpExchange(ForwardingExchange):
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
         self.row.upstream_status = status
-        self.active = True
+        self.enter_phase("idle", self.route.timeouts.idle_s)
         if not self.first_byte_ns:
             self.first_byte_ns = time.perf_counter_ns()
         retryable = status in (408, 425, 429) or status >= 500

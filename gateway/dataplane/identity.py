@@ -3,7 +3,8 @@
 from hashlib import sha256
 from urllib.parse import parse_qsl
 
-from gateway.dataplane.request import Request
+from gateway.dataplane.forwarding import KEY_HEADERS
+from gateway.dataplane.request import Headers, Request
 from gateway.errors import Unauthenticated
 from gateway.policy.model import Key
 from gateway.policy.snapshot import Snapshot
@@ -12,15 +13,17 @@ HOW = "send a key of this gateway as `Authorization: Bearer KEY` or `x-api-key: 
 
 
 class Caller:
-    """The key that was shown and where, so that it can be kept from the upstream."""
+    """The key that was shown, and its text, so that it can be kept from the upstream."""
 
-    __slots__ = ("key", "name", "value")
+    __slots__ = ("_text", "key")
 
-    def __init__(self, key: Key, name: bytes, value: bytes) -> None:
+    def __init__(self, key: Key, text: bytes) -> None:
         self.key = key
-        self.name = name
-        """The header it came in; `?key` for the query."""
-        self.value = value
+        self._text = text
+
+    def headers_with_key(self, headers: Headers) -> frozenset[bytes]:
+        """Names of the headers that hold the key: a caller may have sent it in several."""
+        return frozenset(name for name, value in headers if name in KEY_HEADERS and self._text in value)
 
 
 def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
@@ -39,14 +42,14 @@ def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
         shown = True
         key = snapshot.keys.get(sha256(text).digest())
         if key is not None:
-            return Caller(_valid(key, now_s), name, value)
+            return Caller(_valid(key, now_s), text)
     if b"key=" in request.query:
         for name_text, value_text in parse_qsl(request.query.decode("latin-1")):
             if name_text == "key":
                 shown = True
                 key = snapshot.keys.get(sha256(value_text.encode()).digest())
                 if key is not None:
-                    return Caller(_valid(key, now_s), b"?key", value_text.encode())
+                    return Caller(_valid(key, now_s), value_text.encode())
     if shown:
         raise Unauthenticated("the API key is not known here", fix=HOW + "; it may have been revoked")
     raise Unauthenticated("no API key was sent", fix=HOW)

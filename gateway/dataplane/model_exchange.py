@@ -13,6 +13,7 @@ from gateway.dataplane.forwarding import (
     header_value,
     media_type,
     passed_on,
+    without_key,
 )
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import identify
@@ -21,7 +22,7 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
-from gateway.dialects.registry import join_base_url
+from gateway.dialects.registry import upstream_target
 from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, SluicegateError
 from gateway.policy.model import Credential, Route, Target
 from gateway.policy.quota import NOTHING, Amounts
@@ -40,6 +41,7 @@ NAMES_SHOWN: Final = 50
 class ModelExchange(ForwardingExchange):
     """One call of a dialect's operation."""
 
+    repeatable = True
     call: Call | None = None
     meter: Meter | None = None
     content_type = b""
@@ -225,9 +227,12 @@ class ModelExchange(ForwardingExchange):
         head = self.plane.heads.get(memo_key) if plain else None
         if head is None:
             origin = self.plane.origin(target.provider)
-            path = join_base_url(target.provider.base_url, self.operation).encode()
-            query = _without_key(self.request.query)
-            lines = [b"%b %b%b HTTP/1.1\r\nhost: %b\r\n" % (self.request.method, path, query, origin.authority)]
+            path = upstream_target(target.provider.base_url, self.operation).encode()
+            query = without_key(self.request.query)
+            lines = [
+                b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
+                % (self.request.method, path, b"?" + query if query else b"", origin.authority)
+            ]
             if credential is not None:
                 lines += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(credential.secret)]
             lines.append(b"accept-encoding: identity\r\n")
@@ -237,14 +242,13 @@ class ModelExchange(ForwardingExchange):
         return head
 
     def may_repeat(self, failure: Failure) -> bool:
-        return True  # a model call changes nothing; the route's `retries` says how often
+        return True
 
     # -- from the upstream
 
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
         self.row.upstream_status = status
-        self.active = True
         length = header_value(headers, b"content-length")
         kind = media_type(headers)
         if status >= 400:
@@ -268,6 +272,8 @@ class ModelExchange(ForwardingExchange):
             self._held_bytes += len(payload)
             if not self.first_byte_ns:
                 self.first_byte_ns = time.perf_counter_ns()
+                if self.upstream is not None:
+                    self.enter_phase("idle", self.route.timeouts.idle_s)
             if self._held_bytes > HOLD_REFUSAL_BYTES and self.upstream is not None:
                 self._end_attempt(reusable=False)
             return
@@ -284,6 +290,7 @@ class ModelExchange(ForwardingExchange):
                 self._head = b""
                 self.answer.started = True
                 self.row.status = self._status
+                self.enter_phase("idle", self.route.timeouts.idle_s)
             self.answer.write(payload, head, framed)
 
     def on_end(self) -> None:
@@ -356,6 +363,16 @@ class ModelExchange(ForwardingExchange):
         lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines(None)]
         self.answer.whole(failure.status, lines, failure.body)
 
+    def client_gone(self) -> None:
+        meter = self.meter
+        if self.answer.started and meter is not None and meter.usage is not None and meter.finish_reason is not None:
+            # It has all it asked for: SDKs hang up at the last event, without waiting for the end of the body.
+            self.gone = True
+            self.drop_upstream()
+            self.settle_verdict(None)
+            return
+        super().client_gone()
+
     # -- at the end
 
     def used(self) -> Amounts:
@@ -389,11 +406,3 @@ class ModelExchange(ForwardingExchange):
 def _few(names: Sequence[str]) -> str:
     shown = ", ".join(names[:10])
     return f"{shown}, … ({len(names)} in all)" if len(names) > 10 else shown or "none"
-
-
-def _without_key(query: bytes) -> bytes:
-    """`?query` without a `key` parameter, which is ours."""
-    if not query:
-        return b""
-    kept = b"&".join(part for part in query.split(b"&") if not part.startswith(b"key="))
-    return b"?" + kept if kept else b""

@@ -195,6 +195,8 @@ class ClientConnection(asyncio.Protocol):
         request, parser = self._request, self._parser
         assert request is not None
         self._in_head = False
+        if self._head_bytes > self.plane.settings.max_head_bytes:
+            self._check_head_size(request)
         self._head_bytes = 0
         request.method = parser.get_method()
         request.version = parser.get_http_version()
@@ -222,6 +224,13 @@ class ClientConnection(asyncio.Protocol):
         self._queue.append(request)
         if len(self._queue) >= MAX_QUEUED:
             self.flow.pause_reading()
+
+    def _check_head_size(self, request: Request) -> None:
+        """What was received holds more than a head may; is it the head, or the body behind it?"""
+        size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
+        most = self.plane.settings.max_head_bytes
+        if size > most:
+            raise WireError(431, f"the request head is larger than {most} bytes")
 
     def on_body(self, piece: bytes) -> None:
         if not self._stale_upgrade:
