@@ -20,7 +20,10 @@ KEY = "sk-test-live-0123456789"
 def yaml_for(provider_url: str) -> str:
     return f"""
 providers:
-  - {{name: vendor, dialect: openai, base_url: "{provider_url}/v1", credentials: [{{name: main, value: sk-upstream-1}}]}}
+  - name: vendor
+    dialect: openai
+    base_url: "{provider_url}/v1"
+    credentials: [{{name: main, value: sk-upstream-1}}]
 routes:
   - {{name: chat, targets: [{{provider: vendor, model: m}}]}}
 teams:

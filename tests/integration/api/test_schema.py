@@ -14,7 +14,7 @@ from gateway.api.app import create_app
 from gateway.settings import Settings
 from tests.support import live
 
-EXAMPLES = 25
+EXAMPLES = 15
 """Of each operation, besides those that schemathesis derives from the document (bounds, types, missing fields)."""
 
 YAML = """
