@@ -40,10 +40,7 @@ def become_owner(folder: Path) -> None:
     os.setgid(owner.pw_gid)
     os.setuid(owner.pw_uid)
     os.environ.update(HOME=owner.pw_dir, USER=owner.pw_name, LOGNAME=owner.pw_name)
-    try:
-        next(Path().iterdir(), None)
-    except OSError:
-        os.chdir("/")  # libraries look at the working folder; the owner may not enter root's
+    os.chdir("/")  # libraries look around the working folder, which may be root's
 
 
 def as_owner(folder: Path, work: Callable[[], None]) -> int:
