@@ -29,12 +29,10 @@ _NAMED: Final = re.compile(rb'"([A-Za-z0-9_]{1,32})"[ \t\r\n]*:[ \t\r\n]*$')
 _LOOK_BEHIND_BYTES: Final = 64
 _WINDOW_BYTES: Final = 16 * 1024
 """What is skipped at once; shorter than any opaque string, so that none is skipped unseen."""
-_WORTH_BYTES: Final = 256
-"""Below it stepping from token to token is quicker."""
+_LEAST_WINDOW_BYTES: Final = 256
+"""Windows shrink by fours towards the end of a value; what this one cannot skip is stepped through token by token."""
+_WORTH_BYTES: Final = 64
 _NESTED_PASSES: Final = 32
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_RUN: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-"""Whole strings and what lies between them."""
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 _UNMATCHED: Final = re.compile(rb"[}\]]*[{\[]*")
 
@@ -94,6 +92,7 @@ class TopLevelScanner:
         "_unique",
         "_value_start",
         "_wanted",
+        "_window_bytes",
         "members",
     )
 
@@ -124,6 +123,7 @@ class TopLevelScanner:
         self._capturing = False
         self._capture = bytearray()
         self._excess = 0
+        self._window_bytes = _WINDOW_BYTES
         # of the string under way within the value
         self._string_start = 0
         self._name: bytes | None = None
@@ -213,18 +213,30 @@ class TopLevelScanner:
     def _skip_structure(self, chunk: bytes, position: int) -> int:
         while position < len(chunk):
             end = self._skip_balanced(chunk, position)
-            if end == position:
-                return self._skip_tokens(chunk, position, position + _WINDOW_BYTES)
-            position = end
+            if end > position:
+                self._window_bytes = min(_WINDOW_BYTES, self._window_bytes * 4)
+                position = end
+            elif self._window_bytes > _LEAST_WINDOW_BYTES:
+                self._window_bytes //= 4
+            else:
+                return self._skip_tokens(chunk, position, position + _LEAST_WINDOW_BYTES)
         return position
 
     def _skip_balanced(self, chunk: bytes, position: int) -> int:
         """Skip a window in which the value cannot end, without a step of Python for each token: take its strings out,
         cancel the brackets that match, and see whether fewer close than are open. `position` itself = it may end."""
-        run = _RUN.match(chunk, position, position + _WINDOW_BYTES)
-        if run is None or run.end() - position < _WORTH_BYTES:
+        window = chunk[position : position + self._window_bytes]
+        if len(window) < _WORTH_BYTES:
             return position
-        brackets = _STRING.sub(b"", run.group()).translate(None, _NO_BRACKETS)
+        plain = window.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in window else window
+        parts = plain.split(b'"')  # outside, inside, outside, …
+        size = len(window)
+        if not len(parts) & 1:  # it ends within a string: stop before that
+            parts.pop()
+            size = window.rfind(b'"')
+            if size < _WORTH_BYTES or window[size - 1] == 0x5C:
+                return position
+        brackets = b"".join(parts[::2]).translate(None, _NO_BRACKETS)
         for _ in range(_NESTED_PASSES):  # each cancels the innermost level
             before = len(brackets)
             brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -237,7 +249,7 @@ class TopLevelScanner:
         self._depth += opened - closed
         if self._depth > MAX_DEPTH:
             raise _too_deep()
-        return run.end()
+        return position + size
 
     def _skip_tokens(self, chunk: bytes, position: int, limit: int) -> int:
         search = _STRUCTURE.search

@@ -133,3 +133,26 @@ def test_agrees_with_a_decoder(
         member = scanner.members[name]
         assert json.loads(body[member.start : member.end]) == value
     assert json.loads(scanner.members["model"].raw) == model
+
+
+@given(
+    parts=st.lists(_JSON, min_size=1, max_size=6),
+    times=st.integers(1, 400),
+    levels=st.integers(0, 60),
+    ascii_only=st.booleans(),
+    size=st.sampled_from([300, 1000, 16_384, 1_000_000]),
+)
+def test_skips_large_values_of_any_shape(
+    parts: list[Any], times: int, levels: int, ascii_only: bool, size: int
+) -> None:
+    """What is skipped a window at a time ends exactly where it ends."""
+    value: Any = parts * times
+    for _ in range(levels):
+        value = {'"\\': [value, "]}"]}
+    document = {"x": value, "model": "m", "y": value}
+    body = json.dumps(document, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+    members = scanned(body, size, "model").members
+    at = body.rindex(b'"model": "m", "y": ')
+    assert members["model"].start == at + 9
+    assert members["x"].end == at - 2
+    assert (members["y"].start, members["y"].end) == (at + 19, len(body) - 1)
