@@ -129,8 +129,17 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
                 os.write(ready_fd, b"r")
             os.close(ready_fd)
 
+    async def tell_rejected() -> None:
+        while True:
+            await asyncio.sleep(1)
+            if plane.counted and link.connected:
+                link.tell_rejected(dict(plane.counted))
+                plane.counted.clear()
+
     async with asyncio.TaskGroup() as group:
-        running = [group.create_task(coroutine) for coroutine in (link.run(), feed.run(plane), plane.sweep())]
+        running = [
+            group.create_task(coroutine) for coroutine in (link.run(), feed.run(plane), plane.sweep(), tell_rejected())
+        ]
         running.append(group.create_task(tell_ready()))
         try:
             await server.serve(sockets=sockets)

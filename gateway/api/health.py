@@ -59,4 +59,4 @@ async def metrics(request: Request, services: Annotated[Services, Depends(servic
         caller = await run_in_threadpool(authenticate, request)
         if not may(caller.role, Permission.METRICS_READ):
             raise Forbidden(f"the role {caller.role} may not read metrics", fix="use a viewer's token")
-    return Response(await run_in_threadpool(services.metrics), media_type=METRICS_TYPE)
+    return Response(await services.metrics(), media_type=METRICS_TYPE)

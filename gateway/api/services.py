@@ -1,6 +1,7 @@
 """What the handlers of one worker share: settings, database, the link to the keeper, the snapshot in force."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,9 @@ class WorkerLink(Protocol):
     async def open_rows(self) -> list[dict[str, Any]]:
         """Ledger rows of requests in flight, newest first. Raises Unavailable."""
 
+    async def metrics(self) -> str:
+        """Prometheus text of the whole node. Raises Unavailable."""
+
     def subscribe_events(self) -> AsyncIterator[dict[str, Any]]:
         """The live feed from now on, for ever."""
 
@@ -68,8 +72,14 @@ class Services:
     def generation(self) -> int:
         return self.snapshot_generation() if self.snapshot_generation is not None else 0
 
-    def metrics(self) -> bytes:
-        return generate_latest(self.metrics_registry)
+    async def metrics(self) -> str:
+        """Prometheus text: the node's figures from the keeper, then this worker's own process. Without the keeper only
+        the latter: a gap is a gap."""
+        figures = ""
+        if self.link is not None:
+            with contextlib.suppress(Unavailable):
+                figures = await self.link.metrics()
+        return figures + generate_latest(self.metrics_registry).decode()
 
     def nudge(self) -> None:
         """Tell the keeper about a committed change. Called from a handler's thread; never fails."""

@@ -126,6 +126,16 @@ class KeeperLink:
         rows: list[dict[str, Any]] = reply["rows"]
         return rows
 
+    async def metrics(self) -> str:
+        """Prometheus text of this node: all workers' figures, as the keeper counts them. Raises Unavailable."""
+        reply = await self._request({"type": "metrics"})
+        text: str = reply["text"]
+        return text
+
+    def tell_rejected(self, counts: dict[str, int]) -> None:
+        """Requests without a ledger row since the last time, by error code."""
+        self.send({"type": "rejected", "counts": counts})
+
     async def subscribe_events(self) -> AsyncIterator[dict[str, Any]]:
         """Events from now on, for ever: `{"type": "request", "row": {…}}` as rows reach the ledger, `{"type":
         "configuration", "generation": n}` after a change. A reader that falls behind loses the oldest."""

@@ -31,6 +31,7 @@ from gateway.store.leases import LeaseKey
 from gateway.store.prices import price_book
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.store.sql_thread import SqlThread, write_transaction
+from gateway.telemetry.ledger_metrics import LedgerMetrics
 from gateway.wire.frames import FrameError, FrameReader, frame, message_of, snapshot_frame
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Keeper:
         self._sessions = Sessions()
         self._grants = Grants(self._engine, self._sql, self._sessions, self._node)
         self._ledger = SpoolLedger(self._engine, settings.spool_folder, self._node)
+        self._metrics = LedgerMetrics()
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -142,6 +144,10 @@ class Keeper:
                 self._reply(session, message, self._limit_state(int(message["limit"])))
             case "open":
                 self._reply(session, message, self._open_rows())
+            case "metrics":
+                self._reply(session, message, self._render_metrics())
+            case "rejected":
+                self._metrics.reject(message["counts"])
             case "flush":
                 self._reply(session, message, self._flush())
 
@@ -183,6 +189,15 @@ class Keeper:
 
     async def _open_rows(self) -> dict[str, Any]:
         return {"rows": await self._sql.run(self._ledger.open_rows)}
+
+    async def _render_metrics(self) -> dict[str, Any]:
+        routes, pending = await self._sql.run(self._ledger.in_flight)
+        ratios = await self._sql.run(self._used_ratios)
+        return {"text": self._metrics.render(routes, ratios, pending)}
+
+    def _used_ratios(self) -> dict[str, float]:
+        with self._engine.begin() as connection:
+            return leases.used_ratios(connection, time.time())
 
     async def _flush(self) -> dict[str, Any]:
         """Everything that ended before the question is in SQL when it is answered."""
@@ -231,6 +246,8 @@ class Keeper:
             if session is not None and session.recorded_told != progress.recorded:
                 session.recorded_told = progress.recorded
                 session.send({"type": "pending", "recorded": progress.recorded})
+            for record in progress.new:
+                self._metrics.observe(record.values)
             if progress.new:
                 self._spread(row_events(progress.new[-EVENTS_A_BATCH:]))
         return more

@@ -96,6 +96,13 @@ class SpoolLedger:
         rows.sort(key=lambda row: (row["started_at_ns"], row["id"]), reverse=True)
         return rows
 
+    def in_flight(self) -> tuple[list[str], int]:
+        """Of this node's spools: the route of each request in flight, and how many ended rows are not yet in SQL."""
+        readers = self._readers.values()
+        at = LEDGER_FIELDS.index("route")
+        routes = [record.values[at] or "" for reader in readers for record in reader.open.values()]
+        return routes, sum(reader.waiting for reader in readers)
+
     def _advance(self, reader: SpoolReader, progress: Progress) -> None:
         reader.read(ROWS_A_BATCH)
         batch = reader.take_ended(ROWS_A_BATCH)

@@ -250,6 +250,23 @@ def limit_window(connection: Connection, limit_id: int, now_s: float) -> tuple[L
     return (limit_id, start_s), rule.at_most, window_end_s(window, start_s)
 
 
+def used_ratios(connection: Connection, now_s: float) -> dict[str, float]:
+    """What is settled of each limit's present window, as a share of what it allows, by name."""
+    settled: dict[LeaseKey, int] = {
+        (account.limit_id, account.window_start_s): account.settled
+        for account in connection.execute(
+            select(LimitAccount.limit_id, LimitAccount.window_start_s, LimitAccount.settled)
+        )
+    }
+    ratios = {}
+    for rule in connection.execute(
+        select(LimitRule.id, LimitRule.name, LimitRule.metric, LimitRule.window, LimitRule.at_most)
+    ):
+        window = Window.LIFETIME if rule.metric == Metric.CONCURRENT_REQUESTS else Window(rule.window)
+        ratios[rule.name] = settled.get((rule.id, window_start_s(window, now_s)), 0) / max(1, rule.at_most)
+    return ratios
+
+
 def limit_state(
     connection: Connection,
     node: str,
