@@ -1,22 +1,21 @@
 /** An app's keys: made and shown once, recognised by their beginning, revoked with the consequence told first. */
-import { Button, Group, Select, Skeleton, TextInput } from "@mantine/core";
+import { Button, Skeleton } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 import { spanOf } from "@/app/range";
 import { api, unwrap } from "@/api/client";
-import type { App, Key, KeyMade } from "@/api/model";
+import type { App, Key } from "@/api/model";
 import { useMay } from "@/api/session";
 import { Problem } from "@/ui/Answer";
-import { Confirm, Dialog } from "@/ui/Confirm";
+import { Confirm } from "@/ui/Confirm";
 import { Part } from "@/ui/Drawer";
 import { When } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
-import { ShownOnce } from "@/ui/ShownOnce";
 import { plural } from "@/units/count";
 import styles from "./keys.module.css";
-import { keysQuery, makeKey, revokeKey } from "./queries";
-import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
+import { KeyForm } from "./KeyForm";
+import { keysQuery, revokeKey } from "./queries";
 
 export function Keys({ app }: { app: App }) {
   const may = useMay();
@@ -64,44 +63,6 @@ function KeyState({ key_: { expires_at } }: { key_: Key }) {
     <Mark tone="ok">
       Until <When at={expires_at} />
     </Mark>
-  );
-}
-
-function KeyForm({ app, close }: { app: App; close: () => void }) {
-  const [name, setName] = useState("");
-  const [expiry, setExpiry] = useState<Expiry>("never");
-  const [made, setMade] = useState<KeyMade>();
-  const queries = useQueryClient();
-  const making = useMutation({
-    mutationFn: () => makeKey({ app: app.name, name: name.trim(), ...expiryOf(expiry, Date.now()) }),
-    onSuccess: async (key) => {
-      setMade(key);
-      await queries.invalidateQueries({ queryKey: keysQuery.queryKey });
-    },
-  });
-
-  function submit(event: FormEvent): void {
-    event.preventDefault();
-    making.mutate();
-  }
-
-  if (made?.key) return <ShownOnce title={`Key ${made.name} for ${app.name}`} secret={made.key} copy="Copy the key" close={close} />;
-  return (
-    <Dialog title={`Make a key for ${app.name}`} close={close}>
-      <form onSubmit={submit} style={{ display: "grid", gap: 14 }}>
-        {making.error ? <Problem error={making.error} /> : null}
-        <TextInput label="Name" description="Where it will be used, e.g. ci or laptop" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-        <Select label="Expires" data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={making.isPending} disabled={name.trim() === ""}>
-            Make the key
-          </Button>
-        </Group>
-      </form>
-    </Dialog>
   );
 }
 

@@ -1,20 +1,31 @@
 /** What is promised, what is spent of it, and what would be refused now. */
-import { Skeleton } from "@mantine/core";
+import { Button, Skeleton } from "@mantine/core";
+import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useMay } from "@/api/session";
 import { Empty, Problem } from "@/ui/Answer";
 import { Page } from "@/ui/Page";
+import { LimitForm } from "./LimitForm";
 import { LimitRow } from "./LimitRow";
 import styles from "./limits.module.css";
 import { limitsQuery } from "./queries";
 
 export function LimitsPage() {
   const limits = useQuery(limitsQuery);
+  const [making, setMaking] = useState(false);
+  const may = useMay();
+  const make = may("configuration:write") ? (
+    <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
+      Add a limit
+    </Button>
+  ) : null;
   return (
-    <Page title="Limits" line="What each limit allows, what is settled and reserved of it, and when it begins anew. Windows are calendar windows in UTC.">
+    <Page title="Limits" line="What each limit allows, what is settled and reserved of it, and when it begins anew. Windows are calendar windows in UTC." action={make}>
       {limits.error ? <Problem error={limits.error} again={() => void limits.refetch()} /> : null}
       {limits.isPending ? <Skeleton height={180} radius={8} /> : null}
       {limits.data?.length === 0 ? (
-        <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route or model." snippet={example} />
+        <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route or model." action={make} snippet={example} />
       ) : null}
       {limits.data && limits.data.length > 0 ? (
         <>
@@ -35,6 +46,7 @@ export function LimitsPage() {
           </ul>
         </>
       ) : null}
+      {making ? <LimitForm close={() => setMaking(false)} /> : null}
     </Page>
   );
 }

@@ -13,7 +13,11 @@ const UNITS: Record<Metric, string> = {
 };
 
 export const bare = (metric: Metric, value: number): string => (metric === "cost_usd" ? money(Math.round(value * 1e6)) : count(value));
-export const amount = (metric: Metric, value: number): string => `${bare(metric, value)} ${UNITS[metric]}`.trim();
+
+export function amount(metric: Metric, value: number): string {
+  const unit = value === 1 ? UNITS[metric].replace(/s$/, "") : UNITS[metric];
+  return `${bare(metric, value)} ${unit}`.trim();
+}
 
 /** "$50.00 a month", "20 at once", "1 M tokens in all". */
 export function promise(limit: Limit): string {

@@ -1,5 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, everyPage, unwrap } from "@/api/client";
+import type { components } from "@/api/schema";
+
+type Wanted = components["schemas"]["LimitDocument"];
 
 export const limitsQuery = queryOptions({
   queryKey: ["limits"],
@@ -13,3 +16,5 @@ export const limitStateQuery = (name: string) =>
     queryFn: () => unwrap(api.GET("/api/v1/limits/{ref}/state", { params: { path: { ref: name } } })),
     refetchInterval: 10_000,
   });
+
+export const makeLimit = (limit: Wanted) => unwrap(api.POST("/api/v1/limits", { body: limit }));

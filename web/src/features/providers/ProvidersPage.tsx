@@ -1,9 +1,12 @@
 /** Accounts at vendors and plain upstreams, and what went to each. */
+import { Button } from "@mantine/core";
+import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useState } from "react";
 import { useRange } from "@/app/range";
 import type { Provider, UsageItem } from "@/api/model";
+import { useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
@@ -11,17 +14,25 @@ import { DataTable, type Column } from "@/ui/DataTable";
 import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { plural } from "@/units/count";
+import { ProviderForm } from "./ProviderForm";
 import { providersQuery } from "./queries";
 
 export function ProvidersPage() {
   const providers = useQuery(providersQuery);
   const usage = useQuery(usageQuery("provider", useRange()));
+  const [making, setMaking] = useState(false);
+  const may = useMay();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((provider: Provider) => void navigate({ to: "/providers/$name", params: { name: provider.name } }), [navigate]);
   const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  const make = may("configuration:write") ? (
+    <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
+      Add a provider
+    </Button>
+  ) : null;
   return (
-    <Page title="Providers" line="Accounts at vendors and plain HTTP upstreams, with the credentials that the gateway spends for its apps.">
+    <Page title="Providers" line="Accounts at vendors and plain HTTP upstreams, with the credentials that the gateway spends for its apps." action={make}>
       <DataTable
         label="Providers"
         columns={columns}
@@ -31,8 +42,9 @@ export function ProvidersPage() {
         again={() => void providers.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title="No providers" why="A provider is an account at a vendor: its address, its dialect and its credentials. Routes point at it." snippet={example} />}
+        empty={<Empty title="No providers" why="A provider is an account at a vendor: its address, its dialect and its credentials. Routes point at it." action={make} snippet={example} />}
       />
+      {making ? <ProviderForm close={() => setMaking(false)} /> : null}
       <Outlet />
     </Page>
   );

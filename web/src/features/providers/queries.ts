@@ -1,5 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, everyPage, unwrap } from "@/api/client";
+import type { components } from "@/api/schema";
+
+type Wanted = components["schemas"]["ProviderDocument"];
 
 export const providersQuery = queryOptions({
   queryKey: ["providers"],
@@ -8,3 +11,5 @@ export const providersQuery = queryOptions({
 
 export const providerQuery = (name: string) =>
   queryOptions({ queryKey: ["providers", name], queryFn: () => unwrap(api.GET("/api/v1/providers/{ref}", { params: { path: { ref: name } } })) });
+
+export const makeProvider = (provider: Wanted) => unwrap(api.POST("/api/v1/providers", { body: provider }));

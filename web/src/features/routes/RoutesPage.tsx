@@ -1,9 +1,12 @@
 /** What callers ask for, and which targets stand behind it. */
+import { Button } from "@mantine/core";
+import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useState } from "react";
 import { useRange } from "@/app/range";
 import type { Route, UsageItem } from "@/api/model";
+import { useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
@@ -11,17 +14,25 @@ import { DataTable, type Column } from "@/ui/DataTable";
 import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { routesQuery } from "./queries";
+import { RouteForm } from "./RouteForm";
 import { targetName } from "./target";
 
 export function RoutesPage() {
   const routes = useQuery(routesQuery);
   const usage = useQuery(usageQuery("route", useRange()));
+  const [making, setMaking] = useState(false);
+  const may = useMay();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((route: Route) => void navigate({ to: "/routes/$name", params: { name: route.name } }), [navigate]);
   const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  const make = may("configuration:write") ? (
+    <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
+      Add a route
+    </Button>
+  ) : null;
   return (
-    <Page title="Routes" line="What callers ask for as “model” or by host and path, and the targets that answer.">
+    <Page title="Routes" line="What callers ask for as “model” or by host and path, and the targets that answer." action={make}>
       <DataTable
         label="Routes"
         columns={columns}
@@ -31,8 +42,9 @@ export function RoutesPage() {
         again={() => void routes.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title="No routes" why="A route is the name that callers use. Behind it stand one or more targets: a provider and a model each." snippet={example} />}
+        empty={<Empty title="No routes" why="A route is the name that callers use. Behind it stand one or more targets: a provider and a model each." action={make} snippet={example} />}
       />
+      {making ? <RouteForm close={() => setMaking(false)} /> : null}
       <Outlet />
     </Page>
   );

@@ -1,5 +1,8 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, everyPage, unwrap } from "@/api/client";
+import type { components } from "@/api/schema";
+
+type Wanted = components["schemas"]["RouteDocument"];
 
 export const routesQuery = queryOptions({
   queryKey: ["routes"],
@@ -8,3 +11,5 @@ export const routesQuery = queryOptions({
 
 export const routeQuery = (name: string) =>
   queryOptions({ queryKey: ["routes", name], queryFn: () => unwrap(api.GET("/api/v1/routes/{ref}", { params: { path: { ref: name } } })) });
+
+export const makeRoute = (route: Wanted) => unwrap(api.POST("/api/v1/routes", { body: route }));

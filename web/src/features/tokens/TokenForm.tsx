@@ -1,16 +1,15 @@
 /** A new token, shown once. */
-import { Button, Group, Select, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { Select, TextInput } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 import type { Role, TokenMade } from "@/api/model";
 import { grantable, isTeamRole } from "@/api/roles";
 import { sessionQuery } from "@/api/session";
-import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
 import { teamsQuery } from "@/features/apps/queries";
-import { Problem } from "@/ui/Answer";
-import { Dialog } from "@/ui/Confirm";
+import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
+import { FormDialog } from "@/ui/FormDialog";
 import { ShownOnce } from "@/ui/ShownOnce";
-import { makeToken } from "./queries";
+import { makeToken, tokensQuery } from "./queries";
 
 export function TokenForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
@@ -22,37 +21,24 @@ export function TokenForm({ close }: { close: () => void }) {
   const [expiry, setExpiry] = useState<Expiry>("90");
   const [made, setMade] = useState<TokenMade>();
   const queries = useQueryClient();
-  const making = useMutation({
-    mutationFn: () => makeToken({ name: name.trim(), role, ...(isTeamRole(role) && team ? { team } : {}), ...expiryOf(expiry, Date.now()) }),
-    onSuccess: async (token) => {
-      setMade(token);
-      await queries.invalidateQueries({ queryKey: ["tokens"] });
-    },
-  });
-
-  function submit(event: FormEvent): void {
-    event.preventDefault();
-    making.mutate();
-  }
 
   if (made) return <ShownOnce title={`Token ${made.name}`} secret={made.token} copy="Copy the token" close={close} />;
   return (
-    <Dialog title="Make a token" close={close}>
-      <form onSubmit={submit} style={{ display: "grid", gap: 14 }}>
-        {making.error ? <Problem error={making.error} /> : null}
-        <TextInput label="Name" description="Who or what will carry it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-        <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
-        {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
-        <Select label="Expires" data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={making.isPending} disabled={name.trim() === "" || (isTeamRole(role) && !team)}>
-            Make the token
-          </Button>
-        </Group>
-      </form>
-    </Dialog>
+    <FormDialog
+      title="Make a token"
+      deed="Make the token"
+      complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
+      act={() => makeToken({ name: name.trim(), role, ...(isTeamRole(role) && team ? { team } : {}), ...expiryOf(expiry, Date.now()) })}
+      done={async (token) => {
+        setMade(token);
+        await queries.invalidateQueries({ queryKey: tokensQuery.queryKey });
+      }}
+      close={close}
+    >
+      <TextInput label="Name" description="Who or what will carry it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
+      {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
+      <Select label="Expires" data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
+    </FormDialog>
   );
 }

@@ -1,15 +1,14 @@
 /** A new user; without a password one is made and shown once. */
-import { Button, Group, PasswordInput, Select, TextInput } from "@mantine/core";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent } from "react";
+import { PasswordInput, Select, TextInput } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
 import type { Role, UserMade } from "@/api/model";
 import { grantable, isTeamRole } from "@/api/roles";
 import { sessionQuery } from "@/api/session";
 import { teamsQuery } from "@/features/apps/queries";
-import { Problem } from "@/ui/Answer";
-import { Dialog } from "@/ui/Confirm";
+import { FormDialog } from "@/ui/FormDialog";
 import { ShownOnce } from "@/ui/ShownOnce";
-import { makeUser } from "./queries";
+import { makeUser, usersQuery } from "./queries";
 
 export function UserForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
@@ -21,45 +20,32 @@ export function UserForm({ close }: { close: () => void }) {
   const [team, setTeam] = useState<string | null>(session?.team ?? null);
   const [made, setMade] = useState<UserMade>();
   const queries = useQueryClient();
-  const making = useMutation({
-    mutationFn: () => makeUser({ name: name.trim(), role, ...(password ? { password } : {}), ...(isTeamRole(role) && team ? { team } : {}) }),
-    onSuccess: async (user) => {
-      await queries.invalidateQueries({ queryKey: ["users"] });
-      if (user.password) setMade(user);
-      else close();
-    },
-  });
-
-  function submit(event: FormEvent): void {
-    event.preventDefault();
-    making.mutate();
-  }
 
   if (made?.password) return <ShownOnce title={`Password of ${made.name}`} secret={made.password} copy="Copy the password" close={close} />;
   return (
-    <Dialog title="Add a user" close={close}>
-      <form onSubmit={submit} style={{ display: "grid", gap: 14 }}>
-        {making.error ? <Problem error={making.error} /> : null}
-        <TextInput label="User" required value={name} onChange={(event) => setName(event.currentTarget.value)} autoComplete="off" data-autofocus />
-        <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
-        {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
-        <PasswordInput
-          label="Password"
-          description="Left empty, one is made and shown once"
-          value={password}
-          onChange={(event) => setPassword(event.currentTarget.value)}
-          autoComplete="new-password"
-          visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
-        />
-        <Group justify="flex-end" gap="xs">
-          <Button variant="default" onClick={close}>
-            Cancel
-          </Button>
-          <Button type="submit" loading={making.isPending} disabled={name.trim() === "" || (isTeamRole(role) && !team)}>
-            Add {name.trim() || "the user"}
-          </Button>
-        </Group>
-      </form>
-    </Dialog>
+    <FormDialog
+      title="Add a user"
+      deed={`Add ${name.trim() || "the user"}`}
+      complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
+      act={() => makeUser({ name: name.trim(), role, ...(password ? { password } : {}), ...(isTeamRole(role) && team ? { team } : {}) })}
+      done={async (user) => {
+        await queries.invalidateQueries({ queryKey: usersQuery.queryKey });
+        if (user.password) setMade(user);
+        else close();
+      }}
+      close={close}
+    >
+      <TextInput label="User" required value={name} onChange={(event) => setName(event.currentTarget.value)} autoComplete="off" data-autofocus />
+      <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
+      {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
+      <PasswordInput
+        label="Password"
+        description="Left empty, one is made and shown once"
+        value={password}
+        onChange={(event) => setPassword(event.currentTarget.value)}
+        autoComplete="new-password"
+        visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
+      />
+    </FormDialog>
   );
 }

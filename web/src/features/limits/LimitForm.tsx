@@ -1,0 +1,112 @@
+/** A new limit: what is counted, how much of it, in which window, for whom. */
+import { NumberInput, Select, TextInput } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import type { Metric, Scope, WindowName } from "@/api/model";
+import { appsQuery, keysQuery, teamsQuery } from "@/features/apps/queries";
+import { routesQuery } from "@/features/routes/queries";
+import { FormDialog, Line } from "@/ui/FormDialog";
+import { limitsQuery, makeLimit } from "./queries";
+
+const METRICS: readonly { value: Metric; label: string }[] = [
+  { value: "cost_usd", label: "Cost, USD" },
+  { value: "total_tokens", label: "Tokens" },
+  { value: "input_tokens", label: "Input tokens" },
+  { value: "output_tokens", label: "Output tokens" },
+  { value: "requests", label: "Requests" },
+  { value: "concurrent_requests", label: "Requests at once" },
+];
+
+const WINDOWS: readonly { value: WindowName; label: string }[] = [
+  { value: "second", label: "A second" },
+  { value: "minute", label: "A minute" },
+  { value: "hour", label: "An hour" },
+  { value: "day", label: "A day" },
+  { value: "week", label: "A week" },
+  { value: "month", label: "A month" },
+  { value: "lifetime", label: "In all, ever" },
+];
+
+type Kind = "everyone" | Extract<keyof Scope, "team" | "app" | "key" | "route">;
+
+const KINDS: readonly { value: Kind; label: string }[] = [
+  { value: "everyone", label: "Everyone" },
+  { value: "team", label: "A team" },
+  { value: "app", label: "An app" },
+  { value: "key", label: "A key" },
+  { value: "route", label: "A route" },
+];
+
+export function LimitForm({ close }: { close: () => void }) {
+  const [name, setName] = useState("");
+  const [metric, setMetric] = useState<Metric>("cost_usd");
+  const [atMost, setAtMost] = useState<number | string>("");
+  const [within, setWithin] = useState<WindowName>("month");
+  const [kind, setKind] = useState<Kind>("team");
+  const [whom, setWhom] = useState<string | null>(null);
+  const names = useNames(kind);
+  const queries = useQueryClient();
+  const atOnce = metric === "concurrent_requests";
+
+  return (
+    <FormDialog
+      title="Add a limit"
+      deed={`Add ${name.trim() || "the limit"}`}
+      complete={name.trim() !== "" && Number(atMost) > 0 && (kind === "everyone" || whom !== null)}
+      act={() =>
+        makeLimit({
+          name: name.trim(),
+          metric,
+          at_most: Number(atMost),
+          scope: kind === "everyone" ? {} : { [kind]: whom },
+          ...(atOnce ? {} : { window: within }),
+        })
+      }
+      done={async () => {
+        await queries.invalidateQueries({ queryKey: limitsQuery.queryKey });
+        close();
+      }}
+      close={close}
+    >
+      <TextInput label="Name" description="A refused caller reads it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Line>
+        <Select
+          label="For"
+          data={[...KINDS]}
+          value={kind}
+          allowDeselect={false}
+          onChange={(chosen) => {
+            setKind(chosen as Kind);
+            setWhom(null);
+          }}
+        />
+        {kind === "everyone" ? null : <Select label={`Which ${kind}`} data={names} value={whom} onChange={setWhom} searchable required />}
+      </Line>
+      <Line>
+        <NumberInput label="At most" required min={0} allowNegative={false} allowDecimal={metric === "cost_usd"} decimalScale={6} thousandSeparator="," prefix={metric === "cost_usd" ? "$" : ""} value={atMost} onChange={setAtMost} hideControls />
+        <Select label="Of" data={[...METRICS]} value={metric} allowDeselect={false} onChange={(chosen) => setMetric(chosen as Metric)} />
+        {atOnce ? null : <Select label="In" data={[...WINDOWS]} value={within} allowDeselect={false} onChange={(chosen) => setWithin(chosen as WindowName)} />}
+      </Line>
+    </FormDialog>
+  );
+}
+
+/** What a limit of this kind can be for; keys as `app/name`. */
+function useNames(kind: Kind): string[] {
+  const teams = useQuery({ ...teamsQuery, enabled: kind === "team" });
+  const apps = useQuery({ ...appsQuery, enabled: kind === "app" });
+  const keys = useQuery({ ...keysQuery, enabled: kind === "key" });
+  const routes = useQuery({ ...routesQuery, enabled: kind === "route" });
+  switch (kind) {
+    case "everyone":
+      return [];
+    case "team":
+      return teams.data?.map((each) => each.name) ?? [];
+    case "app":
+      return apps.data?.map((each) => each.name) ?? [];
+    case "key":
+      return keys.data?.map((each) => `${each.app}/${each.name}`) ?? [];
+    case "route":
+      return routes.data?.map((each) => each.name) ?? [];
+  }
+}

@@ -1,0 +1,78 @@
+/** A new route for callers that name a model: its targets, tried in order or by weight. */
+import { ActionIcon, Autocomplete, Button, NumberInput, Select, TextInput } from "@mantine/core";
+import { IconPlus, IconTrash } from "@tabler/icons-react";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import { usageQuery } from "@/features/overview/queries";
+import { providersQuery } from "@/features/providers/queries";
+import { FormDialog } from "@/ui/FormDialog";
+import { makeRoute, routesQuery } from "./queries";
+import styles from "./routes.module.css";
+
+interface Wanted {
+  provider: string;
+  model: string;
+  weight: number;
+}
+
+const STRATEGIES = [
+  { value: "ordered", label: "In order: the next when one fails" },
+  { value: "weighted", label: "By weight" },
+] as const;
+type StrategyName = (typeof STRATEGIES)[number]["value"];
+
+export function RouteForm({ close }: { close: () => void }) {
+  const providers = useQuery(providersQuery).data?.filter((each) => each.dialect !== "http").map((each) => each.name) ?? [];
+  const [name, setName] = useState("");
+  const [strategy, setStrategy] = useState<StrategyName>("ordered");
+  const [targets, setTargets] = useState<readonly Wanted[]>([{ provider: "", model: "", weight: 1 }]);
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const change = (at: number, part: Partial<Wanted>): void => setTargets(targets.map((target, index) => (index === at ? { ...target, ...part } : target)));
+
+  return (
+    <FormDialog
+      title="Add a route"
+      deed={`Add ${name.trim() || "the route"}`}
+      complete={name.trim() !== "" && targets.every((target) => target.provider !== "" && target.model.trim() !== "")}
+      act={() => makeRoute({ name: name.trim(), strategy, targets: targets.map((target) => ({ ...target, model: target.model.trim() })) })}
+      done={async (route) => {
+        await queries.invalidateQueries({ queryKey: routesQuery.queryKey });
+        close();
+        await navigate({ to: "/routes/$name", params: { name: route.name } });
+      }}
+      close={close}
+    >
+      <TextInput label="Name" description="What callers write as “model”; each target's model is the provider's own name for it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label="Targets are taken" data={[...STRATEGIES]} value={strategy} allowDeselect={false} onChange={(chosen) => setStrategy(chosen as StrategyName)} />
+      {targets.map((target, at) => (
+        <fieldset key={at} className={styles.wanted}>
+          <legend>Target {at + 1}</legend>
+          <Select aria-label={`Provider of target ${at + 1}`} placeholder="Provider" data={providers} value={target.provider || null} onChange={(chosen) => change(at, { provider: chosen ?? "" })} searchable />
+          <ModelField at={at} target={target} change={(model) => change(at, { model })} />
+          {strategy === "weighted" ? (
+            <NumberInput aria-label={`Weight of target ${at + 1}`} min={0} max={1_000_000} allowDecimal={false} hideControls value={target.weight} onChange={(weight) => change(at, { weight: Number(weight) })} className={styles.weight ?? ""} />
+          ) : null}
+          {targets.length > 1 ? (
+            <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setTargets(targets.filter((_, index) => index !== at))} aria-label={`Take target ${at + 1} away`}>
+              <IconTrash size={16} />
+            </ActionIcon>
+          ) : null}
+        </fieldset>
+      ))}
+      <div>
+        <Button variant="default" size="xs" leftSection={<IconPlus size={15} />} onClick={() => setTargets([...targets, { provider: "", model: "", weight: 1 }])}>
+          Add a target
+        </Button>
+      </div>
+    </FormDialog>
+  );
+}
+
+/** Any model may be written; those that this provider has served in the last month are proposed. */
+function ModelField({ at, target, change }: { at: number; target: Wanted; change: (model: string) => void }) {
+  const served = useQuery(usageQuery("provider,model", "30d")).data ?? [];
+  const known = served.flatMap((item) => (item.provider === target.provider && item.model ? [item.model] : []));
+  return <Autocomplete aria-label={`Model of target ${at + 1}`} placeholder="Model" data={[...new Set(known)]} value={target.model} onChange={change} />;
+}
