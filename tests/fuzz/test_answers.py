@@ -39,7 +39,7 @@ def read(meter: Meter, pieces: list[bytes]) -> tuple[bytes, Any]:
     return passed, (meter.usage, meter.finish_reason, meter.model, meter.events)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     case=st.sampled_from(SMALL),
     answer=mutated([case.answer for case in SMALL], TOKENS),

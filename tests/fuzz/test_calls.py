@@ -36,7 +36,7 @@ TOKENS = [
 JSON = b"application/json"
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     operation=st.sampled_from(OPERATIONS),
     body=mutated(SEEDS, TOKENS) | st.binary(max_size=60),
@@ -84,7 +84,7 @@ def top_level_once(body: bytes) -> None:
     assert names.count("stream") <= 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(levels=st.integers(1, 30_000), opener=st.sampled_from([b"[", b'{"a":', b"[{}, ", b'[{"a":[']))
 def test_any_depth(levels: int, opener: bytes) -> None:
     body = b'{"model":"r","messages":' + opener * levels

@@ -46,7 +46,7 @@ def check_refusal(refusal: WireError) -> None:
     assert refusal.message
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     method=st.sampled_from([b"GET", b"POST", b"OPTIONS", b"CONNECT"]),
     target=TARGETS,

@@ -37,7 +37,7 @@ def parse(pieces: list[bytes]) -> list[Part] | str:
     return scanner.parts
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(body=mutated([FORM], TOKENS), places=st.lists(st.integers(0, 400), max_size=8))
 def test_forms(body: bytes, places: list[int]) -> None:
     parts = parse([body])
