@@ -132,15 +132,24 @@ find_python() { # the newest that is at least 3.11 and can make environments
 install_system_packages() {
     local wanted=() certificates=/etc/ssl/certs/ca-certificates.crt
     find_python || wanted+=(python3 python3-venv)
+    has_library libgomp.so.1 || wanted+=(libgomp1) # llama.cpp, for `sluicegate demo`
     [[ -e $certificates || -n ${SSL_CERT_FILE:-} ]] || wanted+=(ca-certificates)
     if [[ ${SLUICEGATE_SOURCE:-} == git+* || ${SLUICEGATE_SOURCE:-} == *.git ]] && ! command -v git >/dev/null; then
         wanted+=(git)
     fi
     if ((${#wanted[@]} == 0)); then return; fi
+    if [[ "${wanted[*]}" == libgomp1 && ! $root ]]; then
+        note "libgomp1 is missing: \`sluicegate demo\` will need it (sudo apt-get install libgomp1)"
+        return
+    fi
     command -v apt-get >/dev/null || fail "missing: ${wanted[*]}" "install Python ≥ 3.11 with its venv module, then run this again"
     [[ $root ]] || fail "missing system packages: ${wanted[*]}" "sudo apt-get install ${wanted[*]}"
     step_fix="apt-get update && apt-get install ${wanted[*]}" step "system packages: ${wanted[*]}" apt_install "${wanted[@]}"
     find_python || fail "Python 3.11 or newer is needed, this system has $(python3 --version 2>&1)" "Debian 12 or Ubuntu 24.04 have it"
+}
+
+has_library() { # has_library FILE: whether the loader finds it
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "
 }
 
 apt_install() {

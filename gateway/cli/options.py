@@ -1,5 +1,6 @@
 """Options that several commands share, with their help."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ def settings_from(**options: Any) -> "Settings":
     from gateway.settings import Settings  # a quarter of a second that `--help` does not need
 
     given = {name: value for name, value in options.items() if value is not None}
-    if "data" in given:
-        given["data"] = given["data"].absolute()
+    folder = given.get("data") or os.environ.get("SLUICEGATE_DATA")
+    if folder:
+        given["data"] = Path(folder).absolute()  # we may leave the working folder
     return Settings(**given, options_given=("data", *given))

@@ -102,7 +102,8 @@ def _install(files: DemoFiles, progress: Progress) -> None:
             stdin=subprocess.DEVNULL,
             stdout=written,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "UV_CACHE_DIR": str(cache), "TMPDIR": str(cache), "PIP_CACHE_DIR": str(cache)},
+            cwd=files.folder,
+            env=_environment(cache),
         )
         until_s = time.monotonic() + FETCH_PATIENCE_S
         while process.poll() is None:
@@ -132,6 +133,15 @@ def _installer(files: DemoFiles, lock: Path) -> list[str]:
             fix=f"{sys.executable} -m ensurepip, or install sluicegate[demo]",
         )
     return [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *wanted]
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    """Everything temporary goes where we watch it grow; no configuration of uv's but the index that pip was given."""
+    own = {"UV_CACHE_DIR": str(cache), "PIP_CACHE_DIR": str(cache), "TMPDIR": str(cache)}
+    own |= {"UV_NO_CONFIG": "1", "UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    if index := os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("PIP_INDEX_URL"):
+        own["UV_DEFAULT_INDEX"] = index
+    return {**os.environ, **own}
 
 
 def _pinned() -> str:

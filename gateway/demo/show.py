@@ -114,7 +114,8 @@ def _start_model(console: Console, files: DemoFiles) -> str:
                 pass
             if (guard and guard.poll() is not None) or time.monotonic() - began_s > MODEL_PATIENCE_S:
                 tail = " / ".join(process.last_lines(3))
-                raise DemoFailed(f"the model server did not start: {tail}", fix=f"see {process.log}")
+                fix = "apt-get install libgomp1" if "libgomp" in tail else f"see {process.log}"
+                raise DemoFailed(f"the model server did not start: {tail}", fix=fix)
             time.sleep(0.1)
     _done(
         console,
