@@ -32,6 +32,8 @@ ROUNDS_BEFORE_ALL: Final = 3
 """After so many answers that were spent by others before we came, every limit is asked for at once."""
 MAX_PLANS: Final = 4096
 PAST_KEPT_S: Final = 60
+SMALLEST_WISH: Final = 64
+"""A worker wishes for one part in so many of a limit, or four such requests."""
 WISH_GROWS_WITHIN_S: Final = 0.25
 WISH_SHRINKS_AFTER_S: Final = 2.0
 
@@ -501,13 +503,15 @@ def _take(leases: Sequence[Lease], deltas: Sequence[int]) -> bool:
 
 
 def _wish(lease: Lease, need: int, now_s: float) -> int:
-    """How much to lease beyond the need: doubled while asks come quickly, halved when they are rare."""
+    """How much to lease beyond the need: doubled while asks come quickly, halved when they are rare, at least a small
+    part of the limit, so that a worker has something to spend when the authority goes away."""
     since_s = now_s - lease.asked_at_s
     lease.asked_at_s = now_s
     if since_s < WISH_GROWS_WITHIN_S:
-        lease.wish = min(lease.at_most, max(lease.wish * 2, need))
+        lease.wish = min(lease.at_most, lease.wish * 2)
     elif since_s > WISH_SHRINKS_AFTER_S:
-        lease.wish = max(lease.wish // 2, 4 * need)
+        lease.wish //= 2
+    lease.wish = max(lease.wish, 4 * need, lease.at_most // SMALLEST_WISH)
     return lease.wish
 
 

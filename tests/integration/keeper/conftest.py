@@ -111,7 +111,7 @@ class Worker:
         self.snapshots.append(document)
 
     async def connected(self) -> "Worker":
-        await eventually(lambda: self.link.connected, "connection to the keeper")
+        await eventually(lambda: self.link.connected, "connection to the keeper", 20)
         return self
 
     async def reserve(self, limits: tuple[Limit, ...], need: Amounts) -> Reservation:
@@ -167,6 +167,16 @@ async def eventually(holds: Callable[[], Any], what: str, within_s: float = 5.0)
         await asyncio.sleep(0.01)
 
 
+async def restart_keeper(ground: Ground, *workers: Worker) -> None:
+    """Kill -9, and the next one is there for all of these workers."""
+    ground.kill_keeper()
+    for worker in workers:
+        await eventually(lambda w=worker: not w.link.connected, "loss of the keeper")
+    ground.start_keeper()
+    for worker in workers:
+        await worker.connected()
+
+
 @asynccontextmanager
 async def workers(ground: Ground, count: int) -> AsyncIterator[list[Worker]]:
     async with AsyncExitStack() as stack:
@@ -187,6 +197,12 @@ async def _end(worker: Worker) -> None:
 @pytest.fixture
 def ground(tmp_path: Path, migrated_url: str) -> Iterator[Ground]:
     yield from make_ground(tmp_path, migrated_url)
+
+
+@pytest.fixture
+def sqlite_ground(tmp_path: Path, sqlite_url: str, _migrated_sqlite: Path) -> Iterator[Ground]:
+    Path(sqlite_url.removeprefix("sqlite:///")).write_bytes(_migrated_sqlite.read_bytes())
+    yield from make_ground(tmp_path, sqlite_url)
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_used_up_limits_are_refused_without_asking_until_they_are_raised(ground:
             raised = Limit(
                 id=limit.id, name=limit.name, scope=limit.scope, metric=limit.metric, window=limit.window, at_most=110
             )
-            await eventually(lambda: worker.link.connected, "the next keeper")
+            await worker.connected()
             await worker.reserve((raised,), ONE)
 
     asyncio.run(run())
@@ -258,7 +258,7 @@ def test_a_keeper_that_is_away_costs_no_more_than_a_second(ground: Ground) -> No
             admitted = await worker.reserve((lenient,), Amounts(900, 0, 0))
             worker.close(admitted, worker.open(admitted), Amounts(900, 0, 0))
             ground.start_keeper()
-            await eventually(lambda: worker.link.connected, "the next keeper", 10)
+            await worker.connected()
             with pytest.raises(LimitExceeded):
                 await worker.reserve((lenient,), Amounts(101, 0, 0))
             await worker.reserve((lenient,), Amounts(100, 0, 0))
