@@ -138,7 +138,8 @@ class Live:
                 self._api.close()
             if self._engine is not None:
                 self._engine.dispose()
-            print(f"--- log of the gateway\n{self.log_tail(200)}")
+            if "PYTEST_CURRENT_TEST" in os.environ:  # shown where the test fails
+                print(f"--- log of the gateway\n{self.log_tail(200)}")
         assert code in (None, 0), f"serve ended with {code} after SIGTERM"
         assert not survivors, f"left running: {survivors}"
         complaints = self.complaints()

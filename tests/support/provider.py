@@ -293,9 +293,12 @@ class Provider:
                     await asyncio.sleep(how.gap_s)
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
+            self._count(request, how)  # before the end goes out: whoever has seen it finds it counted
             writer.write(b"0\r\n\r\n")
         else:
             stop = next((at for at in (how.cut_after_pieces, how.hang_after_pieces) if at is not None), None)
+            if stop is None:
+                self._count(request, how)
             writer.write(whole if stop is None else whole[: min(stop, len(whole) - 1)])
             await writer.drain()
             if how.hang_after_pieces is not None:
@@ -304,9 +307,6 @@ class Provider:
             if stop is not None:
                 return self._break_off(writer, how.reset)
         await writer.drain()
-        if request.aborted.is_set():
-            return False
-        self._count(request, how)
         return not (how.close_after or how.close_silently)
 
     def _count(self, request: Request, how: Behaviour) -> None:

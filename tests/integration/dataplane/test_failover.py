@@ -104,7 +104,9 @@ def test_failover_before_the_first_byte(rig: Rig, number: int, fault: Behaviour)
     row = rig.sluice.row(answer.header("x-request-id"))
     assert (row["attempts"], row["outcome"], row["target"]) == (2, "completed", f"second/case-{number}")
     assert (row["input_tokens"], row["output_tokens"]) == (5, 3)
-    assert (len(rig.first.requests), len(rig.second.requests)) == (1, 1)
+    # A connection that was used before and ends without a word may have died in the pool: then once more is free.
+    assert len(rig.first.requests) <= (2 if fault.drop else 1)
+    assert len(rig.second.requests) == 1
 
 
 @pytest.mark.parametrize(
