@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 COMMAND = Path(sys.executable).parent / "sluicegate"
-WITHIN_S = 60
+WITHIN_S = 150
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class Live:
         self.tolerated: list[str] = []
         """Patterns of lines that a test's own doings put into the log, tracebacks included."""
         self._mark = uuid.uuid4().hex
-        self._env = {**os.environ, MARK: self._mark, "PYTHONUNBUFFERED": "1", **env}
+        self._env = {**os.environ, MARK: self._mark, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **env}
         self._process: subprocess.Popen[bytes] | None = None
         self._engine: sqlalchemy.Engine | None = None
         self._api: httpx2.Client | None = None
@@ -91,7 +91,13 @@ class Live:
         """SIGTERM, and the exit code once it drained."""
         assert self._process is not None, "the gateway was not started"
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(DRAIN_S + 10)
+        try:
+            return self._process.wait(DRAIN_S + 10)
+        except subprocess.TimeoutExpired:
+            for process in self.processes():
+                process.kill(signal.SIGABRT)  # faulthandler writes their stacks into the log
+            self._process.wait(5)
+            raise
 
     @property
     def pid(self) -> int:
