@@ -25,7 +25,7 @@ from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.protocol import protocol_class
 from gateway.dataplane.spool import Spool
-from gateway.dataplane.upstream import UpstreamPool
+from gateway.dataplane.upstream import Upstreams
 from gateway.lifetime import calm_collector, end_with_parent, log_to_stderr, raise_file_limit
 from gateway.policy.codec import decode_snapshot
 from gateway.settings import Settings
@@ -103,7 +103,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
     link.watch(spool)
-    plane = Plane(settings, book, spool, UpstreamPool(ssl.create_default_context()))
+    plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()))
     app = create_app(settings, link, lambda: plane.snapshot.generation)
     config = uvicorn.Config(
         app,
@@ -144,7 +144,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
         try:
             await server.serve(sockets=sockets)
         finally:
-            plane.pool.close()
+            plane.upstreams.close()
             for task in running:
                 task.cancel()
 

@@ -8,16 +8,16 @@ from gateway.errors import SluicegateError
 JSON_LINE = b"content-type: application/json\r\n"
 
 
-def our_lines(request_id: str, route: str | None, target: str | None, cost_usd_micros: int | None) -> bytes:
-    """`x-request-id` and `x-sluicegate-*` (contract "Data plane"), what is not known left out."""
-    lines = f"x-request-id: {request_id}\r\n"
-    if route is not None:
-        lines += f"x-sluicegate-route: {_plain(route)}\r\n"
+def route_lines(route: str | None, target: str | None) -> bytes:
+    """`x-sluicegate-route` and `-target` (contract "Data plane"), what is not known left out."""
+    lines = "" if route is None else f"x-sluicegate-route: {_plain(route)}\r\n"
     if target is not None:
         lines += f"x-sluicegate-target: {_plain(target)}\r\n"
-    if cost_usd_micros is not None:
-        lines += f"x-sluicegate-cost-usd: {cost_usd_micros // 1_000_000}.{cost_usd_micros % 1_000_000:06d}\r\n"
     return lines.encode("utf-8")
+
+
+def cost_line(cost_usd_micros: int) -> bytes:
+    return b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost_usd_micros, 1_000_000)
 
 
 def error_answer(error: SluicegateError, handler: DialectHandler, request_id: str) -> tuple[list[bytes], bytes]:

@@ -13,8 +13,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.answers import error_answer, our_lines
-from gateway.dataplane.plane import Plane, elapsed_ms
+from gateway.dataplane.answers import error_answer, route_lines
+from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request
 from gateway.dialects.base import DialectHandler
@@ -27,6 +27,7 @@ from gateway.policy.usage import Charges, LedgerRow, Outcome
 if TYPE_CHECKING:
     from gateway.dataplane.leases import Reservation
     from gateway.dataplane.protocol import ClientConnection
+    from gateway.dataplane.upstream import UpstreamConnection
 
 log = logging.getLogger("sluicegate.dataplane")
 
@@ -47,6 +48,7 @@ class Exchange(ABC):
     app: App | None = None
     """Known once the caller is identified: from then on the request is in the ledger."""
     reservation: "Reservation | None" = None
+    upstream: "UpstreamConnection | None" = None
     first_byte_ns = 0
     sent = False
     """A byte of this request may have reached some upstream."""
@@ -158,7 +160,7 @@ class Exchange(ABC):
             if not self.request.body.complete:
                 self.answer.keep_alive = False
             lines, body = error_answer(error, self.handler, row.id)
-            self.answer.whole(error.status, [self.our_lines(None), *lines], body)
+            self.answer.whole(error.status, [self.our_lines(), *lines], body)
         elif not self.answer.ended:
             event = self.stream_error(error)
             if event:
@@ -167,8 +169,9 @@ class Exchange(ABC):
 
     def finish(self) -> None:
         plane, row = self.plane, self.row
-        self.drop_upstream()
-        row.latency_ms = elapsed_ms(self.request.arrived_ns)
+        if self.upstream is not None:
+            self.drop_upstream()
+        row.latency_ms = (time.perf_counter_ns() - self.request.arrived_ns) // 1000 / 1000
         if self.first_byte_ns:
             row.ttft_ms = (self.first_byte_ns - self.request.arrived_ns) // 1000 / 1000
         if self.app is not None:
@@ -237,6 +240,7 @@ class Exchange(ABC):
         """Bytes that follow an upgrade request."""
         return
 
-    def our_lines(self, cost_usd_micros: int | None) -> bytes:
+    def our_lines(self) -> bytes:
+        """`x-request-id` and what is known of route and target."""
         row = self.row
-        return our_lines(row.id, row.route, row.target, cost_usd_micros)
+        return b"x-request-id: %b\r\n%b" % (row.id.encode(), route_lines(row.route, row.target))

@@ -10,13 +10,14 @@ import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
 from gateway.dataplane.exchange import ClientGone, Exchange
 from gateway.dataplane.forwarding import retry_after_s
-from gateway.dataplane.health import REFUSED_CREDENTIAL_S, TargetState
+from gateway.dataplane.health import REFUSED_CREDENTIAL_S
 from gateway.dataplane.request import Headers
+from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import (
     CredentialsRefused,
@@ -26,9 +27,12 @@ from gateway.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from gateway.policy.model import App, AppId, Credential, Dialect, Route, Target, TeamId
+from gateway.policy.model import App, AppId, Dialect, Route, Target, TeamId
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
+
+if TYPE_CHECKING:
+    from gateway.dataplane.leases import Reservation
 
 SAFE_TO_REPEAT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Idempotent methods (RFC 9110 9.2.2)."""
@@ -62,8 +66,10 @@ class ForwardingExchange(Exchange):
 
     route: Route
     """Set before the first attempt."""
-    target: Target | None = None
-    credential: Credential | None = None
+    plan: CallPlan
+    """Set with `route`."""
+    chosen: TargetPlan | None = None
+    """Target and credential of the attempt under way, or of the last one."""
     upstream: UpstreamConnection | None = None
     active = False
     """Bytes have passed since the sweep last looked: the idle deadline moves on."""
@@ -72,9 +78,8 @@ class ForwardingExchange(Exchange):
     _attempts_left = 0
     _at = 0
     _last: Failure | None = None
+    _last_target: Target | None = None
     _refusal: LimitExceeded | None = None
-    _state: TargetState | None = None
-    """Of the target under way."""
     _verdict: "asyncio.Future[Failure | None] | None" = None
     _connection: UpstreamConnection | None = None
     """Of the attempt under way, or the last one."""
@@ -93,11 +98,11 @@ class ForwardingExchange(Exchange):
         """What is reserved for an attempt on this target."""
 
     @abstractmethod
-    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+    def send_at_once(self, connection: UpstreamConnection, plan: TargetPlan) -> bool:
         """Write the whole request if it is at hand; False, with nothing written, if it has to be waited for."""
 
     @abstractmethod
-    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
+    async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
         """Write the request to the upstream as it becomes available."""
 
     @abstractmethod
@@ -110,44 +115,43 @@ class ForwardingExchange(Exchange):
 
     # -- attempts
 
-    def plan_attempts(self, targets: Sequence[Target]) -> None:
-        """Put the targets into the strategy's order; to be called once, with `route` known."""
-        now = self.loop.time()
-        self.total_deadline_s = now + self.route.timeouts.total_s
-        self._candidates = order(self.route, targets, self.plane.health, now)
-        self._attempts_left = 1 + self.route.retries
+    def plan_attempts(self, plan: CallPlan, now_s: float) -> None:
+        """Put the route's targets into the strategy's order; to be called once."""
+        self.plan = plan
+        route = self.route = plan.route
+        self.total_deadline_s = now_s + route.timeouts.total_s
+        targets = plan.targets
+        self._candidates = targets if len(targets) == 1 else order(route, targets, self.plane.health, now_s)
+        self._attempts_left = 1 + route.retries
 
-    def attempt_at_once(self) -> bool:
+    def attempt_at_once(self, now_s: float) -> bool:
         """Make the first attempt without a task, where leases and a pooled connection are at hand."""
-        plane = self.plane
-        target = self._choose()
-        if target is None:
+        chosen = self._choose(now_s)
+        if chosen is None:
             return False
-        connection = plane.pool.take(plane.origin(target.provider))
+        connection = chosen.pool.take()
         if connection is None:
             return False
-        now = self.loop.time()
-        credential = plane.health.credential(target.provider, now)
-        limits = self.snapshot.limits_for(self.key, self.app or ANONYMOUS, self.route, target, credential)
         try:
-            self.reservation = plane.book.try_reserve(limits, self.amounts(target), self.now_s)
-            if self.reservation is None:
-                plane.pool.give_back(connection)
+            need = self.amounts(chosen.target)
+            reservation = self.plane.book.try_reserve(chosen.limits, need, self.now_s)
+            if reservation is None:
+                chosen.pool.give_back(connection)
                 return False
-            self._admitted(target, credential)
+            self._admitted(chosen, reservation)
         except SluicegateError:
-            plane.pool.give_back(connection)
+            chosen.pool.give_back(connection)
             raise
         self._without_task = True
-        self._begin(target, now)
-        self._connect_to(connection)
-        if not self.send_at_once(connection, target, credential):
+        chosen.state.begin(now_s)
+        self._converse(connection, now_s)
+        if not self.send_at_once(connection, chosen):
             raise AssertionError("at_once() lets only requests through that are at hand")
         return True
 
     async def attempt_all(self) -> None:
         """Try targets until one answers or the route's retries are used up."""
-        plane, health = self.plane, self.plane.health
+        book = self.plane.book
         if self._last is not None:
             if self._died_idle:
                 self._last = None
@@ -155,25 +159,24 @@ class ForwardingExchange(Exchange):
             elif not self._digest(self._last):
                 self._give_up(self._last)
                 return
-        while (target := self._choose()) is not None:
-            if target is self.target and self._last is not None and self._last.status not in (401, 403):
+        while (choice := self._choose(self.loop.time())) is not None:
+            last = self._last
+            if last is not None and choice.target is self._last_target and last.status not in (401, 403):
                 await asyncio.sleep(AGAIN_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
-            credential = health.credential(target.provider, self.loop.time())
-            limits = self.snapshot.limits_for(self.key, self.app or ANONYMOUS, self.route, target, credential)
-            need = self.amounts(target)
+            need = self.amounts(choice.target)
             try:
                 if self.reservation is None:
-                    self.reservation = await plane.book.reserve(limits, need, self.now_s)
+                    reservation = await book.reserve(choice.limits, need, self.now_s)
                 else:
-                    self.reservation = await plane.book.move(self.reservation, limits, need, self.now_s)
+                    reservation = await book.move(self.reservation, choice.limits, need, self.now_s)
             except LimitExceeded as error:
                 # A provider's own limit is full: another target may have room. A caller's limit refuses everywhere.
                 self._refusal = error
-                self._candidates = [one for one in self._candidates if one is not target]
+                self._candidates = [one for one in self._candidates if one is not choice.target]
                 continue
-            self._admitted(target, credential)
+            self._admitted(choice, reservation)
             self._check_gone()
-            self._last = await self._attempt(target, credential)
+            self._last = await self._attempt(choice)
             if self._last is None:
                 return
             if not self._digest(self._last):
@@ -186,85 +189,91 @@ class ForwardingExchange(Exchange):
             raise NoHealthyTarget(
                 f"no target of route {self.route.name} is healthy",
                 fix="try again shortly",
-                retry_after_s=max(1.0, health.soonest_s(self.route.targets, self.loop.time())),
+                retry_after_s=max(1.0, self.plane.health.soonest_s(self.route.targets, self.loop.time())),
                 targets_tried=self.row.attempts,
             )
 
-    def _choose(self) -> Target | None:
-        """The target of the next attempt: each in turn, one that cools only as a single trial."""
+    def _choose(self, now_s: float) -> TargetPlan | None:
+        """Target and credential of the next attempt: each target in turn, one that cools only as a single trial."""
         candidates = self._candidates
-        if self._attempts_left <= 0 or not candidates:
+        if self._attempts_left <= 0:
             return None
-        health, now = self.plane.health, self.loop.time()
+        plan, health = self.plan, self.plane.health
         for step in range(len(candidates)):
             target = candidates[(self._at + step) % len(candidates)]
-            if health.of(target).available(now):
+            choice = plan.of(target, health.credential(target.provider, now_s))
+            if choice.state.available(now_s):
                 self._at = (self._at + step) % len(candidates)
-                return target
+                return choice
         return None
 
-    def _admitted(self, target: Target, credential: Credential | None) -> None:
+    def _admitted(self, chosen: TargetPlan, reservation: "Reservation") -> None:
         """The reservation stands: the request may go to this target, and the spool knows it first."""
-        self.target, self.credential = target, credential
+        self.chosen, self.reservation = chosen, reservation
         row = self.row
-        row.target, row.provider, row.model = target.name, target.provider.name, target.model
-        assert self.reservation is not None
-        self.plane.spool.open(row, self.reservation.charges())
+        row.__dict__.update(chosen.row_values)
+        self.plane.spool.open(row, reservation.charges())
 
-    def _begin(self, target: Target, now_s: float) -> None:
+    def _converse(self, connection: UpstreamConnection, now_s: float) -> None:
+        """The attempt has its connection."""
         self.row.attempts += 1
-        self.row.upstream_status = None
-        self._state = self.plane.health.of(target)
-        self._state.begin(now_s)
-
-    def _connect_to(self, connection: UpstreamConnection) -> None:
         self.upstream = self._connection = connection
         self._died_idle = False
-        connection.begin(self, bodiless=self.request.method == b"HEAD")
+        connection.begin(self, bodiless=self.answer.head_only)
         self.sent = True
-        self.enter_phase("first byte", self.route.timeouts.first_byte_s)
+        self.phase = "first byte"
+        self.phase_deadline_s = now_s + self.route.timeouts.first_byte_s
 
-    async def _attempt(self, target: Target, credential: Credential | None) -> Failure | None:
+    async def _attempt(self, choice: TargetPlan) -> Failure | None:
         """One attempt on one target; None = an answer went to the client."""
-        plane, timeouts = self.plane, self.route.timeouts
-        origin = plane.origin(target.provider)
-        self._begin(target, self.loop.time())
+        self.row.upstream_status = None
+        choice.state.begin(self.loop.time())
         try:
-            connection = plane.pool.take(origin)
+            connection = choice.pool.take()
             while True:
                 if connection is None:
-                    try:
-                        connection = await plane.pool.connect(origin, timeouts.connect_s)
-                    except TimeoutError:
-                        return Failure(Fault.TIMEOUT, f"{target.name}: no connection in time", sent=False)
-                    except OSError as error:
-                        return Failure(Fault.CONNECT, f"{target.name}: cannot connect ({_reason(error)})", sent=False)
-                    self._check_gone(connection)
+                    opened = await self._connect(choice)
+                    if isinstance(opened, Failure):
+                        self.row.attempts += 1
+                        return opened
+                    connection = opened
                 self._verdict = self.loop.create_future()
-                self._connect_to(connection)
-                if not self.send_at_once(connection, target, credential):
-                    await self.send(connection, target, credential)
+                self._converse(connection, self.loop.time())
+                if not self.send_at_once(connection, choice):
+                    await self.send(connection, choice)
                 failure = await self._verdict
                 if failure is None or not self._died_idle:
                     return failure
+                self.row.attempts -= 1
                 connection = None
         finally:
-            self._attempt_ended(self._verdict is not None and self._verdict.done())
+            self._attempt_ended(choice)
 
-    def _attempt_ended(self, answered: bool) -> None:
-        state, self._state = self._state, None
-        if state is not None:
-            state.end()
-            if answered and self.answer.started:
-                ttft_s = (self.first_byte_ns - self.request.arrived_ns) / 1e9 if self.first_byte_ns else None
-                state.succeed(ttft_s)
+    async def _connect(self, choice: TargetPlan) -> UpstreamConnection | Failure:
+        name = choice.target.name
+        try:
+            connection = await choice.pool.connect(self.route.timeouts.connect_s)
+        except TimeoutError:
+            return Failure(Fault.TIMEOUT, f"{name}: no connection in time", sent=False)
+        except OSError as error:
+            return Failure(Fault.CONNECT, f"{name}: cannot connect ({_reason(error)})", sent=False)
+        self._check_gone(connection)
+        return connection
+
+    def _attempt_ended(self, chosen: TargetPlan) -> None:
+        state = chosen.state
+        state.end()
+        if self.answer.started:
+            first = self.first_byte_ns
+            state.succeed((first - self.request.arrived_ns) / 1e9 if first else None)
 
     def _digest(self, failure: Failure) -> bool:
         """Learn from a failure; whether the next attempt is to be made."""
-        target, credential, now = self.target, self.credential, self.loop.time()
-        if target is None:
+        chosen, now = self.chosen, self.loop.time()
+        if chosen is None:
             return False
-        health, state = self.plane.health, self.plane.health.of(target)
+        target, credential, state, health = chosen.target, chosen.credential, chosen.state, self.plane.health
+        self._last_target = target
         wait_s = retry_after_s(failure.headers, self.now_s)
         again_here = False
         if failure.status in (401, 403, 429) and credential is not None:
@@ -292,9 +301,9 @@ class ForwardingExchange(Exchange):
             raise UpstreamTimeout(f"{last.reason}, {times}", fix="try again, or raise the route's timeout", **facts)
         if last.fault is not Fault.STATUS or last.status is None:
             raise UpstreamFailed(f"{last.reason}, {times}", fix="try again shortly", **facts)
-        if last.status == 401 and self.target is not None and self.target.provider.credentials:
+        if last.status == 401 and self.chosen is not None and self.chosen.credential is not None:
             raise CredentialsRefused(
-                f"provider {self.target.provider.name} refused the gateway's credential",
+                f"provider {self.chosen.target.provider.name} refused the gateway's credential",
                 fix="the operator must renew it under Providers",
                 **facts,
             )
@@ -313,7 +322,8 @@ class ForwardingExchange(Exchange):
         """The attempt under way has ended: with an answer (None) or a failure."""
         if self._without_task:
             self._without_task = False
-            self._attempt_ended(answered=failure is None)
+            if self.chosen is not None:
+                self._attempt_ended(self.chosen)
             if failure is None:
                 self.finish()
             else:
@@ -326,7 +336,8 @@ class ForwardingExchange(Exchange):
         """End the exchange from within a callback, e.g. when an answer breaks off in the middle."""
         if self._without_task:
             self._without_task = False
-            self._attempt_ended(answered=False)
+            if self.chosen is not None:
+                self._attempt_ended(self.chosen)
             self.end_with(error)
         elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_exception(error)
@@ -355,7 +366,7 @@ class ForwardingExchange(Exchange):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abort()
-        target = self.target.name if self.target else "upstream"
+        target = self.row.target or "upstream"
         reason = f"{target}: the {name} timeout ran out"
         if self.answer.started:
             self.fail_attempt(UpstreamTimeout(reason, fix="try again, or raise the route's timeout"))
@@ -413,7 +424,7 @@ class ForwardingExchange(Exchange):
         connection = self._connection
         if connection is not None and not connection.fresh and not connection.answered:
             self._died_idle = self.repeatable or self.request.method in SAFE_TO_REPEAT
-        target = self.target.name if self.target else "upstream"
+        target = self.row.target or "upstream"
         if self.answer.started:
             self.row.outcome = Outcome.UPSTREAM_FAILED
             self.fail_attempt(UpstreamFailed(f"{target} {reason}", fix="send the request again"))

@@ -16,9 +16,10 @@ from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Fai
 from gateway.dataplane.identity import Caller, identify
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import BodyTooLarge, RouteNotAllowed, SluicegateError, Unauthenticated
-from gateway.policy.model import Auth, Credential, Dialect, Route, Target
+from gateway.policy.model import Auth, Dialect, Route, Target
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
 
@@ -51,17 +52,18 @@ class HttpExchange(ForwardingExchange):
 
     def at_once(self) -> bool:
         self._identify()
-        if not self._at_hand():
-            return False
-        self.plan_attempts(self.route.targets)
-        return self.attempt_at_once()
+        now_s = self.loop.time()
+        key = self.key
+        plan = CallPlan(
+            self.plane, self.snapshot, self.caller, self.app or ANONYMOUS, key, self.route, self.route.targets
+        )
+        self.plan_attempts(plan, now_s)
+        return self._at_hand() and self.attempt_at_once(now_s)
 
     async def serve(self) -> None:
         request = self.request
         if request.has_body and not request.body.complete and request.expect_continue:
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if not self._candidates:
-            self.plan_attempts(self.route.targets)
         await self.attempt_all()
 
     def _identify(self) -> None:
@@ -94,17 +96,17 @@ class HttpExchange(ForwardingExchange):
 
     # -- to the upstream
 
-    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+    def send_at_once(self, connection: UpstreamConnection, plan: TargetPlan) -> bool:
         if not self._at_hand():
             return False
         body = self.request.body.whole()
         if self._chunked_request():
             body = (_chunk(body) if body else b"") + b"0\r\n\r\n"
-        connection.write(self._head(target, credential) + body)
+        connection.write(self._head(plan) + body)
         return True
 
-    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
-        connection.write(self._head(target, credential))
+    async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
+        connection.write(self._head(plan))
         self._body_taken = True
         await self._stream_body(connection)
 
@@ -143,9 +145,9 @@ class HttpExchange(ForwardingExchange):
     def _chunked_request(self) -> bool:
         return header_value(self.request.headers, b"transfer-encoding") is not None
 
-    def _head(self, target: Target, credential: Credential | None) -> bytes:
+    def _head(self, plan: TargetPlan) -> bytes:
         request, route, settings = self.request, self.route, self.plane.settings
-        origin = self.plane.origin(target.provider)
+        origin, credential = plan.pool.origin, plan.credential
         path = request.path
         prefix = (route.match.path or "").rstrip("/").encode() if route.match else b""
         if route.strip_prefix and prefix and path.startswith(prefix):
@@ -203,7 +205,7 @@ class HttpExchange(ForwardingExchange):
     def _start_answer(self) -> None:
         headers = self._headers
         length = header_value(headers, b"content-length")
-        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines(None)]
+        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
         size = int(length) if length is not None and length.isdigit() else None
         self.row.status = self._status
         if not self.gone:
@@ -263,7 +265,7 @@ class HttpExchange(ForwardingExchange):
     def deliver(self, failure: Failure) -> None:
         assert failure.status is not None
         self.row.status = failure.status
-        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines(None)]
+        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
         if not self.request.body.complete:
             self.answer.keep_alive = False
         self.answer.whole(failure.status, lines, failure.body)
@@ -282,7 +284,7 @@ class HttpExchange(ForwardingExchange):
             b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n",
             b"upgrade: %b\r\n" % (header_value(self._headers, b"upgrade") or self.request.upgrade),
             *passed_on(self._headers, RESPONSE_DROP),
-            self.our_lines(None),
+            self.our_lines(),
             b"\r\n",
             rest,
         ]
@@ -333,7 +335,7 @@ class HttpExchange(ForwardingExchange):
     # -- at the end
 
     def used(self) -> Amounts:
-        price = self.target.price if self.target else None
+        price = self.chosen.target.price if self.chosen else None
         cost = price.per_request if price else 0
         self.row.cost_usd_micros = cost
         if self.row.outcome == Outcome.OPEN and self.row.status >= 500:

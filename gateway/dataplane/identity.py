@@ -42,20 +42,21 @@ def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
         shown = True
         key = snapshot.keys.get(sha256(text).digest())
         if key is not None:
-            return Caller(_valid(key, now_s), text)
+            return Caller(check_expiry(key, now_s), text)
     if b"key=" in request.query:
         for name_text, value_text in parse_qsl(request.query.decode("latin-1")):
             if name_text == "key":
                 shown = True
                 key = snapshot.keys.get(sha256(value_text.encode()).digest())
                 if key is not None:
-                    return Caller(_valid(key, now_s), value_text.encode())
+                    return Caller(check_expiry(key, now_s), value_text.encode())
     if shown:
         raise Unauthenticated("the API key is not known here", fix=HOW + "; it may have been revoked")
     raise Unauthenticated("no API key was sent", fix=HOW)
 
 
-def _valid(key: Key, now_s: float) -> Key:
+def check_expiry(key: Key, now_s: float) -> Key:
+    """The key itself. Raises Unauthenticated when its time is over."""
     if key.expires_at_s is not None and key.expires_at_s <= now_s:
         raise Unauthenticated(f"key {key.name} has expired", fix="ask its team for a new one")
     return key

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.answers import cost_line
 from gateway.dataplane.compressed import decoding
 from gateway.dataplane.forwarding import (
     MODEL_REQUEST_DROP,
@@ -16,17 +17,18 @@ from gateway.dataplane.forwarding import (
     without_key,
 )
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
-from gateway.dataplane.identity import identify
+from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.registry import upstream_target
 from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, SluicegateError
-from gateway.policy.model import Credential, Route, Target
+from gateway.policy.model import Route, Target
 from gateway.policy.quota import NOTHING, Amounts
-from gateway.policy.usage import Outcome, Usage, cost_bound_microusd, cost_microusd
+from gateway.policy.usage import Outcome, cost_bound_microusd, cost_microusd
 
 if TYPE_CHECKING:
     from gateway.dataplane.protocol import ClientConnection
@@ -55,6 +57,7 @@ class ModelExchange(ForwardingExchange):
     _status = 0
     _headers: Headers = []  # noqa: RUF012 - replaced, never changed
     _need = NOTHING
+    _cost: int | None = None
     _writable: "asyncio.Future[None] | None" = None
 
     def __init__(self, plane: Plane, client: "ClientConnection", request: Request, operation: Operation) -> None:
@@ -63,18 +66,24 @@ class ModelExchange(ForwardingExchange):
 
     def at_once(self) -> bool:
         request = self.request
-        if self.operation.listing or not request.body.complete or request.body.in_file:
+        body = request.body
+        if self.operation.listing or not body.complete or body.in_file:
             return False
-        caller = identify(request, self.snapshot, self.now_s)
-        self.admit_to(caller.key.app, caller.key)
-        self.plan_attempts(self._read_call(request.body.whole()))
-        return self.attempt_at_once()
+        caller = request.caller_in(self.snapshot)
+        if caller is None:
+            caller = self._identify()
+        else:
+            check_expiry(caller.key, self.now_s)
+            self.admit_to(caller.key.app, caller.key)
+        self._read_call(body.whole())
+        now_s = self.loop.time()
+        self.plan_attempts(self._plan_call(caller), now_s)
+        return self.attempt_at_once(now_s)
 
     async def serve(self) -> None:
         if self.call is None:
             request = self.request
-            caller = identify(request, self.snapshot, self.now_s)
-            self.admit_to(caller.key.app, caller.key)
+            caller = self._identify()
             if self.operation.listing:
                 self._list_models()
                 return
@@ -85,11 +94,18 @@ class ModelExchange(ForwardingExchange):
             await self.body_complete()
             if not request.body.in_file:
                 self.large = None
-            self.plan_attempts(self._read_call(b"" if self.large else request.body.whole()))
+            self._read_call(b"" if self.large else request.body.whole())
+            self.plan_attempts(self._plan_call(caller), self.loop.time())
         await self.attempt_all()
 
-    def _read_call(self, body: bytes) -> Sequence[Target]:
-        """Understand the body, find its route; returns the targets that speak the caller's dialect."""
+    def _identify(self) -> Caller:
+        caller = identify(self.request, self.snapshot, self.now_s)
+        self.request.remember(self.snapshot, caller)
+        self.admit_to(caller.key.app, caller.key)
+        return caller
+
+    def _read_call(self, body: bytes) -> None:
+        """Understand the body."""
         self.content_type = header_value(self.request.headers, b"content-type") or b""
         call = self.large.call() if self.large else self.handler.read_call(self.operation, self.content_type, body)
         self.call = call
@@ -97,11 +113,24 @@ class ModelExchange(ForwardingExchange):
         row.model = call.route
         if call.stream:
             row.stream = True
-        route = self.route = self._find_route(call.route)
-        row.route = route.name
+
+    def _plan_call(self, caller: Caller) -> CallPlan:
+        """The route that the call names, and its targets that speak the caller's dialect."""
+        assert self.call is not None
+        name = self.call.route
+        plan = self.request.plans.get(name)
+        if plan is None:
+            route = self._find_route(name)
+            plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
+            self.request.plans[name] = plan
+        self.row.route = plan.route.name
+        return plan
+
+    def _speaking(self, route: Route) -> list[Target]:
         dialect = self.operation.dialect
         targets = [target for target in route.targets if target.provider.dialect is dialect]
         if not targets:
+            self.row.route = route.name
             spoken = sorted({target.provider.dialect.value for target in route.targets})
             raise DialectUnsupported(
                 f"route {route.name} has no target that speaks {dialect.value}",
@@ -122,7 +151,7 @@ class ModelExchange(ForwardingExchange):
                 raise self._not_found(wanted)
             names = [wanted]
         body = self.handler.render_models(names, wanted is not None)
-        self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines(None)], body)
+        self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines()], body)
         self.app = None  # nothing to record
 
     def _allowed_names(self) -> list[str]:
@@ -167,33 +196,32 @@ class ModelExchange(ForwardingExchange):
 
     # -- to the upstream
 
-    def send_at_once(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> bool:
+    def send_at_once(self, connection: UpstreamConnection, plan: TargetPlan) -> bool:
         if self.large is not None:
             return False
         assert self.call is not None
-        assert target.model is not None
+        assert plan.target.model is not None
         request = self.request
-        pieces = self._head_pieces(target, credential)
+        head = plan.head
+        if head is None:
+            head = plan.head = self._head_for(plan)
         if request.has_body:
             body = self.handler.rewrite(
-                self.operation, self.call, self.content_type, request.body.whole(), target.model
+                self.operation, self.call, self.content_type, request.body.whole(), plan.target.model
             )
-            pieces.append(b"content-length: %d\r\n\r\n" % len(body))
-            pieces.append(body)
+            connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
         else:
-            pieces.append(b"\r\n")
-        connection.write(b"".join(pieces))
+            connection.write(head + b"\r\n")
         return True
 
-    async def send(self, connection: UpstreamConnection, target: Target, credential: Credential | None) -> None:
+    async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
         assert self.large is not None
         assert self.call is not None
-        assert target.model is not None
-        edits = self.large.splices(self.call, target.model)
+        assert plan.target.model is not None
+        edits = self.large.splices(self.call, plan.target.model)
         body = self.request.body
-        pieces = self._head_pieces(target, credential)
-        pieces.append(b"content-length: %d\r\n\r\n" % spliced_length(body.size, edits))
-        connection.write(b"".join(pieces))
+        length = spliced_length(body.size, edits)
+        connection.write(b"%bcontent-length: %d\r\n\r\n" % (self._head_for(plan), length))
         for piece in spliced(body, edits):
             if self.upstream is not connection:
                 return
@@ -207,39 +235,22 @@ class ModelExchange(ForwardingExchange):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
-    def _head_pieces(self, target: Target, credential: Credential | None) -> list[bytes]:
-        """The upstream's head without its Content-Length."""
-        request, trusted_hops = self.request, self.plane.settings.trusted_hops
-        if request.passed_lines is None:
-            client = self.client
-            forwarded = (
-                forwarded_lines(request, client.client_ip, client.scheme, trusted_hops)
-                if trusted_hops
-                else client.forwarded_lines(request)
-            )
-            request.passed_lines = b"".join((*passed_on(request.headers, MODEL_REQUEST_DROP), forwarded))
-        return [self._static_head(target, credential), request.passed_lines]
-
-    def _static_head(self, target: Target, credential: Credential | None) -> bytes:
-        """Request line, Host and credential: the same for every call of this operation on this target."""
-        memo_key = (target.id, credential.id if credential else 0, self.operation.upstream_path)
-        plain = not self.request.query and self.snapshot is self.plane.snapshot
-        head = self.plane.heads.get(memo_key) if plain else None
-        if head is None:
-            origin = self.plane.origin(target.provider)
-            path = upstream_target(target.provider.base_url, self.operation).encode()
-            query = without_key(self.request.query)
-            lines = [
-                b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
-                % (self.request.method, path, b"?" + query if query else b"", origin.authority)
-            ]
-            if credential is not None:
-                lines += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(credential.secret)]
-            lines.append(b"accept-encoding: identity\r\n")
-            head = b"".join(lines)
-            if plain:
-                self.plane.heads[memo_key] = head
-        return head
+    def _head_for(self, plan: TargetPlan) -> bytes:
+        """The upstream's request head up to its Content-Length: the same for every call with this head and target."""
+        request, client, provider = self.request, self.client, plan.target.provider
+        path = upstream_target(provider.base_url, self.operation).encode()
+        query = without_key(request.query)
+        lines = [
+            b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
+            % (request.method, path, b"?" + query if query else b"", plan.pool.origin.authority)
+        ]
+        if plan.credential is not None:
+            lines += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(plan.credential.secret)]
+        lines.append(b"accept-encoding: identity\r\n")
+        lines += passed_on(request.headers, MODEL_REQUEST_DROP)
+        hops = self.plane.settings.trusted_hops
+        lines.append(forwarded_lines(request, client.client_ip, client.scheme, hops))
+        return b"".join(lines)
 
     def may_repeat(self, failure: Failure) -> bool:
         return True
@@ -261,7 +272,7 @@ class ModelExchange(ForwardingExchange):
             return
         self._held = None
         size = int(length) if length is not None and self.call.tells_usage and length.isdigit() else None
-        self._head = self.answer.start(status, [*passed_on(headers, RESPONSE_DROP), self.our_lines(None)], size)
+        self._head = self.answer.start(status, [*passed_on(headers, RESPONSE_DROP), self.our_lines()], size)
         self.answer.started = False  # nothing has gone out yet: until then another target may still answer
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
@@ -272,8 +283,7 @@ class ModelExchange(ForwardingExchange):
             self._held_bytes += len(payload)
             if not self.first_byte_ns:
                 self.first_byte_ns = time.perf_counter_ns()
-                if self.upstream is not None:
-                    self.enter_phase("idle", self.route.timeouts.idle_s)
+                self.phase, self.active = "idle", True  # the sweep sets its deadline
             if self._held_bytes > HOLD_REFUSAL_BYTES and self.upstream is not None:
                 self._end_attempt(reusable=False)
             return
@@ -290,7 +300,7 @@ class ModelExchange(ForwardingExchange):
                 self._head = b""
                 self.answer.started = True
                 self.row.status = self._status
-                self.enter_phase("idle", self.route.timeouts.idle_s)
+                self.phase = "idle"  # the sweep sets its deadline
             self.answer.write(payload, head, framed)
 
     def on_end(self) -> None:
@@ -335,10 +345,15 @@ class ModelExchange(ForwardingExchange):
             body = edited
         if rest:
             body += rest
-        price = self.target.price if self.target else None
-        cost = None if self.meter.usage is None or price is None else cost_microusd(self.meter.usage, price)
+        assert self.chosen is not None
+        usage, price = self.meter.usage, self.chosen.target.price
+        lines = passed_on(self._headers, RESPONSE_DROP)
+        lines.append(b"x-request-id: %b\r\n%b" % (self.row.id.encode(), self.chosen.lines))
+        if usage is not None and price is not None:
+            self._cost = cost_microusd(usage, price)
+            lines.append(cost_line(self._cost))
         self.row.status = self._status
-        self.answer.whole(self._status, [*passed_on(self._headers, RESPONSE_DROP), self.our_lines(cost)], body)
+        self.answer.whole(self._status, lines, body)
         self.settle_verdict(None)
 
     def _end_refusal(self) -> None:
@@ -360,7 +375,7 @@ class ModelExchange(ForwardingExchange):
     def deliver(self, failure: Failure) -> None:
         assert failure.status is not None
         self.row.status = failure.status
-        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines(None)]
+        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
         self.answer.whole(failure.status, lines, failure.body)
 
     def client_gone(self) -> None:
@@ -385,17 +400,18 @@ class ModelExchange(ForwardingExchange):
                 return Amounts(0, 0, 0)
             usage = meter.estimate()
             row.estimated = True
-        self._note_usage(usage)
-        price = self.target.price if self.target else None
-        row.cost_usd_micros = None if price is None else cost_microusd(usage, price)
-        return Amounts(usage.input_tokens, usage.output_tokens, row.cost_usd_micros)
-
-    def _note_usage(self, usage: Usage) -> None:
-        row = self.row
         row.input_tokens, row.output_tokens = usage.input_tokens, usage.output_tokens
         row.cached_tokens, row.cache_write_tokens = usage.cached_tokens, usage.cache_write_tokens
         row.reasoning_tokens = usage.reasoning_tokens
-        row.overrun = max(0, usage.input_tokens + usage.output_tokens - self._need.tokens)
+        used_tokens = usage.input_tokens + usage.output_tokens
+        if used_tokens > self._need.tokens:
+            row.overrun = used_tokens - self._need.tokens
+        cost = self._cost
+        price = self.chosen.target.price if self.chosen else None
+        if cost is None and price is not None:
+            cost = cost_microusd(usage, price)
+        row.cost_usd_micros = cost
+        return Amounts(usage.input_tokens, usage.output_tokens, cost)
 
     def stream_error(self, error: SluicegateError) -> bytes:
         if media_type(self._headers) != b"text/event-stream":

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.dataplane.health import Health
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.spool import Spool
-from gateway.dataplane.upstream import Origin, UpstreamPool, origin_of
+from gateway.dataplane.upstream import OriginPool, Upstreams, origin_of
 from gateway.policy.matching import HttpRoutes
 from gateway.policy.model import Provider
 from gateway.policy.snapshot import EMPTY, Snapshot
@@ -40,19 +39,15 @@ class RequestIds:
 class Plane:
     """One worker's data plane. `snapshot` is swapped by `use`; an exchange reads it once and keeps it."""
 
-    def __init__(self, settings: Settings, book: LeaseBook, spool: Spool, pool: UpstreamPool) -> None:
+    def __init__(self, settings: Settings, book: LeaseBook, spool: Spool, upstreams: Upstreams) -> None:
         self.settings = settings
         self.book = book
         self.spool = spool
-        self.pool = pool
+        self.upstreams = upstreams
         self.health = Health()
         self.ids = RequestIds()
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())
-        self.origins: dict[int, Origin] = {}
-        """By provider id, of the present snapshot; an exchange that outlives it asks `origin`."""
-        self.heads: dict[tuple[int, int, str], bytes] = {}
-        """Upstream request heads by target, credential and path: what does not change from call to call."""
         self.exchanges: set[Exchange] = set()
         self.connections: set[ClientConnection] = set()
         self.counted: Counter[str] = Counter()
@@ -62,12 +57,10 @@ class Plane:
     def use(self, snapshot: Snapshot) -> None:
         """From now on new requests are decided by this snapshot."""
         self.http_routes = HttpRoutes(snapshot.routes.values())
-        self.origins = {provider.id: origin_of(provider.base_url) for provider in snapshot.providers.values()}
-        self.heads = {}
         self.snapshot = snapshot
 
-    def origin(self, provider: Provider) -> Origin:
-        return self.origins.get(provider.id) or origin_of(provider.base_url)
+    def pool_of(self, provider: Provider) -> OriginPool:
+        return self.upstreams.of(origin_of(provider.base_url))
 
     async def sweep(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Deadlines of all exchanges and connections, ten times a second: one timer instead of several a request."""
@@ -80,11 +73,6 @@ class Plane:
                 exchange.check_deadlines(now)
             if now - last_slow >= 1.0:
                 last_slow = now
-                self.pool.expire(now)
+                self.upstreams.expire(now)
                 for connection in tuple(self.connections):
                     connection.check_deadlines(now)
-
-
-def elapsed_ms(since_ns: int) -> float:
-    """Milliseconds since a `time.perf_counter_ns` reading, to the microsecond."""
-    return (time.perf_counter_ns() - since_ns) // 1000 / 1000

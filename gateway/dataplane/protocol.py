@@ -19,7 +19,6 @@ from uvicorn.server import ServerState
 
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
-from gateway.dataplane.forwarding import forwarded_lines
 from gateway.dataplane.head_memo import HeadMemo, memo_of
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
@@ -82,7 +81,6 @@ class ClientConnection(asyncio.Protocol):
         self._lingering = False
         self._linger_left = LINGER_BYTES
         self._deadline_s = self.loop.time() + HEAD_SECONDS
-        self._forwarded: tuple[bytes | None, bytes] | None = None
         self._poisoned = False
         self._data = b""
         """What was received last, if a request began with it."""
@@ -332,13 +330,6 @@ class ClientConnection(asyncio.Protocol):
         answer = ClientAnswer(self, http10=False, head_only=False, keep_alive=False)
         answer.whole(status, [b"content-type: application/json\r\n"], text)
         self._close(linger=True)
-
-    def forwarded_lines(self, request: Request) -> bytes:
-        """`X-Forwarded-*` of this connection; they change only with the Host."""
-        host = request.header(b"host")
-        if self._forwarded is None or self._forwarded[0] != host:
-            self._forwarded = (host, forwarded_lines(request, self.client_ip, self.scheme, 0))
-        return self._forwarded[1]
 
     # -- ClientWriter
 

@@ -23,12 +23,12 @@ class ClientWriter(Protocol):
 class ClientAnswer:
     """One answer on one client connection. `keep_alive` is what the request and our state allow."""
 
-    __slots__ = ("_chunked", "_client", "_head_only", "_http10", "ended", "keep_alive", "started")
+    __slots__ = ("_chunked", "_client", "_http10", "ended", "head_only", "keep_alive", "started")
 
     def __init__(self, client: ClientWriter, *, http10: bool, head_only: bool, keep_alive: bool) -> None:
         self._client = client
         self._http10 = http10
-        self._head_only = head_only
+        self.head_only = head_only
         self._chunked = False
         self.keep_alive = keep_alive
         self.started = False
@@ -42,7 +42,7 @@ class ClientAnswer:
         else:
             framing = b"content-length: %d\r\n" % len(body)
         head = b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
-        self._client.write(head if self._head_only or not body else head + body)
+        self._client.write(head if self.head_only or not body else head + body)
 
     def start(self, status: int, lines: list[bytes], length: int | None) -> bytes:
         """The head of an answer whose body follows; returned, to be written together with the first payload.
@@ -52,13 +52,13 @@ class ClientAnswer:
         self.started = True
         framing = b""
         if status in (204, 304):
-            self._head_only = True
+            self.head_only = True
         elif length is not None:
             framing = b"content-length: %d\r\n" % length
         elif self._http10:
             self.keep_alive = False
         else:
-            self._chunked = not self._head_only
+            self._chunked = not self.head_only
             framing = b"transfer-encoding: chunked\r\n"
         return b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
 
@@ -66,7 +66,7 @@ class ClientAnswer:
         """`framed`: the payload as complete chunks, passed on as they are where the answer is chunked too."""
         if framed is not None and self._chunked:
             self._client.write(head + framed if head else framed)
-        elif self._head_only:
+        elif self.head_only:
             if head:
                 self._client.write(head)
         elif len(payload) > LARGE_PAYLOAD_BYTES:
@@ -79,7 +79,7 @@ class ClientAnswer:
 
     def end(self, head: bytes = b"") -> None:
         self.ended = True
-        last = b"0\r\n\r\n" if self._chunked and not self._head_only else b""
+        last = b"0\r\n\r\n" if self._chunked and not self.head_only else b""
         if head or last:
             self._client.write(head + last)
 

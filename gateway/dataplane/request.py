@@ -4,9 +4,14 @@ import asyncio
 import tempfile
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from gateway.errors import BodyTooLarge
+
+if TYPE_CHECKING:
+    from gateway.dataplane.identity import Caller
+    from gateway.dataplane.target_plan import CallPlan
+    from gateway.policy.snapshot import Snapshot
 
 STREAM_HIGH_WATER_BYTES = 256 * 1024
 FILE_CHUNK_BYTES = 256 * 1024
@@ -217,8 +222,8 @@ class Request:
     """Head and body of one inbound request. `target` is the request target as sent, `path` and `query` its parts."""
 
     __slots__ = (
-        "arrived_ns", "body", "client_request_id", "expect_continue", "has_body", "headers", "keep_alive", "method",
-        "passed_lines", "path", "query", "sink", "target", "upgrade", "version",
+        "_caller", "_known_in", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body", "headers",
+        "keep_alive", "method", "path", "plans", "query", "sink", "target", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, body: RequestBody, arrived_ns: int) -> None:
@@ -231,8 +236,10 @@ class Request:
         self.headers: Headers = []
         self.keep_alive = True
         self.method = b""
-        self.passed_lines: bytes | None = None
-        """The header lines that go on to a model's provider; made at the first attempt, kept for the next."""
+        self.plans: dict[str, CallPlan] = {}
+        """What has been worked out for calls with this head, by the route they name."""
+        self._caller: Caller | None = None
+        self._known_in: Snapshot | None = None
         self.path = b""
         self.query = b""
         self.sink: BodySink = body
@@ -241,6 +248,14 @@ class Request:
         self.upgrade = b""
         """The protocol of an upgrade that is asked for (`websocket`), or b""."""
         self.version = "1.1"
+
+    def caller_in(self, snapshot: "Snapshot") -> "Caller | None":
+        """Who showed the key of this head, if that was found out under the same snapshot."""
+        return self._caller if self._known_in is snapshot else None
+
+    def remember(self, snapshot: "Snapshot", caller: "Caller") -> None:
+        self._known_in, self._caller = snapshot, caller
+        self.plans = {}
 
     def renew(self, body: RequestBody, arrived_ns: int) -> None:
         """The same head once more, with another body."""

@@ -1,11 +1,11 @@
 """Connections to upstreams: one HTTP/1.1 exchange at a time each, kept alive and pooled per origin."""
 
 import asyncio
+import contextlib
 import enum
 import logging
 import socket
 import ssl
-from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -88,12 +88,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_framing", "_headers", "_held", "_keep", "_left", "_pool", "_status", "answered", "bodiless",
-        "closed", "fresh", "idle_since", "origin", "sink", "transport", "write_paused",
+        "closed", "fresh", "idle_since", "sink", "transport", "write_paused",
     )  # fmt: skip
 
-    def __init__(self, pool: "UpstreamPool", origin: Origin) -> None:
+    def __init__(self, pool: "OriginPool") -> None:
         self._pool = pool
-        self.origin = origin
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anyone sees the connection
         self.sink: ResponseSink | None = None
         self.closed = False
@@ -325,28 +324,31 @@ class _HeadReader:
         self.keep = self.parser.should_keep_alive()  # llhttp forgets it once the message is complete
 
 
-class UpstreamPool:
-    """Idle connections per origin, newest first (the oldest are the likeliest to have died)."""
+class OriginPool:
+    """Idle connections to one origin, newest first: the oldest are the likeliest to have died."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    __slots__ = ("_idle", "_tls", "origin")
+
+    def __init__(self, origin: Origin, tls: ssl.SSLContext) -> None:
+        self.origin = origin
         self._tls = tls
-        self._idle: dict[Origin, deque[UpstreamConnection]] = {}
+        self._idle: list[UpstreamConnection] = []
 
-    def take(self, origin: Origin) -> UpstreamConnection | None:
+    def take(self) -> UpstreamConnection | None:
         """An idle connection that is not known to be dead, or None."""
-        idle = self._idle.get(origin)
+        idle = self._idle
         while idle:
             connection = idle.pop()
             if not connection.closed and not connection.transport.is_closing():
                 return connection
         return None
 
-    async def connect(self, origin: Origin, timeout_s: float) -> UpstreamConnection:
+    async def connect(self, timeout_s: float) -> UpstreamConnection:
         """A new connection. Raises OSError (ssl.SSLError among them) or TimeoutError."""
-        loop = asyncio.get_running_loop()
+        loop, origin = asyncio.get_running_loop(), self.origin
         async with asyncio.timeout(timeout_s):
             _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self, origin),
+                lambda: UpstreamConnection(self),
                 origin.host,
                 origin.port,
                 ssl=self._tls if origin.tls else None,
@@ -358,32 +360,50 @@ class UpstreamPool:
         return connection
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        idle = self._idle.setdefault(connection.origin, deque())
-        if len(idle) >= MAX_IDLE_PER_ORIGIN:
+        if len(self._idle) >= MAX_IDLE_PER_ORIGIN:
             connection.abort()
             return
         connection.idle_since = asyncio.get_running_loop().time()
-        idle.append(connection)
+        self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
         """An idle connection was closed by its peer."""
-        idle = self._idle.get(connection.origin)
-        if idle:
-            try:
-                idle.remove(connection)
-            except ValueError:
-                return
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
 
     def expire(self, now_s: float) -> None:
-        """Close what has idled for too long; called once a second."""
-        for origin, idle in list(self._idle.items()):
-            while idle and now_s - idle[0].idle_since > IDLE_SECONDS:
-                idle.popleft().abort()
-            if not idle:
-                del self._idle[origin]
+        """Close what has idled for too long."""
+        kept = [connection for connection in self._idle if now_s - connection.idle_since <= IDLE_SECONDS]
+        if len(kept) < len(self._idle):
+            stale = [connection for connection in self._idle if now_s - connection.idle_since > IDLE_SECONDS]
+            self._idle = kept
+            for connection in stale:
+                connection.abort()
 
     def close(self) -> None:
-        for idle in self._idle.values():
-            for connection in list(idle):
-                connection.abort()
-        self._idle.clear()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()
+
+
+class Upstreams:
+    """The pools of all origins, kept over snapshots: an origin that is configured again keeps its connections."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._pools: dict[Origin, OriginPool] = {}
+
+    def of(self, origin: Origin) -> OriginPool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = OriginPool(origin, self._tls)
+        return pool
+
+    def expire(self, now_s: float) -> None:
+        """Called once a second."""
+        for pool in self._pools.values():
+            pool.expire(now_s)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()

@@ -1,0 +1,73 @@
+"""What does not change from call to call, worked out once: where a request with this head goes on this route.
+
+SDKs send the same head over a kept-alive connection, so the second call finds all of it here. A plan holds for one
+snapshot; with the next it is made anew.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gateway.dataplane.answers import route_lines
+from gateway.dataplane.health import TargetState
+from gateway.dataplane.identity import Caller
+from gateway.dataplane.upstream import OriginPool
+from gateway.policy.model import App, Credential, Key, Limit, Route, Target
+from gateway.policy.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from gateway.dataplane.plane import Plane
+
+
+class TargetPlan:
+    """One target with one credential, for one caller."""
+
+    __slots__ = ("credential", "head", "limits", "lines", "pool", "row_values", "state", "target")
+
+    def __init__(
+        self, plane: "Plane", route: Route, target: Target, credential: Credential | None, limits: tuple[Limit, ...]
+    ) -> None:
+        self.target = target
+        self.credential = credential
+        self.limits = limits
+        self.pool: OriginPool = plane.pool_of(target.provider)
+        self.state: TargetState = plane.health.of(target)
+        self.lines = route_lines(route.name, target.name)
+        """`x-sluicegate-route` and `-target` of the answer."""
+        self.row_values = {"target": target.name, "provider": target.provider.name, "model": target.model}
+        self.head: bytes | None = None
+        """The upstream's request head up to its Content-Length, once it was made."""
+
+
+class CallPlan:
+    """One caller on one route."""
+
+    __slots__ = ("_app", "_by_choice", "_key", "_plane", "caller", "route", "row_values", "snapshot", "targets")
+
+    def __init__(
+        self,
+        plane: "Plane",
+        snapshot: Snapshot,
+        caller: Caller | None,
+        app: App,
+        key: Key | None,
+        route: Route,
+        targets: Sequence[Target],
+    ) -> None:
+        self._plane = plane
+        self.snapshot = snapshot
+        self.caller = caller
+        self.route = route
+        self.targets = targets
+        """Those of the route that can serve this caller."""
+        self._app = app
+        self._key = key
+        self.row_values = {"team": app.team, "app": app.name, "key": key.name if key else None, "route": route.name}
+        self._by_choice: dict[tuple[int, int], TargetPlan] = {}
+
+    def of(self, target: Target, credential: Credential | None) -> TargetPlan:
+        choice = (target.id, credential.id if credential is not None else 0)
+        plan = self._by_choice.get(choice)
+        if plan is None:
+            limits = self.snapshot.limits_for(self._key, self._app, self.route, target, credential)
+            plan = self._by_choice[choice] = TargetPlan(self._plane, self.route, target, credential, limits)
+        return plan
