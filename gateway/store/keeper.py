@@ -293,6 +293,7 @@ class Keeper:
     async def _tidy(self) -> None:
         await self._sql.run(self._ledger.bury_strangers, frozenset(self._sessions.workers))
         await self._sql.run(self._forget_past)
+        await self._grants.forget_past()
 
     def _forget_past(self) -> None:
         with write_transaction(self._engine) as connection:

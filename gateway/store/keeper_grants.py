@@ -66,6 +66,14 @@ class Grants:
         if self._sessions.any_dirty():
             await self._sql.run(self._write_views, list(self._sessions.workers.values()))
 
+    async def forget_past(self) -> None:
+        """Drop what is kept of leases that SQL has no more: windows that are long over, limits that are gone."""
+        sessions = list(self._sessions.workers.values())
+        for session, keys in zip(sessions, await self._sql.run(self._forgotten, sessions), strict=True):
+            for key in keys:
+                session.returned.pop(key, None)
+                session.confirmed_tight.discard(key)
+
     async def _run_asked(self) -> None:
         while True:
             await self._has_asked.wait()
@@ -227,6 +235,17 @@ class Grants:
             for session, key in taken:
                 session.dirty.append(key)
             raise
+
+    def _forgotten(self, sessions: list[Session]) -> list[list[LeaseKey]]:
+        with self._engine.begin() as connection:
+            kept = leases.keys_of(connection, self._node)
+        forgotten = []
+        for session in sessions:
+            gone = [key for key in session.granted if key not in kept]
+            for key in gone:
+                del session.granted[key]
+            forgotten.append(gone)
+        return forgotten
 
     def _mark(self, keys: set[LeaseKey], mark_ns: int) -> None:
         with write_transaction(self._engine) as connection:

@@ -221,6 +221,12 @@ def incarnations_of(connection: Connection, node: str) -> set[str]:
     return set(connection.execute(select(LEASE.c.incarnation).where(LEASE.c.node == node).distinct()).scalars())
 
 
+def keys_of(connection: Connection, node: str) -> set[LeaseKey]:
+    """Accounts of which this node's workers hold leases."""
+    rows = connection.execute(select(LEASE.c.limit_id, LEASE.c.window_start_s).where(LEASE.c.node == node).distinct())
+    return {(row.limit_id, row.window_start_s) for row in rows}
+
+
 def forget_past(connection: Connection, now_s: float) -> None:
     """Delete accounts and leases of windows that ended a while ago, and those of limits that are gone."""
     for window in Window:

@@ -8,6 +8,7 @@ import pytest
 from gateway.errors import BadRequest, LimitExceeded, LimitsUnavailable, RequestExceedsLimit
 from gateway.policy.model import Limit, Metric, WhenUnknown, Window
 from gateway.policy.quota import Amounts
+from gateway.store.keeper import Keeper
 from tests.integration.keeper.conftest import Ground, eventually, workers
 
 ONE = Amounts(10, 0, 0)
@@ -281,5 +282,32 @@ def test_a_stopped_worker_does_not_hold_up_the_others_for_long(ground: Ground) -
                 await made[1].reserve((limit,), Amounts(1_000, 0, 0))
             assert time.monotonic() - before < 1.0
             await made[1].reserve((limit,), Amounts(1_000 - idle, 0, 0))
+
+    asyncio.run(run())
+
+
+def test_windows_that_are_over_leave_nothing_behind(quiet_ground: Ground) -> None:
+    """In SQL, and in a keeper's and a worker's memory, however many windows have passed."""
+    ground = quiet_ground
+
+    async def run() -> None:
+        keeper = Keeper(ground.settings)
+        running = asyncio.get_running_loop().create_task(keeper.run())
+        limit, other = ground.limit(100, Metric.REQUESTS, Window.SECOND), ground.limit(100)
+        async with workers(ground, 1) as (worker,):
+            start_s = time.time() - 10_000
+            for second in range(300):
+                reservation = await worker.book.reserve((limit, other), Amounts(0, 0, 0), start_s + second)
+                worker.book.settle(reservation, Amounts(0, 0, 0))
+            assert len(ground.rows("SELECT * FROM lease")) >= 300
+            await keeper._tidy()
+            assert len(ground.rows("SELECT * FROM lease")) <= 1
+            assert len(ground.rows("SELECT * FROM limit_account")) <= 1
+            (session,) = keeper._sessions.workers.values()
+            assert len(session.granted) <= 1
+            assert len(session.returned) <= 1
+            assert len(worker.book._leases) < 150
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(run())

@@ -1,0 +1,244 @@
+"""Lists and sums of the ledger: against plain Python over the same rows, and by index however many rows there are."""
+
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+
+from gateway.errors import BadRequest, NotFound
+from gateway.policy.records import CLOSED, Record, payload_of, record_of
+from gateway.policy.usage import LedgerRow
+from gateway.settings import Settings
+from gateway.store.database import make_engine, read_session
+from gateway.store.ingest import ingest
+from gateway.store.ledger import LedgerFilter, get_row, list_ledger, usage
+from gateway.store.sql_thread import write_transaction
+from tests.integration.keeper.conftest import new_row
+
+BEGIN = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
+SUMS = ("requests", "input_tokens", "output_tokens", "cost_usd_micros")
+
+
+@pytest.fixture
+def engine(migrated_url: str) -> Iterator[Engine]:
+    engine = make_engine(Settings(database=migrated_url).database_url)
+    yield engine
+    engine.dispose()
+
+
+def record(row: LedgerRow, *charges: int) -> Record:
+    return record_of(payload_of(CLOSED, row, charges, 1))
+
+
+def some_rows(count: int, seed: int = 1) -> list[LedgerRow]:
+    """Over six hours, several at the very same nanosecond."""
+    dice = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        at = BEGIN + timedelta(seconds=dice.randrange(0, 6 * 3600, 7))
+        rows.append(
+            new_row(
+                started_at_ns=int(at.timestamp()) * 1_000_000_000,
+                team=dice.choice(["search", "ads"]),
+                app=dice.choice(["indexer", "ranker", "bids"]),
+                key=dice.choice(["ci", None]),
+                route=dice.choice(["chat", "embed"]),
+                status=dice.choice([200, 200, 429]),
+                outcome=dice.choice(["completed", "completed", "refused"]),
+                input_tokens=dice.choice([None, dice.randrange(1_000)]),
+                output_tokens=dice.randrange(1_000),
+                cost_usd_micros=dice.choice([None, dice.randrange(1_000)]),
+            )
+        )
+    return rows
+
+
+def put(engine: Engine, rows: list[LedgerRow]) -> int:
+    with write_transaction(engine) as connection:
+        return len(ingest(connection, "node", "incarnation", [record(row) for row in rows]))
+
+
+def newest_first(rows: list[LedgerRow]) -> list[str]:
+    return [row.id for row in sorted(rows, key=lambda row: (row.started_at_ns, row.id), reverse=True)]
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_pages_hold_every_row_once_and_in_order(engine: Engine, ascending: bool) -> None:
+    rows = some_rows(300)
+    put(engine, rows)
+    for wanted, matching in (
+        (LedgerFilter(), rows),
+        (LedgerFilter(app="ranker"), [row for row in rows if row.app == "ranker"]),
+        (LedgerFilter(team="ads", status=429), [row for row in rows if row.team == "ads" and row.status == 429]),
+    ):
+        expected = newest_first(matching)
+        if ascending:
+            expected.reverse()
+        found: list[str] = []
+        cursor = None
+        with read_session(engine) as session:
+            while True:
+                page = list_ledger(session, wanted, cursor=cursor, limit=37, ascending=ascending)
+                found += [row.id for row in page.rows]
+                cursor = page.next_cursor
+                if cursor is None:
+                    break
+        assert found == expected
+
+
+def test_a_row_is_found_by_its_id_and_as_it_was(engine: Engine) -> None:
+    row = new_row(stream=True, estimated=True, ttft_ms=12.5, client_ip="::1", user="www-data")
+    put(engine, [row])
+    with read_session(engine) as session:
+        assert get_row(session, row.id) == row
+        with pytest.raises(NotFound):
+            get_row(session, "no-such-request")
+        with pytest.raises(BadRequest):
+            list_ledger(session, LedgerFilter(), cursor="not ours")
+        with pytest.raises(BadRequest):
+            usage(session, ["colour"])
+
+
+def test_replaying_a_spool_changes_nothing(engine: Engine) -> None:
+    rows = some_rows(50)
+    records = [record(row, 7, 0, 3) for row in rows]
+    with write_transaction(engine) as connection:
+        assert len(ingest(connection, "node", "aa", [*records, *records[:10]])) == 50
+    with write_transaction(engine) as connection:
+        assert ingest(connection, "node", "aa", records) == []
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT settled FROM limit_account")).scalar_one() == 150
+        assert connection.execute(text("SELECT ingested FROM lease")).scalar_one() == 150
+        assert connection.execute(text("SELECT sum(requests) FROM usage_hour")).scalar_one() == 50
+
+
+def sums_of(rows: list[LedgerRow], group_by: list[str]) -> dict[tuple[object, ...], Counter[str]]:
+    sums: dict[tuple[object, ...], Counter[str]] = {}
+    for row in rows:
+        at = datetime.fromtimestamp(row.started_at_ns // 1_000_000_000, UTC)
+        times = {"day": at.strftime("%Y-%m-%d"), "hour": at.strftime("%Y-%m-%dT%H:00:00Z")}
+        group = tuple(times[name] if name in times else getattr(row, name) for name in group_by)
+        each = sums.setdefault(group, Counter())
+        each["requests"] += 1
+        for name in SUMS[1:]:
+            each[name] += getattr(row, name) or 0
+    return sums
+
+
+@pytest.mark.parametrize(
+    "group_by", [[], ["team"], ["app", "key"], ["day"], ["hour", "route"], ["key", "day", "team"]], ids=",".join
+)
+def test_usage_is_the_sum_of_the_rows(engine: Engine, group_by: list[str]) -> None:
+    """For whole hours, parts of hours, and spans within one hour."""
+    rows = some_rows(400)
+    put(engine, rows)
+    edges: list[datetime | None] = [
+        None,
+        BEGIN,
+        BEGIN + timedelta(minutes=5),
+        BEGIN + timedelta(minutes=30),
+        BEGIN + timedelta(hours=3, seconds=11),
+        BEGIN + timedelta(hours=7),
+    ]
+    for since, until in itertools.product(edges, edges):
+        inside = [
+            row
+            for row in rows
+            if (since is None or row.started_at_ns >= since.timestamp() * 1e9)
+            and (until is None or row.started_at_ns < until.timestamp() * 1e9)
+        ]
+        with read_session(engine) as session:
+            items = usage(session, group_by, since, until)
+            only_ads = usage(session, [], since, until, team="ads")
+        found = {tuple(item[name] for name in group_by): Counter({name: item[name] for name in SUMS}) for item in items}
+        assert found == sums_of(inside, group_by)
+        ads = [row for row in inside if row.team == "ads"]
+        assert sum(item["requests"] for item in only_ads) == len(ads)
+
+
+FILTERS = [
+    LedgerFilter(),
+    LedgerFilter(team="search"),
+    LedgerFilter(app="indexer"),
+    LedgerFilter(route="chat"),
+    LedgerFilter(outcome="refused"),
+    LedgerFilter(since=BEGIN, until=BEGIN + timedelta(hours=1)),
+    LedgerFilter(app="indexer", since=BEGIN, until=BEGIN + timedelta(hours=1)),
+]
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=repr)
+def test_lists_go_by_index(engine: Engine, wanted: LedgerFilter) -> None:
+    """No sorting, no scan of the table: the plan says so."""
+    put(engine, some_rows(3_000))
+    statements: list[tuple[str, object]] = []
+    from sqlalchemy import event
+
+    event.listen(engine, "before_cursor_execute", lambda c, cursor, sql, values, *_: statements.append((sql, values)))
+    with read_session(engine) as session:
+        page = list_ledger(session, wanted, limit=5)
+        list_ledger(session, wanted, limit=5, cursor=page.next_cursor)
+    listed = [each for each in statements if "FROM ledger" in each[0]]
+    assert len(listed) == 2
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("ANALYZE ledger")
+            connection.exec_driver_sql("SET enable_seqscan = off")  # 3,000 rows are too few for its costs to decide
+        for sql, values in listed:
+            explain = "EXPLAIN QUERY PLAN " if engine.dialect.name == "sqlite" else "EXPLAIN "
+            plan = "\n".join(str(row) for row in connection.exec_driver_sql(explain + sql, values))
+            assert "ix_ledger_" in plan
+            assert "TEMP B-TREE" not in plan
+            assert "Sort" not in plan
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_the_first_page_of_ten_million_rows_comes_at_once(engine: Engine) -> None:
+    assert slowest_page_s(engine, 10_000_000) < 0.1
+
+
+def slowest_page_s(engine: Engine, count: int) -> float:
+    """Time of the slowest list over `count` rows spread over a year; made in SQL, copied from one row."""
+    put(engine, [new_row(id="0" * 26, started_at_ns=0, input_tokens=1, output_tokens=1)])
+    with engine.begin() as connection:
+        columns = [
+            name for name in LedgerRow.__dataclass_fields__ if name not in ("id", "started_at_ns", "app", "outcome")
+        ]
+        names = ", ".join(f'"{name}"' for name in columns)
+        if engine.dialect.name == "sqlite":
+            numbers = (
+                f"(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s)"
+            )
+            identity = "printf('%026x', n)"
+        else:
+            numbers = f"(SELECT n FROM generate_series(1, {count}) AS n)"
+            identity = "lpad(to_hex(n), 26, '0')"
+        connection.exec_driver_sql(
+            f"INSERT INTO ledger (id, started_at_ns, app, outcome, {names}) SELECT {identity}, n * 3000000000,"
+            f" 'app-' || (n * 7919 / 1000) , CASE WHEN n / 100000 = 1 THEN 'refused' ELSE 'completed' END, {names}"
+            f" FROM {numbers} AS numbers, (SELECT {names} FROM ledger WHERE id = '{'0' * 26}') AS model"
+        )
+        connection.exec_driver_sql("ANALYZE ledger" if engine.dialect.name == "postgresql" else "ANALYZE")
+    middle = datetime.fromtimestamp(count * 3 // 2, UTC)
+    slowest = 0.0
+    for wanted in (
+        LedgerFilter(),
+        LedgerFilter(team="search"),
+        LedgerFilter(app="app-7"),
+        LedgerFilter(outcome="refused"),
+        LedgerFilter(since=middle),
+        LedgerFilter(until=middle, route="chat"),
+    ):
+        with read_session(engine) as session:
+            list_ledger(session, wanted, limit=1)
+            before = time.perf_counter()
+            page = list_ledger(session, wanted, limit=100)
+            list_ledger(session, wanted, limit=100, cursor=page.next_cursor)
+            slowest = max(slowest, time.perf_counter() - before)
+    return slowest

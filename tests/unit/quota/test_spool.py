@@ -1,0 +1,213 @@
+"""The spool's two ends against each other: what was appended is read, whatever the chunking, the end, the damage."""
+
+import itertools
+import os
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.dataplane.spool import Spool
+from gateway.errors import LedgerUnavailable
+from gateway.policy.records import (
+    CLOSED,
+    HEAD_BYTES,
+    MAX_PAYLOAD_BYTES,
+    RECORD_HEAD,
+    SegmentCutter,
+    TornRecord,
+    payload_of,
+    record_bytes,
+    record_of,
+)
+from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.store.spool_reader import SpoolReader, is_alive, segments_in
+
+_ids = itertools.count()
+TEXT = st.text(st.characters(), max_size=40)
+SEGMENT = 64 * 1024
+
+
+def row(**values: object) -> LedgerRow:
+    fields = {"id": f"{next(_ids):026x}", "started_at_ns": 5, "dialect": "openai", "team": "t", "app": "a"}
+    return LedgerRow(**(fields | values))
+
+
+def values_of(each: LedgerRow) -> list[object]:
+    return [getattr(each, name) for name in LEDGER_FIELDS]
+
+
+def segment_of(payloads: list[bytes]) -> bytes:
+    pieces = []
+    for payload in payloads:
+        record = RECORD_HEAD.pack(len(payload), crc32(payload)) + payload
+        pieces.append(record.ljust(record_bytes(len(payload)), b"\0"))
+    return b"".join(pieces)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=200), max_size=20), st.data())
+def test_records_are_cut_whole_whatever_the_pieces(payloads: list[bytes], data: st.DataObject) -> None:
+    segment = segment_of(payloads) + bytes(64)
+    cutter = SegmentCutter()
+    found: list[bytes] = []
+    while len(found) < len(payloads):
+        size = data.draw(st.integers(HEAD_BYTES, 400))
+        piece = segment[cutter.position : cutter.position + max(size, 256)]
+        got, _more = cutter.cut(piece)
+        found += got
+    assert found == payloads
+
+
+@given(st.lists(st.binary(min_size=1, max_size=80), min_size=1, max_size=8), st.data())
+def test_a_torn_tail_ends_the_records_before_it(payloads: list[bytes], data: st.DataObject) -> None:
+    """Any byte of the last record wrong or missing: all before it are read, it is not."""
+    segment = bytearray(segment_of(payloads))
+    last = len(segment_of(payloads[:-1]))
+    used = HEAD_BYTES + len(payloads[-1])
+    if data.draw(st.booleans()):
+        cut_at = data.draw(st.integers(0, used - 1))
+        segment[last + cut_at : last + used] = bytes(used - cut_at)
+        if bytes(segment) == segment_of(payloads):
+            return  # what was cut away were zeros
+    else:
+        at = last + data.draw(st.integers(0, used - 1))
+        segment[at] ^= data.draw(st.integers(1, 255))
+    cutter = SegmentCutter()
+    found: list[bytes] = []
+    for _ in range(3):
+        try:
+            got, _ = cutter.cut(bytes(segment[cutter.position :]) + bytes(16))
+        except TornRecord:
+            break
+        found += got
+    assert found[: len(payloads) - 1] == payloads[:-1]
+    assert payloads[-1] not in found[len(payloads) - 1 :]
+
+
+@given(model=TEXT, tokens=st.none() | st.integers(0, 1 << 60), charges=st.lists(st.integers(0, 1 << 60), max_size=9))
+def test_a_row_comes_back_as_it_was(model: str, tokens: int | None, charges: list[int]) -> None:
+    each = row(model=model.replace("\0", "").encode("utf-8", "replace").decode(), input_tokens=tokens)
+    record = record_of(payload_of(CLOSED, each, tuple(charges), 7))
+    assert record.closed
+    assert record.values == values_of(each)
+    assert record.charges == charges
+    assert record.number == 7
+
+
+def test_rows_of_another_release() -> None:
+    import orjson
+
+    each = row(model="m")
+    older = orjson.dumps([CLOSED, values_of(each)[:12], [], 1])
+    newer = orjson.dumps([CLOSED, [*values_of(each), "a field to come"], [], 1])
+    assert record_of(newer).values == values_of(each)
+    assert record_of(older).values[:12] == values_of(each)[:12]
+    assert len(record_of(older).values) == len(LEDGER_FIELDS)
+
+
+def test_what_is_too_long_or_no_text_or_too_large_is_mended() -> None:
+    for each in (row(model="m" * 50_000), row(model="\ud800"), row(input_tokens=1 << 70)):
+        payload = payload_of(CLOSED, each, (), 1)
+        assert len(payload) <= MAX_PAYLOAD_BYTES
+        assert record_of(payload).request_id == each.id
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["open", "close", "refuse", "read"]), st.integers(0, 1_500)), max_size=120)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS)
+def test_both_ends_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]) -> None:
+    """Over several segments: each ended request is read once, in order; what is open is open; all files go at last."""
+    folder = tmp_path_factory.mktemp("spool")
+    spool = Spool(folder, "aa", SEGMENT, 64 * SEGMENT)
+    reader = SpoolReader(folder, "aa")
+    in_flight: list[LedgerRow] = []
+    ended: list[str] = []
+    read: list[str] = []
+    for what, size in steps:
+        if what == "open":
+            each = row(model="m" * size)
+            spool.open(each, (1, 0, size))
+            in_flight.append(each)
+        elif what == "close" and in_flight:
+            each = in_flight.pop(size % len(in_flight))
+            spool.close(each, (1, 0, size))
+            ended.append(each.id)
+        elif what == "refuse":
+            each = row(model="m" * size)
+            spool.close(each, ())
+            ended.append(each.id)
+        elif what == "read":
+            read += read_some(reader, folder, 3)
+    while got := read_some(reader, folder, 50):
+        read += got
+    assert read == ended
+    assert set(reader.open) == {each.id for each in in_flight}
+    assert reader.recorded == spool.closed == len(ended)
+    assert is_alive(folder, "aa")
+    spool.dispose()
+    assert not is_alive(folder, "aa")
+    reader.interrupt()
+    last = reader.take_ended(1_000)
+    assert sorted(record.request_id for record in last) == sorted(each.id for each in in_flight)
+    assert all(record.values[LEDGER_FIELDS.index("outcome")] == "interrupted" for record in last)
+    reader.resolve([record.request_id for record in last])
+    reader.remove_all()
+    assert os.listdir(folder) == []
+
+
+def read_some(reader: SpoolReader, folder: Path, most: int) -> list[str]:
+    reader.add_segments(segments_in(folder).get("aa", set()))
+    reader.read(most)
+    batch = [record.request_id for record in reader.take_ended(most)]
+    reader.resolve(batch)
+    reader.sync()
+    reader.remove_done()
+    return batch
+
+
+def test_consumed_segments_make_room_again(tmp_path: Path) -> None:
+    """A spool of four segments takes any number of rows while it is read, and refuses when it is not."""
+    spool = Spool(tmp_path, "aa", SEGMENT, 4 * SEGMENT)
+    reader = SpoolReader(tmp_path, "aa")
+    count = 0
+    for _ in range(20):
+        for _ in range(100):
+            each = row()
+            spool.open(each, ())
+            spool.close(each, ())
+        count += len(read_some(reader, tmp_path, 1_000))
+    assert count == 2_000
+    assert len(list(tmp_path.glob("*.spool"))) <= 4
+    held = []
+    with pytest.raises(LedgerUnavailable):
+        while True:
+            held.append(row())
+            spool.open(held[-1], ())
+    for each in held[:-1]:
+        spool.close(each, ())
+    assert len(read_some(reader, tmp_path, 10_000)) == len(held) - 1
+    spool.dispose()
+
+
+def test_a_long_request_keeps_its_segment_and_no_other(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "aa", SEGMENT, 64 * SEGMENT)
+    reader = SpoolReader(tmp_path, "aa")
+    long = row()
+    spool.open(long, (1, 0, 5))
+    for _ in range(1_000):
+        spool.close(row(), ())
+    read_some(reader, tmp_path, 10_000)
+    assert "aa-000000.spool" in os.listdir(tmp_path)
+    assert "aa-000001.spool" not in os.listdir(tmp_path)
+    again = SpoolReader(tmp_path, "aa")  # a keeper that starts anew
+    again.add_segments(segments_in(tmp_path)["aa"])
+    again.read(10_000)
+    assert long.id in again.open
+    spool.close(long, (1, 0, 5))
+    read_some(reader, tmp_path, 10)
+    assert "aa-000000.spool" not in os.listdir(tmp_path)
+    spool.dispose()
