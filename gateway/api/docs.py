@@ -2,12 +2,12 @@
 
 import base64
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
@@ -43,9 +43,8 @@ def api_docs(request: Request) -> Response:
 
 @router.get("/api/openapi.json")
 def openapi_document(request: Request) -> Response:
-    return Response(
-        json.dumps(request.app.openapi()), media_type="application/json", headers={"cache-control": "no-cache"}
-    )
+    document = orjson.dumps(request.app.openapi())
+    return Response(document, media_type="application/json", headers={"cache-control": "no-cache"})
 
 
 def render(document: Mapping[str, Any]) -> str:

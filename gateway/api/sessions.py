@@ -1,5 +1,6 @@
 """`/api/v1/session`: sign in, who am I, sign out, change the own password."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -51,6 +52,14 @@ class Session(Document):
     expires_at: datetime | None
 
 
+async def hashing_turn() -> AsyncIterator[None]:
+    """Dependency: passwords are hashed for two callers at once; the others wait without holding a handler's thread."""
+    yield
+
+
+HashingTurn = Depends(hashing_turn, scope="function", max_concurrency=2)
+
+
 def _session(caller: Caller) -> Session:
     return Session(
         username=caller.name,
@@ -62,7 +71,7 @@ def _session(caller: Caller) -> Session:
     )
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, dependencies=[HashingTurn])
 def create_session(
     body: SignIn, request: Request, response: Response, services: Annotated[Services, Depends(services_of)]
 ) -> Session:
@@ -98,7 +107,7 @@ def delete_session(desk: Myself, response: Response) -> None:
     response.delete_cookie(SESSION_COOKIE, path="/")
 
 
-@router.put("/password", status_code=204)
+@router.put("/password", status_code=204, dependencies=[HashingTurn])
 def change_password(body: PasswordChange, desk: Myself, request: Request) -> None:
     """Set the own password; all other sessions end."""
     if desk.caller.user_id is None:

@@ -4,6 +4,7 @@ Tokens and session cookies are random texts of which only the SHA-256 is kept; p
 and tokens is next door (`members`).
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,6 +18,8 @@ from gateway.policy.roles import TEAM_ROLES, Authority, Role
 from gateway.store import audit, passwords, throttle
 from gateway.store.database import read_session, write_session
 from gateway.store.models import LoginSession, Team, Token, User
+
+log = logging.getLogger(__name__)
 
 OWNER_NAME: Final = "admin"
 """The user that a new installation begins with."""
@@ -98,11 +101,11 @@ def sign_in(engine: Engine, name: str, password: str, address: str, at: datetime
 
     Takes as long for an unknown name as for a wrong password. No transaction is open while the password is hashed.
     """
-    with write_session(engine) as session:
-        throttle.admit_attempt(session, name, address, at)
+    _admit_attempt(engine, name, address, at)
     with read_session(engine) as session:
         password_hash = session.scalar(select(User.password_hash).where(User.name == name, ~User.disabled))
     if not passwords.password_matches(password_hash, password):
+        log.warning("sign-in refused", extra={"address": address})
         raise SignInRefused("user name or password is wrong", fix="try again, or ask an owner to set a new password")
     cookie = passwords.random_text(SESSION_LENGTH)
     with write_session(engine) as session:
@@ -135,8 +138,7 @@ def sign_out(session: Session, caller: Caller) -> None:
 def change_own_password(engine: Engine, caller: Caller, current: str, new: str, address: str, at: datetime) -> None:
     """Replace the caller's password and end their other sessions. A wrong `current` counts as a failed sign-in."""
     passwords.require_good_password(new, caller.name)
-    with write_session(engine) as session:
-        throttle.admit_attempt(session, caller.name, address, at)
+    _admit_attempt(engine, caller.name, address, at)
     with read_session(engine) as session:
         password_hash = session.scalar(select(User.password_hash).where(User.id == caller.user_id))
     if not passwords.password_matches(password_hash, current):
@@ -167,6 +169,13 @@ def ensure_owner(session: Session, password: str | None) -> str | None:
     session.add(User(name=OWNER_NAME, role=Role.OWNER, password_hash=passwords.hash_password(chosen), disabled=False))
     audit.record(session, actor="system", action="create", kind="user", name=OWNER_NAME, after={"role": Role.OWNER})
     return chosen
+
+
+def _admit_attempt(engine: Engine, account: str, address: str, at: datetime) -> None:
+    with read_session(engine) as session:
+        throttle.refuse_if_blocked(session, account, address, at)
+    with write_session(engine) as session:
+        throttle.admit_attempt(session, account, address, at)
 
 
 def _user_caller(user: User, begun: LoginSession) -> Caller:

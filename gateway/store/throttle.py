@@ -8,7 +8,7 @@ out by failing in their name.
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import LargeBinary, delete, select, update
@@ -21,6 +21,8 @@ from gateway.store.models import UtcTime
 
 LONGEST_WAIT: Final = timedelta(minutes=15)
 FORGIVEN_AFTER: Final = timedelta(days=1)
+NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Of `blocked_until`: not blocked."""
 
 
 class TooManyAttempts(SluicegateError):
@@ -65,24 +67,37 @@ def admit_attempt(session: Session, account: str, address: str, now: datetime) -
     session.execute(delete(SignInFailure).where(SignInFailure.last_failure_at < now - FORGIVEN_AFTER))
     session.execute(
         _insert_ignoring(session).values(
-            [{"subject": one, "failures": 0, "last_failure_at": now, "blocked_until": now} for one in sorted(digests)]
+            [{"subject": one, "failures": 0, "last_failure_at": now, "blocked_until": NEVER} for one in sorted(digests)]
         )
     )
     found = select(SignInFailure).where(SignInFailure.subject.in_(digests)).order_by(SignInFailure.subject)
     failures = {failure.subject: failure for failure in session.scalars(found.with_for_update())}
-    wait = max(failure.blocked_until for failure in failures.values()) - now
-    if wait > timedelta(0):
-        seconds = wait.total_seconds()
+    _refuse_until(max(failure.blocked_until for failure in failures.values()), now)
+    for subject in counted:
+        failure = failures[subject.digest]
+        failure.failures += 1
+        failure.last_failure_at = now
+        wait = wait_after(failure.failures - subject.allowance)
+        if wait:  # within the allowance nothing is blocked, not even an attempt that began a moment earlier
+            failure.blocked_until = now + wait
+
+
+def refuse_if_blocked(session: Session, account: str, address: str, now: datetime) -> None:
+    """Raises TooManyAttempts. Asked first, because it only reads: a storm of attempts that are refused anyway must not
+    queue for the database's one writer."""
+    digests = [subject.digest for subject in subjects(account, address)]
+    ends = session.scalars(select(SignInFailure.blocked_until).where(SignInFailure.subject.in_(digests))).all()
+    _refuse_until(max(ends, default=now), now)
+
+
+def _refuse_until(end: datetime, now: datetime) -> None:
+    if end > now:
+        seconds = (end - now).total_seconds()
         raise TooManyAttempts(
             "too many failed attempts to sign in",
             fix=f"wait {max(1, round(seconds))} s and try again",
             retry_after_s=seconds,
         )
-    for subject in counted:
-        failure = failures[subject.digest]
-        failure.failures += 1
-        failure.last_failure_at = now
-        failure.blocked_until = now + wait_after(failure.failures - subject.allowance)
 
 
 def wait_after(excess: int) -> timedelta:

@@ -45,7 +45,7 @@ class ServedApi:
         return self.bare_client(headers={"authorization": f"Bearer {self.token(role, team)}"})
 
     def bare_client(self, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=20, follow_redirects=False, **options)
+        return httpx2.Client(base_url=self.url, timeout=60, follow_redirects=False, **options)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Signing in and out, what a session cookie may do, and how guessing is slowed down."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -207,3 +208,20 @@ def test_bad_credentials_are_refused_with_the_way_in(sqlite_api: ServedApi, auth
 def test_a_token_of_a_team_role_is_confined_to_it(sqlite_api: ServedApi) -> None:
     with pytest.raises(Exception, match="team"):
         sqlite_api.token(Role.TEAM_MEMBER)
+
+
+def test_many_sign_ins_at_once_do_not_hold_up_the_api(sqlite_api: ServedApi) -> None:
+    """Hashing takes turns of two; whoever waits for one holds none of the handlers' threads."""
+
+    def guess(number: int) -> int:
+        with sqlite_api.bare_client() as client:
+            return sign_in(client, username=f"nobody{number}", password="wrong").status_code
+
+    with ThreadPoolExecutor(16) as pool, sqlite_api.client() as owner:
+        guesses = [pool.submit(guess, number) for number in range(16)]
+        time.sleep(0.5)  # all of them are there, and wait
+        before = sum(each.done() for each in guesses)
+        assert owner.get("/api/v1/users").status_code == 200
+        meanwhile = sum(each.done() for each in guesses) - before
+        assert {each.result() for each in guesses} == {401}
+    assert meanwhile <= 4  # the question overtook those that came before it
