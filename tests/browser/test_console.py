@@ -5,7 +5,7 @@ import re
 import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import PASSWORD, call, sign_in
 from tests.support.live import Live
@@ -122,6 +122,11 @@ def test_a_key_is_made_shown_once_used_and_revoked(page: Page, running: Live) ->
     page.goto("/console/apps/indexer")
     ready(page)
     page.get_by_role("button", name="Make a key").click()
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.url.endswith("/console/apps/indexer"), "Esc closed the drawer along with the dialog over it"
+    page.get_by_role("button", name="Make a key").click()
     page.get_by_role("textbox", name="Name").fill("laptop")
     page.get_by_role("button", name="Make the key").click()
     key = page.get_by_test_id("secret").inner_text().strip()
@@ -216,6 +221,20 @@ def test_the_palette_finds_and_goes(page: Page) -> None:
     page.get_by_role("textbox", name="Search").fill("indexer")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/console/apps/indexer"))
+
+
+def test_an_open_page_outlives_a_restart_of_the_gateway(context: BrowserContext, running: Live) -> None:
+    page = context.new_page()  # not `page`: refused connections are what this is about
+    page.goto("/console/")
+    ready(page)
+    expect(page.get_by_role("status")).to_have_text(re.compile("Live"))
+    before = int(number(page, "Requests").inner_text())
+    assert running.stop() == 0
+    expect(page.get_by_role("status")).to_have_text("Feed cut")
+    running.start()
+    expect(page.get_by_role("status")).to_have_text(re.compile("Live"), timeout=10_000)
+    assert call(running, running.key("ci")).status_code == 200
+    expect(number(page, "Requests")).to_have_text(str(before + 1), timeout=8_000)
 
 
 def test_dark_is_chosen_and_kept(page: Page) -> None:

@@ -16,7 +16,7 @@ export const useFeed = (): Feed => useContext(FeedContext);
 const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }[]> = {
   request: [
     { key: ["ledger"], everyMs: 1000 },
-    { key: ["limit-state"], everyMs: 2000 },
+    { key: ["limit-state"], everyMs: 3000 },
     { key: ["usage"], everyMs: 3000 },
   ],
   configuration: ["providers", "routes", "teams", "apps", "keys", "limits"].map((kind) => ({ key: [kind], everyMs: 500 })),

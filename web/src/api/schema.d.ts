@@ -4629,7 +4629,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["GatewayDocument"];
-                "application/yaml": string;
+                "application/yaml": components["schemas"]["GatewayDocument"];
             };
         };
         responses: {

@@ -44,9 +44,9 @@ export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
 function FeedState() {
   const feed = useFeed();
   const nowMs = useNow();
-  const word = feed.state === "cut" ? "Feed cut, reconnecting" : feed.state === "connecting" ? "Connecting" : feed.newestMs ? age(feed.newestMs, nowMs) : "Live";
+  const word = feed.state === "cut" ? "Feed cut" : feed.state === "connecting" ? "Connecting" : feed.newestMs ? age(feed.newestMs, nowMs) : "Live";
   return (
-    <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title="Age of the newest event that this page has received">
+    <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title={feed.state === "cut" ? "The live feed is cut; reconnecting. Figures are as of their last load" : "Age of the newest event that this page has received"}>
       <span className={styles.dot} aria-hidden />
       <span>{feed.state === "live" && feed.newestMs ? `Live · ${word}` : word}</span>
     </span>

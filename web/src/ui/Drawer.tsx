@@ -1,8 +1,7 @@
 /** The panel beside a list that shows one of its items. It has a URL of its own; Esc goes back to the list. */
 import { ActionIcon } from "@mantine/core";
-import { useHotkeys } from "@mantine/hooks";
 import { IconX } from "@tabler/icons-react";
-import type { ReactNode } from "react";
+import { useEffect, type ReactNode } from "react";
 import styles from "./Drawer.module.css";
 
 interface DrawerProps {
@@ -13,7 +12,14 @@ interface DrawerProps {
 }
 
 export function Drawer({ title, label, close, children }: DrawerProps) {
-  useHotkeys([["Escape", close]], []);
+  useEffect(() => {
+    // Capturing, and before any dialog's own listener: what lies over the drawer is still there to be seen, and takes Esc first.
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key === "Escape" && !document.querySelector("[role=dialog], [role=menu], [role=listbox]")) close();
+    };
+    window.addEventListener("keydown", onKey, { capture: true });
+    return () => window.removeEventListener("keydown", onKey, { capture: true });
+  }, [close]);
   return (
     <aside className={styles.drawer} aria-label={label}>
       <header className={styles.head}>

@@ -1,5 +1,6 @@
 /** One limit as a bar: settled, reserved by requests in flight, left; when it begins anew. */
 import { Skeleton } from "@mantine/core";
+import { useInViewport } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import type { Limit } from "@/api/model";
 import { Unknown, Until } from "@/ui/Figure";
@@ -11,7 +12,9 @@ import styles from "./limits.module.css";
 import { limitStateQuery } from "./queries";
 
 export function LimitRow({ limit }: { limit: Limit }) {
-  const state = useQuery(limitStateQuery(limit.name));
+  // Only of what can be seen is the state asked for: there may be hundreds.
+  const { ref, inViewport } = useInViewport<HTMLLIElement>();
+  const state = useQuery({ ...limitStateQuery(limit.name), enabled: inViewport });
   const figures = state.data;
   const used = Number(figures?.used ?? 0);
   const reserved = Number(figures?.reserved ?? 0);
@@ -19,7 +22,7 @@ export function LimitRow({ limit }: { limit: Limit }) {
   const left = Math.max(0, atMost - used - reserved);
   const filled = (used + reserved) / atMost;
   return (
-    <li className={styles.limit}>
+    <li ref={ref} className={styles.limit}>
       <div className={styles.what}>
         <div className={styles.name}>{limit.name}</div>
         <div className={styles.promise}>

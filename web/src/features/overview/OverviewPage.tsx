@@ -4,7 +4,6 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { useRange, type RangeName } from "@/app/range";
 import type { LedgerRow, UsageItem } from "@/api/model";
-import { newestQuery } from "@/features/requests/queries";
 import { Problem } from "@/ui/Answer";
 import { Count, Latency } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
@@ -16,7 +15,7 @@ import { Budgets } from "./Budgets";
 import { FirstSteps } from "./FirstSteps";
 import styles from "./overview.module.css";
 import { Providers } from "./Providers";
-import { usageQuery } from "./queries";
+import { sampleQuery, usageQuery } from "./queries";
 import { Spend } from "./Spend";
 import { bucketOf, quantile, sparkOf, sumOf, timeline, type Measure } from "./sums";
 import { TopApps } from "./TopApps";
@@ -34,7 +33,7 @@ export function OverviewPage() {
   const range = useRange();
   const usage = useQuery(usageQuery(`${bucketOf(range)},route`, range));
   const before = useQuery(usageQuery("route", range, 1));
-  const newest = useQuery(newestQuery({}, range, SAMPLE));
+  const newest = useQuery(sampleQuery(range, SAMPLE));
 
   if (usage.data?.length === 0 && newest.data?.items.length === 0) return <FirstSteps range={range} />;
   return (

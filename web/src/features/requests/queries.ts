@@ -21,6 +21,7 @@ export const ledgerQuery = (filters: Filters, range: RangeName) =>
     queryKey: ["ledger-pages", filters, range],
     queryFn: ({ pageParam: { from, cursor } }) =>
       unwrap(api.GET("/api/v1/ledger", { params: { query: { ...wanted(filters), from, limit: PAGE, cursor } } })),
+    refetchOnWindowFocus: false, // it would ask for every page again
     initialPageParam: { from: spanOf(range, Date.now()).from, cursor: null as string | null },
     getNextPageParam: (page, _pages, { from }) => (page.next_cursor === null ? undefined : { from, cursor: page.next_cursor }),
   });
