@@ -14,6 +14,7 @@ from typing import Final
 MODEL_NAME: Final = "gemma-3-270m"
 CONTEXT_TOKENS: Final = 8192
 SLOTS: Final = 2
+MOST_THREADS: Final = 4
 
 CHAT_TEMPLATE: Final = """\
 {{ bos_token }}A conversation with a helpful, knowledgeable assistant who answers briefly and accurately.
@@ -47,6 +48,9 @@ def main() -> None:
     params.n_ctx = CONTEXT_TOKENS
     params.n_parallel = SLOTS
     params.endpoint_metrics = True
+    # One core is left to the gateway, and on a busy machine threads that wait for one another would crawl.
+    threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
     params.chat_template = CHAT_TEMPLATE
     params.antiprompt = ["\nQ:", "\n\n"]
     server = xllamacpp.Server(params)

@@ -1,7 +1,6 @@
 """The choreography of `sluicegate demo`: gateway, model, configuration, two chats, their ledger rows, what to paste."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ from gateway.demo.files import DemoFiles
 from gateway.demo.model_server import MODEL_NAME
 from gateway.demo.snippets import snippets
 from gateway.demo.talk import Answer, Talk
-from gateway.demo.undo import remove_configuration
+from gateway.demo.undo import parts, remove_configuration
 from gateway.errors import NotFound
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
@@ -41,6 +40,7 @@ def run(settings: Settings) -> None:
         service.start(settings)
     host = HostControl(settings)
     files = DemoFiles.of(settings)
+    _require_free_names(host, files)
     files.make()
     _done(console, "gateway", f"ready at {data_plane_url(settings)}")
     _fetch(console, files)
@@ -126,13 +126,6 @@ def _start_model(console: Console, files: DemoFiles) -> str:
 
 
 def _apply(console: Console, host: HostControl, files: DemoFiles) -> None:
-    if not files.applied.exists():
-        taken = list(_names_in_use(host))
-        if taken:
-            raise DemoFailed(
-                f"there is already {' and '.join(taken)}, which the demo would change",
-                fix="rename it, or use another --data",
-            )
     text = CONFIGURATION.read_text(encoding="utf-8")
     host.environment = {"SLUICEGATE_DEMO_PORT": str(files.port()), "SLUICEGATE_DEMO_KEY": files.key()}
     host.apply(CONFIGURATION.name, text, dry_run=False, prune=False)
@@ -140,11 +133,14 @@ def _apply(console: Console, host: HostControl, files: DemoFiles) -> None:
     _done(console, "applied", "team demo › app demo › key · route demo · $1.00 a day · 20,000 tokens a minute")
 
 
-def _names_in_use(host: HostControl) -> Iterator[str]:
-    from gateway.demo.undo import parts
-
-    for kind, name in parts(host):
-        yield f"a {kind} {name}"
+def _require_free_names(host: HostControl, files: DemoFiles) -> None:
+    """What bears one of the demo's names and is not the demo's is left alone."""
+    taken = [] if files.applied.exists() else [f"a {kind} {name}" for kind, name in parts(host)]
+    if taken:
+        raise DemoFailed(
+            f"there is already {' and '.join(taken)}, which the demo would change",
+            fix="rename it, or use another --data",
+        )
 
 
 def _chat(console: Console, host: HostControl, talk: Talk) -> None:
