@@ -12,11 +12,12 @@ export function count(n: number): string {
 
 export const exact = (n: number): string => n.toLocaleString("en-US");
 
-/** A share of one, as per cent: 0.4 %, 12 %; a trace is "< 0.1 %", never 0. */
+/** A share of one, as per cent: 0.4 %, 12 %; a trace is "< 0.1 %", never 0, and "> 99 %" is not yet all. */
 export function share(part: number): string {
   const percent = part * 100;
   if (percent === 0) return "0 %";
   if (percent < 0.1) return "< 0.1 %";
+  if (percent > 99 && percent < 100) return "> 99 %";
   return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
