@@ -44,7 +44,8 @@ def settings_from(**options: Any) -> "Settings":
     from gateway.settings import Settings  # a quarter of a second that `--help` does not need
 
     given = {name: value for name, value in options.items() if value is not None}
-    folder = given.get("data") or os.environ.get("SLUICEGATE_DATA")
-    if folder:
-        given["data"] = Path(folder).absolute()  # we may leave the working folder
+    if "data" not in given and os.environ.get("SLUICEGATE_DATA"):
+        given["data"] = Path(os.environ["SLUICEGATE_DATA"])
+    # Absolute, because we may leave the working folder (`owner`).
+    given |= {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
     return Settings(**given, options_given=("data", *given))
