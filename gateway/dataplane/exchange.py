@@ -34,6 +34,10 @@ log = logging.getLogger("sluicegate.dataplane")
 REQUEST_BODY_IDLE_S: Final = 30.0
 
 
+DIALECT_NAMES: Final = {dialect: dialect.value for dialect in Dialect}
+"""`Enum.value` is a descriptor call."""
+
+
 class ClientGone(Exception):
     """The client closed its connection before its answer was complete."""
 

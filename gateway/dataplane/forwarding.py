@@ -21,20 +21,17 @@ MODEL_REQUEST_DROP: Final = REQUEST_DROP | KEY_HEADERS | {b"accept-encoding", b"
 RESPONSE_DROP: Final = HOP_BY_HOP | OURS | {b"content-length"}
 
 
-def named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """Header names that `Connection` declares hop-by-hop (RFC 9110 7.6.1)."""
-    for name, value in headers:
-        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            return frozenset(token.strip().lower() for token in value.split(b","))
-    return frozenset()
-
-
 def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
     """The header lines that go on, as `name: value CRLF` pieces."""
-    also = named_by_connection(headers)
-    if also:
-        drop = drop | also
-    return [b"%b: %b\r\n" % pair for pair in headers if pair[0] not in drop]
+    lines = []
+    for name, value in headers:
+        if name not in drop:
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            named = frozenset(token.strip().lower() for token in value.split(b","))
+            if not named <= drop:  # what `Connection` names is hop-by-hop too (RFC 9110 7.6.1)
+                return passed_on(headers, drop | named)
+    return lines
 
 
 def forwarded_lines(request: Request, client_ip: str, scheme: str, trusted_hops: int) -> bytes:

@@ -261,11 +261,9 @@ class ForwardingExchange(Exchange):
         return connection
 
     def _attempt_ended(self, chosen: TargetPlan) -> None:
-        state = chosen.state
-        state.end()
-        if self.answer.started:
-            first = self.first_byte_ns
-            state.succeed((first - self.request.arrived_ns) / 1e9 if first else None)
+        first = self.first_byte_ns
+        ttft_s = (first - self.request.arrived_ns) / 1e9 if first else None
+        chosen.state.end(answered=self.answer.started, ttft_s=ttft_s)
 
     def _digest(self, failure: Failure) -> bool:
         """Learn from a failure; whether the next attempt is to be made."""

@@ -36,15 +36,16 @@ class TargetState:
         if self.cooling_until_s > now_s:
             self.probing = True
 
-    def end(self) -> None:
+    def end(self, *, answered: bool, ttft_s: float | None) -> None:
+        """The attempt is over. `ttft_s`: seconds to the first byte of its answer, None if there was none."""
         self.in_flight -= 1
         self.probing = False
-
-    def succeed(self, ttft_s: float | None) -> None:
-        self.failures = 0
-        self.cooling_until_s = 0.0
-        if ttft_s is not None:
-            self.ttft_s = ttft_s if self.ttft_s is None else self.ttft_s + EWMA_WEIGHT * (ttft_s - self.ttft_s)
+        if answered:
+            self.failures = 0
+            self.cooling_until_s = 0.0
+            if ttft_s is not None:
+                known_s = self.ttft_s
+                self.ttft_s = ttft_s if known_s is None else known_s + EWMA_WEIGHT * (ttft_s - known_s)
 
     def fail(self, now_s: float, retry_after_s: float | None = None) -> None:
         """Count a failure; the target cools after several in a row, or for as long as the provider itself asks."""

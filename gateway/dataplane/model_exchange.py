@@ -260,19 +260,21 @@ class ModelExchange(ForwardingExchange):
     def on_head(self, status: int, headers: Headers) -> None:
         self._status, self._headers = status, headers
         self.row.upstream_status = status
-        length = header_value(headers, b"content-length")
-        kind = media_type(headers)
+        self._held_bytes = 0
         if status >= 400:
-            self._held, self._held_bytes = [], 0
+            self._held = []
             return
         assert self.call is not None
+        assert self.upstream is not None
+        kind = media_type(headers)
         self.meter = decoding(self.handler.meter(self.operation, self.call, status, kind), headers)
-        if kind != b"text/event-stream" and length is not None and len(length) < 10 and int(length) <= HOLD_BYTES:
-            self._held, self._held_bytes = [], 0
+        length = self.upstream.length
+        if length is not None and length <= HOLD_BYTES and kind != b"text/event-stream":
+            self._held = []
             return
         self._held = None
-        size = int(length) if length is not None and self.call.tells_usage and length.isdigit() else None
-        self._head = self.answer.start(status, [*passed_on(headers, RESPONSE_DROP), self.our_lines()], size)
+        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
+        self._head = self.answer.start(status, lines, length if self.call.tells_usage else None)
         self.answer.started = False  # nothing has gone out yet: until then another target may still answer
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:

@@ -23,16 +23,15 @@ class ClientWriter(Protocol):
 class ClientAnswer:
     """One answer on one client connection. `keep_alive` is what the request and our state allow."""
 
-    __slots__ = ("_chunked", "_client", "_http10", "ended", "head_only", "keep_alive", "started")
+    _chunked = False
+    started = False
+    ended = False
 
     def __init__(self, client: ClientWriter, *, http10: bool, head_only: bool, keep_alive: bool) -> None:
         self._client = client
         self._http10 = http10
         self.head_only = head_only
-        self._chunked = False
         self.keep_alive = keep_alive
-        self.started = False
-        self.ended = False
 
     def whole(self, status: int, lines: list[bytes], body: bytes) -> None:
         """The complete answer in one write. `lines` are `name: value CRLF` pieces, without Content-Length."""

@@ -88,7 +88,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_framing", "_headers", "_held", "_keep", "_left", "_pool", "_status", "answered", "bodiless",
-        "closed", "fresh", "idle_since", "sink", "transport", "write_paused",
+        "closed", "fresh", "idle_since", "length", "sink", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -104,6 +104,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.bodiless = False
         self.answered = False
         """A byte of the answer has arrived: without one, a connection that ends may have died in the pool."""
+        self.length: int | None = None
+        """Of the body under way; None = not known beforehand."""
         self._framing = _Framing.HEAD
         self._held = b""
         self._status = 0
@@ -245,6 +247,7 @@ class UpstreamConnection(asyncio.Protocol):
                 length = value
             elif name == b"transfer-encoding":
                 coding = value if coding is None else coding + b"," + value
+        self.length = None
         if self.bodiless or self._status in (204, 304):
             self._framing, self._left = _Framing.LENGTH, 0
         elif coding is not None:
@@ -257,7 +260,8 @@ class UpstreamConnection(asyncio.Protocol):
             if not length.isdigit() or len(length) > 18:
                 self._fail(sink, "sent a length that is no number")
                 return False
-            self._framing, self._left = _Framing.LENGTH, int(length)
+            self._framing = _Framing.LENGTH
+            self.length = self._left = int(length)
         else:
             self._framing = _Framing.UNTIL_CLOSE
             self._keep = False

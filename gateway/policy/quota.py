@@ -27,7 +27,7 @@ COST_INDEX: Final = METRIC_INDEX[Metric.COST_USD]
 SLOT_INDEX: Final = METRIC_INDEX[Metric.CONCURRENT_REQUESTS]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: two are made for each request, and that would cost it a microsecond
 class Amounts:
     """What one request needs at most, or what it has used. `cost_microusd` None = unknown, never 0.
 
