@@ -280,7 +280,7 @@ install_packages() {
 
 # ---- user, data, settings ------------------------------------------------------------------------------------------------
 choose_user() { # whose the gateway is: the service user where it can reach both folders, else ours
-    user=$(id -un)
+    user=$(id -un 2>/dev/null || id -u)
     if [[ ! $root ]]; then return; fi
     if [[ -d $data && $(stat -c %u "$data") != 0 ]]; then
         user=$(stat -c %U "$data")

@@ -72,4 +72,10 @@ def as_owner(folder: Path, work: Callable[[], None]) -> int:
 
 def caller_name() -> str:
     """Who runs this command, for the audit log: the person behind sudo rather than root."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    behind = os.environ.get("SUDO_USER")
+    if behind:
+        return behind
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in many containers
+        return f"uid-{os.getuid()}"
