@@ -89,7 +89,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Ite
             return False
 
     try:
-        running.until(ready, live.READY_WITHIN_S)
+        running.until(ready, 20)
         yield running
     finally:
         running.finish()
