@@ -219,6 +219,7 @@ def test_the_palette_finds_and_goes(page: Page) -> None:
     ready(page)
     page.keyboard.press("Control+k")
     page.get_by_role("textbox", name="Search").fill("indexer")
+    expect(page.get_by_role("button", name="indexer App of search")).to_be_visible()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/console/apps/indexer"))
 
