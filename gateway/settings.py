@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     proxy_protocol: bool = False
+    """Not in this release: refused rather than ignored, since connections would be charged to the load balancer."""
     trusted_hops: int = 0
     """How many proxies in front of us may be believed in `X-Forwarded-For`."""
     agent_socket: Path | None = None
@@ -65,6 +66,16 @@ class Settings(BaseSettings):
     def _host_and_port(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
+        return value
+
+    @field_validator("proxy_protocol")
+    @classmethod
+    def _no_proxy_protocol_yet(cls, value: bool) -> bool:
+        if value:
+            raise ValueError(
+                "the PROXY protocol is not in this release: leave it out; an HTTP load balancer in front "
+                "is believed with trusted_hops = 1"
+            )
         return value
 
     @cached_property

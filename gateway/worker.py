@@ -22,6 +22,7 @@ import uvloop
 from gateway.api.app import create_app
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
+from gateway.dataplane.listeners import Listeners
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.protocol import protocol_class
 from gateway.dataplane.spool import Spool
@@ -103,7 +104,8 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
     link.watch(spool)
-    plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()))
+    listeners = Listeners([sock.getsockname() for sock in sockets])
+    plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()), listeners)
     app = create_app(settings, link, lambda: plane.snapshot.generation)
     config = uvicorn.Config(
         app,

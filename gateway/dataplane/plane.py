@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.dataplane.health import Health
 from gateway.dataplane.leases import LeaseBook
+from gateway.dataplane.listeners import Listeners
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import OriginPool, Upstreams, origin_of
 from gateway.policy.matching import HttpRoutes
@@ -39,8 +40,16 @@ class RequestIds:
 class Plane:
     """One worker's data plane. `snapshot` is swapped by `use`; an exchange reads it once and keeps it."""
 
-    def __init__(self, settings: Settings, book: LeaseBook, spool: Spool, upstreams: Upstreams) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        book: LeaseBook,
+        spool: Spool,
+        upstreams: Upstreams,
+        listeners: Listeners = Listeners(),  # noqa: B008 - it never changes
+    ) -> None:
         self.settings = settings
+        self.listeners = listeners
         self.book = book
         self.spool = spool
         self.upstreams = upstreams

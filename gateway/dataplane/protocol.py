@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.head_memo import HeadMemo, memo_of
+from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request, RequestBody
@@ -67,6 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
         self.scheme = "http"
+        self.serves = Serves.ALL
         self.closed = False
         self._parser = httptools.HttpRequestParser(self)
         self._request: Request | None = None
@@ -95,6 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self.flow = FlowControl(self.transport)
         self.client = get_remote_addr(self.transport)
         self.server = get_local_addr(self.transport)
+        self.serves = self.plane.listeners.serves(self.server)
         self.client_ip = self.client[0] if self.client else ""
         self.scheme = "https" if is_ssl(self.transport) else "http"
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
@@ -181,6 +184,7 @@ class ClientConnection(asyncio.Protocol):
         self._request = Request(body, time.perf_counter_ns())
         self._in_head = True
         self._stale_upgrade = False
+        self._deadline_s = self.loop.time() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         assert self._request is not None
@@ -246,7 +250,7 @@ class ClientConnection(asyncio.Protocol):
         if self._active is not None or not self._queue or self.closed:
             return
         request = self._queue.popleft()
-        operation = operation_of(self.plane, request)
+        operation = None if self.serves is Serves.ADMIN else operation_of(self.plane, request)
         data, self._data = self._data, b""
         if operation is not None and data and self._memo_misses < MEMO_MISSES and not self._queue:
             self._memo_misses += 1

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.http_exchange import HttpExchange
+from gateway.dataplane.listeners import Serves
 from gateway.dataplane.model_exchange import ModelExchange
-from gateway.dataplane.unknown_path import UnknownPathExchange
+from gateway.dataplane.unknown_path import ElsewhereExchange, UnknownPathExchange
 from gateway.dialects.base import Operation
 from gateway.dialects.registry import classify, dialect_of, is_data_plane_path
-from gateway.policy.model import Route
+from gateway.policy.model import Dialect, Route
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.dataplane.request import Request
 
 OURS: Final = (b"/console", b"/api/v1", b"/api/docs", b"/api/openapi", b"/healthz", b"/readyz", b"/metrics")
+HEALTH: Final = (b"/healthz", b"/readyz")
+"""Load balancers ask for these where the traffic goes: every listener has them."""
 
 
 def operation_of(plane: "Plane", request: "Request") -> Operation | None:
@@ -30,6 +33,8 @@ def exchange_for(
     plane: "Plane", client: "ClientConnection", request: "Request", operation: Operation | None
 ) -> "Exchange | AsgiRequest":
     """Who serves the request. `operation` as `operation_of` found it."""
+    if client.serves is Serves.ADMIN:
+        return AsgiRequest(client, request)
     if operation is not None:
         return ModelExchange(plane, client, request, operation)
     path = request.path
@@ -41,6 +46,8 @@ def exchange_for(
             return HttpExchange(plane, client, request, route)
     if is_data_plane_path(path):
         return UnknownPathExchange(plane, client, request, dialect_of(path, request.headers))
+    if client.serves is Serves.DATA and path not in HEALTH:
+        return ElsewhereExchange(plane, client, request, Dialect.HTTP)
     return AsgiRequest(client, request)
 
 
