@@ -31,6 +31,9 @@ def show(group_by: str, since: str, until: str | None, json: bool, **place: Any)
         total = {name: sum(item[name] or 0 for item in items) for name in SUMS}
         rows.append([*(["total"] + [""] * (len(groups) - 1) if groups else []), *_figures(total)])
     output.table([*groups, *figures], rows, right=figures)
+    unpriced = sum(item.get("unpriced") or 0 for item in items)
+    if unpriced:
+        output.note(f"{unpriced} requests have no known price and are not in the cost; see `prices` in sluicegate.yaml")
     if not items:
         output.note("nothing was used in this time")
 

@@ -15,7 +15,7 @@ from gateway.demo.fetch import DemoFailed, fetch, is_complete
 from gateway.demo.files import DemoFiles
 from gateway.demo.model_server import MODEL_NAME
 from gateway.demo.snippets import snippets
-from gateway.demo.talk import Answer, Talk
+from gateway.demo.talk import Added, Answer, Talk
 from gateway.demo.undo import parts, remove_configuration
 from gateway.errors import NotFound
 from gateway.policy.usage import LedgerRow
@@ -51,10 +51,10 @@ def run(settings: Settings) -> None:
     try:
         talk.wait_until_known()
         _chat(console, host, talk)
-        added_s = talk.added_latency_s(model_url)
+        added = talk.added_latency(model_url)
     finally:
         talk.close()
-    _print_end(console, settings, files, added_s, time.monotonic() - began_s)
+    _print_end(console, settings, files, added, time.monotonic() - began_s)
 
 
 def take_down(settings: Settings) -> None:
@@ -205,11 +205,12 @@ def _print_question(console: Console, how: str, question: str) -> None:
     console.print(f"\n[cyan]❯[/] {question}  [dim]({how})[/]")
 
 
-def _print_end(console: Console, settings: Settings, files: DemoFiles, added_s: float, took_s: float) -> None:
-    console.print(
-        f"\n[bold]The gateway adds {max(0.0, added_s) * 1000:.2f} ms[/] "
-        "[dim]a call, with key, route, two limits and ledger[/]"
-    )
+def _print_end(console: Console, settings: Settings, files: DemoFiles, added: Added, took_s: float) -> None:
+    if added.median_s > added.noise_s:
+        figure = f"{added.median_s * 1000:.1f} ms (± {added.noise_s * 1000:.1f})"
+    else:
+        figure = f"less than {(max(added.median_s, 0) + added.noise_s) * 1000:.1f} ms"
+    console.print(f"\n[bold]The gateway adds {figure}[/] [dim]to a call, with key, route, two limits and ledger[/]")
     console.print(
         f"[bold]Look at it[/]  {console_url(settings)}  [dim]usage, the two requests, the budget they came from[/]"
     )

@@ -1,5 +1,6 @@
 """Two chats through the gateway, and how much it delays one, measured against the model server itself."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,14 @@ class Answer:
     output_tokens: int
     first_token_s: float
     total_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What the gateway adds to a call, in seconds. `noise_s`: how far the figure may be off (two standard errors)."""
+
+    median_s: float
+    noise_s: float
 
 
 class Talk:
@@ -105,7 +114,7 @@ class Talk:
             total_s=time.perf_counter() - began_s,
         )
 
-    def added_latency_s(self, model_url: str) -> float:
+    def added_latency(self, model_url: str) -> Added:
         """What the gateway adds to a call: median through it less median direct, of token counts asked in turn.
 
         Counting tokens takes the whole way (key, route, limits, ledger) and costs the model next to nothing, so that
@@ -122,7 +131,16 @@ class Talk:
                     answer = client.post("/v1/messages/count_tokens", json={"model": name, **body}, headers=head)
                     times.append(time.perf_counter() - began_s)
                     _require_success(answer)
-        return median(through) - median(direct)
+        noise_s = math.hypot(_error_of_median(through), _error_of_median(direct))
+        return Added(median_s=median(through) - median(direct), noise_s=2 * noise_s)
+
+
+def _error_of_median(values: list[float]) -> float:
+    """Standard error of a median, from the median deviation: outliers, of which a busy machine has many, do not count
+    (1.4826: median deviation to standard deviation; 1.2533: standard error of the mean to that of the median)."""
+    middle = median(values)
+    deviation = median(abs(value - middle) for value in values)
+    return 1.4826 * 1.2533 * deviation / math.sqrt(len(values))
 
 
 def _chat(question: str) -> dict[str, Any]:
