@@ -361,9 +361,7 @@ class ForwardingExchange(Exchange):
             self.client.abort()
 
     def _time_out(self, name: str) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            upstream.abort()
+        self.drop_upstream()
         target = self.row.target or "upstream"
         reason = f"{target}: the {name} timeout ran out"
         if self.answer.started:

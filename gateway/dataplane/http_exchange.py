@@ -48,6 +48,7 @@ class HttpExchange(ForwardingExchange):
         self._tunnel_up = False
         self._early: list[bytes] = []
         self._body_taken = False
+        self._body_sent = False
         """Bytes of a streamed body have been taken: it cannot be sent a second time."""
 
     def at_once(self) -> bool:
@@ -103,6 +104,7 @@ class HttpExchange(ForwardingExchange):
         if self._chunked_request():
             body = (_chunk(body) if body else b"") + b"0\r\n\r\n"
         connection.write(self._head(plan) + body)
+        self._body_sent = True
         return True
 
     async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
@@ -141,6 +143,7 @@ class HttpExchange(ForwardingExchange):
             return  # client_gone has ended the attempt
         if chunked:
             connection.write(b"0\r\n\r\n")
+        self._body_sent = True
 
     def _chunked_request(self) -> bool:
         return header_value(self.request.headers, b"transfer-encoding") is not None
@@ -229,13 +232,12 @@ class HttpExchange(ForwardingExchange):
             self.answer.write(payload, b"", framed)
 
     def on_end(self) -> None:
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
-            body_sent = self.request.body.complete and not (self._body_taken and upstream.write_paused)
-            if body_sent and not self._tunnel_up:
-                upstream.release()
-            else:
-                upstream.abort()  # it answered before it had the whole body: what follows would be misread
+        upstream = self.upstream
+        if upstream is not None and self._body_sent and not self._tunnel_up:
+            self.upstream = None
+            upstream.release()
+        else:
+            self.drop_upstream()  # it answered before it had the whole body: what follows would be misread
         if self._held is not None:
             failure = Failure(
                 Fault.STATUS,
@@ -259,8 +261,15 @@ class HttpExchange(ForwardingExchange):
         self._writable.set()
 
     def on_broken(self, reason: str) -> None:
-        self._writable.set()
+        self.drop_upstream()
         super().on_broken(reason)
+
+    def drop_upstream(self) -> None:
+        """The upload ends with the upstream, wherever it waits."""
+        super().drop_upstream()
+        self._writable.set()
+        if self._body_taken and not self._body_sent:
+            self.request.body.abandon()
 
     def deliver(self, failure: Failure) -> None:
         assert failure.status is not None
