@@ -1,6 +1,7 @@
 """The REST API served over a real socket, in a thread of the test process, on a database of its own."""
 
 import contextlib
+import functools
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,9 +17,10 @@ from sqlalchemy import Engine
 from gateway.api.app import create_app
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
-from gateway.store import identity, members, migrate
+from gateway.store import members, migrate, passwords
 from gateway.store.database import write_session
 from gateway.store.member_documents import TokenDocument
+from gateway.store.models import User
 
 OWNER_PASSWORD = "correct horse battery"
 OPERATOR = Authority(actor="cli:tests", role=Role.OWNER)
@@ -48,6 +50,12 @@ class ServedApi:
         return httpx2.Client(base_url=self.url, timeout=60, follow_redirects=False, **options)
 
 
+@functools.cache
+def owner_hash() -> str:
+    """Made once: hashing is slow on purpose."""
+    return passwords.hash_password(OWNER_PASSWORD)
+
+
 @contextlib.contextmanager
 def served(data: Path, database_url: str, **settings: Any) -> Iterator[ServedApi]:
     """Migrate, make the owner `admin`, serve on a free port; end the server when done."""
@@ -55,7 +63,7 @@ def served(data: Path, database_url: str, **settings: Any) -> Iterator[ServedApi
     engine = app.state.services.engine
     migrate.upgrade(engine)
     with write_session(engine) as session:
-        identity.ensure_owner(session, OWNER_PASSWORD)
+        session.add(User(name="admin", role=Role.OWNER, password_hash=owner_hash(), disabled=False))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
