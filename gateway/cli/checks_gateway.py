@@ -76,11 +76,15 @@ def database(settings: Settings) -> Iterator[Finding]:
     try:
         migrate.check(engine)
         yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
-        if settings.sealing_key is None and not key_file(settings).exists():
-            return
-        sealer = load_sealer(settings)
         with read_session(engine) as session:
             rows = session.scalars(select(Credential)).all()
+            if not rows:
+                return
+            if settings.sealing_key is None and not key_file(settings).exists():
+                fix = f"put the sealing key that belongs to this database at {key_file(settings)}"
+                yield broken("credentials", f"{len(rows)} provider credentials, and no sealing key", fix)
+                return
+            sealer = load_sealer(settings)
             for row in rows:
                 sealer.open_row(row)
         yield fine("credentials", f"{len(rows)} provider credentials, all open with the sealing key")
