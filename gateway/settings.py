@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_DATA = Path("/var/lib/sluicegate")
@@ -68,15 +68,14 @@ class Settings(BaseSettings):
             split_address(value)
         return value
 
-    @field_validator("proxy_protocol")
-    @classmethod
-    def _no_proxy_protocol_yet(cls, value: bool) -> bool:
-        if value:
+    @model_validator(mode="after")
+    def _preamble_before_tls(self) -> "Settings":
+        if self.proxy_protocol and self.tls_cert is not None:
             raise ValueError(
-                "the PROXY protocol is not in this release: leave it out; an HTTP load balancer in front "
-                "is believed with trusted_hops = 1"
+                "the PROXY protocol's preamble comes before TLS, which this listener cannot read: let the load "
+                "balancer end TLS, or leave proxy_protocol out"
             )
-        return value
+        return self
 
     @cached_property
     def database_url(self) -> str:

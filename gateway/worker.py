@@ -37,6 +37,9 @@ GIL_SWITCH_SECONDS = 0.0005
 """How long a thread of a console query may hold up the event loop (the default, 5 ms, would be seen in p99)."""
 
 
+FIRST_SNAPSHOT_SECONDS = 5.0
+
+
 class SnapshotFeed:
     """Takes the keeper's documents, decodes the newest in a thread, and gives it to the plane."""
 
@@ -143,9 +146,15 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
             group.create_task(coroutine) for coroutine in (link.run(), feed.run(plane), plane.sweep(), tell_rejected())
         ]
         running.append(group.create_task(tell_ready()))
+        # Callers wait in the backlog until there is something to decide by; without a keeper they are told so in time.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SNAPSHOT_SECONDS):
+                await feed.first_used.wait()
         try:
             await server.serve(sockets=sockets)
         finally:
+            for exchange in tuple(plane.exchanges):
+                exchange.shut_down()
             plane.upstreams.close()
             for task in running:
                 task.cancel()

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.answers import error_answer, route_lines
+from gateway.dataplane.forwarding import trusted_chain
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request
@@ -75,12 +76,14 @@ class Exchange(ABC):
             keep_alive=request.keep_alive and not plane.draining,
         )
         started_at_ns = time.time_ns()
+        hops = plane.settings.trusted_hops
+        client_ip = trusted_chain(request, client.client_ip, hops)[0] if hops else client.client_ip
         self.now_s = started_at_ns / 1e9
         self.row = LedgerRow(
             id=plane.ids.make(started_at_ns),
             started_at_ns=started_at_ns,
             dialect=dialect.value,
-            client_ip=client.client_ip,
+            client_ip=client_ip,
         )
         if request.client_request_id is not None:
             self.row.client_request_id = request.client_request_id
@@ -149,6 +152,7 @@ class Exchange(ABC):
 
     def shut_down(self) -> None:
         """The drain limit is over."""
+        self.row.outcome = Outcome.INTERRUPTED
         self.end_with(Unavailable("the gateway is shutting down", fix="send the request again"))
 
     def refuse(self, error: SluicegateError) -> None:

@@ -34,22 +34,28 @@ def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
     return lines
 
 
+def trusted_chain(request: Request, peer_ip: str, trusted_hops: int) -> list[str]:
+    """Addresses from the client to our peer, as far as proxies of the operator's own vouch for them: the last
+    `trusted_hops` entries of `X-Forwarded-For`, then the peer."""
+    chain: list[str] = []
+    if trusted_hops:
+        claimed = b",".join(value for name, value in request.headers if name == b"x-forwarded-for").decode("latin-1")
+        chain = [part.strip() for part in claimed.split(",") if part.strip()][-trusted_hops:]
+    chain.append(peer_ip)
+    return chain
+
+
 def forwarded_lines(request: Request, client_ip: str, scheme: str, trusted_hops: int) -> bytes:
     """`X-Forwarded-*`, `X-Real-IP` and `Forwarded` (RFC 7239) as the upstream may believe them.
 
     What the client sent of these is dropped, but for the last `trusted_hops` entries of its `X-Forwarded-For`, which
     proxies of the operator's own wrote.
     """
-    chain: list[str] = []
-    proto, host = scheme, request.header(b"host") or b""
-    if trusted_hops:
-        claimed = b",".join(value for name, value in request.headers if name == b"x-forwarded-for").decode("latin-1")
-        chain = [part.strip() for part in claimed.split(",") if part.strip()][-trusted_hops:]
-        if chain:
-            proto = (request.header(b"x-forwarded-proto") or scheme.encode()).decode("latin-1")
-            host = request.header(b"x-forwarded-host") or host
-    real = chain[0] if chain else client_ip
-    chain.append(client_ip)
+    chain = trusted_chain(request, client_ip, trusted_hops)
+    real, proto, host = chain[0], scheme, request.header(b"host") or b""
+    if len(chain) > 1:
+        proto = (request.header(b"x-forwarded-proto") or scheme.encode()).decode("latin-1")
+        host = request.header(b"x-forwarded-host") or host
     elements = ", ".join(f"for={_node(address)}" for address in chain)
     return (
         (f"x-forwarded-for: {', '.join(chain)}\r\nx-forwarded-proto: {proto}\r\nx-forwarded-host: ").encode("latin-1")

@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl
 
 from gateway.dataplane.forwarding import KEY_HEADERS
 from gateway.dataplane.request import Headers, Request
-from gateway.errors import Unauthenticated
+from gateway.errors import Unauthenticated, Unavailable
 from gateway.policy.model import Key
 from gateway.policy.snapshot import Snapshot
 
@@ -50,6 +50,8 @@ def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
                 key = snapshot.keys.get(sha256(value_text.encode()).digest())
                 if key is not None:
                     return Caller(check_expiry(key, now_s), value_text.encode())
+    if snapshot.generation == 0:
+        raise Unavailable("the gateway has not loaded its configuration yet", fix="try again shortly", retry_after_s=1)
     if shown:
         raise Unauthenticated("the API key is not known here", fix=HOW + "; it may have been revoked")
     raise Unauthenticated("no API key was sent", fix=HOW)

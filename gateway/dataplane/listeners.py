@@ -21,7 +21,9 @@ class Listeners:
 
     def __init__(self, names: Sequence[Any] = ()) -> None:
         """`names`: as `getsockname()` tells, in the order of `gateway.server`."""
-        self._data, self._admin = (names[0][:2], names[1][:2]) if len(names) > 1 else (None, None)
+        two = len(names) > 1
+        self._data: tuple[str, int] | None = names[0][:2] if two else None
+        self._admin: tuple[str, int] | None = names[1][:2] if two else None
 
     def serves(self, local: tuple[str, int | None] | None) -> Serves:
         """What a connection to this local address may ask for."""

@@ -28,6 +28,7 @@ from gateway.dataplane.routing import exchange_for, operation_of
 from gateway.dialects.base import Operation
 from gateway.wire.errors import WireError
 from gateway.wire.heads import check_head
+from gateway.wire.proxy_preamble import read_preamble
 
 log = logging.getLogger("sluicegate.dataplane")
 
@@ -84,6 +85,8 @@ class ClientConnection(asyncio.Protocol):
         self._linger_left = LINGER_BYTES
         self._deadline_s = self.loop.time() + HEAD_SECONDS
         self._poisoned = False
+        self._preamble: bytes | None = b"" if self.plane.settings.proxy_protocol else None
+        """What has come of the PROXY preamble; None once it was read, and where none is expected."""
         self._data = b""
         """What was received last, if a request began with it."""
         self._memo: HeadMemo | None = None
@@ -125,6 +128,10 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self._preamble is not None:
+            data = self._take_preamble(self._preamble + data)
+            if not data:
+                return
         if self._tunnel:
             if isinstance(self._active, Exchange):
                 self._active.on_client_bytes(data)
@@ -165,6 +172,23 @@ class ClientConnection(asyncio.Protocol):
         self._start_next()
         if self._in_head and self._head_bytes > self.plane.settings.max_head_bytes:
             self._bad_request(431, f"the request head is larger than {self.plane.settings.max_head_bytes} bytes")
+
+    def _take_preamble(self, received: bytes) -> bytes:
+        """Learn from a load balancer whose connection this is; returns what follows, b"" while that is not known."""
+        try:
+            preamble = read_preamble(received)
+        except WireError as error:
+            log.warning("connection refused: %s", error.message)
+            self.transport.abort()
+            return b""
+        if preamble is None:
+            self._preamble = received
+            return b""
+        self._preamble = None
+        if preamble.client is not None:
+            self.client = preamble.client
+            self.client_ip = preamble.client[0]
+        return received[preamble.length :]
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()

@@ -1,6 +1,8 @@
 """Where it listens and whom it believes: the admin listener, trusted hops; no PROXY protocol yet."""
 
 import json
+import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from tests.support import live
 from tests.support.cli import Cli
+from tests.support.live import Live
 from tests.support.ports import free_port
 from tests.support.provider import Provider
 from tests.support.raw import RawClient
@@ -56,16 +59,83 @@ def test_admin_listener_has_the_console_and_the_other_has_not(tmp_path: Path, pr
             assert json.loads(answer.body)["error"]["code"] == "not_found"
 
 
-@pytest.mark.parametrize("how", ["option", "variable", "file"])
-def test_the_proxy_protocol_is_refused_not_ignored(tmp_path: Path, how: str) -> None:
-    """Until it exists: a gateway that took connections without reading it would charge the load balancer."""
+PROXY_V1 = b"PROXY TCP4 203.0.113.7 192.0.2.1 5000 443\r\n"
+PROXY_V1_V6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 5000 443\r\n"
+PROXY_V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def proxy_v2(command: int, family: int, addresses: bytes) -> bytes:
+    return PROXY_V2_SIGNATURE + struct.pack("!BBH", 0x20 | command, family, len(addresses)) + addresses
+
+
+PROXY_V2 = proxy_v2(
+    1, 0x11, socket.inet_aton("203.0.113.7") + socket.inet_aton("192.0.2.1") + struct.pack("!HH", 5000, 443)
+)
+PROXY_V2_TLV = proxy_v2(
+    1,
+    0x11,
+    socket.inet_aton("203.0.113.7") + socket.inet_aton("192.0.2.1") + struct.pack("!HH", 5000, 443) + b"\x04\0\x02ab",
+)
+PROXY_V2_LOCAL = proxy_v2(0, 0x00, b"")
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[Live]:
+    """A gateway behind a load balancer that speaks the PROXY protocol: every connection must."""
+    folder = tmp_path_factory.mktemp("proxied")
+    running = live.Live(folder, workers=1, database_url=None, env={})
+    running.token = live.prepare(running.data, None, configuration(provider.url))
+    running.start("--proxy-protocol", ready=False)
+
+    def ready() -> bool:
+        try:
+            with RawClient(running.port) as client:
+                client.send(PROXY_V2_LOCAL + b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n")
+                return client.answer().status == 200
+        except OSError:
+            return False
+
+    try:
+        running.until(ready, 20)
+        yield running
+    finally:
+        running.finish()
+
+
+@pytest.mark.parametrize(
+    ("preamble", "client_ip"),
+    [(PROXY_V1, "203.0.113.7"), (PROXY_V1_V6, "2001:db8::7"), (PROXY_V2, "203.0.113.7"), (PROXY_V2_TLV, "203.0.113.7"),
+     (PROXY_V2_LOCAL, "127.0.0.1"), (b"PROXY UNKNOWN\r\n", "127.0.0.1")],
+    ids=["v1", "v1 IPv6", "v2", "v2 with TLV", "v2 local", "v1 unknown"],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 1000])
+def test_proxy_protocol_names_the_client(
+    proxied: Live, provider: Provider, preamble: bytes, client_ip: str, size: int
+) -> None:
+    body = b'{"model":"chat","messages":[]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+    message = preamble + head.encode() + body
+    with RawClient(proxied.port) as client:
+        client.send(*(message[at : at + size] for at in range(0, len(message), size)))
+        answer = client.answer()
+    assert answer.status == 200
+    assert provider.last.header("x-forwarded-for") == client_ip
+    assert proxied.row(answer.header("x-request-id"))["client_ip"] == client_ip
+
+
+@pytest.mark.parametrize("preamble", [b"", b"PROXY TCP4 nonsense\r\n", PROXY_V2_SIGNATURE + b"\x31\x11\0\0"])
+def test_without_a_proper_preamble_nothing_is_served(proxied: Live, preamble: bytes) -> None:
+    with RawClient(proxied.port) as client:
+        client.send(preamble + f"GET /v1/models HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\n\r\n".encode())
+        assert b'"object"' not in client.read_to_end()
+
+
+def test_the_proxy_protocol_before_tls_is_refused_not_ignored(tmp_path: Path) -> None:
+    """The preamble comes before the handshake: a listener that cannot read it there must not start."""
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    if how == "file":
-        (data / "sluicegate.toml").write_text("proxy_protocol = true\n")
-    env = {"SLUICEGATE_PROXY_PROTOCOL": "true"} if how == "variable" else {}
-    options = ["--proxy-protocol"] if how == "option" else []
-    said = Cli(data)("serve", "--listen", f"127.0.0.1:{free_port()}", *options, **env)
+    options = ["--proxy-protocol", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
+    said = Cli(data)("serve", "--listen", f"127.0.0.1:{free_port()}", *options)
     assert said.code not in (0, -9)
     assert "PROXY protocol" in said.err
     assert "Traceback" not in said.err
