@@ -30,6 +30,7 @@ from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit, migrate
 from gateway.store.database import make_engine, read_session, write_session
+from gateway.store.keeper import node_id
 from gateway.store.sealing import key_file
 from gateway.store.tables import metadata
 
@@ -198,6 +199,8 @@ def _bring_back(
                         files[KEY] = content
                     case _:
                         raise BackupError(f"the backup holds {member.name!r}, which this release does not know")
+            # All workers of the backup's day are gone: their leases are this node's, whose keeper frees what is unspent.
+            session.execute(metadata.tables["lease"].update().values(node=node_id(settings.data)))
             while packed.read(1 << 20):  # to the checksum at its end: tar alone does not miss members that were cut off
                 pass
             audit.record(session, actor=actor, action="restore", kind="backup", name=name)

@@ -7,6 +7,7 @@ import stat
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -137,6 +138,31 @@ def test_while_it_serves(tmp_path: Path, database_url: str) -> None:
             assert len(running.ledger()) == 20
         finally:
             running.stop()
+
+
+def test_what_was_leased_is_free_again_on_another_host(tmp_path: Path) -> None:
+    """The backup is taken while workers hold leases; where it is restored, the limit has exactly its rest."""
+    limit = "limits: [{name: thirty, scope: {}, metric: requests, window: lifetime, at_most: 30}]\n"
+    with Provider() as provider:
+        yaml = YAML.replace("http://127.0.0.1:9", provider.url) + limit
+        file = tmp_path / "backup.tar.gz"
+        hi: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+        with live.gateway(tmp_path / "here", yaml, workers=2) as running:
+            with openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key("ci")) as client:
+                for _ in range(20):
+                    client.chat.completions.create(**hi)
+            Cli(running.data)("backup", str(file), "--with-key").ok()
+        with live.gateway(tmp_path / "there", "providers: []") as running:
+            running.stop()
+            Cli(running.data)("restore", str(file)).ok()
+            running.start()
+            key = live.keys_of(yaml)["ci"]
+            with openai.OpenAI(base_url=f"{running.url}/v1", api_key=key, max_retries=0) as client:
+                running.until(lambda: len(running.ledger()) == 20, 5)
+                for _ in range(10):
+                    client.chat.completions.create(**hi)
+                with pytest.raises(openai.RateLimitError):
+                    client.chat.completions.create(**hi)
 
 
 def others_may_run_python() -> bool:
