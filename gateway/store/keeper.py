@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 LEDGER_PAUSE_S: Final = 0.04
 GENERATION_PAUSE_S: Final = 0.2
 SYNC_PAUSE_S: Final = 1.0
+LAST_PASS_S: Final = 4.0
 TIDY_PAUSE_S: Final = 60.0
 FAILED_PAUSE_S: Final = 0.25
 ELSEWHERE_PAUSE_S: Final = 0.2
@@ -84,6 +85,9 @@ class Keeper:
                 tasks.create_task(self._repeat("tidy", TIDY_PAUSE_S, self._tidy))
                 if self._engine.dialect.name == "postgresql":
                     tasks.create_task(self._run_recalls_from_elsewhere())
+        except asyncio.CancelledError:
+            await self._last_pass()
+            raise
         finally:
             if server is not None:
                 server.close()
@@ -95,6 +99,16 @@ class Keeper:
             self._reading.close()
             self._engine.dispose()
             os.close(lock)
+
+    async def _last_pass(self) -> None:
+        """The workers have drained and gone: what they left is taken now rather than at the next start."""
+        try:
+            async with asyncio.timeout(LAST_PASS_S):
+                while await self._work_ledger():
+                    pass
+                await self._sync()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("rows stay in the spools until the next start", extra={"error": str(error)[:500]})
 
     # -- connections ------------------------------------------------------------------------------------------------
 

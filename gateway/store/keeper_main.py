@@ -7,19 +7,33 @@ still in spools is taken by its successor.
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import threading
+from typing import Final
 
 from gateway.lifetime import end_with_parent
 from gateway.settings import Settings
 from gateway.store.keeper import Keeper
+
+END_WITHIN_S: Final = 6.0
 
 log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> None:
     keeper = asyncio.get_running_loop().create_task(Keeper(settings).run())
+
+    def end() -> None:
+        keeper.cancel()
+        # A database that does not answer holds its thread for ever. Ending hard costs nothing: what is not in SQL is in
+        # the spools.
+        last = threading.Timer(END_WITHIN_S, os._exit, [0])
+        last.daemon = True
+        last.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, keeper.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, end)
     try:
         await keeper
     except asyncio.CancelledError:

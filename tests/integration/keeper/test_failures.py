@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 import subprocess
 import time
@@ -274,3 +275,34 @@ def test_two_nodes_share_a_limit(tmp_path: Path, postgres_url: str) -> None:
     for one in make_ground(tmp_path / "one", postgres_url):
         for other in make_ground(tmp_path / "other", postgres_url):
             asyncio.run(run(one, other))
+
+
+def test_a_keeper_that_is_told_to_end_takes_the_last_rows_first(ground: Ground) -> None:
+    async def run() -> None:
+        limit = ground.limit(1_000_000)
+        async with workers(ground, 1) as (worker,):
+            ids = await spend(worker, limit, 1_000)
+            await worker.die()
+            ground.kill_keeper(signal.SIGTERM)
+            assert ledger_ids(ground) == sorted(ids)
+            assert ground.account(limit) == (7 * len(ids), 0)
+            assert list(ground.settings.spool_folder.iterdir()) == []
+
+    asyncio.run(run())
+
+
+def test_a_keeper_ends_although_its_database_hangs(stoppable: tuple[Ground, Postgres]) -> None:
+    ground, server = stoppable
+
+    async def run() -> None:
+        limit = ground.limit(1_000_000)
+        async with workers(ground, 1) as (worker,):
+            await spend(worker, limit, 10)
+            server.pause()
+            try:
+                await spend(worker, limit, 10)
+                ground.kill_keeper(signal.SIGTERM)
+            finally:
+                server.resume()
+
+    asyncio.run(run())
