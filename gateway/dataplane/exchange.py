@@ -216,7 +216,9 @@ class Exchange(ABC):
     async def body_complete(self) -> None:
         """Wait for the whole request body. Raises BodyTooLarge, BadRequest or ClientGone."""
         body = self.request.body
-        if not body.complete:
+        if body.too_large:
+            await body.wait_complete()
+        elif not body.complete:
             if self.request.expect_continue:
                 self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.enter_phase("request body", REQUEST_BODY_IDLE_S)
@@ -224,8 +226,6 @@ class Exchange(ABC):
             self.phase_deadline_s = 0.0
             if body.gone:
                 raise ClientGone
-        elif body.too_large:
-            await body.wait_complete()
 
     def client_gone(self) -> None:
         """The client's connection ended."""

@@ -65,6 +65,7 @@ class Health:
         self._targets: dict[str, TargetState] = {}
         self._credential_until_s: dict[tuple[str, str], float] = {}
         self._next_credential: dict[str, int] = {}
+        self._turns: dict[str, int] = {}
 
     def of(self, target: Target) -> TargetState:
         state = self._targets.get(target.name)
@@ -78,6 +79,12 @@ class Health:
     def soonest_s(self, targets: Sequence[Target], now_s: float) -> float:
         """Seconds until the first of these may be tried again."""
         return max(0.0, min(self.of(target).cooling_until_s for target in targets) - now_s)
+
+    def next_turn(self, route: str) -> int:
+        """A number that grows by one each time it is asked for, by route."""
+        turn = self._turns.get(route, -1) + 1
+        self._turns[route] = turn
+        return turn
 
     # -- credentials
 

@@ -1,6 +1,7 @@
 """A request on an HTTP route: streamed both ways as it is, WebSocket upgrades tunnelled, counted but not parsed."""
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +64,8 @@ class HttpExchange(ForwardingExchange):
 
     async def serve(self) -> None:
         request = self.request
+        if request.body.too_large:
+            await request.body.wait_complete()
         if request.has_body and not request.body.complete and request.expect_continue:
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await self.attempt_all()
@@ -83,6 +86,8 @@ class HttpExchange(ForwardingExchange):
                 fix="set `auth: key` on the route, or call it through interception",
             )
         else:
+            with contextlib.suppress(Unauthenticated):
+                self.caller = identify(request, self.snapshot, self.now_s)  # asked for or not, it stays with us
             self.admit_to(ANONYMOUS, None)
         if request.upgrade:
             self.row.stream = True

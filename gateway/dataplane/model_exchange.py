@@ -148,7 +148,9 @@ class ModelExchange(ForwardingExchange):
         wanted = self.operation.model
         if wanted is not None:
             if wanted not in names:
-                raise self._not_found(wanted)
+                not_found = self._not_found(wanted)
+                self.app = None
+                raise not_found
             names = [wanted]
         body = self.handler.render_models(names, wanted is not None)
         self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines()], body)

@@ -41,6 +41,8 @@ LINGER_BYTES: Final = 4 * 1024 * 1024
 WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 MEMO_MISSES: Final = 8
 """A client whose heads differ from call to call is not worth remembering."""
+LARGE_DIGITS: Final = 6
+"""A `Content-Length` of more digits may be more than is allowed."""
 MAX_QUEUED: Final = 64
 """Pipelined requests that may wait on one connection."""
 
@@ -232,6 +234,8 @@ class ClientConnection(asyncio.Protocol):
         for name, value in request.headers:
             if name == b"content-length":
                 request.has_body = value != b"0"
+                if len(value) > LARGE_DIGITS:
+                    request.body.declare(int(value))
             elif name == b"transfer-encoding":
                 request.has_body = True
             elif name == b"expect":

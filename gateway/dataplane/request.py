@@ -92,6 +92,11 @@ class RequestBody:
 
     # -- written by the connection
 
+    def declare(self, size: int) -> None:
+        """What `Content-Length` says: too much is refused before it is sent."""
+        if size > self._max_bytes:
+            self.too_large = True
+
     def feed(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if self.size > self._max_bytes:

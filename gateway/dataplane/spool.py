@@ -45,13 +45,18 @@ class _Segment:
     __slots__ = ("memory", "path")
 
     def __init__(self, path: Path, size: int) -> None:
-        """Raises OSError when the blocks cannot be had; then no file is left behind."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        """Raises OSError when the blocks cannot be had; then no file is left behind.
+
+        The file gets its name once it has its size: a reader that saw it grow would take its present end for its last.
+        """
+        making = path.with_suffix(".making")
+        descriptor = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size)
             self.memory = mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+            making.rename(path)
         except BaseException:
-            path.unlink()
+            making.unlink()
             raise
         finally:
             os.close(descriptor)

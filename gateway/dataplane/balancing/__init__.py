@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.dataplane.balancing import ordered, weighted
+from gateway.dataplane.balancing import cheapest, fastest, least_busy, ordered, round_robin, weighted
 from gateway.dataplane.health import Health
 from gateway.policy.model import Route, Strategy, Target
 
@@ -13,6 +13,10 @@ Order = Callable[[Route, Sequence[Target], Health], list[Target]]
 STRATEGIES: Final[dict[Strategy, Order]] = {
     Strategy.ORDERED: ordered.order,
     Strategy.WEIGHTED: weighted.order,
+    Strategy.ROUND_ROBIN: round_robin.order,
+    Strategy.LEAST_BUSY: least_busy.order,
+    Strategy.FASTEST: fastest.order,
+    Strategy.CHEAPEST: cheapest.order,
 }
 
 
