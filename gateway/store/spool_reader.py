@@ -85,6 +85,8 @@ class SpoolReader:
                 continue
             piece = os.pread(segment.descriptor, READ_BYTES, segment.cutter.position)
             if not piece:
+                if not segment.cutter.position:
+                    return  # an empty file is no segment that has ended
                 segment.cutter.ended = True  # filled to its last byte: there was no room for the end mark
                 continue
             try:
@@ -152,7 +154,7 @@ class SpoolReader:
             os.close(segment.descriptor)
         self._done.clear()
         self._segments.clear()
-        for path in self._folder.glob(f"{self.incarnation}-*.spool"):
+        for path in self._folder.glob(f"{self.incarnation}-*"):
             path.unlink(missing_ok=True)
         (self._folder / f"{self.incarnation}.lock").unlink(missing_ok=True)
 

@@ -1,7 +1,9 @@
 """The spool's two ends against each other: what was appended is read, whatever the chunking, the end, the damage."""
 
+import contextlib
 import itertools
 import os
+import threading
 from pathlib import Path
 from zlib import crc32
 
@@ -211,3 +213,37 @@ def test_a_long_request_keeps_its_segment_and_no_other(tmp_path: Path) -> None:
     read_some(reader, tmp_path, 10)
     assert "aa-000000.spool" not in os.listdir(tmp_path)
     spool.dispose()
+
+
+def test_a_segment_that_has_no_size_yet_has_not_ended(tmp_path: Path) -> None:
+    (tmp_path / "aa-000000.spool").touch()
+    reader = SpoolReader(tmp_path, "aa")
+    assert read_some(reader, tmp_path, 10) == []
+    payload = payload_of(CLOSED, row(), (), 1)
+    (tmp_path / "aa-000000.spool").write_bytes(segment_of([payload]) + bytes(64))
+    assert len(read_some(reader, tmp_path, 10)) == 1
+
+
+def test_no_file_is_seen_before_it_has_its_size(tmp_path: Path) -> None:
+    """However slowly blocks are allocated: looked at all the time while segments are made."""
+    sizes: set[int] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            for path in tmp_path.glob("*.spool"):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.add(path.stat().st_size)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        spool = Spool(tmp_path, "aa", 4 << 20, 1 << 30)
+        for _ in range(12):
+            for _ in range(600):
+                spool.close(row(model="m" * 6_000), ())
+    finally:
+        ended.set()
+        looking.join()
+    spool.dispose()
+    assert sizes == {4 << 20}
