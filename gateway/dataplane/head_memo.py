@@ -6,6 +6,7 @@ from typing import Final
 
 from gateway.dataplane.request import Request
 from gateway.dialects.base import Operation
+from gateway.policy.snapshot import Snapshot
 
 MAX_HEAD_BYTES: Final = 8 * 1024
 MOST_DIGITS: Final = 7
@@ -16,9 +17,11 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.
 class HeadMemo:
     """The last head of a connection, cut at the digits of its Content-Length, with the request that it made."""
 
-    __slots__ = ("_after", "_before", "operation", "request")
+    __slots__ = ("_after", "_before", "operation", "request", "snapshot")
 
-    def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation) -> None:
+    def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        """Under which it was found whose the request is."""
         self._before = before
         self._after = after
         self.request = request
@@ -38,7 +41,7 @@ class HeadMemo:
         return body if digits.isdigit() and int(digits) == len(body) else None
 
 
-def memo_of(data: bytes, request: Request, operation: Operation) -> HeadMemo | None:
+def memo_of(data: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> HeadMemo | None:
     """A memo of the head that `data` begins with, once parsed and found good; None where it is not worth one."""
     head_end = data.find(b"\r\n\r\n") + 4
     if not 4 < head_end <= MAX_HEAD_BYTES or not request.has_body or request.expect_continue or request.upgrade:
@@ -48,4 +51,4 @@ def memo_of(data: bytes, request: Request, operation: Operation) -> HeadMemo | N
         return None
     match = _LENGTH.search(data, 0, head_end)
     assert match is not None
-    return HeadMemo(data[: match.start(1)], data[match.end(1) : head_end], request, operation)
+    return HeadMemo(data[: match.start(1)], data[match.end(1) : head_end], request, operation, snapshot)

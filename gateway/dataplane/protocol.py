@@ -146,7 +146,7 @@ class ClientConnection(asyncio.Protocol):
         if self._poisoned:
             return
         memo = self._memo
-        if memo is not None and self._active is None and self._request is None:
+        if memo is not None and self._active is None and self._request is None and memo.snapshot is self.plane.snapshot:
             body = memo.body_of(data)
             if body is not None:
                 self._deadline_s = 0.0
@@ -282,7 +282,7 @@ class ClientConnection(asyncio.Protocol):
         data, self._data = self._data, b""
         if operation is not None and data and self._memo_misses < MEMO_MISSES and not self._queue:
             self._memo_misses += 1
-            self._memo = memo_of(data, request, operation)
+            self._memo = memo_of(data, request, operation, self.plane.snapshot)
         else:
             self._memo = None
         self._serve(request, operation)
