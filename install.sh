@@ -287,7 +287,7 @@ choose_user() { # whose the gateway is: the service user where it can reach both
         return
     fi
     getent passwd "$SERVICE_USER" >/dev/null \
-        || useradd --system --user-group --home-dir "$data" --no-create-home --shell /usr/sbin/nologin "$SERVICE_USER"
+        || useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin "$SERVICE_USER"
     mkdir -p "$data"
     local folder
     for folder in "$prefix/versions" "$(dirname "$data")"; do

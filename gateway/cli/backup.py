@@ -199,7 +199,7 @@ def _bring_back(
                         files[KEY] = content
                     case _:
                         raise BackupError(f"the backup holds {member.name!r}, which this release does not know")
-            # All workers of the backup's day are gone: their leases are this node's, whose keeper frees what is unspent.
+            # All workers of the backup are gone: their leases become this node's, whose keeper frees what is unspent.
             session.execute(metadata.tables["lease"].update().values(node=node_id(settings.data)))
             while packed.read(1 << 20):  # to the checksum at its end: tar alone does not miss members that were cut off
                 pass

@@ -39,7 +39,8 @@ def become_owner(folder: Path) -> None:
     os.initgroups(owner.pw_name, owner.pw_gid)
     os.setgid(owner.pw_gid)
     os.setuid(owner.pw_uid)
-    os.environ.update(HOME=owner.pw_dir, USER=owner.pw_name, LOGNAME=owner.pw_name)
+    home = owner.pw_dir if Path(owner.pw_dir).is_dir() else str(folder)  # service users have none
+    os.environ.update(HOME=home, USER=owner.pw_name, LOGNAME=owner.pw_name)
     os.chdir("/")  # libraries look around the working folder, which may be root's
 
 
