@@ -316,7 +316,7 @@ prepare_data() {
     elif [[ ! -f $toml ]]; then
         printf '# Settings of this gateway: each option of `sluicegate serve` is a key here.\nlisten = "127.0.0.1:8080"\n' >"$toml"
     fi
-    if [[ $root ]]; then chown "$user:" "$data" "$toml"; fi
+    if [[ $root ]]; then chown -R --no-dereference "$user:" "$data"; fi
 }
 
 write_command() {
@@ -357,8 +357,11 @@ write_unit() {
 # ---- switch, start, and back where that fails ------------------------------------------------------------------------------
 switch_version() {
     previous=$(readlink "$prefix/current" 2>/dev/null || true)
-    if [[ -x $command ]] && "$command" service status >/dev/null 2>&1; then
-        step "draining the running version" "$command" service stop
+    if [[ -x $command ]]; then
+        local code=0
+        "$command" service status >/dev/null 2>&1 || code=$?
+        # 3 = not running; 0 and 1 = running. Anything else: the old version is broken, and that is what we mend.
+        if ((code <= 1)); then step "draining the running version" "$command" service stop; fi
     fi
     ln -sfn "$version" "$prefix/current.new"
     mv -T "$prefix/current.new" "$prefix/current"
