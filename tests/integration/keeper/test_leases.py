@@ -1,7 +1,9 @@
 """Leases, recall and refusals with a real keeper: cases of docs/quotas.md, one by one."""
 
 import asyncio
+import random
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -309,5 +311,30 @@ def test_windows_that_are_over_leave_nothing_behind(quiet_ground: Ground) -> Non
             assert len(worker.book._leases) < 150
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reservations_that_fit_together_are_all_admitted_at_once(ground: Ground, seed: int) -> None:
+    """Asked for at the same moment on several workers, while slices lie idle: parts that add up to the whole limit."""
+
+    async def run() -> None:
+        dice = random.Random(seed)
+        async with workers(ground, 3) as made:
+            for _ in range(12):
+                limit = ground.limit(1_000)
+                idle = [await worker.reserve((limit,), Amounts(dice.randint(1, 9), 0, 0)) for worker in made]
+                cuts = sorted(dice.sample(range(1, 1_000), dice.randint(1, 12)))
+                parts = [to - since for since, to in pairwise([0, *cuts, 1_000])]
+                for worker, reservation in zip(made, idle, strict=True):
+                    worker.book.release(reservation)
+                asked = [(dice.choice(made), part) for part in parts]
+                held = await asyncio.gather(
+                    *[worker.reserve((limit,), Amounts(part, 0, 0)) for worker, part in asked], return_exceptions=True
+                )
+                assert [each for each in held if isinstance(each, BaseException)] == []
+                with pytest.raises(LimitExceeded):
+                    await made[0].reserve((limit,), Amounts(1, 0, 0))
 
     asyncio.run(run())

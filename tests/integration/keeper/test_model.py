@@ -77,11 +77,16 @@ STEPS = st.lists(
         st.builds(Release, which=st.integers(0, 9)),
         st.builds(Crash, worker=st.integers(0, WORKERS - 1)),
         st.just(RestartKeeper()),
-        st.builds(Change, limit=st.integers(0, 2), at_most=st.integers(1, 120)),
+        st.builds(Change, limit=st.integers(0, 2), at_most=st.integers(1, 120) | st.integers(120, 1_500)),
     ),
     max_size=40,
 )
-CAPS = st.tuples(st.integers(20, 150), st.integers(1, 12), st.integers(1, 6))
+CAPS = st.tuples(
+    # Small ones live from single reservations, large ones from slices that are spent without asking.
+    st.integers(20, 150) | st.integers(150, 1_500),
+    st.integers(1, 12) | st.integers(12, 60),
+    st.integers(1, 6) | st.integers(6, 30),
+)
 
 
 @dataclass
