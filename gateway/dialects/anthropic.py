@@ -7,17 +7,28 @@ import orjson
 
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.body import (
+    MOST_NAME_CHARACTERS,
+    MOST_TOKENS,
     CriticalFields,
-    apply_splices,
-    model_span,
+    check_names,
+    decode_object,
     read_bool,
     read_count,
     read_model,
-    read_object,
+    with_model,
 )
-from gateway.dialects.input_bound import MESSAGE_TOKENS, content_bytes, estimate_of, messages_bound, schema_bytes
+from gateway.dialects.input_bound import (
+    BYTES_PER_TOKEN,
+    MESSAGE_TOKENS,
+    content_bytes,
+    estimate_of,
+    messages_bound,
+    schema_bytes,
+    text_bytes,
+)
 from gateway.dialects.large import large_call
-from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_text, event_document, token_count
+from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_count, as_report, as_text, event_document
+from gateway.dialects.plain import plain_messages_bound
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -31,6 +42,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 LISTING_PATH: Final = "/v1/models"
 
 CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages", bulky=("messages",))
+_PLAIN: Final = frozenset(
+    {"model", "messages", "stream", "max_tokens", "system", "temperature", "top_p", "top_k", "service_tier"}
+)
+"""Fields that the quick path reads or need not read."""
 SCHEMA_FIELDS: Final = ("tools", "tool_choice", "output_format", "output_config")
 TOOL_PROMPT_TOKENS: Final = 600
 """What Anthropic adds to the prompt where tools are given (its table: up to 530)."""
@@ -43,7 +58,12 @@ class AnthropicHandler:
     dialect = Dialect.ANTHROPIC
 
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
-        document = read_object(body, CRITICAL)
+        document = decode_object(body)
+        if operation.name == MESSAGES:
+            call = plain_message(body, document)
+            if call is not None:
+                return call
+        check_names(body, document, CRITICAL)
         return call_of(operation, document, text_bound(document))
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
@@ -52,9 +72,11 @@ class AnthropicHandler:
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         if model == call.route:
             return body
-        return apply_splices(body, [(*model_span(body), orjson.dumps(model))])
+        return with_model(body, call.route, model)
 
     def meter(self, operation: Operation, call: Call, status: int, content_type: bytes) -> Meter:
+        if content_type == b"application/json" and status < 400 and operation.name == MESSAGES:
+            return MessageMeter(call)
         if operation.name == COUNT_TOKENS:
             return NullMeter(Usage())
         if status >= 400:
@@ -100,6 +122,22 @@ _TYPES: Final = {
 }
 
 
+def plain_message(body: bytes, document: Mapping[str, Any]) -> Call | None:
+    """`call_of` messages as most are; None: read them carefully."""
+    bound = plain_messages_bound(body, document, _PLAIN)
+    route = document.get("model")
+    if bound is None or type(route) is not str or not 0 < len(route) <= MOST_NAME_CHARACTERS or not route.isascii():
+        return None
+    most, stream, system = document.get("max_tokens"), document.get("stream", False), document.get("system")
+    if type(most) is not int or not 0 <= most <= MOST_TOKENS or type(stream) is not bool:
+        return None
+    if system is not None:
+        if type(system) is not str:
+            return None
+        bound += text_bytes(system) + MESSAGE_TOKENS
+    return Call(route, stream, bound, -(-bound // BYTES_PER_TOKEN), most)
+
+
 def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Call:
     """What a decoded body asks for; `bound` is of its input. Raises BadRequest."""
     if operation.name == COUNT_TOKENS:  # free of charge: no tokens are used
@@ -127,29 +165,32 @@ def text_bound(document: Mapping[str, Any]) -> int:
 
 def read_usage(report: Mapping[str, Any]) -> Usage | None:
     """Anthropic counts cache reads and writes beside `input_tokens`; the ledger counts them within."""
-    fresh = token_count(report, "input_tokens")
-    written = token_count(report, "output_tokens")
+    fresh, written = as_count(report.get("input_tokens")), as_count(report.get("output_tokens"))
     if fresh is None and written is None:
         return None
-    cached = token_count(report, "cache_read_input_tokens") or 0
-    stored = token_count(report, "cache_creation_input_tokens") or 0
+    if len(report) == 2 and fresh is not None and written is not None:  # so there is nothing else to read
+        return Usage(fresh, 0, 0, written, 0)
+    cached = as_count(report.get("cache_read_input_tokens")) or 0
+    stored = as_count(report.get("cache_creation_input_tokens")) or 0
     return Usage(
         input_tokens=(fresh or 0) + cached + stored,
         cached_tokens=cached,
         cache_write_tokens=stored,
         output_tokens=written or 0,
-        reasoning_tokens=token_count(report, "output_tokens_details", "thinking_tokens") or 0,
+        reasoning_tokens=as_count(as_report(report.get("output_tokens_details")).get("thinking_tokens")) or 0,
     )
 
 
 class MessageMeter(AnswerMeter):
-    __slots__ = ()
+    def learn(self, document: dict[str, Any]) -> None:
+        self.model = as_text(document.get("model"))
+        self.finish_reason = as_text(document.get("stop_reason"))
+        report = document.get("usage")
+        if type(report) is dict:
+            self.usage = read_usage(report)
 
     def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
         return read_usage(report)
-
-    def read_finish(self, document: Mapping[str, Any]) -> str | None:
-        return as_text(document.get("stop_reason"))
 
 
 class MessagesStreamMeter(StreamMeter):

@@ -12,19 +12,22 @@ import orjson
 from gateway.dialects import form
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.body import (
+    MOST_NAME_CHARACTERS,
+    MOST_TOKENS,
     CriticalFields,
     Splice,
-    apply_splices,
-    model_span,
+    check_names,
+    decode_object,
     object_start,
     read_bool,
     read_count,
     read_model,
-    read_object,
     scan,
+    with_model,
     wrong,
 )
 from gateway.dialects.input_bound import (
+    BYTES_PER_TOKEN,
     estimate_of,
     messages_bound,
     schema_bytes,
@@ -38,6 +41,7 @@ from gateway.dialects.openai_answers import (
     OpenAiAnswerMeter,
     ResponsesStreamMeter,
 )
+from gateway.dialects.plain import plain_messages_bound
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -100,6 +104,12 @@ CRITICAL: Final = CriticalFields(
     bulky=("messages",),
 )  # fmt: skip
 MOST_CHOICES: Final = 1024
+_PLAIN_CHAT: Final = frozenset({
+    "model", "messages", "stream", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop",
+    "user", "presence_penalty", "frequency_penalty", "reasoning_effort", "service_tier", "store", "parallel_tool_calls",
+})  # fmt: skip
+"""Fields that the quick path reads or need not read."""
+_JSON: Final = b"application/json"
 _ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
 
@@ -109,9 +119,14 @@ class OpenAiHandler:
     dialect = Dialect.OPENAI
 
     def read_call(self, operation: Operation, content_type: bytes, body: bytes) -> Call:
-        if form.is_form(content_type):
+        if content_type != _JSON and form.is_form(content_type):
             return form.read_call(content_type, body)
-        document = read_object(body, CRITICAL)
+        document = decode_object(body)
+        if operation.name == CHAT:
+            call = plain_chat(body, document)
+            if call is not None:
+                return call
+        check_names(body, document, CRITICAL)
         return call_of(operation, document, text_bound(operation.name, document))
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
@@ -119,16 +134,18 @@ class OpenAiHandler:
         return large_call(operation, content_type, CRITICAL, text_fields, call_of, ask_for_usage_in)
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
-        if form.is_form(content_type):
+        if content_type != _JSON and form.is_form(content_type):
             return body if model == call.route else form.with_model(content_type, body, model)
-        splices: list[Splice] = []
         if model != call.route:
-            splices.append((*model_span(body), orjson.dumps(model)))
+            body = with_model(body, call.route, model)
         if call.stream and not call.tells_usage:
-            splices.append(ask_for_usage(body))
-        return apply_splices(body, splices)
+            start, end, asking = ask_for_usage(body)
+            body = b"".join((body[:start], asking, body[end:]))
+        return body
 
     def meter(self, operation: Operation, call: Call, status: int, content_type: bytes) -> Meter:
+        if content_type == _JSON and status < 400 and operation.name == CHAT:
+            return OpenAiAnswerMeter(call)
         if status >= 400 or operation.name == MODERATIONS:
             return NullMeter(Usage() if operation.name == MODERATIONS else None)
         if content_type.startswith(b"text/event-stream"):
@@ -152,6 +169,25 @@ class OpenAiHandler:
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
         return ((b"authorization", b"Bearer " + secret.encode()),)
+
+
+def plain_chat(body: bytes, document: Mapping[str, Any]) -> Call | None:
+    """`call_of` a chat as nearly all are; None: read it carefully."""
+    bound = plain_messages_bound(body, document, _PLAIN_CHAT)
+    route = document.get("model")
+    if bound is None or type(route) is not str or not 0 < len(route) <= MOST_NAME_CHARACTERS or not route.isascii():
+        return None
+    most = document.get("max_tokens")
+    if "max_completion_tokens" in document:
+        if most is not None:
+            return None
+        most = document["max_completion_tokens"]
+    if most is not None and (type(most) is not int or not 0 <= most <= MOST_TOKENS):
+        return None
+    stream = document.get("stream", False)
+    if type(stream) is not bool:
+        return None
+    return Call(route, stream, bound, -(-bound // BYTES_PER_TOKEN), most, 1, not stream)
 
 
 def call_of(operation: Operation, document: Mapping[str, Any], bound: int) -> Call:
@@ -217,8 +253,8 @@ def text_bound(name: str, document: Mapping[str, Any]) -> int:
 
 def ask_for_usage(body: bytes) -> Splice:
     """The edit that makes the stream tell its usage."""
-    if b'"stream_options"' not in body and rb"\u00" not in body:
-        start = object_start(body)
+    if body.find(b'"stream_options"') < 0 and body.find(rb"\u00") < 0:
+        start = 1 if body.startswith(b"{") else object_start(body)
         return start, start, _ASK_FOR_USAGE
     member = scan(body, ("stream_options",)).members.get("stream_options")
     if member is None:

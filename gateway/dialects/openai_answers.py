@@ -5,7 +5,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.dialects.base import Call
-from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_text, event_document, token_count
+from gateway.dialects.metering import (
+    MAX_TOKENS,
+    USAGE_NAME,
+    AnswerMeter,
+    NullMeter,
+    StreamMeter,
+    as_count,
+    as_report,
+    as_text,
+    event_document,
+)
 from gateway.policy.usage import Usage
 
 _COMPACT_MARK: Final = b'"finish_reason":null'
@@ -14,6 +24,12 @@ _DELTA_MARK: Final = b'.delta"'
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _END_NAME: Final = re.compile(rb"response\.(completed|incomplete|failed)\b")
 
+_SPELLINGS: Final = tuple(
+    (f"{given}_tokens", f"{made}_tokens", f"{given}_tokens_details", f"{made}_tokens_details")
+    for given, made in (("prompt", "completion"), ("input", "output"))
+)
+"""Input, output, and the details of each."""
+
 
 def read_usage(report: Mapping[str, Any]) -> Usage | None:
     """`prompt_tokens`/`completion_tokens` (chat) or `input_tokens`/`output_tokens` (responses, images, audio).
@@ -21,20 +37,24 @@ def read_usage(report: Mapping[str, Any]) -> Usage | None:
     OpenAI counts cached tokens within the input and reasoning within the output, as the ledger does. DeepSeek names
     cached ones `prompt_cache_hit_tokens`. None if the report counts no tokens (a transcription by the second).
     """
-    for given, made in (("prompt", "completion"), ("input", "output")):
-        read = token_count(report, f"{given}_tokens")
-        written = token_count(report, f"{made}_tokens")
-        if read is None and written is None:
+    if len(report) == 3 and "total_tokens" in report:  # the commonest: no details to read
+        read, written = report.get("prompt_tokens"), report.get("completion_tokens")
+        if type(read) is int and type(written) is int and 0 <= read <= MAX_TOKENS and 0 <= written <= MAX_TOKENS:
+            return Usage(read, 0, 0, written, 0)
+    for given_name, made_name, given_details, made_details in _SPELLINGS:
+        given, made = as_count(report.get(given_name)), as_count(report.get(made_name))
+        if given is None and made is None:
             continue
-        cached = token_count(report, f"{given}_tokens_details", "cached_tokens")
+        of_given, of_made = as_report(report.get(given_details)), as_report(report.get(made_details))
+        cached = as_count(of_given.get("cached_tokens"))
         if cached is None:
-            cached = token_count(report, "prompt_cache_hit_tokens")
+            cached = as_count(report.get("prompt_cache_hit_tokens"))
         return Usage(
-            input_tokens=read or 0,
+            input_tokens=given or 0,
             cached_tokens=cached or 0,
-            cache_write_tokens=token_count(report, f"{given}_tokens_details", "cache_write_tokens") or 0,
-            output_tokens=written or 0,
-            reasoning_tokens=token_count(report, f"{made}_tokens_details", "reasoning_tokens") or 0,
+            cache_write_tokens=as_count(of_given.get("cache_write_tokens")) or 0,
+            output_tokens=made or 0,
+            reasoning_tokens=as_count(of_made.get("reasoning_tokens")) or 0,
         )
     return None
 
@@ -43,8 +63,10 @@ def finish_of(choices: object) -> str | None:
     """The first choice that says why it ended."""
     if isinstance(choices, list):
         for choice in choices:
-            if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
-                return str(choice["finish_reason"])
+            if isinstance(choice, dict):
+                reason = choice.get("finish_reason")
+                if type(reason) is str:
+                    return reason
     return None
 
 
@@ -58,20 +80,25 @@ def finish_of_response(document: Mapping[str, Any]) -> str | None:
 class OpenAiAnswerMeter(AnswerMeter):
     """Chat completions, completions, responses, embeddings, images, transcriptions."""
 
-    __slots__ = ()
+    def learn(self, document: dict[str, Any]) -> None:
+        self.model = as_text(document.get("model"))
+        choices = document.get("choices")
+        if choices is not None or "choices" in document:
+            self.finish_reason = finish_of(choices)
+        else:
+            self.finish_reason = finish_of_response(document)
+        report = document.get("usage")
+        if type(report) is dict:
+            self.usage = read_usage(report)
 
     def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
         return read_usage(report)
 
-    def read_finish(self, document: Mapping[str, Any]) -> str | None:
-        if "choices" in document:
-            return finish_of(document["choices"])
-        return finish_of_response(document)
-
 
 class ChatStreamMeter(StreamMeter):
     """Chat completions and completions: usage comes in a chunk of its own, without choices, before `[DONE]`; some
-    providers put it into the last chunk instead. The extra chunk is taken out again where the caller did not ask."""
+    providers put it into the last chunk instead. Where the caller did not ask, the extra chunk is taken out again, and
+    so is `"usage":null`, which OpenAI then writes into all others."""
 
     __slots__ = ("_whole",)
 
@@ -123,6 +150,8 @@ class ChatStreamMeter(StreamMeter):
             at = event.find(mark)
             if at >= 0:
                 self._mark = mark
+                if event.count(b"\n") != self._lines or (self._drops and event.find(USAGE_NAME) >= 0):
+                    continue  # the ends of an event are not searched for what is taken out
                 if at < event.find(b'"delta"'):  # llama.cpp sorts its members: the same up to here in each chunk
                     self._start = event[: at + len(mark)]
                 else:  # the same from here on, but for OpenAI's "obfuscation"
