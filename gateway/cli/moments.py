@@ -5,8 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.errors import BadRequest
 
-DISTANCE = re.compile(r"(\d+)\s*(m|h|d|w)")
-UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+DISTANCE = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 
 
 def ahead(text: str, now: datetime) -> datetime:
