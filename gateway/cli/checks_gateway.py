@@ -74,6 +74,9 @@ def database(settings: Settings) -> Iterator[Finding]:
         return
     engine = make_engine(settings.database_url)
     try:
+        if migrate.current_revision(engine) is None:
+            yield noted("database", f"{shown} answers; the first start makes its tables")
+            return
         migrate.check(engine)
         yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
         with read_session(engine) as session:
