@@ -149,7 +149,7 @@ def test_slow_client_slows_the_provider(sluice: Live, provider: Provider, worker
 
 
 def test_many_slow_streams_stay_small(sluice: Live, provider: Provider, worker: Process) -> None:
-    """30 clients that stopped reading 32 MB each (kernels buffer up to 14 on both legs): each costs its buffers only."""
+    """30 clients that stopped reading 32 MB each (kernels buffer up to 14 on both legs): each costs buffers only."""
     piece = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"y" * 16000 + b'"}}]}\n\n'
     provider.behave(path="/v1/chat/completions", body=piece * 2000, piece_bytes=len(piece))
     resident, open_files = worker.resident_bytes, worker.open_files
