@@ -40,7 +40,7 @@ CLOSED: Final = 1
 _values_of = attrgetter(*LEDGER_FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """A record as it lies in the file: `values` in the order of LEDGER_FIELDS, `charges` as `Charges`."""
 

@@ -6,7 +6,8 @@ A row is inserted if its id is not there yet, and only then is anything charged:
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import Connection, Table, select
+import orjson
+from sqlalchemy import Connection, Table
 
 from gateway.policy.records import Record
 from gateway.policy.usage import LEDGER_FIELDS
@@ -17,11 +18,14 @@ from gateway.store.ledger_models import LedgerEntry
 from gateway.store.statements import Statement
 
 LEDGER: Final[Table] = Base.metadata.tables[LedgerEntry.__tablename__]
-IDS_A_QUERY: Final = 500
 
 _COLUMNS: Final = ", ".join([f'"{name}"' for name in LEDGER_FIELDS])
 _MARKS: Final = ", ".join(["?"] * len(LEDGER_FIELDS))
 _INSERT: Final = Statement(f"INSERT INTO ledger ({_COLUMNS}) VALUES ({_MARKS})")  # noqa: S608 - constants
+_KNOWN: Final = Statement(
+    "SELECT id FROM ledger WHERE id IN (SELECT value FROM json_each(?))",
+    postgresql="SELECT id FROM ledger WHERE id = ANY(?)",
+)
 _CHARGE_ACCOUNT: Final = Statement(
     "INSERT INTO limit_account (limit_id, window_start_s, settled, recall_ns) VALUES (?, ?, ?, 0)"
     " ON CONFLICT (limit_id, window_start_s) DO UPDATE SET settled = limit_account.settled + excluded.settled"
@@ -39,9 +43,10 @@ def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[
     new: list[Record] = []
     charged: dict[LeaseKey, int] = {}
     for record in ended:
-        if record.request_id in known:
+        request_id = record.request_id
+        if request_id in known:
             continue
-        known.add(record.request_id)
+        known.add(request_id)
         new.append(record)
         numbers = record.charges
         for at in range(0, len(numbers), 3):
@@ -57,12 +62,8 @@ def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[
 
 def known_ids(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Which of these requests the ledger has."""
-    known: set[str] = set()
-    for at in range(0, len(ids), IDS_A_QUERY):
-        known.update(
-            connection.execute(select(LEDGER.c.id).where(LEDGER.c.id.in_(ids[at : at + IDS_A_QUERY]))).scalars()
-        )
-    return known
+    wanted = orjson.dumps(ids).decode() if connection.dialect.name == "sqlite" else list(ids)
+    return set(_KNOWN.run(connection, wanted).scalars())
 
 
 def _charge(connection: Connection, node: str, incarnation: str, charged: dict[LeaseKey, int]) -> None:

@@ -1,8 +1,8 @@
 """The keeper: one process a node that grants leases, takes spools into the ledger and hands snapshots to the workers.
 
-It listens on a Unix socket (0600) in the data folder. SQL runs in one thread (grants and ledger, the only busy writer)
-and a second one that only reads (snapshots). It outlives a database that is away: leases are then refused as
-unavailable, rows wait in the spools, the last good snapshot is still handed out.
+It listens on a Unix socket (0600) in the data folder. SQL runs in one thread (grants and ledger, the only busy writer);
+a second one compiles snapshots, which only reads, and waits for the disk. It outlives a database that is away: leases
+are then refused as unavailable, rows wait in the spools, the last good snapshot is still handed out.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ class Keeper:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._node = node_id(settings.data)
         self._sql = SqlThread("keeper-sql")
-        self._reading = SqlThread("keeper-snapshot")
+        self._reading = SqlThread("keeper-aside")
         self._sessions = Sessions()
         self._grants = Grants(self._engine, self._sql, self._sessions, self._node)
         self._ledger = SpoolLedger(self._engine, settings.spool_folder, self._node)
@@ -302,7 +302,9 @@ class Keeper:
 
     async def _sync(self) -> None:
         await self._grants.flush()
-        await self._sql.run(self._ledger.sync)
+        due = await self._sql.run(self._ledger.sync_due)
+        await self._reading.run(due.run)
+        await self._sql.run(self._ledger.remove, due)
 
     async def _tidy(self) -> None:
         await self._sql.run(self._ledger.bury_strangers, frozenset(self._sessions.workers))

@@ -34,6 +34,23 @@ class Progress:
     """How many ended requests of the incarnation are in SQL."""
 
 
+@dataclass(frozen=True, slots=True)
+class SyncDue:
+    """Files to sync, then segments to delete. `run` waits for the disk: not in the SQL thread, where asks wait."""
+
+    descriptors: list[int]
+    removable: dict[str, list[Path]]
+
+    def run(self) -> None:
+        """Sync and close. Raises OSError where the disk fails; then nothing may be deleted."""
+        try:
+            for descriptor in self.descriptors:
+                os.fdatasync(descriptor)
+        finally:
+            for descriptor in self.descriptors:
+                os.close(descriptor)
+
+
 class SpoolLedger:
     """Readers of all spools in the folder."""
 
@@ -64,6 +81,8 @@ class SpoolLedger:
             return progress
         # Asked before reading: what a worker wrote while it lived is then surely read.
         dead = not connected and not is_alive(self._folder, incarnation)
+        if dead:
+            reader.add_segments(segments_in(self._folder).get(incarnation, ()))  # made since the last look
         self._advance(reader, progress)
         progress.recorded = reader.recorded
         if dead and not progress.more:
@@ -78,13 +97,21 @@ class SpoolLedger:
                 if not known and not is_alive(self._folder, incarnation):
                     leases.bury(connection, incarnation)
 
-    def sync(self) -> None:
-        """Put spools and SQL on disk, then delete the segments that are in SQL."""
-        for reader in self._readers.values():
-            reader.sync()
-        self._sync_database()
-        for reader in self._readers.values():
-            reader.remove_done()
+    def sync_due(self) -> SyncDue:
+        """What is to be put on disk now, and what may then go."""
+        descriptors = [descriptor for reader in self._readers.values() for descriptor in reader.to_sync()]
+        wal = self._log_descriptor()
+        if wal is not None:
+            descriptors.append(wal)
+        removable = {incarnation: reader.removable() for incarnation, reader in self._readers.items()}
+        return SyncDue(descriptors, removable)
+
+    def remove(self, due: SyncDue) -> None:
+        """Delete the segments that were in SQL when it was synced."""
+        for incarnation, paths in due.removable.items():
+            reader = self._readers.get(incarnation)
+            if reader is not None:
+                reader.remove(paths)
 
     def open_rows(self) -> list[dict[str, Any]]:
         """Requests in flight, newest first."""
@@ -136,8 +163,9 @@ class SpoolLedger:
             self._ingest(reader, batch, progress)
         with write_transaction(self._engine) as connection:
             leases.bury(connection, reader.incarnation)
-        reader.sync()
-        self._sync_database()
+        wal = self._log_descriptor()
+        if wal is not None:
+            SyncDue([wal], {}).run()
         reader.remove_all()
         del self._readers[reader.incarnation]
         self._new_readers.discard(reader.incarnation)
@@ -146,24 +174,20 @@ class SpoolLedger:
             extra={"incarnation": reader.incarnation, "interrupted": interrupted, "torn": reader.torn},
         )
 
-    def _sync_database(self) -> None:
-        """SQLite commits without waiting for the disk (`synchronous = NORMAL`): its log is synced here instead, before
-        any segment is deleted. PostgreSQL has synced at commit.
+    def _log_descriptor(self) -> int | None:
+        """SQLite commits without waiting for the disk (`synchronous = NORMAL`): its log is synced by us instead, before
+        any segment is deleted. None on PostgreSQL, which has synced at commit.
 
         Never open the database file itself: closing any descriptor of it drops every POSIX lock that SQLite holds in
         this process, and the next connection elsewhere then deletes the log under our feet. Nobody locks the log, and
         what has left it was synced by SQLite's checkpoint.
         """
         if self._engine.dialect.name != "sqlite" or not self._engine.url.database:
-            return
+            return None
         try:
-            descriptor = os.open(self._engine.url.database + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._engine.url.database + "-wal", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return
-        try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+            return None
 
 
 def row_events(records: Iterable[Record]) -> list[Mapping[str, Any]]:

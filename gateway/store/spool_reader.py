@@ -126,27 +126,25 @@ class SpoolReader:
             self._ended.append(record)
         self._open.clear()
 
-    def sync(self) -> None:
-        """Put on disk what was read: power loss may cost no more than the pause between two syncs."""
-        for segment in self._to_sync:
-            if segment not in self._done:
-                os.fdatasync(segment.descriptor)
+    def to_sync(self) -> list[int]:
+        """Descriptors (copies, the caller closes them) of segments that were read and must reach the disk: power loss
+        may cost no more than the pause between two syncs."""
+        segments = [each for each in self._to_sync if each.unresolved or not each.cutter.ended]
         self._to_sync.clear()
+        return [os.dup(segment.descriptor) for segment in segments]
 
-    def remove_done(self) -> None:
-        """Delete segments that are complete and in SQL. Call only once SQL is on disk."""
-        kept = []
+    def removable(self) -> list[Path]:
+        """Segments that are complete and in SQL: they may go once SQL is on disk."""
+        return [segment.path for segment in self._done if not segment.unresolved]
+
+    def remove(self, paths: Iterable[Path]) -> None:
+        """Delete these of the removable segments."""
+        gone = set(paths)
         for segment in self._done:
-            if segment.unresolved:
-                kept.append(segment)
-                continue
-            os.close(segment.descriptor)
-            segment.path.unlink(missing_ok=True)
-        self._done = kept
-
-    def finished(self) -> bool:
-        """Nothing is open or waiting."""
-        return not self._open and not self._ended
+            if segment.path in gone:
+                os.close(segment.descriptor)
+                segment.path.unlink(missing_ok=True)
+        self._done = [segment for segment in self._done if segment.path not in gone]
 
     def remove_all(self) -> None:
         """The dead worker's spool is in SQL and on disk: nothing of it is left behind."""

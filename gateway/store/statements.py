@@ -15,9 +15,11 @@ class Statement:
 
     __slots__ = ("_texts",)
 
-    def __init__(self, text: str, *, lock: bool = False) -> None:
-        """`lock`: rows that are read are locked until the end of the transaction (SQLite's writer holds all)."""
-        self._texts = {"sqlite": text, "postgresql": text.replace("?", "%s") + (" FOR UPDATE" if lock else "")}
+    def __init__(self, text: str, *, lock: bool = False, postgresql: str | None = None) -> None:
+        """`lock`: rows that are read are locked until the end of the transaction (SQLite's writer holds all).
+        `postgresql`: its own text where the two differ."""
+        other = (postgresql or text).replace("?", "%s") + (" FOR UPDATE" if lock else "")
+        self._texts = {"sqlite": text, "postgresql": other}
 
     def run(self, connection: Connection, *values: Any) -> CursorResult[Any]:
         return connection.exec_driver_sql(self._texts[connection.dialect.name], values)

@@ -6,16 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
+from gateway.dataplane.spool import Spool
 from gateway.errors import BadRequest, NotFound
 from gateway.policy.records import CLOSED, Record, payload_of, record_of
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
 from gateway.store.database import make_engine, read_session
 from gateway.store.ingest import ingest
+from gateway.store.keeper_ledger import SpoolLedger
 from gateway.store.ledger import LedgerFilter, get_row, list_ledger, usage
 from gateway.store.sql_thread import write_transaction
 from tests.integration.keeper.conftest import new_row
@@ -242,3 +245,19 @@ def slowest_page_s(engine: Engine, count: int) -> float:
             list_ledger(session, wanted, limit=100, cursor=page.next_cursor)
             slowest = max(slowest, time.perf_counter() - before)
     return slowest
+
+
+def test_segments_made_between_a_look_and_the_workers_death_are_read(engine: Engine, tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "aa", 64 * 1024, 1 << 30)
+    ledger = SpoolLedger(engine, tmp_path, "node")
+    ledger.look()
+    rows = [new_row() for _ in range(1_500)]
+    for row in rows:
+        spool.close(row, ())
+    assert len(list(tmp_path.glob("*.spool"))) > 4
+    spool.dispose()
+    while ledger.work("aa", connected=False).more:
+        pass
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == len(rows)
+    assert list(tmp_path.glob("aa*")) == []

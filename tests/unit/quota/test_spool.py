@@ -25,6 +25,7 @@ from gateway.policy.records import (
     record_of,
 )
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.store.keeper_ledger import SyncDue
 from gateway.store.spool_reader import SpoolReader, is_alive, segments_in
 
 _ids = itertools.count()
@@ -166,8 +167,8 @@ def read_some(reader: SpoolReader, folder: Path, most: int) -> list[str]:
     reader.read(most)
     batch = [record.request_id for record in reader.take_ended(most)]
     reader.resolve(batch)
-    reader.sync()
-    reader.remove_done()
+    SyncDue(reader.to_sync(), {}).run()
+    reader.remove(reader.removable())
     return batch
 
 
