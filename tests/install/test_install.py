@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mirror = re.search(r"^URIs: (\S+)", sources.read_text(), re.MULTILINE) if sources.exists() else None
     words = ["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", str(root)]
     subprocess.run([*words, mirror[1]] if mirror else words, check=True, capture_output=True, timeout=900)
+    root.chmod(0o755)  # as a root is; pytest's own folders are closed to others
     for name in ("resolv.conf", "hosts", "ssl/certs/ca-certificates.crt"):
         shutil.copy(Path("/etc") / name, root / "etc" / name)
     for settings in Path("/etc/apt/apt.conf.d").glob("*registry*"):
@@ -164,7 +166,7 @@ def test_what_it_refuses_it_refuses_with_a_reason(machine: Machine) -> None:
 def test_a_wheel_without_a_checkout_a_chosen_password_no_start(machine: Machine, tmp_path: Path) -> None:
     """What `curl … | bash` does, with SLUICEGATE_SOURCE naming a wheel."""
     subprocess.run(
-        ["python", "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=CHECKOUT,
         check=True,
         capture_output=True,
