@@ -212,7 +212,7 @@ class ForwardingExchange(Exchange):
         self.chosen, self.reservation = chosen, reservation
         row = self.row
         row.__dict__.update(chosen.row_values)
-        self.plane.spool.open(row, reservation.charges())
+        self.plane.spool.open(row, reservation.charges(), reservation.need)
 
     def _converse(self, connection: UpstreamConnection, now_s: float) -> None:
         """The attempt has its connection."""
@@ -299,13 +299,17 @@ class ForwardingExchange(Exchange):
             raise UpstreamTimeout(f"{last.reason}, {times}", fix="try again, or raise the route's timeout", **facts)
         if last.fault is not Fault.STATUS or last.status is None:
             raise UpstreamFailed(f"{last.reason}, {times}", fix="try again shortly", **facts)
-        if last.status == 401 and self.chosen is not None and self.chosen.credential is not None:
+        with_model = self.handler.dialect is not Dialect.HTTP  # HTTP routes may pass the caller's own Authorization on
+        if last.status == 401 and self.chosen is not None and (with_model or self.chosen.credential is not None):
+            had_one = self.chosen.credential is not None
             raise CredentialsRefused(
-                f"provider {self.chosen.target.provider.name} refused the gateway's credential",
-                fix="the operator must renew it under Providers",
+                f"provider {self.chosen.target.provider.name} refused the gateway's credential"
+                if had_one
+                else f"provider {self.chosen.target.provider.name} asks for a credential, and has none here",
+                fix=f"the operator must {'renew' if had_one else 'add'} it under Providers",
                 **facts,
             )
-        if last.status >= 500 and self.handler.dialect is not Dialect.HTTP:
+        if last.status >= 500 and with_model:
             said = last.body[:300].decode("utf-8", "replace")
             raise UpstreamFailed(
                 f"the upstream of route {self.route.name} answered {last.status}, {times}",

@@ -327,3 +327,26 @@ def test_export_and_apply_over_rest_change_nothing(ask: Caller, sluice: Live, pr
     assert applied.json()["changes"] == []
     assert ask.chat().status_code == 200
     assert ask.client.post("/v1/chat/completions", json={"model": "chat", "messages": MESSAGES}).status_code == 401
+
+
+def test_times_are_rfc_3339_utc_and_pages_hold_a_hundred(ask: Caller, sluice: Live, provider: Provider) -> None:
+    for path in ("providers", "routes", "apps", "keys", "limits", "tokens", "versions", "audit", "ledger"):
+        page = sluice.api.get(f"/api/v1/{path}").json()
+        assert len(page["items"]) <= 100
+        for item in page["items"]:
+            for name, value in item.items():
+                if name.endswith("_at") and name != "at" and value is not None:
+                    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", value), (path, name, value)
+    answers = [ask.chat() for _ in range(101)]
+    ask.row(answers[-1])
+    page = sluice.api.get("/api/v1/ledger").json()
+    assert len(page["items"]) == 100
+    assert page["next_cursor"]
+
+
+def test_a_key_expires(ask: Caller, sluice: Live) -> None:
+    at = datetime.fromtimestamp(time.time() + 3, UTC).isoformat()
+    made = sluice.api.post("/api/v1/keys", json={"name": "brief", "app": "indexer", "expires_at": at}).json()
+    sluice.until(lambda: ask.get("/v1/models", made["key"]).status_code == 200, 1.5)
+    sluice.until(lambda: ask.get("/v1/models", made["key"]).status_code == 401, 4)
+    sluice.api.delete(f"/api/v1/keys/{made['id']}")

@@ -59,6 +59,9 @@ def test_a_refused_credential_is_502_never_401(ask: Caller, provider: Provider) 
     assert answer.status_code == 502
     assert answer.json()["error"]["sluicegate"]["code"] == "provider_credentials_refused"
     assert "sk-" not in answer.text
+    answer = ask.chat("unpriced")  # its provider has no credential here: nor is that the caller's fault
+    assert answer.status_code == 502
+    assert answer.json()["error"]["code"] == "provider_credentials_refused"
 
 
 def test_timeouts_are_504(ask: Caller, provider: Provider) -> None:
@@ -140,3 +143,24 @@ def test_http_routes_refuse_strangers(ask: Caller, provider: Provider, host: str
     assert not provider.requests
     if host == "crm.internal":
         assert ask.get("/v2/x", OTHER_KEY, host=host).status_code == 403
+
+
+def test_weights_spread_and_retries_are_one_by_default(ask: Caller, sluice: Live, provider: Provider) -> None:
+    document = {"name": "spread", "strategy": "weighted", "targets": [
+        {"provider": "up", "model": "heavy", "weight": 3}, {"provider": "up", "model": "light"}]}  # fmt: skip
+    assert sluice.api.post("/api/v1/routes", json=document).status_code == 201
+    sluice.until(lambda: ask.get("/v1/models/spread").status_code == 200, 2)
+    try:
+        served = [target_of_a_call(ask) for _ in range(80)]
+        assert 40 <= served.count("up/heavy") <= 75
+        provider.forget()
+        provider.behave(status=503)
+        assert ask.chat("spread").status_code == 502
+        assert {request.json["model"] for request in provider.requests} == {"heavy", "light"}
+        assert len(provider.requests) == 2
+    finally:
+        sluice.api.delete("/api/v1/routes/spread")
+
+
+def target_of_a_call(ask: Caller) -> str:
+    return ask.chat("spread").headers["x-sluicegate-target"]
