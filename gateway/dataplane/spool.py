@@ -17,6 +17,7 @@ from typing import Final
 from zlib import crc32 as _crc32
 
 from gateway.errors import LedgerUnavailable
+from gateway.policy.quota import Amounts
 from gateway.policy.records import (
     CLOSED,
     END_MARK,
@@ -98,10 +99,10 @@ class Spool:
         self._free = 0
         self._count_free()
 
-    def open(self, row: LedgerRow, charges: Charges) -> None:
-        """Record that the request is admitted, with the most it can be charged; room for its close record is set
-        aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
-        payload = payload_of(OPENED, row, charges, self.closed)
+    def open(self, row: LedgerRow, charges: Charges, need: Amounts | None = None) -> None:
+        """Record that the request is admitted, with the most it can be charged and use; room for its close record is
+        set aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
+        payload = payload_of(OPENED, row, charges, self.closed, need)
         size = record_bytes(len(payload))
         room = size + CLOSE_MARGIN_BYTES
         rooms = self._closing_rooms

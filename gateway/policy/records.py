@@ -5,9 +5,10 @@ then the payload, padded to 8 bytes. Length 0: writing has not come here yet. Le
 the next one goes on. The checksum tells a record torn by a crash or a power loss, in whatever order its bytes reached
 the file.
 
-A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, charges, number]`; `number` counts the
-close records of the incarnation. New ledger fields are appended to the order, so that records of another
-release can be read: what is missing keeps its default, what is unknown is dropped.
+A payload is the JSON array `[kind, row values in the order of LEDGER_FIELDS, charges, number, bounds]`; `number` counts
+the close records of the incarnation; `bounds` are the tokens in and out and the cost that an open request can reach.
+New ledger fields are appended to the order, new elements to the array, so that records of another release can be read:
+what is missing keeps its default, what is unknown is dropped.
 
 Pure: bytes and values.
 """
@@ -20,6 +21,7 @@ from zlib import crc32
 
 import orjson
 
+from gateway.policy.quota import Amounts
 from gateway.policy.usage import LEDGER_FIELDS, Charges, LedgerRow
 
 RECORD_HEAD: Final = Struct("<II")
@@ -49,6 +51,8 @@ class Record:
     charges: list[int]
     number: int
     """How many requests of this incarnation had ended, this one included."""
+    bounds: list[int | None] | None = None
+    """Of an open request: the tokens in, tokens out and cost that it reserved."""
 
     @property
     def request_id(self) -> str:
@@ -59,10 +63,11 @@ class TornRecord(ValueError):
     """The bytes are not a whole record: not written to the end yet, or torn when the writer died."""
 
 
-def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:
+def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int, need: Amounts | None = None) -> bytes:
     """One record's payload, never longer than `MAX_PAYLOAD_BYTES`. Never raises: what SQL could not hold is mended."""
     try:
-        payload = orjson.dumps((kind, _values_of(row), charges, number))
+        bounds = None if need is None else (need.input_tokens, need.output_tokens, need.cost_microusd)
+        payload = orjson.dumps((kind, _values_of(row), charges, number, bounds))
     except TypeError:
         return _mended(kind, row, charges, number)
     if len(payload) > MAX_PAYLOAD_BYTES:
@@ -83,12 +88,12 @@ def record_bytes(payload_bytes: int) -> int:
 
 def record_of(payload: bytes) -> Record:
     """Raises ValueError when the payload is none of ours. A row of another release is brought to our fields."""
-    kind, values, numbers, number = orjson.loads(payload)
+    kind, values, numbers, number, *rest = orjson.loads(payload)
     if len(values) != len(LEDGER_FIELDS):
         values = list(_values_of(LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))))
     if b"\\u0000" in payload:  # PostgreSQL's text cannot hold it
         values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
-    return Record(kind == CLOSED, values, numbers, number)
+    return Record(kind == CLOSED, values, numbers, number, rest[0] if rest else None)
 
 
 class SegmentCutter:
@@ -136,7 +141,8 @@ class SegmentCutter:
 def _mended(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:
     """Texts cut and made valid UTF-8, figures kept within what a SQL integer holds."""
     values = [_mended_value(value) for value in _values_of(row)]
-    return orjson.dumps((kind, values, [_mended_value(amount) for amount in charges[: 3 * MOST_CHARGES]], number))
+    amounts = [_mended_value(amount) for amount in charges[: 3 * MOST_CHARGES]]
+    return orjson.dumps((kind, values, amounts, number, None))
 
 
 def _mended_value(value: Any) -> Any:

@@ -17,6 +17,7 @@ from gateway.policy.usage import LEDGER_FIELDS, Outcome
 READ_BYTES: Final = 512 * 1024
 _OUTCOME: Final = LEDGER_FIELDS.index("outcome")
 _ESTIMATED: Final = LEDGER_FIELDS.index("estimated")
+_BOUNDED: Final = tuple([LEDGER_FIELDS.index(name) for name in ("input_tokens", "output_tokens", "cost_usd_micros")])
 _ERROR: Final = LEDGER_FIELDS.index("error_code")
 
 
@@ -96,7 +97,12 @@ class SpoolReader:
             if payloads:
                 self._to_sync.add(segment)
             for payload in payloads:
-                self._take(segment, record_of(payload))
+                try:
+                    record = record_of(payload)
+                except (ValueError, TypeError):  # whole, but of a release whose records cannot be read
+                    self.torn += 1
+                    continue
+                self._take(segment, record)
             if not more and not segment.cutter.ended:
                 return
 
@@ -115,7 +121,8 @@ class SpoolReader:
             self.recorded = max(self.recorded, self._ended.popleft().number)
 
     def interrupt(self) -> None:
-        """The worker is dead and everything is read: what is open has ended, charged with its whole reservation."""
+        """The worker is dead and everything is read: what is open has ended, charged with its whole reservation, and
+        its row says the same."""
         segment = self._segments.get(self._reading)
         if segment is not None and any(os.pread(segment.descriptor, 8, segment.cutter.position)):
             self.torn += 1
@@ -123,6 +130,8 @@ class SpoolReader:
             record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
             record.values[_ESTIMATED] = True
             record.values[_ERROR] = "worker_died"
+            for at, bound in zip(_BOUNDED, record.bounds or (), strict=False):
+                record.values[at] = record.values[at] or bound or None
             self._ended.append(record)
         self._open.clear()
 

@@ -130,8 +130,8 @@ def test_a_dead_worker_is_settled_within_two_seconds(ground: Ground) -> None:
         tokens, slots = ground.limit(100), ground.limit(2, Metric.CONCURRENT_REQUESTS)
         async with workers(ground, 2) as (dying, other):
             first = await dying.reserve((tokens, slots), Amounts(30, 10, 0))
-            row = new_row(input_tokens=30, output_tokens=10)
-            dying.spool.open(row, first.charges())
+            row = new_row()
+            dying.spool.open(row, first.charges(), first.need)
             second = await dying.reserve((tokens, slots), Amounts(20, 0, 0))
             died = time.monotonic()
             await dying.die()

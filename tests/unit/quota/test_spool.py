@@ -104,7 +104,7 @@ def test_rows_of_another_release() -> None:
 
     each = row(model="m")
     older = orjson.dumps([CLOSED, values_of(each)[:12], [], 1])
-    newer = orjson.dumps([CLOSED, [*values_of(each), "a field to come"], [], 1])
+    newer = orjson.dumps([CLOSED, [*values_of(each), "a field to come"], [], 1, None, "more"])
     assert record_of(newer).values == values_of(each)
     assert record_of(older).values[:12] == values_of(each)[:12]
     assert len(record_of(older).values) == len(LEDGER_FIELDS)
