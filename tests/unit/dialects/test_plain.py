@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ USUAL = {"model": "r", "max_tokens": 64, "messages": [{"role": "user", "content"
 def bodies(draw: st.DrawFn) -> bytes:
     """A usual call, some of its members replaced, doubled or spelled in another way."""
     members: list[tuple[str, Any]] = list(USUAL.items())
-    for name in draw(st.lists(st.sampled_from(sorted(FIELDS)), max_size=4)):
+    for name in draw(st.lists(st.sampled_from(["max_tokens", "messages", "stream", *FIELDS]), max_size=3)):
         value = draw(FIELDS[name])
         if draw(st.integers(0, 5)):  # mostly no double
             members = [member for member in members if member[0] != name]
@@ -98,11 +99,39 @@ def outcome(read: Callable[[Operation, bytes], Call], of: Operation, body: bytes
 @settings(max_examples=600)
 @given(of=st.sampled_from([CHAT, MESSAGES]), body=bodies())
 def test_calls_are_read_the_same(of: Operation, body: bytes) -> None:
+    check_the_same(of, body)
+
+
+def check_the_same(of: Operation, body: bytes) -> None:
     expected = outcome(carefully, of, body)
     assert outcome(lambda of, body: HANDLERS[of.dialect].read_call(of, JSON, body), of, body) == expected
     if isinstance(expected, Call):
         spliced = apply_splices(body, [(*model_span(body), orjson.dumps("new/é"))])
         assert with_model(body, expected.route, "new/é") == spliced
+
+
+HI = b'"messages":[{"role":"user","content":"Hi"}]'
+CASES = {
+    "a double that spelled quotes make up for": rb'{"model":"a","model":"r","max_tokens":1,'
+    rb'"messages":[{"content":"\"\u0022\u0022\u0022\u0022"}]}',
+    "a double that escaped quotes make up for": rb'{"model":"a","model":"r","max_tokens":1,'
+    rb'"messages":[{"role":"\\","content":"\"\""}]}',
+    "a double of a word": b'{"stream":true,"stream":false,"model":"r","max_tokens":1,%b}' % HI,
+    "a model within": b'{"x":{"model":"r"},"model":"r","max_tokens":1,%b}' % HI,
+    "a model within, the other spelled": rb'{"x":{"model":"r"},"mod\u0065l":"r","max_tokens":1,%b}' % HI,
+    "a model behind, spaced": b'{"max_tokens":1,%b, "model": "r"}' % HI,
+    "a bound too large": b'{"model":"r","max_tokens":%d,%b}' % ((1 << 40) + 1, HI),
+    "a bound below 0": b'{"model":"r","max_tokens":-1,%b}' % HI,
+    "two bounds": b'{"model":"r","max_tokens":5,"max_completion_tokens":9,%b}' % HI,
+    "in another case": b'{"model":"r","Stream":true,"max_tokens":1,%b}' % HI,
+    "half a surrogate pair": rb'{"model":"r","max_tokens":1,"messages":[{"role":"user","content":"\ud83d"}]}',
+}
+
+
+@pytest.mark.parametrize("of", [CHAT, MESSAGES], ids=["chat", "messages"])
+@pytest.mark.parametrize("body", CASES.values(), ids=CASES.keys())
+def test_what_could_mislead(of: Operation, body: bytes) -> None:
+    check_the_same(of, body)
 
 
 def test_what_is_usual_goes_the_quick_way() -> None:
@@ -145,27 +174,38 @@ def test_plain_answers_at_any_chunking(places: list[int], filler: int) -> None:
     assert meter.estimate() == Usage(input_tokens=5, output_tokens=-(-len(answer) // 4))
 
 
-CHUNK = '{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":%s},"finish_reason":null}]%s}'
+CHUNKS = (
+    '{"id":"c"%s,"model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}',
+    '{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]%s}',
+    '{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]%s,"obfuscation":"x"}',
+    '{"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Hi"}}],"id":"c","model":"m"%s}',
+    '{"id":"c","model":"m","choices":[{"index":0,"delta":{"content":",\\"usage\\":null"},"finish_reason":null}]%s}',
+    '{"id":"c","model":"m","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]%s}',
+)
 
 
 @given(
-    texts=st.lists(TEXTS | st.just(',"usage":null'), max_size=8),
+    chosen=st.lists(st.tuples(st.sampled_from(CHUNKS), st.booleans()), max_size=8),
     spaced=st.booleans(),
-    fillers=st.lists(st.sampled_from(["", ',"obfuscation":"xx"']), min_size=8, max_size=8),
-    places=st.lists(st.integers(0, 2000), max_size=8),
+    places=st.lists(st.integers(0, 1500), max_size=8),
+    line_end=st.sampled_from(["\n", "\r\n"]),
 )
-def test_null_usage_is_taken_out(texts: list[str], spaced: bool, fillers: list[str], places: list[int]) -> None:
+def test_null_usage_is_taken_out(
+    chosen: list[tuple[str, bool]], spaced: bool, places: list[int], line_end: str
+) -> None:
     """What the caller gets is what the provider would have sent without being asked for usage."""
-    null = ', "usage": null' if spaced else ',"usage":null'
 
-    def stream(member: str) -> bytes:
-        chunks = [CHUNK % (json.dumps(text), member + filler) for text, filler in zip(texts, fillers, strict=False)]
-        return "".join(f"data: {chunk}\n\n" for chunk in [*chunks, "[DONE]"]).encode()
+    def events(member: str) -> list[bytes]:
+        chunks = [chunk % (member if told else "") for chunk, told in chosen]
+        return [f"data: {chunk}{line_end}{line_end}".encode() for chunk in [*chunks, "[DONE]"]]
 
+    told, untold = events(', "usage": null' if spaced else ',"usage":null'), events("")
     for asked in (True, False):
-        meter = OPENAI.meter(CHAT, Call(route="r", stream=True, tells_usage=asked), 200, b"text/event-stream")
-        passed = b""
-        for piece in cut_at(stream(null), places):
-            edited = meter.feed(piece)
-            passed += piece if edited is None else edited
-        assert passed + meter.end() == stream(null if asked else "")
+        for pieces in (told, cut_at(b"".join(told), places)):
+            meter = OPENAI.meter(CHAT, Call(route="r", stream=True, tells_usage=asked), 200, b"text/event-stream")
+            passed = b""
+            for piece in pieces:
+                edited = meter.feed(piece)
+                passed += piece if edited is None else edited
+            assert passed + meter.end() == b"".join(told if asked else untold)
+            assert meter.events == sum('"Hi"' in chunk or "usage" in chunk for chunk, _ in chosen)
