@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.compare import PROVIDER_PORT, cpu_s, family, rss_mb
+from tests.bench.compare import PROVIDER_PORT, cpu_s, family
 from tests.support import live
 from tests.support.c_upstream import build
 from tests.support.ports import wait_until_it_answers
@@ -55,6 +55,12 @@ def compare(others: Sequence[str]) -> None:
         print(f"limits settled {time.monotonic() - begun:.1f} s after the last answer: {settled}")
 
 
+def pss_mb(pids: Sequence[int]) -> float:
+    """Memory of the processes together, what they share counted once (proportional set size)."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    return sum(int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith("Pss:")) / 1024
+
+
 def streams(count: int) -> None:
     """Memory, CPU and failures while `count` paced streams are open."""
     provider = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", str(build("upstream")), str(PROVIDER_PORT), "5000"])
@@ -62,13 +68,13 @@ def streams(count: int) -> None:
         wait_until_it_answers(PROVIDER_PORT, within_s=5)
         with sluicegate() as running:
             pids = family([running.pid])
-            at_rest = rss_mb(pids)
+            at_rest = pss_mb(pids)
             command = [str(build("sseload")), "127.0.0.1", str(running.port), "/v1/chat/completions"]
             command += ["bench-paced", KEY, str(count), str(STREAM_SECONDS)]
             before_s, largest = cpu_s(pids), at_rest
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
                 while load.poll() is None:
-                    largest = max(largest, rss_mb(pids))
+                    largest = max(largest, pss_mb(pids))
                     time.sleep(0.5)
                 assert load.stdout is not None
                 figures = json.loads(load.stdout.read())
