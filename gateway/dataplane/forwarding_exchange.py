@@ -199,6 +199,10 @@ class ForwardingExchange(Exchange):
         if self._attempts_left <= 0:
             return None
         plan, health = self.plan, self.plane.health
+        if len(candidates) == 1:
+            target = candidates[0]
+            choice = plan.of(target, health.credential(target.provider, now_s))
+            return choice if choice.state.available(now_s) else None
         for step in range(len(candidates)):
             target = candidates[(self._at + step) % len(candidates)]
             choice = plan.of(target, health.credential(target.provider, now_s))
@@ -409,6 +413,13 @@ class ForwardingExchange(Exchange):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abort()
+
+    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        self.on_head(status, headers)
+        if body and self.upstream is not None:
+            self.on_body(body, None)
+        if self.upstream is not None:
+            self.on_end()
 
     @abstractmethod
     def on_head(self, status: int, headers: Headers) -> None: ...

@@ -19,6 +19,7 @@ from gateway.policy.quota import (
     Amounts,
     AmountVector,
     LimitState,
+    account_of,
     limit_exceeded,
     price_unknown,
     request_exceeds_limit,
@@ -38,7 +39,7 @@ WISH_GROWS_WITHIN_S: Final = 0.25
 WISH_SHRINKS_AFTER_S: Final = 2.0
 
 LeaseKey = tuple[int, int]
-"""Limit id and window start."""
+"""Account number (`quota.account_of`) and window start."""
 
 
 class Authority(Protocol):
@@ -62,10 +63,10 @@ class Lease:
     """One limit in one window, as far as this worker may spend it. `granted` is `available + used + reserved`."""
 
     __slots__ = (
+        "account",
         "asked_at_s",
         "at_most",
         "available",
-        "limit_id",
         "reserved",
         "settled",
         "tight",
@@ -76,8 +77,8 @@ class Lease:
         "wish",
     )
 
-    def __init__(self, limit_id: int, start_s: int, at_most: int) -> None:
-        self.limit_id = limit_id
+    def __init__(self, account: int, start_s: int, at_most: int) -> None:
+        self.account = account
         self.window = Window.LIFETIME
         self.window_start_s = start_s
         self.window_end_s = NEVER_S
@@ -121,7 +122,7 @@ class Reservation:
         charges: list[int] = []
         for lease, code, amount in zip(self.leases, self.codes, self.amounts, strict=True):
             if amount and code != SLOT_INDEX:
-                charges += (lease.limit_id, lease.window_start_s, amount)
+                charges += (lease.account, lease.window_start_s, amount)
         return tuple(charges)
 
     def overrun_tokens(self, used: Amounts) -> int:
@@ -224,24 +225,24 @@ class LeaseBook:
         if plan.counts_cost and need.cost_microusd is None:
             _check_priced(limits)
         held = {
-            lease.limit_id: (lease, amount)
+            lease.account: (lease, amount)
             for lease, amount in zip(reservation.leases, reservation.amounts, strict=True)
         }
         vector = need.needed()
         amounts = [vector[code] for code in plan.codes]
         if any(amount > at_most for amount, at_most in zip(amounts, plan.at_mosts, strict=True)):
             raise _exceeds(limits, amounts)
-        leases = [held[lease.limit_id][0] if lease.limit_id in held else lease for lease in plan.leases]
+        leases = [held[lease.account][0] if lease.account in held else lease for lease in plan.leases]
         deltas = [
-            amount - held[lease.limit_id][1] if lease.limit_id in held else amount
+            amount - held[lease.account][1] if lease.account in held else amount
             for lease, amount in zip(leases, amounts, strict=True)
         ]
         if not _take(leases, deltas):
             await self._acquire(limits, leases, deltas)
         moved = Reservation(limits, need, leases, plan.codes, amounts)
-        kept = {lease.limit_id for lease in leases}
+        kept = {lease.account for lease in leases}
         for lease, amount in zip(reservation.leases, reservation.amounts, strict=True):
-            if lease.limit_id not in kept:
+            if lease.account not in kept:
                 self._free(lease, amount, 0)
         for lease, delta in zip(leases, deltas, strict=True):
             if delta < 0 and lease.tight:
@@ -267,7 +268,7 @@ class LeaseBook:
             if lease.tight:
                 self._give_back(lease)
             if actual:
-                charges += (lease.limit_id, lease.window_start_s, actual)
+                charges += (lease.account, lease.window_start_s, actual)
         settled = reservation.settled = tuple(charges)
         return settled
 
@@ -285,7 +286,7 @@ class LeaseBook:
         for lease in self._leases.values():
             lease.tight = False
         return [
-            [lease.limit_id, lease.window_start_s, lease.available + lease.used + lease.reserved]
+            [lease.account, lease.window_start_s, lease.available + lease.used + lease.reserved]
             for lease in self._leases.values()
         ]
 
@@ -300,8 +301,8 @@ class LeaseBook:
 
     def on_granted(self, message: dict[str, Any]) -> None:
         """The answer to an ask: the leases grow, and the claim that asked is served before anybody else."""
-        for limit_id, start_s, delta, tight, settled in message["leases"]:
-            lease = self._leases.get((limit_id, start_s))
+        for account, start_s, delta, tight, settled in message["leases"]:
+            lease = self._leases.get((account, start_s))
             if lease is not None:
                 lease.available += delta
                 if tight is not None:
@@ -312,30 +313,30 @@ class LeaseBook:
             if not message["refused"] and not message["unavailable"]:
                 claim.taken = _take(claim.leases, claim.deltas)
             claim.answer.set_result(message)
-        for limit_id, start_s, *_ in message["leases"]:
-            lease = self._leases.get((limit_id, start_s))
+        for account, start_s, *_ in message["leases"]:
+            lease = self._leases.get((account, start_s))
             if lease is not None and lease.tight:
                 self._give_back(lease)
 
     def on_recall(self, keys: Sequence[Sequence[int]]) -> list[list[int]]:
         """Give back all idle parts and go tight: `[limit, start, returned, used, reserved, was tight]` for each."""
         answers = []
-        for limit_id, start_s in keys:
-            lease = self._leases.get((limit_id, start_s))
+        for account, start_s in keys:
+            lease = self._leases.get((account, start_s))
             if lease is None:
-                answers.append([limit_id, start_s, 0, 0, 0, 1])
+                answers.append([account, start_s, 0, 0, 0, 1])
                 continue
             idle = max(0, lease.available)
             lease.available -= idle
-            idle += self._returns.pop((limit_id, start_s), 0)
-            answers.append([limit_id, start_s, idle, lease.used, lease.reserved, int(lease.tight)])
+            idle += self._returns.pop((account, start_s), 0)
+            answers.append([account, start_s, idle, lease.used, lease.reserved, int(lease.tight)])
             lease.tight = True
         return answers
 
     def on_report(self, keys: Sequence[Sequence[int]]) -> list[list[int]]:
         """`[limit, start, used, reserved]` of each lease that exists."""
-        found = [self._leases.get((limit_id, start_s)) for limit_id, start_s in keys]
-        return [[lease.limit_id, lease.window_start_s, lease.used, lease.reserved] for lease in found if lease]
+        found = [self._leases.get((account, start_s)) for account, start_s in keys]
+        return [[lease.account, lease.window_start_s, lease.used, lease.reserved] for lease in found if lease]
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -364,10 +365,10 @@ class LeaseBook:
                 return None
             if message is None or message.get("unavailable"):
                 return self._admit_without(limits, leases, deltas, lacking)
-            for limit_id, start_s, used, reserved, at_most in message.get("refused", ()):
+            for account, start_s, used, reserved, at_most in message.get("refused", ()):
                 for i in lacking:
                     lease = leases[i]
-                    if lease.limit_id == limit_id and lease.window_start_s == start_s:
+                    if lease.account == account and lease.window_start_s == start_s:
                         state = LimitState(
                             used=used, reserved=reserved, at_most=at_most, resets_at_s=lease.window_end_s
                         )
@@ -387,11 +388,11 @@ class LeaseBook:
             lease.available -= idle
             items.append(
                 [
-                    lease.limit_id,
+                    lease.account,
                     lease.window_start_s,
                     need,
                     _wish(lease, need, now_s),
-                    idle + self._returns.pop((lease.limit_id, lease.window_start_s), 0),
+                    idle + self._returns.pop((lease.account, lease.window_start_s), 0),
                     -lease.available,
                 ]
             )
@@ -443,14 +444,15 @@ class LeaseBook:
         """The lease of the window that holds `now_s`. A clock that steps back stays in the window it was in."""
         window = Window.LIFETIME if METRIC_INDEX[limit.metric] == SLOT_INDEX else limit.window
         start_s = window_start_s(window, now_s)
-        lease = self._current.get(limit.id)
+        account = account_of(limit.id, limit.metric)
+        lease = self._current.get(account)
         if lease is None or start_s > lease.window_start_s or now_s >= lease.window_end_s or window is not lease.window:
-            lease = self._leases.get((limit.id, start_s))
+            lease = self._leases.get((account, start_s))
             if lease is None:
                 self._forget_past(now_s)
-                lease = self._leases[limit.id, start_s] = Lease(limit.id, start_s, limit.at_most)
+                lease = self._leases[account, start_s] = Lease(account, start_s, limit.at_most)
             lease.window, lease.window_end_s = window, window_end_s(window, start_s)
-            self._current[limit.id] = lease
+            self._current[account] = lease
         if limit.at_most < lease.at_most:  # lowered: what is idle was granted under another limit
             self._give_back(lease)
             lease.available = min(lease.available, 0)  # without a connection too: the next hello tells it
@@ -477,7 +479,7 @@ class LeaseBook:
         if idle <= 0 or not self._authority.connected:
             return
         lease.available = 0
-        key = (lease.limit_id, lease.window_start_s)
+        key = (lease.account, lease.window_start_s)
         self._returns[key] = self._returns.get(key, 0) + idle
         if not self._flushing:
             self._flushing = True
@@ -486,7 +488,7 @@ class LeaseBook:
     def _flush_returns(self) -> None:
         self._flushing = False
         if self._returns:
-            leases = [[limit_id, start_s, amount] for (limit_id, start_s), amount in self._returns.items()]
+            leases = [[account, start_s, amount] for (account, start_s), amount in self._returns.items()]
             self._returns.clear()
             self._authority.send({"type": "give", "leases": leases})
 

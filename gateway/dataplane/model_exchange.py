@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gateway.dataplane.answers import cost_line
 from gateway.dataplane.compressed import decoding
@@ -19,8 +19,7 @@ from gateway.dataplane.forwarding import (
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
-from gateway.dataplane.plane import Plane
-from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.request import Headers
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
@@ -29,9 +28,6 @@ from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, S
 from gateway.policy.model import Route, Target
 from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Outcome, cost_bound_microusd, cost_microusd
-
-if TYPE_CHECKING:
-    from gateway.dataplane.protocol import ClientConnection
 
 HOLD_BYTES: Final = 256 * 1024
 """A plain answer up to this size is held until complete: its cost can stand in the head, and a target that breaks off
@@ -43,6 +39,8 @@ NAMES_SHOWN: Final = 50
 class ModelExchange(ForwardingExchange):
     """One call of a dialect's operation."""
 
+    operation: Operation
+    """Set by whoever makes the exchange."""
     repeatable = True
     call: Call | None = None
     meter: Meter | None = None
@@ -59,10 +57,6 @@ class ModelExchange(ForwardingExchange):
     _need = NOTHING
     _cost: int | None = None
     _writable: "asyncio.Future[None] | None" = None
-
-    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, operation: Operation) -> None:
-        super().__init__(plane, client, request, operation.dialect)
-        self.operation = operation
 
     def at_once(self) -> bool:
         request = self.request
@@ -279,6 +273,21 @@ class ModelExchange(ForwardingExchange):
         self._head = self.answer.start(status, lines, length if self.call.tells_usage else None)
         self.answer.started = False  # nothing has gone out yet: until then another target may still answer
 
+    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        kind = media_type(headers)
+        if status >= 400 or len(body) > HOLD_BYTES or kind == b"text/event-stream":
+            super().on_whole(status, headers, body)
+            return
+        assert self.call is not None
+        assert self.upstream is not None
+        self._status, self._headers = status, headers
+        self.row.upstream_status = status
+        self.first_byte_ns = time.perf_counter_ns()
+        self.meter = decoding(self.handler.meter(self.operation, self.call, status, kind), headers)
+        upstream, self.upstream = self.upstream, None
+        upstream.release()
+        self._end_plain(body)
+
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         self.active = True
         held = self._held
@@ -322,7 +331,7 @@ class ModelExchange(ForwardingExchange):
         elif self._status >= 400:
             self._end_refusal()
         else:
-            self._end_plain()
+            self._end_plain(self._held[0] if len(self._held) == 1 else b"".join(self._held))
 
     def _end_stream(self) -> None:
         assert self.meter is not None
@@ -339,10 +348,8 @@ class ModelExchange(ForwardingExchange):
             self.row.outcome = Outcome.CLIENT_GONE
         self.settle_verdict(None)
 
-    def _end_plain(self) -> None:
+    def _end_plain(self, body: bytes) -> None:
         assert self.meter is not None
-        assert self._held is not None
-        body = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         edited = self.meter.feed(body)
         rest = self.meter.end()
         if edited is not None:

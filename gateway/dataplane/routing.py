@@ -36,7 +36,9 @@ def exchange_for(
     if client.serves is Serves.ADMIN:
         return AsgiRequest(client, request)
     if operation is not None:
-        return ModelExchange(plane, client, request, operation)
+        exchange = ModelExchange(plane, client, request, operation.dialect)
+        exchange.operation = operation
+        return exchange
     path = request.path
     if plane.http_routes:
         route = _route_by_host(plane, request)

@@ -30,6 +30,9 @@ class ResponseSink(Protocol):
 
     def on_head(self, status: int, headers: Headers) -> None: ...
 
+    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """The three at once: head, body and end came in one read."""
+
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         """`framed`: the same payload as it came, where that is complete, plain chunks and nothing else."""
 
@@ -209,22 +212,28 @@ class UpstreamConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._fail(sink, f"sent what is not HTTP ({error})")
             return
-        status = reader.status
-        rest = data[head_end:]
-        if 100 <= status < 200 and status != 101:
-            if rest:
-                self._read_head(sink, rest)
+        if 100 <= reader.status < 200 and reader.status != 101:
+            if len(data) > head_end:
+                self._read_head(sink, data[head_end:])
             return
-        self._status, self._headers, self._keep = status, reader.headers, reader.keep
+        self._take_head(sink, reader, data[head_end:])
+
+    def _take_head(self, sink: ResponseSink, reader: "_HeadReader", rest: bytes) -> None:
+        """The final head is there, and `rest` behind it."""
+        status, headers = reader.status, reader.headers
+        self._status, self._headers, self._keep = status, headers, reader.keep
         if status == 101:
             self._framing = _Framing.TUNNEL
             self._keep = False
-            sink.on_head(status, self._headers)
+            sink.on_head(status, headers)
             sink.on_tunnel(rest)
             return
         if not self._choose_framing(sink):
             return
-        sink.on_head(status, self._headers)
+        if self.length == len(rest):
+            sink.on_whole(status, headers, rest)  # as most plain answers come: head and body in one read
+            return
+        sink.on_head(status, headers)
         if self.sink is not sink:
             return
         if self._framing is _Framing.CHUNKED:
