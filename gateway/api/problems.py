@@ -153,6 +153,14 @@ _RESERVED: Final = frozenset({"request", "status", "code", "detail", "fix", "hea
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = field_problems(error.errors())
+    if not problems[0]["field"] and _is_foreign(request.headers.get("content-type")):
+        return problem_response(
+            request,
+            status=415,
+            code="unsupported_media_type",
+            detail="the body is declared as something else than JSON",
+            fix="send the header `content-type: application/json`",
+        )
     unreadable = any(one["type"] == "json_invalid" for one in error.errors())
     first = problems[0] if problems else {"field": "", "problem": "the request is not valid", "remedy": ""}
     named = f"{first['field']}: " if first["field"] else ""
@@ -165,6 +173,10 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
         fix="send a JSON document" if unreadable else first["remedy"],
         errors=problems,
     )
+
+
+def _is_foreign(content_type: str | None) -> bool:
+    return content_type is not None and "json" not in content_type.lower()
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -54,7 +54,7 @@ def _configuration(up: str) -> str:
         limits.append(
             f"{{name: by-{scope}, scope: {{{scope}: '{named}'}}, metric: requests, window: month, at_most: 1}}"
         )
-    apps += ["small", "parallel", "unpriced", "admitting", "reserving", "spill"]
+    apps += ["small", "parallel", "unpriced", "admitting", "reserving", "spill", "bursting"]
     joined = "\n  - ".join
     app_lines = "\n      - ".join(
         f"{{name: {app}, routes: '*', keys: [{{name: {app}, value: {limit_key(app)}}}]}}" for app in apps

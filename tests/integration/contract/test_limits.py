@@ -212,3 +212,53 @@ def test_in_the_anthropic_dialect_429_says_the_same(ask: Caller, provider: Provi
     assert told["error"]["sluicegate"]["limit"] == "requests-day"
     assert told["error"]["sluicegate"]["resets_at"]
     assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("host", ["hosted.internal", "open.internal"])
+def test_limits_hold_on_http_routes(ask: Caller, sluice: Live, provider: Provider, host: str) -> None:
+    """Those that ask for no key too."""
+    name = host.removesuffix(".internal")
+    limit = {"name": f"of-{name}", "scope": {"route": name}, "metric": "requests", "window": "month", "at_most": 1}
+    assert sluice.api.post("/api/v1/limits", json=limit).status_code == 201
+    try:
+        time.sleep(1)
+        assert ask.get("/x", host=host).status_code == 200
+        refused = ask.get("/x", host=host)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["limit"] == f"of-{name}"
+        assert int(refused.headers["retry-after"]) > 1
+        assert len(provider.requests) == 1
+        assert ask.row(refused)["outcome"] == "refused"
+    finally:
+        sluice.api.delete(f"/api/v1/limits/of-{name}")
+
+
+def test_a_scope_of_several_counts_their_meeting_only(ask: Caller, sluice: Live, provider: Provider) -> None:
+    limit = {"name": "meeting", "scope": {"app": "indexer", "route": "tight"}, "metric": "requests",
+             "window": "month", "at_most": 1}  # fmt: skip
+    assert sluice.api.post("/api/v1/limits", json=limit).status_code == 201
+    try:
+        time.sleep(1)
+        assert ask.chat("tight").status_code == 200
+        assert ask.chat("tight").status_code == 429
+        assert ask.chat("chat").status_code == 200
+        assert ask.chat("tight", limit_key("admitting")).status_code in (200, 400)
+        assert ask.state("meeting")["used"] == 1
+    finally:
+        sluice.api.delete("/api/v1/limits/meeting")
+
+
+def test_the_target_of_an_http_route_may_have_its_own_limit(ask: Caller, sluice: Live, provider: Provider) -> None:
+    made = [
+        sluice.api.post("/api/v1/providers", json={"name": "second", "dialect": "http", "base_url": provider.url}),
+        sluice.api.post("/api/v1/routes", json={"name": "pair", "match": {"host": "pair.internal"}, "retries": 0,
+                                                "targets": [{"provider": "second"}, {"provider": "backend"}]}),
+        sluice.api.post("/api/v1/limits", json={"name": "second-once", "scope": {"target": "second"},
+                                                "metric": "requests", "window": "month", "at_most": 1}),
+    ]  # fmt: skip
+    assert [one.status_code for one in made] == [201] * 3, [one.text for one in made]
+    time.sleep(1)
+    assert ask.get("/y", host="pair.internal").headers["x-sluicegate-target"] == "second"
+    assert ask.get("/y", host="pair.internal").headers["x-sluicegate-target"] == "backend"
+    for path in ("limits/second-once", "routes/pair", "providers/second"):
+        assert sluice.api.delete(f"/api/v1/{path}").status_code == 204
