@@ -23,8 +23,21 @@ METRIC_INDEX: Final = {
     Metric.COST_USD: 4,
     Metric.CONCURRENT_REQUESTS: 5,
 }
+METRICS_KEPT: Final = 8
+"""Account numbers a limit has: room for metrics to come."""
 COST_INDEX: Final = METRIC_INDEX[Metric.COST_USD]
 SLOT_INDEX: Final = METRIC_INDEX[Metric.CONCURRENT_REQUESTS]
+
+
+def account_of(limit_id: int, metric: Metric) -> int:
+    """The number under which a limit's use is kept: limit and metric in one, so that a limit whose metric is changed
+    starts from nothing instead of going on in another unit."""
+    return limit_id * METRICS_KEPT + METRIC_INDEX[metric]
+
+
+def limit_of(account: int) -> int:
+    """The limit that an account belongs to."""
+    return account // METRICS_KEPT
 
 
 @dataclass(slots=True)  # not frozen: two are made for each request, and that would cost it a microsecond

@@ -114,7 +114,7 @@ LEDGER_FIELDS: Final = tuple(LedgerRow.__dataclass_fields__)
 
 
 Charges: TypeAlias = tuple[int, ...]
-"""What one request takes from its limits, three numbers a limit: limit id, window start, amount (`reserved` in an open
+"""What one request takes from its limits, three numbers a limit: account, window start, amount (`reserved` in an open
 record, `used` in a close record). The window start is Unix time, 0 for `lifetime`; concurrent requests charge nothing.
 
 Flat, because it is made and written twice a request: as objects the six charges of three limits take 2 µs more."""

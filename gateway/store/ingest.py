@@ -27,13 +27,13 @@ _KNOWN: Final = Statement(
     postgresql="SELECT id FROM ledger WHERE id = ANY(?)",
 )
 _CHARGE_ACCOUNT: Final = Statement(
-    "INSERT INTO limit_account (limit_id, window_start_s, settled, recall_ns) VALUES (?, ?, ?, 0)"
-    " ON CONFLICT (limit_id, window_start_s) DO UPDATE SET settled = limit_account.settled + excluded.settled"
+    "INSERT INTO limit_account (account, window_start_s, settled, recall_ns) VALUES (?, ?, ?, 0)"
+    " ON CONFLICT (account, window_start_s) DO UPDATE SET settled = limit_account.settled + excluded.settled"
 )
 _CHARGE_LEASE: Final = Statement(
-    "INSERT INTO lease (incarnation, limit_id, window_start_s, node, granted, ingested, recalled_ns)"
+    "INSERT INTO lease (incarnation, account, window_start_s, node, granted, ingested, recalled_ns)"
     " VALUES (?, ?, ?, ?, 0, ?, 0)"
-    " ON CONFLICT (incarnation, limit_id, window_start_s) DO UPDATE SET ingested = lease.ingested + excluded.ingested"
+    " ON CONFLICT (incarnation, account, window_start_s) DO UPDATE SET ingested = lease.ingested + excluded.ingested"
 )
 
 

@@ -144,8 +144,8 @@ class Keeper:
             case "ask":
                 self._grants.ask(session, message)
             case "give":
-                for limit_id, start_s, amount in message["leases"]:
-                    session.give_back((limit_id, start_s), amount)
+                for account, start_s, amount in message["leases"]:
+                    session.give_back((account, start_s), amount)
             case "recalled" | "reported":
                 self._sessions.answered(session, message)
             case "hello":
@@ -170,9 +170,9 @@ class Keeper:
         session.incarnation = message["incarnation"]
         session.pid = message["pid"]
         session.wants_events = message["events"]
-        for limit_id, start_s, granted in message["leases"]:
-            session.granted[limit_id, start_s] = granted
-            session.dirty.append((limit_id, start_s))
+        for account, start_s, granted in message["leases"]:
+            session.granted[account, start_s] = granted
+            session.dirty.append((account, start_s))
         self._sessions.workers[session.incarnation] = session
         if self._snapshot is not None:
             session.send_bytes(snapshot_frame(self._snapshot))

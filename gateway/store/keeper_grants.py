@@ -50,9 +50,9 @@ class Grants:
     def ask(self, session: Session, message: dict[str, Any]) -> None:
         """A worker's ask; its idle parts of these limits come along."""
         items = []
-        for limit_id, start_s, need, wish, returned, debt in message["items"]:
-            session.give_back((limit_id, start_s), returned)
-            items.append(AskItem((limit_id, start_s), need, wish, debt))
+        for account, start_s, need, wish, returned, debt in message["items"]:
+            session.give_back((account, start_s), returned)
+            items.append(AskItem((account, start_s), need, wish, debt))
         self._asked.append((session, Ask(incarnation=session.incarnation, seq=message["seq"], items=tuple(items))))
         self._has_asked.set()
 

@@ -111,8 +111,8 @@ class Sessions:
             if answer is None or session is None:
                 continue
             were_tight = were_tight and incarnation in tight
-            for limit_id, start_s, _returned, used, reserved, _was_tight in answer:
-                key = (limit_id, start_s)
+            for account, start_s, _returned, used, reserved, _was_tight in answer:
+                key = (account, start_s)
                 in_flight.setdefault(key, {})[incarnation] = (used, reserved)
                 if session.loosened == loosened.get(incarnation):
                     session.confirmed_tight.add(key)
@@ -122,15 +122,15 @@ class Sessions:
         """`(used, reserved)` by key and incarnation, each worker's of one moment."""
         in_flight: dict[LeaseKey, dict[str, tuple[int, int]]] = {}
         for incarnation, answer in (await self._ask_all("report", list(keys))).items():
-            for limit_id, start_s, used, reserved in answer or ():
-                in_flight.setdefault((limit_id, start_s), {})[incarnation] = (used, reserved)
+            for account, start_s, used, reserved in answer or ():
+                in_flight.setdefault((account, start_s), {})[incarnation] = (used, reserved)
         return in_flight
 
     def answered(self, session: Session, message: dict[str, Any]) -> None:
         """A worker's answer to a round; what it gave back is booked even when the round is over."""
         if message["type"] == "recalled":
-            for limit_id, start_s, returned, _used, _reserved, _was_tight in message["leases"]:
-                session.give_back((limit_id, start_s), returned)
+            for account, start_s, returned, _used, _reserved, _was_tight in message["leases"]:
+                session.give_back((account, start_s), returned)
         session.silent = False
         answer = self._rounds.get((message["round"], session.incarnation))
         if answer is not None and not answer.done():

@@ -7,12 +7,12 @@ PostgreSQL: the account's row is locked from the check to the commit. Everything
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Table, delete, select, tuple_, update
 
 from gateway.policy.model import Metric, Window
-from gateway.policy.quota import LimitState
+from gateway.policy.quota import METRICS_KEPT, LimitState, account_of, limit_of
 from gateway.policy.windows import NEVER_S, window_end_s, window_start_s
 from gateway.store.base import Base
 from gateway.store.ledger_models import LeaseEntry, LimitAccount
@@ -20,7 +20,7 @@ from gateway.store.models import LimitRule
 from gateway.store.statements import Statement
 
 LeaseKey = tuple[int, int]
-"""Limit id and window start."""
+"""Account number (`quota.account_of`) and window start."""
 
 ACCOUNT: Final[Table] = Base.metadata.tables[LimitAccount.__tablename__]
 LEASE: Final[Table] = Base.metadata.tables[LeaseEntry.__tablename__]
@@ -30,26 +30,23 @@ PAST_KEPT_S: Final = 600
 """How long accounts and leases of ended windows stay, for requests that end late."""
 
 
-_READ_TEXT: Final = (
-    "SELECT settled, recall_ns, (SELECT at_most FROM limit_rule WHERE limit_rule.id = limit_account.limit_id)"
-    " FROM limit_account WHERE limit_id = ? AND window_start_s = ?"
-)
+_READ_TEXT: Final = "SELECT settled, recall_ns FROM limit_account WHERE account = ? AND window_start_s = ?"
 _READ: Final = Statement(_READ_TEXT)
 _READ_LOCKED: Final = Statement(_READ_TEXT, lock=True)
 _OPEN_ACCOUNT: Final = Statement(
-    "INSERT INTO limit_account (limit_id, window_start_s, settled, recall_ns) VALUES (?, ?, 0, 0)"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO limit_account (account, window_start_s, settled, recall_ns) VALUES (?, ?, 0, 0) ON CONFLICT DO NOTHING"
 )
+_AT_MOST: Final = Statement("SELECT at_most, metric FROM limit_rule WHERE id = ?")
 _LEASES: Final = Statement(
-    "SELECT incarnation, granted, ingested, node FROM lease WHERE limit_id = ? AND window_start_s = ?"
+    "SELECT incarnation, granted, ingested, node FROM lease WHERE account = ? AND window_start_s = ?"
 )
 _GRANT: Final = Statement(
-    "INSERT INTO lease (incarnation, limit_id, window_start_s, node, granted, ingested, recalled_ns)"
+    "INSERT INTO lease (incarnation, account, window_start_s, node, granted, ingested, recalled_ns)"
     " VALUES (?, ?, ?, ?, ?, 0, 0)"
-    " ON CONFLICT (incarnation, limit_id, window_start_s) DO UPDATE SET granted = excluded.granted"
+    " ON CONFLICT (incarnation, account, window_start_s) DO UPDATE SET granted = excluded.granted"
 )
 _LOWER: Final = Statement(
-    "UPDATE lease SET granted = ? WHERE incarnation = ? AND limit_id = ? AND window_start_s = ? AND granted > ?"
+    "UPDATE lease SET granted = ? WHERE incarnation = ? AND account = ? AND window_start_s = ? AND granted > ?"
 )
 
 
@@ -122,7 +119,7 @@ class _Account:
     settled: int
     recall_ns: int
     at_most: int | None
-    """None: the limit is gone from the configuration."""
+    """None: the limit is gone from the configuration, or counts something else now."""
     leases: dict[str, list[int]]
     """incarnation → [granted, ingested, 1 if on another node]"""
 
@@ -140,10 +137,10 @@ def write_views(connection: Connection, views: Iterable[tuple[str, LeaseKey, int
 
 def follow_recall(connection: Connection, node: str, marks: Mapping[LeaseKey, int]) -> None:
     """This node has given back what was idle when the marks were seen."""
-    for (limit_id, start_s), mark_ns in marks.items():
+    for (account, start_s), mark_ns in marks.items():
         connection.execute(
             update(LEASE)
-            .where(LEASE.c.node == node, LEASE.c.limit_id == limit_id, LEASE.c.window_start_s == start_s)
+            .where(LEASE.c.node == node, LEASE.c.account == account, LEASE.c.window_start_s == start_s)
             .values(recalled_ns=mark_ns)
         )
 
@@ -180,10 +177,10 @@ def decide(
 
 def mark_recall(connection: Connection, keys: Iterable[LeaseKey], now_ns: int) -> None:
     """Ask the keepers of the other nodes, which poll for this, to recall what is idle."""
-    for limit_id, start_s in sorted(keys):
+    for account, start_s in sorted(keys):
         connection.execute(
             update(ACCOUNT)
-            .where(ACCOUNT.c.limit_id == limit_id, ACCOUNT.c.window_start_s == start_s)
+            .where(ACCOUNT.c.account == account, ACCOUNT.c.window_start_s == start_s)
             .values(recall_ns=now_ns)
         )
 
@@ -191,9 +188,9 @@ def mark_recall(connection: Connection, keys: Iterable[LeaseKey], now_ns: int) -
 def recalls_since(connection: Connection, after_ns: int) -> dict[LeaseKey, int]:
     """Accounts that some node wants recalled, with their marks."""
     rows = connection.execute(
-        select(ACCOUNT.c.limit_id, ACCOUNT.c.window_start_s, ACCOUNT.c.recall_ns).where(ACCOUNT.c.recall_ns > after_ns)
+        select(ACCOUNT.c.account, ACCOUNT.c.window_start_s, ACCOUNT.c.recall_ns).where(ACCOUNT.c.recall_ns > after_ns)
     )
-    return {(row.limit_id, row.window_start_s): row.recall_ns for row in rows}
+    return {(row.account, row.window_start_s): row.recall_ns for row in rows}
 
 
 def recall_followed(connection: Connection, node: str, keys: Iterable[LeaseKey], mark_ns: int) -> bool:
@@ -201,7 +198,7 @@ def recall_followed(connection: Connection, node: str, keys: Iterable[LeaseKey],
     waiting = connection.execute(
         select(LEASE.c.incarnation)
         .where(
-            tuple_(LEASE.c.limit_id, LEASE.c.window_start_s).in_(list(keys)),
+            tuple_(LEASE.c.account, LEASE.c.window_start_s).in_(list(keys)),
             LEASE.c.node != node,
             LEASE.c.granted > LEASE.c.ingested,
             LEASE.c.recalled_ns < mark_ns,
@@ -223,8 +220,8 @@ def incarnations_of(connection: Connection, node: str) -> set[str]:
 
 def keys_of(connection: Connection, node: str) -> set[LeaseKey]:
     """Accounts of which this node's workers hold leases."""
-    rows = connection.execute(select(LEASE.c.limit_id, LEASE.c.window_start_s).where(LEASE.c.node == node).distinct())
-    return {(row.limit_id, row.window_start_s) for row in rows}
+    rows = connection.execute(select(LEASE.c.account, LEASE.c.window_start_s).where(LEASE.c.node == node).distinct())
+    return {(row.account, row.window_start_s) for row in rows}
 
 
 def forget_past(connection: Connection, now_s: float) -> None:
@@ -237,11 +234,13 @@ def forget_past(connection: Connection, now_s: float) -> None:
         for table in (LEASE, ACCOUNT):
             connection.execute(
                 delete(table).where(
-                    table.c.window_start_s > 0, table.c.window_start_s < oldest_s, table.c.limit_id.in_(ids)
+                    table.c.window_start_s > 0,
+                    table.c.window_start_s < oldest_s,
+                    (table.c.account // METRICS_KEPT).in_(ids),
                 )
             )
     for table in (LEASE, ACCOUNT):
-        connection.execute(delete(table).where(table.c.limit_id.not_in(select(LimitRule.id))))
+        connection.execute(delete(table).where((table.c.account // METRICS_KEPT).not_in(select(LimitRule.id))))
 
 
 def limit_window(connection: Connection, limit_id: int, now_s: float) -> tuple[LeaseKey, int, int] | None:
@@ -253,23 +252,22 @@ def limit_window(connection: Connection, limit_id: int, now_s: float) -> tuple[L
         return None
     window = Window.LIFETIME if rule.metric == Metric.CONCURRENT_REQUESTS else Window(rule.window)
     start_s = window_start_s(window, now_s)
-    return (limit_id, start_s), rule.at_most, window_end_s(window, start_s)
+    return (account_of(limit_id, Metric(rule.metric)), start_s), rule.at_most, window_end_s(window, start_s)
 
 
 def used_ratios(connection: Connection, now_s: float) -> dict[str, float]:
     """What is settled of each limit's present window, as a share of what it allows, by name."""
     settled: dict[LeaseKey, int] = {
-        (account.limit_id, account.window_start_s): account.settled
-        for account in connection.execute(
-            select(LimitAccount.limit_id, LimitAccount.window_start_s, LimitAccount.settled)
-        )
+        (row.account, row.window_start_s): row.settled
+        for row in connection.execute(select(LimitAccount.account, LimitAccount.window_start_s, LimitAccount.settled))
     }
     ratios = {}
     for rule in connection.execute(
         select(LimitRule.id, LimitRule.name, LimitRule.metric, LimitRule.window, LimitRule.at_most)
     ):
         window = Window.LIFETIME if rule.metric == Metric.CONCURRENT_REQUESTS else Window(rule.window)
-        ratios[rule.name] = settled.get((rule.id, window_start_s(window, now_s)), 0) / max(1, rule.at_most)
+        key = (account_of(rule.id, Metric(rule.metric)), window_start_s(window, now_s))
+        ratios[rule.name] = settled.get(key, 0) / max(1, rule.at_most)
     return ratios
 
 
@@ -314,17 +312,20 @@ def _read_accounts(
     """All that a decision needs. With `lock`, missing accounts are made and all are locked, in the order of keys."""
     accounts = {}
     for key in keys:
-        row: Sequence[Any] | None = (_READ_LOCKED if lock else _READ).run(connection, *key).first()
+        row: Sequence[int] | None = (_READ_LOCKED if lock else _READ).run(connection, *key).first()
         if row is None and lock:
             _OPEN_ACCOUNT.run(connection, *key)
             row = _READ_LOCKED.run(connection, *key).first()
-        if row is None:
-            row = (0, 0, connection.execute(select(LimitRule.at_most).where(LimitRule.id == key[0])).scalar())
+        settled, recall_ns = row or (0, 0)
+        rule = _AT_MOST.run(connection, limit_of(key[0])).first()
+        at_most = (
+            rule.at_most if rule is not None and account_of(limit_of(key[0]), Metric(rule.metric)) == key[0] else None
+        )
         leases = {
             lease.incarnation: [lease.granted, lease.ingested, int(lease.node != node)]
             for lease in _LEASES.run(connection, *key)
         }
-        accounts[key] = _Account(settled=row[0], recall_ns=row[1], at_most=row[2], leases=leases)
+        accounts[key] = _Account(settled=settled, recall_ns=recall_ns, at_most=at_most, leases=leases)
     return accounts
 
 

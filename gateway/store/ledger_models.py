@@ -88,7 +88,8 @@ class LimitAccount(Base):
 
     __tablename__ = "limit_account"
 
-    limit_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    account: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Limit and metric in one (`policy.quota.account_of`)."""
     window_start_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     settled: Mapped[int] = mapped_column(BigInteger)
     recall_ns: Mapped[int] = mapped_column(BigInteger, index=True)
@@ -99,10 +100,11 @@ class LeaseEntry(Base):
     """What one worker may spend of one limit in one window: outstanding is `max(0, granted - ingested)`."""
 
     __tablename__ = "lease"
-    __table_args__ = (Index("ix_lease_limit", "limit_id", "window_start_s"),)
+    __table_args__ = (Index("ix_lease_limit", "account", "window_start_s"),)
 
     incarnation: Mapped[str] = mapped_column(String(32), primary_key=True)
-    limit_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    account: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """Limit and metric in one (`policy.quota.account_of`)."""
     window_start_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     node: Mapped[str] = mapped_column(String(32), index=True)
     granted: Mapped[int] = mapped_column(BigInteger)

@@ -20,7 +20,7 @@ from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook, Reservation
 from gateway.dataplane.spool import Spool
 from gateway.policy.model import Limit, LimitId, Metric, Scope, WhenUnknown, Window
-from gateway.policy.quota import Amounts
+from gateway.policy.quota import Amounts, account_of
 from gateway.policy.usage import LedgerRow, Outcome
 from gateway.settings import Settings
 from gateway.store.database import make_engine, write_session
@@ -86,10 +86,10 @@ class Ground:
     def account(self, limit: Limit) -> tuple[int, int]:
         """Settled and outstanding, in one transaction."""
         row = self.rows(
-            "SELECT coalesce((SELECT sum(settled) FROM limit_account WHERE limit_id = :id), 0) AS settled,"
+            "SELECT coalesce((SELECT sum(settled) FROM limit_account WHERE account = :id), 0) AS settled,"
             " coalesce((SELECT sum(CASE WHEN granted > ingested THEN granted - ingested ELSE 0 END)"
-            " FROM lease WHERE limit_id = :id), 0) AS outstanding",
-            id=limit.id,
+            " FROM lease WHERE account = :id), 0) AS outstanding",
+            id=account_of(limit.id, limit.metric),
         )[0]
         return int(row["settled"]), int(row["outstanding"])
 

@@ -3,14 +3,18 @@
 import asyncio
 import random
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from gateway.errors import BadRequest, LimitExceeded, LimitsUnavailable, RequestExceedsLimit
 from gateway.policy.model import Limit, Metric, WhenUnknown, Window
-from gateway.policy.quota import Amounts
+from gateway.policy.quota import Amounts, account_of
+from gateway.store import migrate
+from gateway.store.database import write_session
 from gateway.store.keeper import Keeper
+from gateway.store.models import LimitRule
 from tests.integration.keeper.conftest import Ground, eventually, workers
 
 ONE = Amounts(10, 0, 0)
@@ -197,7 +201,8 @@ def test_moving_to_another_target_keeps_what_both_share(ground: Ground) -> None:
             smaller = await book.move(moved, (shared, second), Amounts(10, 0, 0), time.time())
             await made[1].reserve((shared, second), Amounts(70, 0, 0))
             assert book.settle(moved, ONE) == ()
-            assert book.settle(smaller, ONE) == book.settle(smaller, ONE) == (shared.id, 0, 10, second.id, 0, 10)
+            charges = (account_of(shared.id, shared.metric), 0, 10, account_of(second.id, second.metric), 0, 10)
+            assert book.settle(smaller, ONE) == book.settle(smaller, ONE) == charges
 
     asyncio.run(run())
 
@@ -336,5 +341,47 @@ def test_reservations_that_fit_together_are_all_admitted_at_once(ground: Ground,
                 assert [each for each in held if isinstance(each, BaseException)] == []
                 with pytest.raises(LimitExceeded):
                     await made[0].reserve((limit,), Amounts(1, 0, 0))
+
+    asyncio.run(run())
+
+
+def test_a_limit_whose_metric_is_changed_starts_from_nothing(ground: Ground) -> None:
+    """Requests in flight end in what they were admitted for; tokens never become micro-USD."""
+
+    async def run() -> None:
+        limit = ground.limit(1_000)
+        async with workers(ground, 1) as (worker,):
+            await worker.reserve((limit,), Amounts(700, 0, 0))
+            in_flight = await worker.reserve((limit,), Amounts(300, 0, 0))
+            with write_session(ground.engine) as session:
+                session.get_one(LimitRule, limit.id).metric = Metric.REQUESTS.value
+            changed = replace(limit, metric=Metric.REQUESTS)
+            await worker.reserve((changed,), Amounts(5_000, 0, 0))
+            worker.close(in_flight, worker.open(in_flight), Amounts(300, 0, 0))
+            await asyncio.to_thread(ground.client.flush)
+            state = await worker.link.limit_state(limit.id)
+            assert state is not None
+            assert (state.used, state.reserved, state.at_most) == (0, 1, 1_000)
+            assert ground.account(limit)[0] == 300
+
+    asyncio.run(run())
+
+
+def test_accounts_survive_the_renumbering_both_ways(ground: Ground) -> None:
+    async def run() -> None:
+        tokens, requests = ground.limit(1_000), ground.limit(50, Metric.REQUESTS)
+        async with workers(ground, 1) as (worker,):
+            reservation = await worker.reserve((tokens, requests), Amounts(700, 0, 0))
+            worker.close(reservation, worker.open(reservation), Amounts(600, 0, 0))
+            await asyncio.to_thread(ground.client.flush)
+        before = ground.account(tokens)[0], ground.account(requests)[0]
+        assert before == (600, 1)
+        ground.kill_keeper()
+        migrate.downgrade(ground.engine, "0003")
+        rows = ground.rows("SELECT limit_id, settled FROM limit_account ORDER BY limit_id")
+        assert [(row["limit_id"], row["settled"]) for row in rows] == [(tokens.id, 600), (requests.id, 1)]
+        migrate.upgrade(ground.engine)
+        migrate.check(ground.engine)
+        assert (ground.account(tokens)[0], ground.account(requests)[0]) == before
 
     asyncio.run(run())
