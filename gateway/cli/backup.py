@@ -13,7 +13,7 @@ import sys
 import tarfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,6 @@ from typing import IO, Any, Final
 
 import orjson
 from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from gateway import __version__
 from gateway.cli import output, table_rows
@@ -32,7 +31,6 @@ from gateway.store import audit, migrate
 from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.keeper import node_id
 from gateway.store.sealing import key_file
-from gateway.store.tables import metadata
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
@@ -58,13 +56,15 @@ def write(settings: Settings, file: Path, *, with_key: bool) -> None:
 def _fill(settings: Settings, opened: IO[bytes], *, with_key: bool) -> None:
     engine = make_engine(settings.database_url)
     try:
-        migrate.check(engine)
+        revision = migrate.current_revision(engine)
+        if revision is None:
+            raise BackupError("the database is empty: there is nothing to back up", fix="is --data right?")
         packed = gzip.GzipFile(fileobj=opened, mode="wb", compresslevel=1)  # tarfile's own cannot be told (3.11)
         with packed, tarfile.open(fileobj=packed, mode="w|") as archive:
             manifest = {
                 "format": FORMAT,
                 "sluicegate": __version__,
-                "schema": migrate.current_revision(engine),
+                "schema": revision,
                 "made_at": datetime.now(UTC).isoformat(),
                 "with_key": with_key,
             }
@@ -87,21 +87,32 @@ def restore(settings: Settings, file: Path, *, ask: bool) -> None:
         _require_stopped(settings)
         engine = make_engine(settings.database_url)
         try:
-            with _archive(opened) as (archive, packed):
-                manifest = _manifest(archive)
-                migrate.upgrade(engine)
-                if manifest["schema"] != migrate.current_revision(engine):
-                    raise BackupError(
-                        f"{file} has schema {manifest['schema']} of release {manifest['sluicegate']}, not ours",
-                        fix=f"install {manifest['sluicegate']}, restore, then upgrade",
-                    )
-                if ask and not _agreed(file, manifest, settings):
-                    raise BackupError("nothing was changed")
-                rows = _bring_back(archive, packed, engine, settings, actor, file.name)
+            manifest = _verified(opened)
+            revision = str(manifest["schema"])
+            if revision not in migrate.revisions():
+                raise BackupError(
+                    f"{file} has schema {revision} of release {manifest['sluicegate']}, which is newer than this one",
+                    fix=f"install {manifest['sluicegate']} or newer",
+                )
+            if ask and not _agreed(file, manifest, settings):
+                raise BackupError("nothing was changed")
+            rows = _at_schema_of(engine, revision, lambda: _bring_back(opened, engine, settings))
+            with write_session(engine) as session:
+                audit.record(session, actor=actor, action="restore", kind="backup", name=file.name)
         finally:
             engine.dispose()
     output.say(f"restored {rows} rows of {manifest['made_at']}")
     _judge_key(settings)
+
+
+def _at_schema_of(engine: Engine, revision: str, work: Callable[[], int]) -> int:
+    """Do `work` while the database has the backup's schema; this release's is there again afterwards, come what may."""
+    migrate.upgrade(engine)
+    migrate.downgrade(engine, revision)
+    try:
+        return work()
+    finally:
+        migrate.upgrade(engine)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
@@ -147,11 +158,12 @@ def _add_spool(archive: tarfile.TarFile, folder: Path) -> int:
 def _add_tables(archive: tarfile.TarFile, engine: Engine) -> int:
     count = 0
     with read_session(engine) as session:
-        for table in metadata.sorted_tables:
+        tables = table_rows.described(session)
+        for table in tables.sorted_tables:
             for number, (content, rows) in enumerate(table_rows.dump(session, table)):
                 _add(archive, f"tables/{table.name}/{number:06d}.jsonl", content)
                 count += rows
-        _add(archive, "sequences.json", orjson.dumps(table_rows.sequences(session, metadata)))
+        _add(archive, "sequences.json", orjson.dumps(table_rows.sequences(session, tables)))
     return count
 
 
@@ -171,28 +183,28 @@ def _add_files(archive: tarfile.TarFile, settings: Settings, *, with_key: bool) 
 # ---- bringing back ---------------------------------------------------------------------------------------------------
 
 
-def _bring_back(
-    archive: tarfile.TarFile, packed: gzip.GzipFile, engine: Engine, settings: Settings, actor: str, name: str
-) -> int:
+def _bring_back(opened: IO[bytes], engine: Engine, settings: Settings) -> int:
     """Read the archive once, front to back: spool beside the present one, tables in one transaction, then the rest."""
     arriving = settings.data / f"spool.restoring-{os.getpid()}"
     arriving.mkdir(mode=0o700)
     files: dict[str, bytes] = {}
+    rows = 0
     try:
-        with write_session(engine) as session:
-            _empty(session)
-            rows = 0
+        with _archive(opened) as (archive, _packed), write_session(engine) as session:
+            tables = table_rows.described(session)
+            for table in reversed(tables.sorted_tables):
+                session.execute(table.delete())
             for member in archive:
-                if member.name == MANIFEST:  # read already, and a stream cannot go back
-                    continue
                 content = _read(archive, member)
                 match member.name.split("/"):
+                    case ["manifest.json"]:
+                        continue
                     case ["spool", segment]:
                         (arriving / segment).write_bytes(content)
-                    case ["tables", table, _chunk]:
-                        rows += table_rows.load(session, metadata.tables[table], content)
+                    case ["tables", table_name, _chunk]:
+                        rows += table_rows.load(session, tables.tables[table_name], content)
                     case ["sequences.json"]:
-                        table_rows.set_sequences(session, orjson.loads(content))
+                        table_rows.set_sequences(session, tables, orjson.loads(content))
                     case ["files", extra] if extra in EXTRA_FILES:
                         files[extra] = content
                     case ["sealing.key"]:
@@ -200,10 +212,8 @@ def _bring_back(
                     case _:
                         raise BackupError(f"the backup holds {member.name!r}, which this release does not know")
             # All workers of the backup are gone: their leases become this node's, whose keeper frees what is unspent.
-            session.execute(metadata.tables["lease"].update().values(node=node_id(settings.data)))
-            while packed.read(1 << 20):  # to the checksum at its end: tar alone does not miss members that were cut off
-                pass
-            audit.record(session, actor=actor, action="restore", kind="backup", name=name)
+            if "lease" in tables.tables:
+                session.execute(tables.tables["lease"].update().values(node=node_id(settings.data)))
         _put_aside(settings.spool_folder)
         arriving.rename(settings.spool_folder)
     finally:
@@ -214,11 +224,6 @@ def _bring_back(
     for extra, content in files.items():
         _put_file(settings.data / extra, content)
     return rows
-
-
-def _empty(session: Session) -> None:
-    for table in reversed(metadata.sorted_tables):
-        session.execute(table.delete())
 
 
 def _put_file(path: Path, content: bytes) -> None:
@@ -239,12 +244,29 @@ def _put_aside(path: Path) -> None:
 
 @contextmanager
 def _archive(opened: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
+    """The archive from its beginning, as a stream."""
+    opened.seek(0)
+    with gzip.GzipFile(fileobj=opened, mode="rb") as packed, tarfile.open(fileobj=packed, mode="r|") as archive:
+        yield archive, packed
+
+
+def _verified(opened: IO[bytes]) -> dict[str, Any]:
+    """Read all of the file before anything is changed. Returns its manifest; raises BackupError unless it is whole."""
     try:
-        packed = gzip.GzipFile(fileobj=opened, mode="rb")
-        with packed, tarfile.open(fileobj=packed, mode="r|") as archive:
-            yield archive, packed
-    except (tarfile.TarError, zlib.error, EOFError, OSError, KeyError, ValueError) as error:
-        raise BackupError(f"this is not a whole Sluicegate backup: {error}", fix="the database is as it was") from error
+        with _archive(opened) as (archive, packed):
+            first = archive.next()
+            if first is None or first.name != MANIFEST:
+                raise BackupError("this is not a Sluicegate backup: it has no manifest")
+            manifest: dict[str, Any] = orjson.loads(_read(archive, first))
+            for _ in archive:
+                pass
+            while packed.read(1 << 20):  # to the checksum at its end: tar alone misses no member
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, OSError, ValueError) as error:
+        raise BackupError(f"this is not a whole Sluicegate backup: {error}", fix="nothing was changed") from error
+    if manifest.get("format") != FORMAT:
+        raise BackupError(f"the backup has format {manifest.get('format')}, not {FORMAT}", fix="use a newer release")
+    return manifest
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -255,18 +277,6 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if len(content) != member.size:
         raise EOFError(f"{member.name} is cut short")
     return content
-
-
-def _manifest(archive: tarfile.TarFile) -> dict[str, Any]:
-    first = archive.next()
-    if first is None or first.name != MANIFEST:
-        raise BackupError("this is not a Sluicegate backup: it has no manifest")
-    manifest: dict[str, Any] = orjson.loads(_read(archive, first))
-    if manifest.get("format") != FORMAT:
-        raise BackupError(
-            f"the backup has format {manifest.get('format')}, this release reads {FORMAT}", fix="use a newer release"
-        )
-    return manifest
 
 
 def _require_stopped(settings: Settings) -> None:

@@ -1,12 +1,12 @@
 """Tables as lines of JSON, the same for both databases: what SQLite wrote, PostgreSQL reads, and back.
 
-A chunk is the list of its columns, then one list of values a row. What JSON lacks is tagged: `{"b": BASE64}` bytes,
-`{"t": MICROSECONDS}` a UTC time, `{"j": VALUE}` a JSON column's value.
+They are taken as the database describes them, not as our models do, so that a schema of any age can be saved and
+brought back. A chunk is the list of its columns, then one list of values a row. What JSON lacks is tagged:
+`{"b": BASE64}` bytes, `{"j": VALUE}` a JSON column's value.
 """
 
 import base64
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -14,8 +14,13 @@ from sqlalchemy import JSON, MetaData, Table, select, text
 from sqlalchemy.orm import Session
 
 CHUNK_ROWS: Final = 20_000
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def described(session: Session) -> MetaData:
+    """All tables of the schema as the database has them, but Alembic's own."""
+    metadata = MetaData()
+    metadata.reflect(bind=session.connection(), only=lambda name, _: name != "alembic_version")
+    return metadata
 
 
 def dump(session: Session, table: Table) -> Iterator[tuple[bytes, int]]:
@@ -32,7 +37,7 @@ def dump(session: Session, table: Table) -> Iterator[tuple[bytes, int]]:
             values = list(row)
             for index in json_columns:
                 values[index] = None if values[index] is None else {"j": values[index]}
-            lines.append(orjson.dumps(values, default=_tagged, option=orjson.OPT_PASSTHROUGH_DATETIME))
+            lines.append(orjson.dumps(values, default=_tagged))
         yield b"\n".join(lines) + b"\n", len(rows)
 
 
@@ -60,10 +65,8 @@ def sequences(session: Session, metadata: MetaData) -> dict[str, int]:
     return found
 
 
-def set_sequences(session: Session, last: dict[str, int]) -> None:
+def set_sequences(session: Session, metadata: MetaData, last: dict[str, int]) -> None:
     """Go on after these ids: rows that were deleted before the backup do not give theirs to new ones."""
-    from gateway.store.tables import metadata
-
     sqlite = session.get_bind().dialect.name == "sqlite"
     if sqlite:
         session.execute(text("DELETE FROM sqlite_sequence"))
@@ -94,8 +97,6 @@ def _sequence_of(session: Session, table: Table) -> str | None:
 def _tagged(value: object) -> dict[str, Any]:
     if isinstance(value, bytes | memoryview):
         return {"b": base64.b64encode(bytes(value)).decode()}
-    if isinstance(value, datetime):
-        return {"t": (value - EPOCH) // MICROSECOND}
     raise TypeError(f"{type(value).__name__} has no place in a backup")
 
 
@@ -106,8 +107,6 @@ def _plain(value: Any) -> Any:
     match tag:
         case "b":
             return base64.b64decode(inner)
-        case "t":
-            return EPOCH + inner * MICROSECOND
         case "j":
             return inner
         case _:

@@ -42,6 +42,11 @@ def newest_revision() -> str:
     return head
 
 
+def revisions() -> set[str]:
+    """Every schema that this release can bring up to date."""
+    return {script.revision for script in ScriptDirectory(str(migrations_folder())).walk_revisions()}
+
+
 def current_revision(engine: Engine) -> str | None:
     """The schema that the database has; None where it is empty. Raises SchemaMismatch on tables without a revision."""
     with engine.connect() as connection:
@@ -118,7 +123,7 @@ def _current(connection: Connection) -> str | None:
 
 
 def _refuse_newer(present: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory(str(migrations_folder())).walk_revisions()}
+    known = revisions()
     if present is not None and present not in known:
         raise SchemaMismatch(
             f"the database has the schema {present} of a newer release, this one knows up to {newest_revision()}",

@@ -1,7 +1,9 @@
 """A backup brings everything back, into either database, or changes nothing."""
 
 import gzip
+import io
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -11,7 +13,10 @@ from typing import Any
 
 import openai
 import pytest
+from sqlalchemy import text
 
+from gateway.store import migrate
+from gateway.store.database import make_engine, write_session
 from tests.support import live
 from tests.support.cli import Cli, Said
 from tests.support.provider import Provider
@@ -28,6 +33,7 @@ routes:
 teams:
   - name: search
     apps: [{name: indexer, routes: [chat], keys: [{name: ci, value: sk-sg-a-key-of-thirty-characters}]}]
+interception: [{name: watch, destinations: {hosts: [api.openai.com]}, mode: observe}]
 """
 
 
@@ -111,6 +117,43 @@ def test_a_backup_that_cannot_be_written_leaves_nothing(sqlite_cli: Cli, tmp_pat
     assert not (tmp_path / "x.tar.gz").exists()
     apply(sqlite_cli)
     assert sqlite_cli("backup", str(tmp_path / "nowhere" / "x.tar.gz")).code == 1
+
+
+def test_a_backup_of_an_older_schema_is_restored_and_brought_up_to_date(database_url: str, tmp_path: Path) -> None:
+    """The advice before an upgrade is a backup: made by either release, it must come back into the newer one."""
+    old, new = Cli(tmp_path / "old"), Cli(tmp_path / "new", database_url)
+    old.data.mkdir(mode=0o700)
+    engine = make_engine(f"sqlite:///{old.data}/sluicegate.sqlite")
+    migrate.upgrade(engine, "0002")
+    with write_session(engine) as session:
+        session.execute(text("INSERT INTO team (name, version, created_at, updated_at) VALUES ('kept', 1, 5, 6)"))
+        session.execute(text("UPDATE meta SET generation = 7"))
+    engine.dispose()
+    file = tmp_path / "backup.tar.gz"
+    old("backup", str(file)).ok()
+    apply(new)
+    new("restore", str(file)).ok()
+    assert new("export").ok().out == "teams:\n- name: kept\n"
+    assert new("doctor").ok().out.count("broken\t") == 0
+    apply(new)
+
+
+def test_a_backup_of_a_newer_release_is_refused(sqlite_cli: Cli, tmp_path: Path) -> None:
+    apply(sqlite_cli)
+    file = tmp_path / "backup.tar.gz"
+    sqlite_cli("backup", str(file)).ok()
+    with tarfile.open(file) as archive, tarfile.open(tmp_path / "newer.tar.gz", "w:gz") as newer:
+        for member in archive:
+            content = archive.extractfile(member).read()
+            if member.name == "manifest.json":
+                content = re.sub(rb'"schema": "\w+"', b'"schema": "9999"', content)
+                member.size = len(content)
+            newer.addfile(member, io.BytesIO(content))
+    before = sqlite_cli("export").ok().out
+    said = sqlite_cli("restore", str(tmp_path / "newer.tar.gz"))
+    assert said.code == 1
+    assert "newer" in said.err
+    assert sqlite_cli("export").ok().out == before
 
 
 def test_while_it_serves(tmp_path: Path, database_url: str) -> None:
