@@ -172,7 +172,7 @@ def test_usage_sums_the_ledger(ask: Caller, sluice: Live, provider: Provider, gr
             page = sluice.api.get("/api/v1/ledger", params={"limit": 1000, **more}).json()
             for row in page["items"]:
                 row["day"] = row["started_at"][:10]
-                group = wanted.setdefault(tuple(row[name] for name in names), [0, 0, 0, 0])
+                group = wanted.setdefault(tuple(row[name] or None for name in names), [0, 0, 0, 0])
                 group[0] += 1
                 for at, name in enumerate(sums[1:], 1):
                     group[at] += row[name] or 0
