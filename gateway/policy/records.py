@@ -39,6 +39,9 @@ MOST_SQL_INTEGER: Final = 1 << 62
 OPENED: Final = 0
 CLOSED: Final = 1
 
+_OPENED_BEGIN: Final = b'[%d,["' % OPENED
+"""An id is hex digits, and the first of LEDGER_FIELDS."""
+
 _values_of = attrgetter(*LEDGER_FIELDS)
 
 
@@ -73,6 +76,14 @@ def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int, need: A
     if len(payload) > MAX_PAYLOAD_BYTES:
         return _mended(kind, row, charges, number)
     return payload
+
+
+def opened_id(payload: bytes) -> str | None:
+    """The request's id, if this is an open record: nearly all of those are superseded before anybody reads the rest."""
+    if not payload.startswith(_OPENED_BEGIN):
+        return None
+    begin = len(_OPENED_BEGIN)
+    return payload[begin : payload.index(b'"', begin)].decode()
 
 
 def mend(record: Record) -> None:

@@ -12,7 +12,7 @@ import signal
 import threading
 from typing import Final
 
-from gateway.lifetime import end_with_parent
+from gateway.lifetime import calm_collector, end_with_parent
 from gateway.settings import Settings
 from gateway.store.keeper import Keeper
 
@@ -48,6 +48,7 @@ def main() -> None:
         end_with_parent(parent)
     settings = Settings.handed_down()
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s keeper %(levelname)s %(message)s")
+    calm_collector()
     asyncio.run(serve(settings))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from gateway.policy.records import Record, SegmentCutter, TornRecord, record_of
+from gateway.policy.records import Record, SegmentCutter, TornRecord, opened_id, record_of
 from gateway.policy.usage import LEDGER_FIELDS, Outcome
 
 READ_BYTES: Final = 512 * 1024
@@ -44,7 +44,7 @@ class SpoolReader:
         self._folder = folder
         self._segments: dict[int, _Segment] = {}
         self._reading = 0
-        self._open: dict[str, Record] = {}
+        self._open: dict[str, bytes] = {}
         self._ended: deque[Record] = deque()
         self._lies_in: dict[str, list[_Segment]] = {}
         self._done: list[_Segment] = []
@@ -53,7 +53,7 @@ class SpoolReader:
     @property
     def open(self) -> dict[str, Record]:
         """Requests in flight, as their newest open records tell."""
-        return self._open
+        return {request_id: record_of(payload) for request_id, payload in self._open.items()}
 
     @property
     def waiting(self) -> int:
@@ -98,11 +98,9 @@ class SpoolReader:
                 self._to_sync.add(segment)
             for payload in payloads:
                 try:
-                    record = record_of(payload)
+                    self._take(segment, payload)
                 except (ValueError, TypeError):  # whole, but of a release whose records cannot be read
                     self.torn += 1
-                    continue
-                self._take(segment, record)
             if not more and not segment.cutter.ended:
                 return
 
@@ -126,7 +124,7 @@ class SpoolReader:
         segment = self._segments.get(self._reading)
         if segment is not None and any(os.pread(segment.descriptor, 8, segment.cutter.position)):
             self.torn += 1
-        for record in self._open.values():
+        for record in self.open.values():
             record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
             record.values[_ESTIMATED] = True
             record.values[_ERROR] = "worker_died"
@@ -165,15 +163,21 @@ class SpoolReader:
             path.unlink(missing_ok=True)
         (self._folder / f"{self.incarnation}.lock").unlink(missing_ok=True)
 
-    def _take(self, segment: _Segment, record: Record) -> None:
-        request_id = record.request_id
-        segment.unresolved += 1
-        self._lies_in.setdefault(request_id, []).append(segment)
-        if record.closed:
+    def _take(self, segment: _Segment, payload: bytes) -> None:
+        request_id = opened_id(payload)
+        if request_id is not None:
+            self._open[request_id] = payload
+        else:
+            record = record_of(payload)
+            request_id = record.request_id
             self._open.pop(request_id, None)
             self._ended.append(record)
+        segment.unresolved += 1
+        lies_in = self._lies_in.get(request_id)
+        if lies_in is None:
+            self._lies_in[request_id] = [segment]
         else:
-            self._open[request_id] = record
+            lies_in.append(segment)
 
 
 def segments_in(folder: Path) -> dict[str, set[int]]:
