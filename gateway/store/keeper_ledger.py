@@ -90,10 +90,12 @@ class SpoolLedger:
         return progress
 
     def bury_strangers(self, connected: Set[str]) -> None:
-        """Leases of workers of this node that left neither spool nor lock."""
+        """Leases of workers of this node that left neither spool nor lock. One with a spool keeps them until that is in
+        SQL."""
+        present = segments_in(self._folder)
         with write_transaction(self._engine) as connection:
             for incarnation in leases.incarnations_of(connection, self._node):
-                known = incarnation in connected or incarnation in self._readers
+                known = incarnation in connected or incarnation in self._readers or incarnation in present
                 if not known and not is_alive(self._folder, incarnation):
                     leases.bury(connection, incarnation)
 

@@ -261,3 +261,25 @@ def test_segments_made_between_a_look_and_the_workers_death_are_read(engine: Eng
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == len(rows)
     assert list(tmp_path.glob("aa*")) == []
+
+
+def test_a_dead_workers_lease_counts_until_its_spool_is_in_sql(engine: Engine, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        for incarnation in ("aa", "bb"):
+            connection.execute(text("INSERT INTO lease VALUES (:of, 8, 0, 'node', 100, 0, 0)"), {"of": incarnation})
+    spool = Spool(tmp_path, "aa", 64 * 1024, 1 << 30)
+    spool.open(new_row(), (8, 0, 40))
+    spool.dispose()
+
+    def held() -> list[str]:
+        with engine.begin() as connection:
+            return list(connection.execute(text("SELECT incarnation FROM lease ORDER BY 1")).scalars())
+
+    ledger = SpoolLedger(engine, tmp_path, "node")
+    ledger.bury_strangers(frozenset())
+    assert held() == ["aa"]  # the other one left nothing that could still be charged
+    ledger.look()
+    ledger.work("aa", connected=False)
+    assert held() == []
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT settled FROM limit_account")).scalar_one() == 40
