@@ -54,7 +54,7 @@ def _configuration(up: str) -> str:
         limits.append(
             f"{{name: by-{scope}, scope: {{{scope}: '{named}'}}, metric: requests, window: month, at_most: 1}}"
         )
-    apps += ["small", "parallel", "unpriced", "admitting", "reserving", "spill", "bursting"]
+    apps += ["small", "parallel", "unpriced", "admitting", "reserving", "spill", "bursting", "spent-day", "spent-month"]
     joined = "\n  - ".join
     app_lines = "\n      - ".join(
         f"{{name: {app}, routes: '*', keys: [{{name: {app}, value: {limit_key(app)}}}]}}" for app in apps
@@ -106,6 +106,8 @@ prices:
   - {{provider: two, model: "*", input: 333333, output: 333333, per_request: 7}}
 limits:
   - {{name: by-global, scope: {{}}, metric: requests, window: month, at_most: 1000000}}
+  - {{name: spent-day, scope: {{app: spent-day}}, metric: requests, window: day, at_most: 1}}
+  - {{name: spent-month, scope: {{app: spent-month}}, metric: requests, window: month, at_most: 1}}
   - {{name: small, scope: {{app: small}}, metric: total_tokens, window: day, at_most: 100}}
   - {{name: parallel, scope: {{app: parallel}}, metric: concurrent_requests, at_most: 2}}
   - {{name: unpriced, scope: {{app: unpriced}}, metric: cost_usd, window: day, at_most: 5}}

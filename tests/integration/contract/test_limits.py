@@ -193,23 +193,23 @@ def test_a_full_limit_of_a_target_moves_to_the_next_without_a_retry(ask: Caller,
 
 
 def test_a_refused_request_has_its_row_and_takes_nothing(ask: Caller, sluice: Live, provider: Provider) -> None:
-    refused = ask.chat(key=limit_key("requests-month"))
+    refused = ask.chat(key=limit_key("spent-month"))
     if refused.status_code == 200:  # run alone
-        refused = ask.chat(key=limit_key("requests-month"))
+        refused = ask.chat(key=limit_key("spent-month"))
     row = ask.row(refused)
-    assert (row["status"], row["outcome"], row["app"]) == (429, "refused", "requests-month")
+    assert (row["status"], row["outcome"], row["app"]) == (429, "refused", "spent-month")
     assert row["cost_usd_micros"] in (0, None)
-    assert ask.state("requests-month")["used"] == 1
+    assert ask.state("spent-month")["used"] == 1
 
 
 def test_in_the_anthropic_dialect_429_says_the_same(ask: Caller, provider: Provider) -> None:
-    ask.message(key=limit_key("requests-day"))
-    refused = ask.message(key=limit_key("requests-day"))
+    ask.message(key=limit_key("spent-day"))
+    refused = ask.message(key=limit_key("spent-day"))
     assert refused.status_code == 429
     told = refused.json()
     assert told["type"] == "error"
     assert told["error"]["type"] == "rate_limit_error"
-    assert told["error"]["sluicegate"]["limit"] == "requests-day"
+    assert told["error"]["sluicegate"]["limit"] == "spent-day"
     assert told["error"]["sluicegate"]["resets_at"]
     assert int(refused.headers["retry-after"]) >= 1
 
