@@ -113,7 +113,7 @@ class Exchange(ABC):
     # -- the task
 
     def start(self) -> None:
-        """Serve: at once where nothing has to be waited for (a task costs a tenth of a call), else in a task."""
+        """Serve: at once where nothing has to be waited for (no task to make and wake), else in a task."""
         try:
             if self.at_once():
                 return
