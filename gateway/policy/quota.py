@@ -40,7 +40,7 @@ def limit_of(account: int) -> int:
     return account // METRICS_KEPT
 
 
-@dataclass(slots=True)  # not frozen: two are made for each request, and frozen ones are set field by field through object
+@dataclass(slots=True)  # not frozen: two are made a request, and a frozen one is set field by field through object
 class Amounts:
     """What one request needs at most, or what it has used. `cost_microusd` None = unknown, never 0.
 
