@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.dataplane.answers import cost_line
-from gateway.dataplane.compressed import decoding
+from gateway.dataplane.compressed import CompressedMeter, decoding
 from gateway.dataplane.forwarding import (
     MODEL_REQUEST_DROP,
     RESPONSE_DROP,
@@ -146,7 +146,7 @@ class ModelExchange(ForwardingExchange):
                 self.app = None
                 raise not_found
             names = [wanted]
-        body = self.handler.render_models(names, wanted is not None)
+        body = self.handler.render_listing(self.operation, names)
         self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines()], body)
         self.app = None  # nothing to record
 
@@ -234,7 +234,7 @@ class ModelExchange(ForwardingExchange):
     def _head_for(self, plan: TargetPlan) -> bytes:
         """The upstream's request head up to its Content-Length: the same for every call with this head and target."""
         request, client, provider = self.request, self.client, plan.target.provider
-        path = upstream_target(provider.base_url, self.operation).encode()
+        path = upstream_target(provider.base_url, self.operation, plan.target.model or "").encode()
         query = without_key(request.query)
         lines = [
             b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
@@ -425,9 +425,8 @@ class ModelExchange(ForwardingExchange):
         return Amounts(usage.input_tokens, usage.output_tokens, cost)
 
     def stream_error(self, error: SluicegateError) -> bytes:
-        if media_type(self._headers) != b"text/event-stream":
-            return b""
-        return self.handler.render_stream_error(error, self.row.id)
+        meter = None if isinstance(self.meter, CompressedMeter) else self.meter
+        return self.handler.render_stream_error(error, self.row.id, media_type(self._headers), meter)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -47,7 +47,7 @@ def exchange_for(
         if route is not None:
             return HttpExchange(plane, client, request, route)
     if is_data_plane_path(path):
-        return UnknownPathExchange(plane, client, request, dialect_of(path, request.headers))
+        return UnknownPathExchange(plane, client, request, dialect_of(path, request.query, request.headers))
     if client.serves is Serves.DATA and path not in HEALTH:
         return ElsewhereExchange(plane, client, request, Dialect.HTTP)
     return AsgiRequest(client, request)

@@ -29,6 +29,7 @@ from gateway.dialects.input_bound import (
 from gateway.dialects.large import large_call
 from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_count, as_report, as_text, event_document
 from gateway.dialects.plain import plain_messages_bound
+from gateway.dialects.surface import Headers, Surface, models_listing
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -39,7 +40,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     path: Operation(name=name, dialect=Dialect.ANTHROPIC, upstream_path=path)
     for path, name in {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}.items()
 }
-LISTING_PATH: Final = "/v1/models"
+LISTING_PATH: Final = b"/v1/models"
 
 CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages", bulky=("messages",))
 _PLAIN: Final = frozenset(
@@ -94,14 +95,18 @@ class AnthropicHandler:
         }
         return orjson.dumps({"type": "error", "error": told, "request_id": request_id}, default=str)
 
-    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+    def render_stream_error(
+        self, error: SluicegateError, request_id: str, content_type: bytes, meter: Meter | None
+    ) -> bytes:
+        if content_type != b"text/event-stream" or meter is None:
+            return b""
         return b"event: error\ndata: %b\n\n" % self.render_error(error, request_id)
 
-    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
         models = [
             {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
         ]
-        if single:
+        if operation.model is not None:
             return orjson.dumps(models[0])
         first, last = (names[0], names[-1]) if names else (None, None)
         return orjson.dumps({"data": models, "has_more": False, "first_id": first, "last_id": last})
@@ -120,6 +125,19 @@ _TYPES: Final = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+
+
+def _find(method: bytes, path: bytes) -> Operation | None:
+    return models_listing(Dialect.ANTHROPIC, LISTING_PATH, method, path)
+
+
+def _speaks(headers: Headers, query: bytes) -> bool:
+    return any(name == b"anthropic-version" for name, _ in headers)
+
+
+SURFACE: Final = Surface(
+    handler=AnthropicHandler(), calls=OPERATIONS, find=_find, owns=(b"/v1/messages",), speaks=_speaks
+)
 
 
 def plain_message(body: bytes, document: Mapping[str, Any]) -> Call | None:

@@ -17,7 +17,8 @@ from gateway.policy.usage import Usage
 class Operation:
     """What a path of a dialect is for, e.g. chat completions.
 
-    `upstream_path` is appended to the provider's base URL, version suffix included (`/v1/chat/completions`).
+    `upstream_path` is appended to the provider's base URL, version suffix included (`/v1/chat/completions`); `{model}`
+    in it stands for the target's model.
     """
 
     name: str
@@ -107,11 +108,14 @@ class DialectHandler(Protocol):
     def render_error(self, error: SluicegateError, request_id: str) -> bytes:
         """The JSON body of an error as this dialect's SDKs read it."""
 
-    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
-        """The event(s) that tell a streaming caller of an error after the answer began; b"" if the dialect has none."""
+    def render_stream_error(
+        self, error: SluicegateError, request_id: str, content_type: bytes, meter: Meter | None
+    ) -> bytes:
+        """What tells a caller of an error after the answer began; b"" where the answer's form has no word for it.
+        `meter` has read what was sent so far; None: it came compressed."""
 
-    def render_models(self, names: Sequence[str], single: bool) -> bytes:
-        """The model list, or one model (`GET /v1/models/{name}`), in this dialect's shape."""
+    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+        """The model list, or the one model that the operation names, in this dialect's shape."""
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
         """The headers that carry our credential to the provider."""

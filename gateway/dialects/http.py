@@ -43,10 +43,12 @@ class HttpHandler:
         }
         return orjson.dumps({"error": told}, default=str)
 
-    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+    def render_stream_error(
+        self, error: SluicegateError, request_id: str, content_type: bytes, meter: Meter | None
+    ) -> bytes:
         return b""
 
-    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
         return orjson.dumps({"models": list(names)})
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:

@@ -4,6 +4,7 @@ What it reads of a body: `model`, `stream`, the bounds of the output, and the te
 meters are in `openai_answers`, multipart forms in `form`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ from gateway.dialects.openai_answers import (
     ResponsesStreamMeter,
 )
 from gateway.dialects.plain import plain_messages_bound
+from gateway.dialects.surface import Surface, models_listing
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -74,7 +76,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 }
 FAMILIES: Final = {"/v1/images/": IMAGES, "/v1/audio/": AUDIO}
 """Paths below these are calls too, listed above or not."""
-LISTING_PATH: Final = "/v1/models"
+_FAMILY_PATH: Final = re.compile(rb"/[a-z0-9_/-]+")
+LISTING_PATH: Final = b"/v1/models"
 
 OUTPUT_BOUNDS: Final = {
     CHAT: ("max_completion_tokens", "max_tokens"),
@@ -159,16 +162,36 @@ class OpenAiHandler:
     def render_error(self, error: SluicegateError, request_id: str) -> bytes:
         return orjson.dumps({"error": error_object(error, request_id)}, default=str)
 
-    def render_stream_error(self, error: SluicegateError, request_id: str) -> bytes:
+    def render_stream_error(
+        self, error: SluicegateError, request_id: str, content_type: bytes, meter: Meter | None
+    ) -> bytes:
         """The SDKs raise on a `data` object with `error`, in chat and responses streams alike."""
+        if content_type != b"text/event-stream" or meter is None:
+            return b""
         return b"data: %b\n\n" % self.render_error(error, request_id)
 
-    def render_models(self, names: Sequence[str], single: bool) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "sluicegate"} for name in names]
-        return orjson.dumps(models[0] if single else {"object": "list", "data": models})
+        return orjson.dumps(models[0] if operation.model is not None else {"object": "list", "data": models})
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
         return ((b"authorization", b"Bearer " + secret.encode()),)
+
+
+def _find(method: bytes, path: bytes) -> Operation | None:
+    """Model lists, and `/v1/images/*` and `/v1/audio/*` beyond those that are listed by name."""
+    if method != b"POST":
+        return models_listing(Dialect.OPENAI, LISTING_PATH, method, path)
+    if not _FAMILY_PATH.fullmatch(path):
+        return None
+    text = path.decode()
+    for family, name in FAMILIES.items():
+        if text.startswith(family) and len(text) > len(family) and "//" not in text:
+            return Operation(name=name, dialect=Dialect.OPENAI, upstream_path=text)
+    return None
+
+
+SURFACE: Final = Surface(handler=OpenAiHandler(), calls=OPERATIONS, find=_find)
 
 
 def plain_chat(body: bytes, document: Mapping[str, Any]) -> Call | None:

@@ -1,70 +1,72 @@
 """Which dialect and operation a request is, and who handles it.
 
-Adding a dialect: its own file, an entry in `HANDLERS`, and its operations in `_OWN_OPERATIONS`.
+Adding a dialect: its own file with a `Surface`, and an entry in `SURFACES`.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote
 
 from gateway.dialects import anthropic, openai
-from gateway.dialects.anthropic import AnthropicHandler
 from gateway.dialects.base import DialectHandler, Operation
 from gateway.dialects.http import HttpHandler
-from gateway.dialects.openai import OpenAiHandler
+from gateway.dialects.surface import Headers, Surface
 from gateway.policy.model import Dialect
 
-Headers = Sequence[tuple[bytes, bytes]]
-"""(lower-case name, value) in the order they came."""
+SURFACES: Final = (anthropic.SURFACE, openai.SURFACE)
+"""In the order in which they are asked on shared paths, after those that the request's head speaks for."""
+_DEFAULT: Final = openai.SURFACE
+"""Whose words an unknown path below `/v1/` is answered in, where nothing tells the caller's."""
 
 HANDLERS: Final[Mapping[Dialect, DialectHandler]] = {
-    Dialect.OPENAI: OpenAiHandler(),
-    Dialect.ANTHROPIC: AnthropicHandler(),
+    **{surface.handler.dialect: surface.handler for surface in SURFACES},
     Dialect.HTTP: HttpHandler(),
 }
 
-_OWN_OPERATIONS: Final[Mapping[Dialect, Mapping[str, Operation]]] = {
-    Dialect.OPENAI: openai.OPERATIONS,
-    Dialect.ANTHROPIC: anthropic.OPERATIONS,
-}
-_LISTINGS: Final = {
-    dialect: Operation(name="models", dialect=dialect, upstream_path="/v1/models", listing=True)
-    for dialect in _OWN_OPERATIONS
-}
-_LISTING_PATH: Final = b"/v1/models"
-_FAMILY_PATH: Final = re.compile(rb"/[a-z0-9_/-]+")
+_SHARED: Final = b"/v1/"
+_VERSIONED: Final = re.compile(rb"/v[0-9]")
 _VERSION: Final = re.compile(r"/v[0-9]+(?:alpha|beta)?[0-9]*(?=/|$)")
+_PREFIXES: Final = {f"/{surface.handler.dialect}/".encode(): surface for surface in SURFACES}
+_OWNED: Final = {beginning: surface for surface in SURFACES for beginning in surface.owns}
+_DATA_PLANE: Final = (_SHARED, *_PREFIXES, *_OWNED)
 
 
-def _operations_by_path() -> dict[bytes, Operation]:
-    """Each dialect's paths: bare, under its prefix, and under its prefix without the version, which callers drop who
-    set a base URL without one."""
-    found: dict[bytes, Operation] = {}
-    for dialect, operations in _OWN_OPERATIONS.items():
-        for path, operation in operations.items():
-            found.setdefault(path.encode(), operation)
-            found[f"/{dialect}{path}".encode()] = operation
-            found[f"/{dialect}{path.removeprefix('/v1')}".encode()] = operation
-    return found
+def _calls_by_path() -> tuple[dict[bytes, Operation], dict[bytes, tuple[tuple[Surface, Operation], ...]]]:
+    """The paths of one dialect, prefixed ones included, and the bare paths that several have."""
+    bare: dict[bytes, list[tuple[Surface, Operation]]] = {}
+    calls: dict[bytes, Operation] = {}
+    for surface in SURFACES:
+        for text, operation in surface.calls.items():
+            path, prefix = text.encode(), f"/{surface.handler.dialect}".encode()
+            bare.setdefault(path, []).append((surface, operation))
+            calls[prefix + path] = calls[prefix + path.removeprefix(surface.version)] = operation
+    calls |= {path: having[0][1] for path, having in bare.items() if len(having) == 1}
+    return calls, {path: tuple(having) for path, having in bare.items() if len(having) > 1}
 
 
-_POST_OPERATIONS: Final = _operations_by_path()
-_PREFIXES: Final = {f"/{dialect}/".encode(): dialect for dialect in _OWN_OPERATIONS}
-_DATA_PLANE: Final = (b"/v1/", *_PREFIXES)
+_CALLS, _SHARED_CALLS = _calls_by_path()
 
 
 def classify(method: bytes, path: bytes, query: bytes, headers: Headers) -> Operation | None:
     """The operation that a data-plane request asks for; None for paths and methods that no dialect knows.
 
-    `path` without query, as sent. A dialect's prefix settles the dialect; on `/v1/models` the headers do.
+    `path` without query, as sent. A dialect's prefix settles the dialect; on shared paths the rest of the head does.
     """
     if method == b"POST":
-        operation = _POST_OPERATIONS.get(path)
-        return operation if operation is not None else _family_operation(path)
-    if method == b"GET" or method == b"HEAD":
-        return _listing(path, headers)
+        operation = _CALLS.get(path)
+        if operation is not None:
+            return operation
+        having = _SHARED_CALLS.get(path)
+        if having is not None:
+            return next((call for surface, call in having if surface.speaks(headers, query)), having[-1][1])
+    if not path.startswith(_DATA_PLANE):
+        return None
+    prefixed, rest = _cut_prefix(path)
+    for surface in _asked(rest, query, headers) if prefixed is None else (prefixed,):
+        operation = surface.find(method, rest)
+        if operation is not None:
+            return operation
     return None
 
 
@@ -73,67 +75,63 @@ def is_data_plane_path(path: bytes) -> bool:
     return path.startswith(_DATA_PLANE)
 
 
-def dialect_of(path: bytes, headers: Headers) -> Dialect:
+def dialect_of(path: bytes, query: bytes, headers: Headers) -> Dialect:
     """The dialect in which a request on this path is answered, known path or not; `http` outside the data plane."""
-    dialect, rest = _cut_prefix(path)
-    if dialect is not None:
-        return dialect
-    if not rest.startswith(b"/v1/"):
+    prefixed, rest = _cut_prefix(path)
+    if prefixed is not None:
+        return prefixed.handler.dialect
+    if not path.startswith(_DATA_PLANE):
         return Dialect.HTTP
-    if rest.startswith(b"/v1/messages"):
-        return Dialect.ANTHROPIC
-    return Dialect.ANTHROPIC if _speaks_anthropic(headers) else Dialect.OPENAI
+    owner = _owner(rest)
+    if owner is not None:
+        return owner.handler.dialect
+    return next((one for one in SURFACES if one.speaks(headers, query)), _DEFAULT).handler.dialect
 
 
-def upstream_target(base_url: str, operation: Operation) -> str:
+def upstream_target(base_url: str, operation: Operation, model: str) -> str:
     """The path of `join_base_url`, as the request line names it (RFC 9112 3.2.1)."""
-    url = join_base_url(base_url, operation)
+    url = join_base_url(base_url, operation, model)
     return url[url.index("/", url.index("://") + 3) :]
 
 
-def join_base_url(base_url: str, operation: Operation) -> str:
-    """The upstream's URL for an operation. `base_url` may hold its version already (`…/v1`, `…/v1beta/openai`)."""
+def join_base_url(base_url: str, operation: Operation, model: str) -> str:
+    """The upstream's URL for an operation. `base_url` may hold its version already (`…/v1`, `…/v1beta/openai`).
+    `model` is the target's, for paths that name it."""
     base = base_url.rstrip("/")
     path = operation.upstream_path
+    if "{model}" in path:
+        path = path.replace("{model}", quote(model, safe="/:@+,;=!$&'()*~"))
     authority = base.find("/", base.find("://") + 3) if "://" in base else 0
     if authority >= 0 and _VERSION.search(base, authority):
         path = _VERSION.sub("", path, count=1)
     return base + path
 
 
-def _cut_prefix(path: bytes) -> tuple[Dialect | None, bytes]:
-    for prefix, dialect in _PREFIXES.items():
+def _cut_prefix(path: bytes) -> tuple[Surface | None, bytes]:
+    """The dialect whose prefix the path has, and the path as that dialect's provider has it."""
+    for prefix, surface in _PREFIXES.items():
         if path.startswith(prefix):
             rest = path[len(prefix) - 1 :]
-            return dialect, rest if rest.startswith(b"/v1/") else b"/v1" + rest
+            return surface, rest if not surface.version or _VERSIONED.match(rest) else surface.version + rest
     return None, path
 
 
-def _family_operation(path: bytes) -> Operation | None:
-    """`/v1/images/*` and `/v1/audio/*` beyond those that are listed by name."""
-    dialect, rest = _cut_prefix(path)
-    if dialect not in (None, Dialect.OPENAI) or not _FAMILY_PATH.fullmatch(rest):
-        return None
-    text = rest.decode()
-    for family, name in openai.FAMILIES.items():
-        if text.startswith(family) and len(text) > len(family) and "//" not in text:
-            return Operation(name=name, dialect=Dialect.OPENAI, upstream_path=text)
+def _owner(path: bytes) -> Surface | None:
+    for beginning, surface in _OWNED.items():
+        if path.startswith(beginning):
+            return surface
     return None
 
 
-def _listing(path: bytes, headers: Headers) -> Operation | None:
-    dialect, rest = _cut_prefix(path)
-    if not rest.startswith(_LISTING_PATH):
-        return None
-    if dialect is None:
-        dialect = Dialect.ANTHROPIC if _speaks_anthropic(headers) else Dialect.OPENAI
-    name = rest[len(_LISTING_PATH) :]
-    if not name or name == b"/":
-        return _LISTINGS[dialect]
-    if not name.startswith(b"/"):
-        return None
-    return replace(_LISTINGS[dialect], model=unquote_to_bytes(name[1:]).decode(errors="replace"))
+def _asked(path: bytes, query: bytes, headers: Headers) -> Iterable[Surface]:
+    """Who may know an unprefixed path, the likeliest first."""
+    owner = _owner(path)
+    return (owner,) if owner is not None else _speaking_first(query, headers)
 
 
-def _speaks_anthropic(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"anthropic-version" for name, _ in headers)
+def _speaking_first(query: bytes, headers: Headers) -> Iterator[Surface]:
+    speaking = [surface for surface in SURFACES if surface.speaks(headers, query)]
+    yield from speaking
+    if _DEFAULT not in speaking:
+        yield _DEFAULT
+    yield from (surface for surface in SURFACES if surface not in speaking and surface is not _DEFAULT)

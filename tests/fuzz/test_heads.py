@@ -59,7 +59,7 @@ def test_heads(method: bytes, target: bytes, version: str, headers: list[tuple[b
     assert operation is None or is_data_plane_path(path)
     if operation is not None:
         assert b".." not in operation.upstream_path.encode()
-        assert dialect_of(path, headers) == operation.dialect
+        assert dialect_of(path, b"", headers) == operation.dialect
     try:
         check_head(method, target, version, headers)
     except WireError as refusal:

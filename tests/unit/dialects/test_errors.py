@@ -9,6 +9,8 @@ import openai
 import orjson
 import pytest
 
+from gateway.dialects.base import Operation
+from gateway.dialects.metering import NullMeter
 from gateway.dialects.registry import HANDLERS
 from gateway.errors import (
     BadRequest,
@@ -44,6 +46,10 @@ ERRORS: list[tuple[SluicegateError, type[Exception], str, type[Exception], str]]
     (UpstreamTimeout("late"), openai.InternalServerError, "server_error",
      anthropic.InternalServerError, "timeout_error"),
 ]  # fmt: skip
+
+
+def listing_of(dialect: Dialect, model: str | None = None) -> Operation:
+    return Operation(name="models", dialect=dialect, upstream_path="/v1/models", listing=True, model=model)
 
 
 def answering(status: int, body: bytes, content_type: str = "application/json") -> httpx2.MockTransport:
@@ -105,6 +111,7 @@ def test_http() -> None:
     assert told == {"status": 503, "code": "unavailable", "message": "away; wait", "fix": "wait", "request_id": "r"}
 
 
+SSE = b"text/event-stream"
 CHUNK = (
     b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
     b'"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}\n\n'
@@ -112,7 +119,7 @@ CHUNK = (
 
 
 def test_openai_stream() -> None:
-    event = HANDLERS[Dialect.OPENAI].render_stream_error(UpstreamTimeout("late"), "req1")
+    event = HANDLERS[Dialect.OPENAI].render_stream_error(UpstreamTimeout("late"), "req1", SSE, NullMeter())
     client = openai_client(answering(200, CHUNK + event, "text/event-stream"))
     with client:
         stream = client.chat.completions.create(model="m", messages=[], stream=True)
@@ -123,7 +130,7 @@ def test_openai_stream() -> None:
 
 
 def test_openai_responses_stream() -> None:
-    event = HANDLERS[Dialect.OPENAI].render_stream_error(UpstreamTimeout("late"), "req1")
+    event = HANDLERS[Dialect.OPENAI].render_stream_error(UpstreamTimeout("late"), "req1", SSE, NullMeter())
     client = openai_client(answering(200, event, "text/event-stream"))
     with client:
         stream = client.responses.create(model="m", input="x", stream=True)
@@ -132,7 +139,7 @@ def test_openai_responses_stream() -> None:
 
 
 def test_anthropic_stream() -> None:
-    event = HANDLERS[Dialect.ANTHROPIC].render_stream_error(UpstreamTimeout("late"), "req1")
+    event = HANDLERS[Dialect.ANTHROPIC].render_stream_error(UpstreamTimeout("late"), "req1", SSE, NullMeter())
     client = anthropic_client(answering(200, event, "text/event-stream"))
     with client:
         stream = client.messages.create(model="m", max_tokens=1, messages=[], stream=True)
@@ -143,18 +150,20 @@ def test_anthropic_stream() -> None:
 @pytest.mark.parametrize("names", [["chat", "org/embed"], []])
 def test_openai_models(names: list[str]) -> None:
     handler = HANDLERS[Dialect.OPENAI]
-    with openai_client(answering(200, handler.render_models(names, False))) as client:
+    with openai_client(answering(200, handler.render_listing(listing_of(Dialect.OPENAI), names))) as client:
         assert [model.id for model in client.models.list()] == names
-    with openai_client(answering(200, handler.render_models(["chat"], True))) as client:
+    with openai_client(answering(200, handler.render_listing(listing_of(Dialect.OPENAI, "chat"), ["chat"]))) as client:
         assert client.models.retrieve("chat").id == "chat"
 
 
 @pytest.mark.parametrize("names", [["chat", "org/embed"], []])
 def test_anthropic_models(names: list[str]) -> None:
     handler = HANDLERS[Dialect.ANTHROPIC]
-    with anthropic_client(answering(200, handler.render_models(names, False))) as client:
+    with anthropic_client(answering(200, handler.render_listing(listing_of(Dialect.ANTHROPIC), names))) as client:
         assert [model.id for model in client.models.list()] == names
-    with anthropic_client(answering(200, handler.render_models(["chat"], True))) as client:
+    with anthropic_client(
+        answering(200, handler.render_listing(listing_of(Dialect.ANTHROPIC, "chat"), ["chat"]))
+    ) as client:
         assert client.models.retrieve("chat").display_name == "chat"
 
 

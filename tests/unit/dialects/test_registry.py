@@ -34,7 +34,7 @@ def test_calls(path: bytes) -> None:
     assert (operation.dialect.value, operation.name, operation.upstream_path) == CALLS[path]
     assert not operation.listing
     assert is_data_plane_path(path)
-    assert dialect_of(path, []) == operation.dialect
+    assert dialect_of(path, b"", []) == operation.dialect
     assert classify(b"GET", path, b"", []) is None
 
 
@@ -87,11 +87,11 @@ def test_unknown_paths_are_answered_in_a_dialect() -> None:
     assert is_data_plane_path(b"/openai/foo")
     assert not is_data_plane_path(b"/api/v1/foo")
     assert not is_data_plane_path(b"/v1beta")
-    assert dialect_of(b"/v1/foo", []) is Dialect.OPENAI
-    assert dialect_of(b"/v1/foo", ANTHROPIC) is Dialect.ANTHROPIC
-    assert dialect_of(b"/v1/messages/batches", []) is Dialect.ANTHROPIC
-    assert dialect_of(b"/openai/foo", ANTHROPIC) is Dialect.OPENAI
-    assert dialect_of(b"/console/", ANTHROPIC) is Dialect.HTTP
+    assert dialect_of(b"/v1/foo", b"", []) is Dialect.OPENAI
+    assert dialect_of(b"/v1/foo", b"", ANTHROPIC) is Dialect.ANTHROPIC
+    assert dialect_of(b"/v1/messages/batches", b"", []) is Dialect.ANTHROPIC
+    assert dialect_of(b"/openai/foo", b"", ANTHROPIC) is Dialect.OPENAI
+    assert dialect_of(b"/console/", b"", ANTHROPIC) is Dialect.HTTP
 
 
 @pytest.mark.parametrize(
@@ -114,5 +114,5 @@ def test_unknown_paths_are_answered_in_a_dialect() -> None:
 def test_base_urls(base: str, path: bytes, url: str) -> None:
     operation = classify(b"POST", path, b"", [])
     assert operation is not None
-    assert join_base_url(base, operation) == url
-    assert upstream_target(base, operation) == urlsplit(url).path
+    assert join_base_url(base, operation, "m") == url
+    assert upstream_target(base, operation, "m") == urlsplit(url).path
