@@ -50,6 +50,10 @@ class LedgerRowView(BaseModel):
     process: str | None
     user: str | None
     container: str | None
+    host: str | None
+    """Where the forward proxy went; null of all other requests, as are the next."""
+    bytes_in: int | None
+    bytes_out: int | None
 
 
 def row_json(row: LedgerRow) -> dict[str, Any]:

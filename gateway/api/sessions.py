@@ -20,7 +20,7 @@ from gateway.api.services import Services, services_of
 from gateway.errors import BadRequest
 from gateway.policy.roles import PERMISSIONS, Permission, Role
 from gateway.store import identity
-from gateway.store.documents import Document
+from gateway.store.document import Document
 from gateway.store.identity import ABSOLUTE_LIMIT, Caller
 from gateway.store.member_documents import Password
 

@@ -12,7 +12,7 @@ from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
 from gateway.store import versions
 from gateway.store.apply import Applied, apply
-from gateway.store.documents import Document
+from gateway.store.document import Document
 from gateway.store.export import export
 from gateway.store.versions import VersionDocumentView, VersionView
 

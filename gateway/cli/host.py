@@ -20,7 +20,8 @@ from gateway.store import apply, export, identity, ledger, members, migrate, pro
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Keys
 from gateway.store.database import make_engine, read_session, write_session
-from gateway.store.documents import Document, KeyEntry
+from gateway.store.document import Document
+from gateway.store.documents import KeyEntry
 from gateway.store.keeper_client import KeeperClient
 from gateway.store.member_documents import TokenDocument, UserPatch
 from gateway.store.sealing import load_sealer

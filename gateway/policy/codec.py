@@ -9,6 +9,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from gateway.policy.cors import Cors
+from gateway.policy.header_rules import NO_RULES, HeaderRules, header_rules
 from gateway.policy.model import (
     App,
     AppId,
@@ -38,7 +40,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.snapshot import Snapshot
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 CredentialRow: TypeAlias = tuple[int, str, str]
 """id, name, secret."""
@@ -50,13 +52,27 @@ TargetRow: TypeAlias = tuple[int, int, str | None, int, PriceRow | None]
 """id, provider's id, model, weight, price."""
 TimeoutsRow: TypeAlias = tuple[float, float, float, float]
 """connect, first byte, idle, total; seconds."""
+HeaderRulesRow: TypeAlias = tuple[dict[str, Any] | None, dict[str, Any] | None]
+"""Of requests and of answers: `set`, `add`, `remove`."""
 RouteRow: TypeAlias = tuple[
-    int, str, str, int, TimeoutsRow, tuple[str | None, str | None] | None, int, bool, bool, str, bool, list[TargetRow]
+    int,
+    str,
+    str,
+    int,
+    TimeoutsRow,
+    tuple[str | None, str | None] | None,
+    int,
+    bool,
+    bool,
+    str,
+    bool,
+    HeaderRulesRow | None,
+    list[TargetRow],
 ]
 """id, name, strategy, retries, timeouts, (host, path) to match, max_output_tokens, strip_prefix, preserve_host, auth,
-read_to_end, targets in order."""
-AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None]
-"""id, name, team's id, team's name, names of routes (None = all)."""
+read_to_end, header rules, targets in order."""
+AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None, dict[str, Any] | None, list[str], list[str]]
+"""id, name, team's id, team's name, names of routes (None = all), cross-origin rules, egress, source networks."""
 KeyRow: TypeAlias = tuple[str, int, str, int, float | None]
 """SHA-256 in hex, id, name, app's id, expiry in Unix seconds."""
 ScopeRow: TypeAlias = tuple[
@@ -127,15 +143,41 @@ def _provider(row: ProviderRow) -> Provider:
 
 
 def _app(row: AppRow) -> App:
-    id_, name, team_id, team, routes = row
+    id_, name, team_id, team, routes, cors, egress, sources = row
     allowed = None if routes is None else frozenset(routes)
-    return App(id=AppId(id_), name=name, team_id=TeamId(team_id), team=team, routes=allowed)
+    return App(
+        id=AppId(id_),
+        name=name,
+        team_id=TeamId(team_id),
+        team=team,
+        routes=allowed,
+        cors=None if cors is None else _cors(cors),
+        egress=tuple(egress),
+        sources=tuple(sources),
+    )
+
+
+def _cors(rules: Mapping[str, Any]) -> Cors:
+    return Cors(
+        origins=frozenset(rules["origins"]),
+        methods=frozenset(rules["methods"]),
+        headers=frozenset(rules["headers"]),
+        expose=tuple(rules["expose"]),
+        credentials=rules["credentials"],
+        max_age_s=rules["max_age"],
+    )
+
+
+def _rules(rules: Mapping[str, Any] | None) -> HeaderRules:
+    return NO_RULES if rules is None else header_rules(rules["set"], rules["add"], rules["remove"])
 
 
 def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
-    id_, name, strategy, retries, timeouts, match, max_output_tokens, strip_prefix, preserve_host, auth, to_end, ts = (
-        row
-    )
+    (
+        id_, name, strategy, retries, timeouts, match, max_output_tokens, strip_prefix, preserve_host, auth, to_end,
+        rules, ts,
+    ) = row  # fmt: skip
+    request_rules, response_rules = rules or (None, None)
     connect_s, first_byte_s, idle_s, total_s = timeouts
     return Route(
         id=RouteId(id_),
@@ -150,6 +192,8 @@ def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
         preserve_host=preserve_host,
         auth=Auth(auth),
         read_to_end=to_end,
+        request_headers=_rules(request_rules),
+        response_headers=_rules(response_rules),
     )
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from gateway.policy.cors import Cors
+from gateway.policy.header_rules import NO_RULES, HeaderRules
+
 TeamId = NewType("TeamId", int)
 AppId = NewType("AppId", int)
 KeyId = NewType("KeyId", int)
@@ -152,6 +155,9 @@ class Route:
     auth: Auth = Auth.KEY
     read_to_end: bool = False
     """When the client leaves: False cancels the upstream at once, True reads its answer to the end (and pays it)."""
+    request_headers: HeaderRules = NO_RULES
+    """Of HTTP routes, as are the next: changes to what goes upstream, and to what comes back."""
+    response_headers: HeaderRules = NO_RULES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +168,12 @@ class App:
     team: str
     routes: frozenset[str] | None
     """Names of the routes it may call; None = all."""
+    cors: Cors | None = None
+    """Web pages that may use its keys."""
+    egress: tuple[str, ...] = ()
+    """Where it may go through the forward proxy (`policy.egress`), beside the hosts of its routes."""
+    sources: tuple[str, ...] = ()
+    """Networks whose callers are this app's where they show no key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,12 @@ class LedgerRow:
     process: str | None = None
     user: str | None = None
     container: str | None = None
+    host: str | None = None
+    """Where the forward proxy went, `HOST:PORT`; None of all other requests, as are the next."""
+    bytes_in: int | None = None
+    """From the client, within a tunnel."""
+    bytes_out: int | None = None
+    """To the client."""
 
     def __init__(self, *, id: str, started_at_ns: int, dialect: str, **others: Any) -> None:  # noqa: A002
         self.id = id

@@ -16,7 +16,8 @@ from gateway.errors import Conflict, Invalid, SluicegateError
 from gateway.store import problems
 from gateway.store.config import Apps, InterceptionRules, Keys, Limits, Prices, Providers, Routes, Teams
 from gateway.store.config.editing import Change, Collection, Editing
-from gateway.store.documents import AppEntry, Document, GatewayDocument, KeyEntry, ProviderDocument, TeamEntry
+from gateway.store.document import Document
+from gateway.store.documents import AppEntry, GatewayDocument, KeyEntry, ProviderDocument, TeamEntry
 from gateway.store.export import export
 from gateway.store.models import AppRoute, Entity
 from gateway.store.problems import Path, Problem
@@ -113,7 +114,9 @@ def _apps(document: GatewayDocument) -> list[_Entry]:
     return [
         _Entry(
             ("teams", team_place, "apps", place),
-            AppEntry.model_construct(team=team.name, name=app.name, routes=app.routes),
+            AppEntry.model_construct(
+                team=team.name, name=app.name, routes=app.routes, cors=app.cors, egress=app.egress, sources=app.sources
+            ),
         )
         for team_place, team in enumerate(document.teams)
         for place, app in enumerate(team.apps)

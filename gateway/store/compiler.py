@@ -5,7 +5,7 @@ One query a table, core rows only: 10,000 keys and 1,000 routes take a fraction 
 
 import logging
 from collections import defaultdict
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
@@ -14,6 +14,7 @@ from gateway.policy import codec
 from gateway.policy.codec import (
     AppRow,
     CredentialRow,
+    HeaderRulesRow,
     KeyRow,
     LimitRow,
     PriceRow,
@@ -102,10 +103,15 @@ def _routes(session: Session, prices: PriceBook) -> list[RouteRow]:
             row.preserve_host,
             row.auth,
             row.read_to_end,
+            _rules_row(row.request_headers, row.response_headers),
             targets[row.id],
         )
         for row in rows
     ]
+
+
+def _rules_row(request: dict[str, Any] | None, response: dict[str, Any] | None) -> HeaderRulesRow | None:
+    return None if request is None and response is None else (request, response)
 
 
 def _targets(session: Session, prices: PriceBook) -> dict[int, list[TargetRow]]:
@@ -161,11 +167,25 @@ def _apps(session: Session) -> list[AppRow]:
     ):
         allowed[app_id].append(route)
     rows = session.execute(
-        select(App.id, App.name, App.all_routes, App.team_id, Team.name.label("team"))
+        select(
+            App.id, App.name, App.all_routes, App.team_id, Team.name.label("team"), App.cors, App.egress, App.sources
+        )
         .join(Team, Team.id == App.team_id)
         .order_by(App.id)
     )
-    return [(row.id, row.name, row.team_id, row.team, None if row.all_routes else allowed[row.id]) for row in rows]
+    return [
+        (
+            row.id,
+            row.name,
+            row.team_id,
+            row.team,
+            None if row.all_routes else allowed[row.id],
+            row.cors,
+            row.egress or [],
+            row.sources or [],
+        )
+        for row in rows
+    ]
 
 
 def _keys(session: Session) -> list[KeyRow]:

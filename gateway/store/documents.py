@@ -13,9 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -26,6 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
+from gateway.store.document import Document
 from gateway.store.fields import (
     GREATEST_AMOUNT,
     Amount,
@@ -41,14 +40,9 @@ from gateway.store.fields import (
     Secret,
     refused,
 )
+from gateway.store.header_documents import MOST_ENTRIES, CorsDocument, EgressEntry, HeaderRulesDocument
 
 MICRO = Decimal(1_000_000)
-
-
-class Document(BaseModel):
-    """Refuses names it does not know: a misspelt option must not be dropped in silence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _first_repeated(names: list[str]) -> str | None:
@@ -133,6 +127,9 @@ class RouteDocument(Document):
     auth: Auth = Auth.KEY
     read_to_end: bool = False
     """When the client leaves, read the answer to its end instead of cancelling the upstream."""
+    request_headers: HeaderRulesDocument = HeaderRulesDocument()
+    """Changes to what goes upstream; HTTP routes only, as is the next."""
+    response_headers: HeaderRulesDocument = HeaderRulesDocument()
 
     @model_validator(mode="after")
     def _consistent(self) -> "RouteDocument":
@@ -142,6 +139,9 @@ class RouteDocument(Document):
         if self.match is None:
             for field in ("strip_prefix", "preserve_host"):
                 if getattr(self, field):
+                    raise refused("is for HTTP routes", "add `match`, or remove it", field)
+            for field in ("request_headers", "response_headers"):
+                if getattr(self, field) != HeaderRulesDocument():
                     raise refused("is for HTTP routes", "add `match`, or remove it", field)
             if self.auth is not Auth.KEY:
                 raise refused("is for HTTP routes", "add `match`, or remove it", "auth")
@@ -196,6 +196,13 @@ class AppFields(Document):
     name: PartName
     routes: AllowedRoutes = Field(default_factory=list)
     """Names of the routes that it may call, or `*` for all."""
+    cors: CorsDocument | None = None
+    """Web pages that may use its keys; none without it."""
+    egress: list[EgressEntry] = Field(default_factory=list, max_length=MOST_ENTRIES)
+    """Where it may go through the forward proxy, beside the hosts of its routes."""
+    sources: list[Cidr] = Field(default_factory=list, max_length=MOST_ENTRIES)
+    """Networks from which callers that show no key are this app's: on the forward proxy, and on routes with
+    `auth: source`."""
 
 
 class AppDocument(AppFields):

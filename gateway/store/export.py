@@ -14,7 +14,7 @@ from gateway.store.config import Apps, InterceptionRules, Keys, Limits, Prices, 
 from gateway.store.config.editing import Editing
 from gateway.store.config.providers import SEALED_MARK
 from gateway.store.config.teams import DIGEST_MARK
-from gateway.store.documents import Document
+from gateway.store.document import Document
 from gateway.store.models import Credential
 from gateway.store.yaml_source import escaped
 

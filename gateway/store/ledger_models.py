@@ -55,6 +55,9 @@ class LedgerEntry(Base):
     process: Mapped[str | None] = mapped_column(Text)
     user: Mapped[str | None] = mapped_column(Text)
     container: Mapped[str | None] = mapped_column(Text)
+    host: Mapped[str | None] = mapped_column(Text)
+    bytes_in: Mapped[int | None] = mapped_column(BigInteger)
+    bytes_out: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class UsageHour(Base):

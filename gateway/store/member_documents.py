@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field, SecretStr, model_validator
 
 from gateway.policy.roles import TEAM_ROLES, Role
-from gateway.store.documents import Document, Moment
+from gateway.store.document import Document
+from gateway.store.documents import Moment
 from gateway.store.fields import PartName, refused
 from gateway.store.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD
 

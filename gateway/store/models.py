@@ -124,6 +124,9 @@ class Route(Entity, Base):
     preserve_host: Mapped[bool]
     auth: Mapped[str] = mapped_column(String(16))
     read_to_end: Mapped[bool]
+    request_headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """A `HeaderRulesDocument` as it was validated, as is the next; None = no rules."""
+    response_headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     targets: Mapped[list["Target"]] = relationship(
         back_populates="route",
         lazy="raise",
@@ -168,6 +171,10 @@ class App(Entity, Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
     all_routes: Mapped[bool]
     """`routes: "*"`; else `routes` are those it may call."""
+    cors: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """A `CorsDocument` as it was validated."""
+    egress: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    sources: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     team: Mapped[Team] = relationship(lazy="raise")
     routes: Mapped[list[Route]] = relationship(secondary="app_route", lazy="raise", order_by="Route.name")
 

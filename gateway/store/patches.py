@@ -5,11 +5,11 @@ is then checked as a whole, so these types only say what may be given.
 """
 
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
+from gateway.store.document import Document
 from gateway.store.documents import (
     AllowedRoutes,
     CredentialDocument,
     DestinationsDocument,
-    Document,
     Mode,
     Moment,
     OnFailure,
@@ -21,7 +21,17 @@ from gateway.store.documents import (
     Unmatched,
     WhoseCredential,
 )
-from gateway.store.fields import Amount, BaseUrl, Duration, Host, ModelName, Name, PartName, PathPrefix
+from gateway.store.fields import Amount, BaseUrl, Cidr, Duration, Host, ModelName, Name, PartName, PathPrefix
+from gateway.store.header_documents import (
+    AllowedHeader,
+    EgressEntry,
+    HeaderName,
+    HeaderValue,
+    Method,
+    Origin,
+    RuledName,
+    SetName,
+)
 
 
 class Patch(Document):
@@ -48,6 +58,23 @@ class MatchPatch(Patch):
     path: PathPrefix | None = None
 
 
+class HeaderRulesPatch(Patch):
+    """A name with null goes; `remove` is replaced as a whole."""
+
+    set: dict[SetName, HeaderValue | None] | None = None
+    add: dict[SetName, HeaderValue | None] | None = None
+    remove: list[RuledName] | None = None
+
+
+class CorsPatch(Patch):
+    origins: list[Origin] | None = None
+    methods: list[Method] | None = None
+    headers: list[AllowedHeader] | None = None
+    expose: list[HeaderName] | None = None
+    credentials: bool | None = None
+    max_age: int | None = None
+
+
 class RoutePatch(Patch):
     name: Name | None = None
     strategy: Strategy | None = None
@@ -60,6 +87,8 @@ class RoutePatch(Patch):
     preserve_host: bool | None = None
     auth: Auth | None = None
     read_to_end: bool | None = None
+    request_headers: HeaderRulesPatch | None = None
+    response_headers: HeaderRulesPatch | None = None
 
 
 class TeamPatch(Patch):
@@ -70,6 +99,9 @@ class AppPatch(Patch):
     name: PartName | None = None
     team: PartName | None = None
     routes: AllowedRoutes | None = None
+    cors: CorsPatch | None = None
+    egress: list[EgressEntry] | None = None
+    sources: list[Cidr] | None = None
 
 
 class KeyPatch(Patch):

@@ -55,6 +55,22 @@ class MatchView(View):
     path: str | None
 
 
+class HeaderRulesView(View):
+    set: dict[str, str]
+    add: dict[str, str]
+    remove: list[str]
+
+
+class CorsView(View):
+    origins: list[str]
+    methods: list[str]
+    headers: list[str]
+    expose: list[str]
+    credentials: bool
+    max_age: int
+    """Seconds."""
+
+
 class RouteView(EntityView):
     strategy: Strategy
     targets: list[TargetView]
@@ -66,6 +82,8 @@ class RouteView(EntityView):
     preserve_host: bool
     auth: Auth
     read_to_end: bool
+    request_headers: HeaderRulesView
+    response_headers: HeaderRulesView
 
 
 class TeamView(EntityView):
@@ -75,6 +93,9 @@ class TeamView(EntityView):
 class AppView(EntityView):
     team: str
     routes: Literal["*"] | list[str]
+    cors: CorsView | None
+    egress: list[str]
+    sources: list[str]
 
 
 class KeyView(EntityView):

@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from gateway.errors import Conflict, NotFound, PreconditionFailed
 from gateway.policy.roles import Authority
 from gateway.store import audit, problems
-from gateway.store.documents import Document
+from gateway.store.document import Document
 from gateway.store.models import Entity, LimitRule, Meta, now
 from gateway.store.sealing import Sealer
 from gateway.store.views import EntityView

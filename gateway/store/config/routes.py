@@ -1,5 +1,7 @@
 """Routes and their targets."""
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import selectinload
 
@@ -9,8 +11,9 @@ from gateway.store import problems
 from gateway.store.config.editing import Collection, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.documents import MatchDocument, RouteDocument, TargetDocument, TimeoutDocument
+from gateway.store.header_documents import HeaderRulesDocument
 from gateway.store.models import App, AppRoute, LimitRule, Provider, Route, Target
-from gateway.store.views import MatchView, RouteView, TargetView, TimeoutView
+from gateway.store.views import HeaderRulesView, MatchView, RouteView, TargetView, TimeoutView
 
 
 class Routes(Collection[Route, RouteDocument, RouteView]):
@@ -55,6 +58,8 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             preserve_host=row.preserve_host,
             auth=Auth(row.auth),
             read_to_end=row.read_to_end,
+            request_headers=HeaderRulesView(**_rules(row.request_headers).model_dump()),
+            response_headers=HeaderRulesView(**_rules(row.response_headers).model_dump()),
         )
 
     def document_of(self, row: Route) -> RouteDocument:
@@ -79,6 +84,8 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             preserve_host=row.preserve_host,
             auth=Auth(row.auth),
             read_to_end=row.read_to_end,
+            request_headers=_rules(row.request_headers),
+            response_headers=_rules(row.response_headers),
         )
 
     def fill(self, row: Route, wanted: RouteDocument) -> None:
@@ -92,6 +99,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
         row.max_output_tokens = wanted.max_output_tokens
         row.strip_prefix, row.preserve_host = wanted.strip_prefix, wanted.preserve_host
         row.auth, row.read_to_end = wanted.auth, wanted.read_to_end
+        row.request_headers, row.response_headers = _stored(wanted.request_headers), _stored(wanted.response_headers)
         # A target that stays keeps its id, and with it its health and its place in figures.
         present = {} if is_new(row) else {(each.provider_id, each.model): each for each in row.targets}
         targets = []
@@ -150,6 +158,14 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
                 "give the two different hosts or paths",
                 self._subject(wanted.name),
             )
+
+
+def _rules(stored: dict[str, Any] | None) -> HeaderRulesDocument:
+    return HeaderRulesDocument.model_construct(**(stored or {"set": {}, "add": {}, "remove": []}))
+
+
+def _stored(rules: HeaderRulesDocument) -> dict[str, Any] | None:
+    return None if rules == HeaderRulesDocument() else rules.model_dump(mode="json")
 
 
 def _unfit(place: int, target: TargetDocument, dialect: Dialect, *, http_route: bool) -> list[problems.Problem]:

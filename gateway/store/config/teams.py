@@ -14,8 +14,9 @@ from gateway.store import problems
 from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
+from gateway.store.header_documents import CorsDocument
 from gateway.store.models import App, AppRoute, InterceptionRule, Key, LimitRule, Route, Team, Token, User
-from gateway.store.views import AppView, KeyCreated, KeyView, TeamView
+from gateway.store.views import AppView, CorsView, KeyCreated, KeyView, TeamView
 
 KEY_MARK: Final = "sk-sg-"
 KEY_LENGTH: Final = 40
@@ -91,15 +92,26 @@ class Apps(Collection[App, AppEntry, AppView]):
             updated_at=row.updated_at,
             team=row.team.name,
             routes=_allowed(row),
+            cors=None if row.cors is None else CorsView(**row.cors),
+            egress=row.egress or [],
+            sources=row.sources or [],
         )
 
     def document_of(self, row: App) -> AppEntry:
-        return AppEntry.model_construct(name=row.name, team=row.team.name, routes=_allowed(row))
+        return AppEntry.model_construct(
+            name=row.name,
+            team=row.team.name,
+            routes=_allowed(row),
+            cors=None if row.cors is None else CorsDocument.model_validate(row.cors),
+            egress=row.egress or [],
+            sources=row.sources or [],
+        )
 
     def normal(self, row: App | None, wanted: AppEntry) -> AppEntry:
-        """The order in which routes are named means nothing."""
+        """The order in which routes and destinations are named means nothing."""
         routes: Literal["*"] | list[str] = "*" if wanted.routes == "*" else sorted(set(wanted.routes))
-        return wanted.model_copy(update={"routes": routes})
+        egress, sources = sorted(set(wanted.egress)), sorted(set(wanted.sources))
+        return wanted.model_copy(update={"routes": routes, "egress": egress, "sources": sources})
 
     def fill(self, row: App, wanted: AppEntry) -> None:
         team = self._team(wanted)
@@ -108,6 +120,8 @@ class Apps(Collection[App, AppEntry, AppView]):
         row.name, row.team, row.team_id = wanted.name, team, team.id
         row.all_routes = wanted.routes == "*"
         row.routes = routes
+        row.cors = None if wanted.cors is None else wanted.cors.model_dump(mode="json")
+        row.egress, row.sources = wanted.egress or None, wanted.sources or None
 
     def limits_naming(self, row: App) -> ColumnElement[bool]:
         keys = select(Key.id).where(Key.app_id == row.id)
@@ -141,7 +155,12 @@ class Apps(Collection[App, AppEntry, AppView]):
     def _refuse_beyond_team(self, row: App, wanted: AppEntry) -> None:
         """A team hands on among its apps the routes that it has, and gives itself no others."""
         team_id = self.editing.own_team_only()
-        if team_id is None or (not is_new(row) and _allowed(row) == wanted.routes):
+        if team_id is None:
+            return
+        for field, had in (("egress", row.egress), ("sources", row.sources)):
+            if getattr(wanted, field) != (had or []):
+                raise Forbidden(f"`{field}` is not a team's to change", fix="ask an operator")
+        if not is_new(row) and _allowed(row) == wanted.routes:
             return
         apps = self.session.execute(
             select(App.all_routes, Route.name)
