@@ -932,6 +932,11 @@ export interface components {
             name: string;
             /** Routes */
             routes?: "*" | string[];
+            cors?: components["schemas"]["CorsDocument"] | null;
+            /** Egress */
+            egress?: string[];
+            /** Sources */
+            sources?: string[];
             /** Team */
             team: string;
         };
@@ -943,6 +948,11 @@ export interface components {
             team?: string | null;
             /** Routes */
             routes?: ("*" | string[]) | null;
+            cors?: components["schemas"]["CorsPatch"] | null;
+            /** Egress */
+            egress?: string[] | null;
+            /** Sources */
+            sources?: string[] | null;
         };
         /** AppView */
         AppView: {
@@ -966,6 +976,11 @@ export interface components {
             team: string;
             /** Routes */
             routes: "*" | string[];
+            cors: components["schemas"]["CorsView"] | null;
+            /** Egress */
+            egress: string[];
+            /** Sources */
+            sources: string[];
         };
         /** AppliedView */
         AppliedView: {
@@ -1022,6 +1037,60 @@ export interface components {
             fields: string[];
             /** Text */
             text: string;
+        };
+        /**
+         * CorsDocument
+         * @description From which web pages an app's key may be used (WHATWG Fetch).
+         */
+        CorsDocument: {
+            /** Origins */
+            origins: string[];
+            /** Methods */
+            methods?: string[];
+            /** Headers */
+            headers?: string[];
+            /** Expose */
+            expose?: string[];
+            /**
+             * Credentials
+             * @default false
+             */
+            credentials?: boolean;
+            /**
+             * Max Age
+             * @default 600
+             */
+            max_age?: number;
+        };
+        /** CorsPatch */
+        CorsPatch: {
+            /** Origins */
+            origins?: string[] | null;
+            /** Methods */
+            methods?: string[] | null;
+            /** Headers */
+            headers?: string[] | null;
+            /** Expose */
+            expose?: string[] | null;
+            /** Credentials */
+            credentials?: boolean | null;
+            /** Max Age */
+            max_age?: number | null;
+        };
+        /** CorsView */
+        CorsView: {
+            /** Origins */
+            origins: string[];
+            /** Methods */
+            methods: string[];
+            /** Headers */
+            headers: string[];
+            /** Expose */
+            expose: string[];
+            /** Credentials */
+            credentials: boolean;
+            /** Max Age */
+            max_age: number;
         };
         /** CredentialDocument */
         CredentialDocument: {
@@ -1121,6 +1190,51 @@ export interface components {
             p99: number;
             /** Count */
             count: number;
+        };
+        /**
+         * HeaderRulesDocument
+         * @description One direction's rules: `remove` first, then `set` in place of what is there, then `add` beside it.
+         */
+        HeaderRulesDocument: {
+            /** Set */
+            set?: {
+                [key: string]: string;
+            };
+            /** Add */
+            add?: {
+                [key: string]: string;
+            };
+            /** Remove */
+            remove?: string[];
+        };
+        /**
+         * HeaderRulesPatch
+         * @description A name with null goes; `remove` is replaced as a whole.
+         */
+        HeaderRulesPatch: {
+            /** Set */
+            set?: {
+                [key: string]: string | null;
+            } | null;
+            /** Add */
+            add?: {
+                [key: string]: string | null;
+            } | null;
+            /** Remove */
+            remove?: string[] | null;
+        };
+        /** HeaderRulesView */
+        HeaderRulesView: {
+            /** Set */
+            set: {
+                [key: string]: string;
+            };
+            /** Add */
+            add: {
+                [key: string]: string;
+            };
+            /** Remove */
+            remove: string[];
         };
         /** Interception */
         Interception: {
@@ -1348,6 +1462,12 @@ export interface components {
             user: string | null;
             /** Container */
             container: string | null;
+            /** Host */
+            host: string | null;
+            /** Bytes In */
+            bytes_in: number | null;
+            /** Bytes Out */
+            bytes_out: number | null;
         };
         /** LimitDocument */
         LimitDocument: {
@@ -1802,6 +1922,22 @@ export interface components {
              * @default false
              */
             read_to_end?: boolean;
+            /**
+             * @default {
+             *       "set": {},
+             *       "add": {},
+             *       "remove": []
+             *     }
+             */
+            request_headers?: components["schemas"]["HeaderRulesDocument"];
+            /**
+             * @default {
+             *       "set": {},
+             *       "add": {},
+             *       "remove": []
+             *     }
+             */
+            response_headers?: components["schemas"]["HeaderRulesDocument"];
         };
         /** RoutePatch */
         RoutePatch: {
@@ -1823,6 +1959,8 @@ export interface components {
             auth?: components["schemas"]["Auth"] | null;
             /** Read To End */
             read_to_end?: boolean | null;
+            request_headers?: components["schemas"]["HeaderRulesPatch"] | null;
+            response_headers?: components["schemas"]["HeaderRulesPatch"] | null;
         };
         /**
          * RouteTelemetry
@@ -1895,6 +2033,8 @@ export interface components {
             auth: components["schemas"]["Auth"];
             /** Read To End */
             read_to_end: boolean;
+            request_headers: components["schemas"]["HeaderRulesView"];
+            response_headers: components["schemas"]["HeaderRulesView"];
         };
         /**
          * ScopeDocument
@@ -2451,6 +2591,12 @@ export interface components {
             name: string;
             /** Routes */
             routes?: "*" | string[];
+            /** @default null */
+            cors?: components["schemas"]["CorsDocument"] | null;
+            /** Egress */
+            egress?: string[];
+            /** Sources */
+            sources?: string[];
             /** Keys */
             keys?: components["schemas"]["KeyDocument"][] | null;
         };
