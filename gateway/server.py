@@ -63,7 +63,11 @@ class Supervisor:
         self._environment = {**os.environ, **settings.to_hand_down()}
         self._keeper = Child("keeper", [sys.executable, "-m", "gateway.store.keeper_main"])
         self._workers = [
-            Child(f"worker {slot}", [sys.executable, "-m", "gateway.worker"], sockets=list(sockets))
+            Child(
+                f"worker {slot}",
+                [sys.executable, "-m", "gateway.worker", "--slot", str(slot)],
+                sockets=list(sockets),
+            )
             for slot, sockets in enumerate(_listeners(settings))
         ]
         self._stop = False

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 
 from gateway.api.app import create_app
+from gateway.dataplane import condition
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Listeners
@@ -101,15 +102,15 @@ class WorkerServer(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int | None) -> None:
+async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int | None, slot: int = 0) -> None:
     feed = SnapshotFeed()
-    link = KeeperLink(settings, on_snapshot=feed.offer)
+    link = KeeperLink(settings, on_snapshot=feed.offer, program=f"worker-{slot}")
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
     link.watch(spool)
     listeners = Listeners([sock.getsockname() for sock in sockets])
     plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()), listeners)
-    app = create_app(settings, link, lambda: plane.snapshot.generation)
+    app = create_app(settings, link, lambda: plane.snapshot.generation, plane)
     config = uvicorn.Config(
         app,
         http=protocol_class(plane),
@@ -134,16 +135,10 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
                 os.write(ready_fd, b"r")
             os.close(ready_fd)
 
-    async def tell_rejected() -> None:
-        while True:
-            await asyncio.sleep(1)
-            if plane.counted and link.connected:
-                link.tell_rejected(dict(plane.counted))
-                plane.counted.clear()
-
     async with asyncio.TaskGroup() as group:
         running = [
-            group.create_task(coroutine) for coroutine in (link.run(), feed.run(plane), plane.sweep(), tell_rejected())
+            group.create_task(coroutine)
+            for coroutine in (link.run(), feed.run(plane), plane.sweep(), condition.report(plane, link))
         ]
         running.append(group.create_task(tell_ready()))
         # Callers wait in the backlog until there is something to decide by; without a keeper they are told so in time.
@@ -156,6 +151,9 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
             for exchange in tuple(plane.exchanges):
                 exchange.shut_down()
             plane.upstreams.close()
+            condition.tell_rejected(plane, link)
+            link.tell_leaving()
+            await asyncio.sleep(0)  # the link writes at the end of this turn
             for task in running:
                 task.cancel()
 
@@ -164,6 +162,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="One worker of `sluicegate serve`, which starts it.")
     parser.add_argument("--fd", type=int, action="append", required=True, help="an inherited listening socket")
     parser.add_argument("--ready-fd", type=int)
+    parser.add_argument("--slot", type=int, default=0, help="which of the workers this is")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args()
     end_with_parent(options.parent)
@@ -172,7 +171,7 @@ def main() -> int:
     raise_file_limit()
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     sockets = [socket.socket(fileno=fd) for fd in options.fd]
-    uvloop.run(serve(settings, sockets, options.ready_fd))
+    uvloop.run(serve(settings, sockets, options.ready_fd, options.slot))
     return 0
 
 

@@ -7,7 +7,6 @@ from typing import Final
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
-from prometheus_client import REGISTRY, CollectorRegistry
 
 import gateway
 from gateway.api import (
@@ -31,7 +30,7 @@ from gateway.api import (
 )
 from gateway.api.edge import Edge
 from gateway.api.query import refuse_unknown_query
-from gateway.api.services import Services, WorkerLink
+from gateway.api.services import Drain, Services, WorkerLink
 from gateway.settings import Settings
 from gateway.store.database import make_engine
 
@@ -60,7 +59,7 @@ def create_app(
     settings: Settings,
     link: WorkerLink | None,
     snapshot_generation: Callable[[], int] | None = None,
-    metrics_registry: CollectorRegistry = REGISTRY,
+    drain: Drain | None = None,
 ) -> FastAPI:
     """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
 
@@ -92,7 +91,7 @@ def create_app(
         engine=engine,
         link=link,
         snapshot_generation=snapshot_generation,
-        metrics_registry=metrics_registry,
+        drain=drain,
     )
     app.state.routers = ROUTERS
     for router in ROUTERS:

@@ -24,6 +24,11 @@ from gateway.store.database import read_session, write_session
 from gateway.store.identity import Caller
 
 SESSION_COOKIE: Final = "sluicegate_session"
+FORWARDING_HEADERS: Final = (
+    "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
+    "x-client-ip", "true-client-ip", "cf-connecting-ip",
+)  # fmt: skip
+"""Any of them says that a proxy passed the request on."""
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -208,10 +213,21 @@ def client_address(request: Request) -> str:
 
 
 def client_is_local(request: Request) -> bool:
-    """Whether the request comes from this host itself and not through a proxy on it."""
-    if any(name in request.headers for name in ("x-forwarded-for", "forwarded", "x-real-ip")):
+    """Whether the request comes from this host itself and not through a proxy on it.
+
+    Both ends have to be loopback: the socket's peer, and the client that a PROXY preamble names. Either alone may be
+    claimed by anyone who reaches the port, or is the load balancer's own.
+    """
+    if any(name in request.headers for name in FORWARDING_HEADERS):
         return False
+    peer = request.scope.get("sluicegate.peer") or (request.client.host if request.client else "")
+    return request.client is not None and _is_loopback(peer) and _is_loopback(request.client.host)
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,6 +1,8 @@
 """`GET /api/v1/events`: the live feed as server-sent events (WHATWG HTML 9.2).
 
-`event: request` with a ledger row as it is recorded, `event: configuration` after a change. A comment every 15 s keeps
+`event: request` with a ledger row as it is recorded; `configuration`, `target`, `credential`, `limit`, `worker` and
+`database` where a state changed; `gap` where events are missing (docs/observability.md lists their fields). Each has an
+id: a reader that comes back with `Last-Event-ID` gets what it missed, as far as it is kept. A comment every 15 s keeps
 proxies from closing the stream; a reader that falls behind loses the oldest events (the ledger has them all).
 """
 
@@ -10,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import anyio
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -27,6 +29,8 @@ KEEP_ALIVE_S: Final = 15.0
 CHECK_CALLER_EVERY: Final = 4
 """Keep-alives between two looks at whether the caller may still read: a revoked token's stream ends in a minute."""
 COMMENT: Final = b": keep-alive\n\n"
+GREETING: Final = b"retry: 2000\n: sluicegate\n\n"
+"""Browsers come back after 2 s."""
 
 
 class EventStream(Response):
@@ -34,16 +38,17 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, request: Request, desk: Desk, link: WorkerLink) -> None:
+    def __init__(self, request: Request, desk: Desk, link: WorkerLink, after: str | None) -> None:
         super().__init__(headers={"x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._request = request
         self._desk = desk
         self._link = link
+        self._after = after
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await self._send(send, COMMENT)  # the head goes out at once
+        await self._send(send, GREETING)  # the head goes out at once
         async with anyio.create_task_group() as tasks:
             for ends in (self._follow(send), self._keep_alive(send), self._leave(receive), self._drain()):
                 tasks.start_soon(self._end_with, ends, tasks.cancel_scope)
@@ -60,9 +65,10 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def _follow(self, send: Send) -> None:
-        async for event in self._link.subscribe_events():
-            if visible(event, self._desk):
-                await self._send(send, encode(event))
+        with contextlib.suppress(Unavailable):  # the stream ends, and the reader comes back
+            async for event in self._link.subscribe_events(self._after):
+                if visible(event, self._desk):
+                    await self._send(send, encode(event))
 
     async def _keep_alive(self, send: Send) -> None:
         beats = 0
@@ -87,17 +93,21 @@ class EventStream(Response):
     response_class=Response,
     responses={200: {"description": "Events until the caller leaves", "content": {EventStream.media_type: {}}}},
 )
-async def stream_events(request: Request, desk: Annotated[Desk, permit(Permission.USAGE_READ)]) -> EventStream:
-    """Requests as they reach the ledger, and changes of the configuration. Team roles get their own team's requests."""
+async def stream_events(
+    request: Request,
+    desk: Annotated[Desk, permit(Permission.USAGE_READ)],
+    last_event_id: Annotated[str | None, Header(max_length=64, description="Go on after this event")] = None,
+) -> EventStream:
+    """Requests as they reach the ledger, and changes of state. Team roles get their own team's requests alone."""
     link = desk.services.link
     if link is None or not link.connected:
         raise Unavailable("the live feed needs the keeper, which is away", fix="try again", retry_after_s=1)
-    return EventStream(request, desk, link)
+    return EventStream(request, desk, link, last_event_id)
 
 
 def visible(event: Mapping[str, Any], desk: Desk) -> bool:
     """Team roles see requests of their own team and nothing else."""
-    if desk.team_id is None:
+    if desk.team_id is None or event["type"] == "gap":
         return True
     return bool(event["type"] == "request" and event["row"].get("team") == desk.caller.team)
 
@@ -107,9 +117,10 @@ def encode(event: Mapping[str, Any]) -> bytes:
     payload = (
         event_json(event["row"])
         if kind == "request"
-        else {name: each for name, each in event.items() if name != "type"}
+        else {name: each for name, each in event.items() if name not in ("type", "id")}
     )
-    return b"event: " + str(kind).encode() + b"\ndata: " + orjson.dumps(payload) + b"\n\n"
+    id_line = f"id: {event['id']}\n".encode() if "id" in event else b""
+    return id_line + b"event: " + str(kind).encode() + b"\ndata: " + orjson.dumps(payload) + b"\n\n"
 
 
 def still_welcome(request: Request) -> bool:

@@ -4,6 +4,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from gateway.policy.roles import Permission, may
 router = APIRouter(tags=["health"])
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Alive(BaseModel):
@@ -25,8 +27,11 @@ class Alive(BaseModel):
 
 class Ready(BaseModel):
     status: str
+    """`ready`, or `degraded`: it serves, and will not for ever."""
     generation: int
     """Of the configuration in force in the worker that answered."""
+    degraded: list[str]
+    """Why, in words; empty when all is well."""
 
 
 @router.get("/healthz")
@@ -37,7 +42,8 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", response_model=Ready)
 async def readyz(request: Request, services: Annotated[Services, Depends(services_of)]) -> Response:
-    """200 once this worker has a configuration and a keeper; else 503 saying what is missing."""
+    """200 while this worker can serve: it has a configuration and a keeper, limits can be decided, rows have room. Else
+    503 with `missing`, in words; so also while it drains."""
     missing = services.missing()
     if missing:
         return problem_response(
@@ -49,14 +55,19 @@ async def readyz(request: Request, services: Annotated[Services, Depends(service
             headers={"retry-after": "1"},
             missing=missing,
         )
-    return JSONResponse({"status": "ready", "generation": services.generation()})
+    degraded = services.degraded()
+    status = "degraded" if degraded else "ready"
+    return JSONResponse({"status": status, "generation": services.generation(), "degraded": degraded})
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request, services: Annotated[Services, Depends(services_of)]) -> Response:
-    """Prometheus text; asked from this host, or with a token that may read metrics."""
+    """Prometheus text, or OpenMetrics where it is accepted; from this host, or with a token that may read metrics."""
     if not client_is_local(request):
         caller = await run_in_threadpool(authenticate, request)
         if not may(caller.role, Permission.METRICS_READ):
             raise Forbidden(f"the role {caller.role} may not read metrics", fix="use a viewer's token")
-    return Response(await services.metrics(), media_type=METRICS_TYPE)
+    _, content_type = choose_encoder(request.headers.get("accept", ""))
+    openmetrics = content_type.startswith("application/openmetrics-text")
+    text = await services.metrics(openmetrics=openmetrics)
+    return Response(text, media_type=OPENMETRICS_TYPE if openmetrics else METRICS_TYPE)

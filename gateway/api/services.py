@@ -10,13 +10,13 @@ from typing import Any, Protocol, cast
 import anyio
 import anyio.from_thread
 from fastapi import Request
-from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine
 
 from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store.sealing import Sealer, load_sealer
+from gateway.telemetry.node_gauges import OPENMETRICS_END, KeeperAway, render
 
 NUDGE_TIMEOUT_S = 0.5
 """A nudge only spares the keeper its poll (200 ms): no answer waits for it longer than this."""
@@ -26,6 +26,8 @@ class WorkerLink(Protocol):
     """The worker's connection to the keeper, as the API uses it (`gateway.dataplane.keeper_link.KeeperLink`)."""
 
     connected: bool
+    database_up: bool
+    leases_ran_out: bool
 
     async def changed(self) -> None:
         """Say that the configuration in SQL has changed."""
@@ -36,11 +38,20 @@ class WorkerLink(Protocol):
     async def open_rows(self) -> list[dict[str, Any]]:
         """Ledger rows of requests in flight, newest first. Raises Unavailable."""
 
-    async def metrics(self) -> str:
+    async def metrics(self, *, openmetrics: bool) -> str:
         """Prometheus text of the whole node. Raises Unavailable."""
 
-    def subscribe_events(self) -> AsyncIterator[dict[str, Any]]:
-        """The live feed from now on, for ever."""
+    def subscribe_events(self, after: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The live feed from now on, or from after the event of this id, for ever. Raises Unavailable."""
+
+
+class Drain(Protocol):
+    """Whether the worker drains, or has no room for the rows of further requests."""
+
+    draining: bool
+
+    @property
+    def spool_full(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
@@ -51,7 +62,8 @@ class Services:
     """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
     snapshot_generation: Callable[[], int] | None
     """Of the snapshot in force in this worker, 0 = none yet."""
-    metrics_registry: CollectorRegistry
+    drain: Drain | None = None
+    """The worker's data plane; None where the API runs by itself."""
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
 
@@ -63,23 +75,37 @@ class Services:
     def missing(self) -> list[str]:
         """What keeps this worker from serving, in words; empty = ready."""
         missing = []
-        if self.link is None or not self.link.connected:
+        link, drain = self.link, self.drain
+        if link is None or not link.connected:
             missing.append("the keeper is not connected")
         if self.snapshot_generation is not None and self.snapshot_generation() == 0:
             missing.append("no configuration has been loaded yet")
+        if link is not None and link.leases_ran_out:
+            missing.append("leases on limits have run out and the database does not answer")
+        if drain is not None and drain.spool_full:
+            missing.append("the spool is full: the database or the disk takes no more rows")
+        if drain is not None and drain.draining:
+            missing.append("this worker is draining")
         return missing
+
+    def degraded(self) -> list[str]:
+        """What does not keep it from serving now, and will if it lasts."""
+        if self.link is not None and self.link.connected and not self.link.database_up:
+            return ["the database does not answer: requests are served from leases, rows wait in the spool"]
+        return []
 
     def generation(self) -> int:
         return self.snapshot_generation() if self.snapshot_generation is not None else 0
 
-    async def metrics(self) -> str:
-        """Prometheus text: the node's figures from the keeper, then this worker's own process. Without the keeper only
-        the latter: a gap is a gap."""
-        figures = ""
+    async def metrics(self, *, openmetrics: bool) -> str:
+        """Prometheus text: the node's figures, from the keeper. While it is away only that: a gap is a gap."""
+        text = None
         if self.link is not None:
             with contextlib.suppress(Unavailable):
-                figures = await self.link.metrics()
-        return figures + generate_latest(self.metrics_registry).decode()
+                text = await self.link.metrics(openmetrics=openmetrics)
+        if text is None:
+            text = render(KeeperAway(), openmetrics=openmetrics)
+        return text + (OPENMETRICS_END if openmetrics else "")
 
     def nudge(self) -> None:
         """Tell the keeper about a committed change. Called from a handler's thread; never fails."""

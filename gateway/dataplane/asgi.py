@@ -99,6 +99,7 @@ class AsgiRequest:
             "path": urllib.parse.unquote(path) if "%" in path else path,
             "raw_path": request.path,
             "query_string": request.query,
+            "sluicegate.peer": _peer_host(client.transport),
         }
         self._cycle = RequestResponseCycle(
             scope=scope,  # type: ignore[arg-type]  # the HTTPScope of the ASGI specification
@@ -147,3 +148,9 @@ class AsgiRequest:
 
     def client_resumed(self) -> None:
         return
+
+
+def _peer_host(transport: asyncio.BaseTransport) -> str:
+    """Who is at the other end of the socket, whatever a PROXY preamble says; "" for a Unix socket."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""

@@ -76,6 +76,14 @@ class Health:
     def cooling(self, target: Target, now_s: float) -> bool:
         return self.of(target).cooling_until_s > now_s
 
+    def cooling_targets(self, now_s: float) -> list[str]:
+        """Names of the targets that cool."""
+        return [name for name, state in self._targets.items() if state.cooling_until_s > now_s]
+
+    def credentials_aside(self, now_s: float) -> list[tuple[str, str]]:
+        """(provider, credential) that are set aside."""
+        return [pair for pair, until_s in self._credential_until_s.items() if until_s > now_s]
+
     def soonest_s(self, targets: Sequence[Target], now_s: float) -> float:
         """Seconds until the first of these may be tried again."""
         return max(0.0, min(self.of(target).cooling_until_s for target in targets) - now_s)

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, NewType
 
+from gateway.dataplane.event_reader import EventReader, gap, number_of
 from gateway.dataplane.leases import ASK_TIMEOUT_S, LeaseBook
 from gateway.dataplane.spool import Spool
 from gateway.errors import Unavailable
@@ -26,8 +27,6 @@ FIRST_DELAY_S: Final = 0.02
 LONGEST_DELAY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 2.0
 MOST_UNREAD_BYTES: Final = 8 * 1024 * 1024
-EVENTS_HELD: Final = 1_000
-"""What a slow reader of the live feed may fall behind before it loses the oldest events."""
 
 
 class KeeperLink:
@@ -38,13 +37,20 @@ class KeeperLink:
         settings: Settings,
         on_snapshot: Callable[[bytes], None],
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        program: str = "worker",
     ) -> None:
-        """`on_snapshot` gets each snapshot document; `on_event` each event of the live feed (None: not subscribed)."""
+        """`on_snapshot` gets each snapshot document; `on_event` each event of the live feed (None: not subscribed).
+        `program`: which worker this is, as metrics and events name it."""
         self.incarnation = Incarnation(secrets.token_hex(8))
         self.connected = False
+        self.database_up = True
+        """As the keeper last said."""
+        self.leases_ran_out = False
+        """The keeper could not grant the last lease that was asked for, because the database does not answer."""
         self.recorded = 0
         """How many ended requests of this worker are in SQL, as the keeper last said."""
         self._spool: Spool | None = None
+        self._program = program
         self._path = str(settings.keeper_socket)
         self._on_snapshot = on_snapshot
         self._on_event = on_event
@@ -54,7 +60,7 @@ class KeeperLink:
         self._away_since_s = 0.0
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next_request = 0
-        self._feeds: set[asyncio.Queue[dict[str, Any]]] = set()
+        self._feeds: set[EventReader] = set()
         self._outgoing: list[bytes] = []
         self._flushing = False
 
@@ -126,9 +132,9 @@ class KeeperLink:
         rows: list[dict[str, Any]] = reply["rows"]
         return rows
 
-    async def metrics(self) -> str:
+    async def metrics(self, *, openmetrics: bool) -> str:
         """Prometheus text of this node: all workers' figures, as the keeper counts them. Raises Unavailable."""
-        reply = await self._request({"type": "metrics"})
+        reply = await self._request({"type": "metrics", "openmetrics": openmetrics})
         text: str = reply["text"]
         return text
 
@@ -136,18 +142,34 @@ class KeeperLink:
         """Requests without a ledger row since the last time, by error code."""
         self.send({"type": "rejected", "counts": counts})
 
-    async def subscribe_events(self) -> AsyncIterator[dict[str, Any]]:
-        """Events from now on, for ever: `{"type": "request", "row": {…}}` as rows reach the ledger, `{"type":
-        "configuration", "generation": n}` after a change. A reader that falls behind loses the oldest."""
-        feed: asyncio.Queue[dict[str, Any]] = asyncio.Queue(EVENTS_HELD)
-        self._feeds.add(feed)
+    def tell_leaving(self) -> None:
+        """This worker has drained: the end of its connection is no death."""
+        self.send({"type": "leaving"})
+
+    async def subscribe_events(self, after: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Events from now on, for ever, each with an `id`: `{"type": "request", "row": {…}}` as rows reach the ledger,
+        changes of state by other types (`store.keeper_watch`), `gap` where some are missing. With `after`, what
+        happened since the event of that id comes first. Raises Unavailable."""
+        reader = EventReader()
+        self._feeds.add(reader)
         if len(self._feeds) == 1:
             self.send({"type": "subscribe", "on": True})
         try:
+            shown = ("", 0)
+            if after is not None:
+                reply = await self._request({"type": "missed", "after": after})
+                if not reply["complete"]:
+                    yield gap("what came after this id is no longer kept")
+                for event in reply["events"]:
+                    shown = number_of(event)
+                    yield event
             while True:
-                yield await feed.get()
+                event = await reader.next()
+                epoch, number = number_of(event)
+                if epoch != shown[0] or number > shown[1]:
+                    yield event
         finally:
-            self._feeds.discard(feed)
+            self._feeds.discard(reader)
             if not self._feeds and self._on_event is None:
                 self.send({"type": "subscribe", "on": False})
 
@@ -163,11 +185,14 @@ class KeeperLink:
             "type": "hello",
             "incarnation": self.incarnation,
             "pid": os.getpid(),
+            "program": self._program,
             "leases": self._book.view() if self._book is not None else [],
             "events": self._on_event is not None or bool(self._feeds),
         }
         writer.write(frame(hello))
         self.connected = True
+        for feed in self._feeds:
+            feed.put(gap("the keeper was away"))
         self._changed_state.set()
         frames = FrameReader()
         while piece := await reader.read(1 << 18):
@@ -181,6 +206,7 @@ class KeeperLink:
         book = self._book
         kind = message["type"]
         if kind == "granted":
+            self.leases_ran_out = message["unavailable"]
             if book is not None:
                 book.on_granted(message)
         elif kind == "recall":
@@ -189,6 +215,9 @@ class KeeperLink:
         elif kind == "report":
             leases = book.on_report(message["keys"]) if book is not None else []
             self.send({"type": "reported", "round": message["round"], "leases": leases})
+        elif kind == "database":
+            self.database_up = message["up"]
+            self.leases_ran_out = self.leases_ran_out and not self.database_up
         elif kind == "pending":
             self.recorded = message["recorded"]
         elif kind == "event":
@@ -201,10 +230,8 @@ class KeeperLink:
     def _spread(self, event: dict[str, Any]) -> None:
         if self._on_event is not None:
             self._on_event(event)
-        for feed in self._feeds:
-            if feed.full():
-                feed.get_nowait()
-            feed.put_nowait(event)
+        for reader in self._feeds:
+            reader.put(event)
 
     async def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         loop = asyncio.get_running_loop()

@@ -68,6 +68,11 @@ class Plane:
         self.http_routes = HttpRoutes(snapshot.routes.values())
         self.snapshot = snapshot
 
+    @property
+    def spool_full(self) -> bool:
+        """Whether the last request had to be refused for want of room in the spool, and not long ago."""
+        return self.spool.had_no_room()
+
     def pool_of(self, provider: Provider) -> OriginPool:
         return self.upstreams.of(origin_of(provider.base_url))
 

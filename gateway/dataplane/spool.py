@@ -37,6 +37,8 @@ CLOSE_MARGIN_BYTES: Final = 1024
 RETRY_AFTER_S: Final = 0.05
 """Pause between attempts to allocate a segment while the disk or the spool is full."""
 
+FULL_FOR_S: Final = 2.0
+
 _pack_head = RECORD_HEAD.pack_into
 
 
@@ -131,6 +133,10 @@ class Spool:
                 payload = payload_of(CLOSED, _bare(row), charges, self.closed)
                 size = record_bytes(len(payload))
         self._append(payload, size)
+
+    def had_no_room(self, within_s: float = FULL_FOR_S) -> bool:
+        """Whether a segment that was needed could not be had lately."""
+        return self._retry_at_s + within_s > time.monotonic() and bool(self._retry_at_s)
 
     def dispose(self) -> None:
         """End of the worker: the lock is let go, the keeper takes what is left."""

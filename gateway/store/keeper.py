@@ -24,15 +24,19 @@ from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases
 from gateway.store.database import make_engine, read_session
+from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
-from gateway.store.keeper_ledger import SpoolLedger, row_events
+from gateway.store.keeper_ledger import Progress, SpoolLedger
 from gateway.store.keeper_sessions import Session, Sessions
+from gateway.store.keeper_watch import Watch, configured
 from gateway.store.leases import LeaseKey
 from gateway.store.prices import price_book
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.store.sql_thread import SqlThread, write_transaction
 from gateway.telemetry.ledger_metrics import LedgerMetrics
-from gateway.wire.frames import FrameError, FrameReader, frame, message_of, snapshot_frame
+from gateway.telemetry.metrics_journal import MetricsJournal
+from gateway.telemetry.node_gauges import render_node
+from gateway.wire.frames import FrameError, FrameReader, message_of, snapshot_frame
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +49,7 @@ FAILED_PAUSE_S: Final = 0.25
 ELSEWHERE_PAUSE_S: Final = 0.2
 CONNECT_TIMEOUT_S: Final = 2
 SQLITE_BUSY_MS: Final = 1_000
-EVENTS_A_BATCH: Final = 200
-"""Rows of one batch that the live feed shows; the ledger has them all."""
+WATCH_PAUSE_S: Final = 1.0
 
 
 class Keeper:
@@ -65,6 +68,12 @@ class Keeper:
         self._grants = Grants(self._engine, self._sql, self._sessions, self._node)
         self._ledger = SpoolLedger(self._engine, settings.spool_folder, self._node)
         self._metrics = LedgerMetrics()
+        self._journal = MetricsJournal(settings.data / "metrics.journal", self._metrics)
+        self._feed = EventFeed(self._sessions)
+        self._watch = Watch(
+            settings, self._engine, self._reading, self._sessions, self._feed, self._journal,
+            self._grants.refused_accounts,
+        )  # fmt: skip
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -83,6 +92,7 @@ class Keeper:
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
                 tasks.create_task(self._repeat("tidy", TIDY_PAUSE_S, self._tidy))
+                tasks.create_task(self._repeat("watch", WATCH_PAUSE_S, self._watch.look))
                 if self._engine.dialect.name == "postgresql":
                     tasks.create_task(self._run_recalls_from_elsewhere())
         except asyncio.CancelledError:
@@ -98,6 +108,7 @@ class Keeper:
             self._sql.close()
             self._reading.close()
             self._engine.dispose()
+            self._journal.close()
             os.close(lock)
 
     async def _last_pass(self) -> None:
@@ -136,6 +147,8 @@ class Keeper:
             log.warning("connection ended", extra={"incarnation": session.incarnation, "error": repr(error)})
         finally:
             self._serving.discard(task)
+            if self._sessions.workers.get(session.incarnation) is session:
+                self._watch.worker_left(session)
             self._sessions.remove(session)
             writer.close()
 
@@ -154,14 +167,27 @@ class Keeper:
                 self._changed.set()
             case "subscribe":
                 session.wants_events = bool(message["on"])
+            case "condition":
+                session.condition = message
+            case "leaving":
+                session.leaves = True
+            case "rejected":
+                self._metrics.reject(message["counts"])
+            case _:
+                self._take_question(session, message)
+
+    def _take_question(self, session: Session, message: dict[str, Any]) -> None:
+        match message["type"]:
             case "state":
                 self._reply(session, message, self._limit_state(int(message["limit"])))
             case "open":
                 self._reply(session, message, self._open_rows())
             case "metrics":
-                self._reply(session, message, self._render_metrics())
-            case "rejected":
-                self._metrics.reject(message["counts"])
+                self._reply(session, message, self._render_metrics(bool(message.get("openmetrics"))))
+            case "missed":
+                missed = self._feed.since(message["after"])
+                reply = {"events": missed.events, "complete": missed.complete}
+                session.send({"type": "reply", "request": message["request"]} | reply)
             case "flush":
                 self._reply(session, message, self._flush())
 
@@ -169,11 +195,13 @@ class Keeper:
         """A worker is there, again or for the first time: what it says that it holds is what it holds."""
         session.incarnation = message["incarnation"]
         session.pid = message["pid"]
+        session.program = message.get("program", session.program)
         session.wants_events = message["events"]
         for account, start_s, granted in message["leases"]:
             session.granted[account, start_s] = granted
             session.dirty.append((account, start_s))
         self._sessions.workers[session.incarnation] = session
+        self._watch.worker_came(session)
         if self._snapshot is not None:
             session.send_bytes(snapshot_frame(self._snapshot))
 
@@ -204,14 +232,19 @@ class Keeper:
     async def _open_rows(self) -> dict[str, Any]:
         return {"rows": await self._sql.run(self._ledger.open_rows)}
 
-    async def _render_metrics(self) -> dict[str, Any]:
-        routes, pending = await self._sql.run(self._ledger.in_flight)
-        ratios = await self._sql.run(self._used_ratios)
-        return {"text": self._metrics.render(routes, ratios, pending)}
+    async def _render_metrics(self, openmetrics: bool) -> dict[str, Any]:
+        """Of what is in memory alone: a database that hangs shows in the figures, not in their absence."""
+        state = self._watch.state
+        state.in_flight = await asyncio.to_thread(self._ledger.in_flight)
+        state.pending_rows = sum(map(self._pending_of, self._ledger.incarnations))
+        ledger = self._metrics.render(openmetrics=openmetrics)
+        return {"text": ledger + render_node(state, openmetrics=openmetrics)}
 
-    def _used_ratios(self) -> dict[str, float]:
-        with self._engine.begin() as connection:
-            return leases.used_ratios(connection, time.time())
+    def _pending_of(self, incarnation: str) -> int:
+        """By a live worker's own count, or what was read of a dead one's spool."""
+        session = self._sessions.workers.get(incarnation)
+        read = self._ledger.waiting(incarnation)
+        return read if session is None else max(read, session.condition.get("closed", 0) - session.recorded_told)
 
     async def _flush(self) -> dict[str, Any]:
         """Everything that ended before the question is in SQL when it is answered."""
@@ -260,11 +293,22 @@ class Keeper:
             if session is not None and session.recorded_told != progress.recorded:
                 session.recorded_told = progress.recorded
                 session.send({"type": "pending", "recorded": progress.recorded})
-            for record in progress.new:
-                self._metrics.observe(record.values)
+            self._count(incarnation, progress)
             if progress.new:
-                self._spread(row_events(progress.new[-EVENTS_A_BATCH:]))
+                self._feed.add_rows(progress.new)
         return more
+
+    def _count(self, incarnation: str, progress: Progress) -> None:
+        """Count what has not been counted yet, by the close record's number; an interrupted one's has none."""
+        if not progress.ended:
+            return
+        counted = self._journal.marks.get(incarnation, 0)
+        new = set(map(id, progress.new))
+        self._metrics.observe(
+            [each for each in progress.ended if (each.number > counted if each.closed else id(each) in new)]
+        )
+        self._journal.marks[incarnation] = max(counted, *[each.number for each in progress.ended if each.closed], 0)
+        self._journal.write()
 
     async def _run_snapshots(self) -> None:
         while True:
@@ -290,7 +334,7 @@ class Keeper:
         piece = snapshot_frame(self._snapshot)
         for session in self._sessions.workers.values():
             session.send_bytes(piece)
-        self._spread([{"type": "configuration", "generation": self._generation}])
+        self._feed.add([{"type": "configuration", "generation": self._generation}])
 
     def _compile_if_changed(self, known: int) -> tuple[int, bytes] | None:
         with read_session(self._engine) as session:
@@ -298,6 +342,7 @@ class Keeper:
             if generation == known:
                 return None
             document = compiler.compile_snapshot(session, self._sealer, self._prices)
+        self._watch.configured = configured(document)
         return generation, codec.encode_snapshot(document)
 
     async def _sync(self) -> None:
@@ -310,6 +355,7 @@ class Keeper:
         await self._sql.run(self._ledger.bury_strangers, frozenset(self._sessions.workers))
         await self._sql.run(self._forget_past)
         await self._grants.forget_past()
+        self._journal.forget([*self._ledger.incarnations, *self._sessions.workers])
 
     def _forget_past(self) -> None:
         with write_transaction(self._engine) as connection:
@@ -342,13 +388,6 @@ class Keeper:
             leases.follow_recall(connection, self._node, marks)
 
     # -- telling ----------------------------------------------------------------------------------------------------
-
-    def _spread(self, events: list[Any]) -> None:
-        readers = [session for session in self._sessions.all if session.wants_events]
-        if readers:
-            piece = b"".join([frame({"type": "event", "event": each}) for each in events])
-            for session in readers:
-                session.send_bytes(piece)
 
     def _failed(self, what: str, error: Exception) -> None:
         """Logged when trouble begins, not while it lasts."""

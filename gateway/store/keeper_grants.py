@@ -46,6 +46,8 @@ class Grants:
         self._has_asked = asyncio.Event()
         self._has_short = asyncio.Event()
         self._recalling: frozenset[LeaseKey] = frozenset()
+        self.refused_accounts: set[int] = set()
+        """Of limits that a worker was refused by, for whoever takes them out (`keeper_watch`)."""
 
     def ask(self, session: Session, message: dict[str, Any]) -> None:
         """A worker's ask; its idle parts of these limits come along."""
@@ -172,6 +174,7 @@ class Grants:
 
     def _refuse(self, session: Session, decision: Decision, short: list[Shortage], in_flight: InFlight) -> None:
         """Settled figures go along: they make the worker's own refusals exact."""
+        self.refused_accounts.update([each.key[0] for each in short])
         session.send(
             {
                 "type": "granted",

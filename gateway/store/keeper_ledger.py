@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Set
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,8 @@ class Progress:
     """What one step did."""
 
     new: list[Record] = field(default_factory=list)
+    ended: list[Record] = field(default_factory=list)
+    """All that are in SQL now, `new` and known ones: a keeper that was killed after its commit comes by them again."""
     more: bool = False
     """A batch was full: there is more to do at once."""
     recorded: int = 0
@@ -125,12 +128,21 @@ class SpoolLedger:
         rows.sort(key=lambda row: (row["started_at_ns"], row["id"]), reverse=True)
         return rows
 
-    def in_flight(self) -> tuple[list[str], int]:
-        """Of this node's spools: the route of each request in flight, and how many ended rows are not yet in SQL."""
-        readers = self._readers.values()
+    def in_flight(self) -> dict[str, int]:
+        """Requests in flight by route. Safe in any thread."""
         at = LEDGER_FIELDS.index("route")
-        routes = [record.values[at] or "" for reader in readers for record in reader.open.values()]
-        return routes, sum(reader.waiting for reader in readers)
+        opened = [record for reader in list(self._readers.values()) for record in reader.open.values()]
+        return dict(Counter(record.values[at] or "" for record in opened))
+
+    def waiting(self, incarnation: str) -> int:
+        """How many ended rows of this worker were read and are not in SQL yet."""
+        reader = self._readers.get(incarnation)
+        return 0 if reader is None else reader.waiting
+
+    @property
+    def incarnations(self) -> list[str]:
+        """Workers whose spool is not yet done with."""
+        return list(self._readers)
 
     def _advance(self, reader: SpoolReader, progress: Progress) -> None:
         reader.read(ROWS_A_BATCH)
@@ -156,6 +168,7 @@ class SpoolLedger:
                 new = ingest(connection, self._node, reader.incarnation, batch)
         reader.resolve(record.request_id for record in batch)
         progress.new += new
+        progress.ended += batch
 
     def _end(self, reader: SpoolReader, progress: Progress) -> None:
         """The worker is dead and all that it ended is in SQL."""
@@ -190,8 +203,3 @@ class SpoolLedger:
             return os.open(self._engine.url.database + "-wal", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-
-
-def row_events(records: Iterable[Record]) -> list[Mapping[str, Any]]:
-    """Events of the live feed."""
-    return [{"type": "request", "row": dict(zip(LEDGER_FIELDS, record.values, strict=True))} for record in records]

@@ -22,7 +22,15 @@ class Session:
     writer: asyncio.StreamWriter
     incarnation: str = ""
     pid: int = 0
+    program: str = "worker"
+    """Which of the workers it is: `worker-0`, …"""
     wants_events: bool = False
+    wants_rows: bool = False
+    """All rows and all trace notes: the OpenTelemetry exporter."""
+    condition: dict[str, Any] = field(default_factory=dict)
+    """What the worker said last of itself (`dataplane.condition`)."""
+    leaves: bool = False
+    """It has drained and will end its connection."""
     recorded_told: int = 0
     granted: dict[LeaseKey, int] = field(default_factory=dict)
     """All that was ever granted, the hello's figures included. Then written by the SQL thread alone."""

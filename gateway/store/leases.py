@@ -255,20 +255,45 @@ def limit_window(connection: Connection, limit_id: int, now_s: float) -> tuple[L
     return (account_of(limit_id, Metric(rule.metric)), start_s), rule.at_most, window_end_s(window, start_s)
 
 
-def used_ratios(connection: Connection, now_s: float) -> dict[str, float]:
-    """What is settled of each limit's present window, as a share of what it allows, by name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """How far a limit's present window is used up."""
+
+    limit_id: int
+    name: str
+    key: LeaseKey
+    at_most: int
+    ratio: float
+    """What is settled, as a share of what is allowed; 0 for concurrent requests, which settle nothing."""
+    concurrent: bool
+
+
+def limit_uses(connection: Connection, now_s: float) -> list[LimitUse]:
+    """All limits, by id."""
     settled: dict[LeaseKey, int] = {
         (row.account, row.window_start_s): row.settled
         for row in connection.execute(select(LimitAccount.account, LimitAccount.window_start_s, LimitAccount.settled))
     }
-    ratios = {}
+    uses = []
     for rule in connection.execute(
-        select(LimitRule.id, LimitRule.name, LimitRule.metric, LimitRule.window, LimitRule.at_most)
+        select(LimitRule.id, LimitRule.name, LimitRule.metric, LimitRule.window, LimitRule.at_most).order_by(
+            LimitRule.id
+        )
     ):
-        window = Window.LIFETIME if rule.metric == Metric.CONCURRENT_REQUESTS else Window(rule.window)
+        concurrent = rule.metric == Metric.CONCURRENT_REQUESTS
+        window = Window.LIFETIME if concurrent else Window(rule.window)
         key = (account_of(rule.id, Metric(rule.metric)), window_start_s(window, now_s))
-        ratios[rule.name] = settled.get(key, 0) / max(1, rule.at_most)
-    return ratios
+        uses.append(
+            LimitUse(
+                limit_id=rule.id,
+                name=rule.name,
+                key=key,
+                at_most=rule.at_most,
+                ratio=settled.get(key, 0) / max(1, rule.at_most),
+                concurrent=concurrent,
+            )
+        )
+    return uses
 
 
 def limit_state(

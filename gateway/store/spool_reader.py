@@ -53,7 +53,7 @@ class SpoolReader:
     @property
     def open(self) -> dict[str, Record]:
         """Requests in flight, as their newest open records tell."""
-        return {request_id: record_of(payload) for request_id, payload in self._open.items()}
+        return {request_id: record_of(payload) for request_id, payload in list(self._open.items())}
 
     @property
     def waiting(self) -> int:

@@ -2,121 +2,294 @@
 
 The data plane itself counts nothing: a row says all that a metric wants to know, and the keeper sees every row of its
 node exactly once, whichever worker wrote it and whatever became of that worker. Names and labels: contract "Metric
-names".
+names"; meanings: docs/observability.md.
+
+The lines of a series are kept as text and made anew only after it changed, so that a scrape of ten thousand idle series
+costs a few joins. The number of series is bounded: beyond `MOST_SERIES` everything new is counted under `other`.
 """
 
-from collections import Counter as Tally
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from gateway.policy.records import Record
+from gateway.policy.usage import LEDGER_FIELDS
+from gateway.store.rollup import is_error
+from gateway.telemetry.exposition import Family, Kind, labelled
 
-from gateway.policy.usage import LEDGER_FIELDS, Outcome
-
-SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-INDEX: Final = {name: at for at, name in enumerate(LEDGER_FIELDS)}
-FAILED: Final = frozenset((Outcome.UPSTREAM_FAILED, Outcome.REFUSED, Outcome.INTERRUPTED))
+REQUEST_SECONDS: Final = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+)
+TTFT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
+MOST_SERIES: Final = 20_000
+"""Combinations of route, target, app, team and status that have series of their own."""
+OTHER: Final = "other"
 MICROS_PER_USD: Final = 1_000_000
-WHO: Final = ("route", "target", "app", "team")
+MOST_CODES: Final = 100
+
+_AT: Final = {name: LEDGER_FIELDS.index(name) for name in LEDGER_FIELDS}
+_ROUTE, _TARGET, _APP, _TEAM = (_AT[name] for name in ("route", "target", "app", "team"))
+_STATUS, _OUTCOME, _INPUT, _OUTPUT = (_AT[name] for name in ("status", "outcome", "input_tokens", "output_tokens"))
+_COST, _ATTEMPTS, _LATENCY, _TTFT = (_AT[name] for name in ("cost_usd_micros", "attempts", "latency_ms", "ttft_ms"))
+
+FAMILIES: Final = (
+    Family("sluicegate_requests", Kind.COUNTER, "Requests with a ledger row, by the answer's status."),
+    Family("sluicegate_errors", Kind.COUNTER, "Requests that failed: refused, interrupted, or answered 400 and above."),
+    Family("sluicegate_tokens", Kind.COUNTER, "Tokens used, by direction."),
+    Family("sluicegate_cost_usd", Kind.COUNTER, "Cost of priced requests in USD."),
+    Family("sluicegate_request_seconds", Kind.HISTOGRAM, "From the request's head to the end of its answer."),
+    Family("sluicegate_ttft_seconds", Kind.HISTOGRAM, "From the request's head to the answer's first token."),
+    Family("sluicegate_upstream_attempts", Kind.COUNTER, "Attempts on upstreams, failed ones included."),
+)
+REJECTED: Final = Family(
+    "sluicegate_rejected", Kind.COUNTER, "Requests without a ledger row: no valid key, or not proper HTTP."
+)
+
+Group = tuple[str, str, str, str]
+"""route, target, app, team"""
 
 
-class _Series:
-    """The children of one combination of labels, looked up once."""
+class _Histogram:
+    """Observations in seconds: how many in each bucket, and their sum."""
 
-    __slots__ = ("attempts", "cost", "errors", "input_tokens", "output_tokens", "requests", "seconds", "ttft")
+    __slots__ = ("bounds", "counts", "total_s")
 
-    def __init__(self, metrics: "LedgerMetrics", who: tuple[str, str, str, str], status: str) -> None:
-        route, target = who[:2]
-        self.requests = metrics.requests.labels(*who, status)
-        self.errors = metrics.errors.labels(*who, status)
-        self.input_tokens = metrics.tokens.labels(*who, "input")
-        self.output_tokens = metrics.tokens.labels(*who, "output")
-        self.cost = metrics.cost.labels(*who)
-        self.attempts = metrics.attempts.labels(route, target)
-        self.seconds = metrics.seconds.labels(route, target)
-        self.ttft = metrics.ttft.labels(route, target)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.counts[bisect_left(self.bounds, seconds)] += 1
+        self.total_s += seconds
+
+    def lines(self, name: str, labels: str) -> str:
+        text = []
+        below = 0
+        for bound, count in zip(self.bounds, self.counts, strict=False):
+            below += count
+            text.append(f'{name}_bucket{{{labels},le="{bound}"}} {below}\n')
+        below += self.counts[-1]
+        text.append(f'{name}_bucket{{{labels},le="+Inf"}} {below}\n')
+        text.append(f"{name}_sum{{{labels}}} {self.total_s!r}\n{name}_count{{{labels}}} {below}\n")
+        return "".join(text)
+
+
+class _PairSeries:
+    """What is kept by route and target alone."""
+
+    __slots__ = ("_labels", "attempts", "changed", "request_s", "text", "ttft_s")
+
+    def __init__(self, route: str, target: str) -> None:
+        self._labels = labelled(route=route, target=target)
+        self.attempts = 0
+        self.request_s = _Histogram(REQUEST_SECONDS)
+        self.ttft_s = _Histogram(TTFT_SECONDS)
+        self.changed = True
+        self.text = ("", "", "")
+
+    def render(self) -> tuple[str, str, str]:
+        """Lines of request seconds, ttft seconds and attempts."""
+        if self.changed:
+            self.changed = False
+            labels = self._labels
+            self.text = (
+                self.request_s.lines("sluicegate_request_seconds", labels),
+                self.ttft_s.lines("sluicegate_ttft_seconds", labels) if any(self.ttft_s.counts) else "",
+                f"sluicegate_upstream_attempts_total{{{labels}}} {self.attempts}\n",
+            )
+        return self.text
+
+    def state(self) -> list[Any]:
+        request, ttft = self.request_s, self.ttft_s
+        return [self.attempts, request.counts, request.total_s, ttft.counts, ttft.total_s]
+
+    def restore(self, state: list[Any]) -> None:
+        """Raises ValueError where the state has other buckets than this release."""
+        attempts, request_counts, request_total_s, ttft_counts, ttft_total_s = state
+        if len(request_counts) != len(self.request_s.counts) or len(ttft_counts) != len(self.ttft_s.counts):
+            raise ValueError("other buckets")
+        self.attempts = attempts
+        self.request_s.counts, self.request_s.total_s = request_counts, request_total_s
+        self.ttft_s.counts, self.ttft_s.total_s = ttft_counts, ttft_total_s
+
+
+class _GroupSeries:
+    """What is kept by route, target, app and team."""
+
+    __slots__ = ("_labels", "changed", "cost_micros", "input_tokens", "output_tokens", "statuses", "text")
+
+    def __init__(self, group: Group) -> None:
+        self._labels = labelled(**dict(zip(("route", "target", "app", "team"), group, strict=True)))
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_micros = 0
+        self.statuses: dict[int, list[int]] = {}
+        """By status: requests and errors."""
+        self.changed = True
+        self.text = ("", "", "", "")
+
+    def render(self) -> tuple[str, str, str, str]:
+        """Lines of requests, errors, tokens and cost."""
+        if self.changed:
+            self.changed = False
+            labels = self._labels
+            requests, errors = [], []
+            for status, (count, failed) in self.statuses.items():
+                requests.append(f'sluicegate_requests_total{{{labels},status="{status}"}} {count}\n')
+                errors.append(f'sluicegate_errors_total{{{labels},status="{status}"}} {failed}\n')
+            self.text = (
+                "".join(requests),
+                "".join(errors),
+                (
+                    f'sluicegate_tokens_total{{{labels},direction="input"}} {self.input_tokens}\n'
+                    f'sluicegate_tokens_total{{{labels},direction="output"}} {self.output_tokens}\n'
+                ),
+                f"sluicegate_cost_usd_total{{{labels}}} {self.cost_micros / MICROS_PER_USD!r}\n",
+            )
+        return self.text
+
+    def state(self) -> list[Any]:
+        statuses = [[status, *counts] for status, counts in self.statuses.items()]
+        return [self.input_tokens, self.output_tokens, self.cost_micros, statuses]
+
+    def restore(self, state: list[Any]) -> None:
+        self.input_tokens, self.output_tokens, self.cost_micros, statuses = state
+        self.statuses = {status: [requests, errors] for status, requests, errors in statuses}
 
 
 class LedgerMetrics:
-    """One node's figures since its keeper started. Labels hold configured names only, so their number is bounded."""
+    """One node's figures, over restarts of its keeper (`metrics_journal`). Labels hold configured names only."""
 
-    def __init__(self) -> None:
-        registry = self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "sluicegate_requests", "Requests with a ledger row.", (*WHO, "status"), registry=registry
-        )
-        self.errors = Counter(
-            "sluicegate_errors",
-            "Requests that were refused, failed or were interrupted.",
-            (*WHO, "status"),
-            registry=registry,
-        )
-        self.tokens = Counter("sluicegate_tokens", "Tokens used.", (*WHO, "direction"), registry=registry)
-        self.cost = Counter("sluicegate_cost_usd", "Cost of priced requests in USD.", WHO, registry=registry)
-        self.seconds = Histogram(
-            "sluicegate_request_seconds",
-            "From the request's head to its end.",
-            WHO[:2],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.ttft = Histogram(
-            "sluicegate_ttft_seconds",
-            "From the request's head to the first token.",
-            WHO[:2],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.attempts = Counter("sluicegate_upstream_attempts", "Attempts on upstreams.", WHO[:2], registry=registry)
-        self.rejected = Counter(
-            "sluicegate_rejected",
-            "Requests without a ledger row: no valid key, or not HTTP.",
-            ("code",),
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            "sluicegate_in_flight", "Requests admitted and not ended.", ("route",), registry=registry
-        )
-        self.limit_used = Gauge(
-            "sluicegate_limit_used_ratio", "Settled share of a limit's window.", ("limit",), registry=registry
-        )
-        self.pending = Gauge(
-            "sluicegate_ledger_pending_rows", "Rows read from spools and not yet in SQL.", registry=registry
-        )
-        self._series: dict[tuple[str, str, str, str, int], _Series] = {}
+    def __init__(self, most_series: int = MOST_SERIES) -> None:
+        self._most_series = most_series
+        self._series_made = 0
+        self._groups: dict[Group, _GroupSeries] = {}
+        self._pairs: dict[tuple[str, str], _PairSeries] = {}
+        self._rejected: dict[str, int] = {}
+        self._dirty_groups: set[Group] = set()
+        self._dirty_pairs: set[tuple[str, str]] = set()
+        self._dirty_codes: set[str] = set()
 
-    def observe(self, values: Sequence[Any]) -> None:
-        """Count one row; `values` in the order of LEDGER_FIELDS."""
-        route, target, app, team = [values[INDEX[name]] or "" for name in WHO]
-        status = values[INDEX["status"]]
-        series = self._series.get((route, target, app, team, status))
-        if series is None:
-            series = _Series(self, (route, target, app, team), str(status))
-            self._series[route, target, app, team, status] = series
-        series.requests.inc()
-        if values[INDEX["outcome"]] in FAILED:
-            series.errors.inc()
-        series.input_tokens.inc(values[INDEX["input_tokens"]] or 0)
-        series.output_tokens.inc(values[INDEX["output_tokens"]] or 0)
-        series.cost.inc((values[INDEX["cost_usd_micros"]] or 0) / MICROS_PER_USD)
-        series.attempts.inc(values[INDEX["attempts"]] or 0)
-        if values[INDEX["latency_ms"]] is not None:
-            series.seconds.observe(values[INDEX["latency_ms"]] / 1000)
-        if values[INDEX["ttft_ms"]] is not None:
-            series.ttft.observe(values[INDEX["ttft_ms"]] / 1000)
+    # -- counting ---------------------------------------------------------------------------------------------------
+
+    def observe(self, records: Iterable[Record]) -> None:
+        """Count rows that have entered SQL."""
+        for record in records:
+            values = record.values
+            group = (values[_ROUTE] or "", values[_TARGET] or "", values[_APP] or "", values[_TEAM] or "")
+            status = values[_STATUS]
+            series = self._groups.get(group)
+            if series is None or status not in series.statuses:
+                group, series = self._room_for(group, status)
+            counts = series.statuses[status]
+            counts[0] += 1
+            counts[1] += is_error(status, values[_OUTCOME])
+            series.input_tokens += values[_INPUT] or 0
+            series.output_tokens += values[_OUTPUT] or 0
+            series.cost_micros += values[_COST] or 0
+            series.changed = True
+            self._dirty_groups.add(group)
+            pair_key = group[:2]
+            pair = self._pairs[pair_key]
+            pair.attempts += values[_ATTEMPTS] or 0
+            if values[_LATENCY] is not None:
+                pair.request_s.observe(values[_LATENCY] / 1000)
+            if values[_TTFT] is not None:
+                pair.ttft_s.observe(values[_TTFT] / 1000)
+            pair.changed = True
+            self._dirty_pairs.add(pair_key)
 
     def reject(self, counts: Mapping[str, int]) -> None:
         """Count requests that have no row, by error code."""
         for code, count in counts.items():
-            self.rejected.labels(code).inc(count)
+            if code not in self._rejected and len(self._rejected) >= MOST_CODES:
+                code = OTHER
+            self._rejected[code] = self._rejected.get(code, 0) + count
+            self._dirty_codes.add(code)
 
-    def render(self, open_routes: Iterable[str], limits: Mapping[str, float], pending: int) -> str:
-        """The exposition text. `open_routes`: one entry a request in flight; `limits`: name → used ratio."""
-        self.in_flight.clear()
-        for route, count in Tally(open_routes).items():
-            self.in_flight.labels(route).set(count)
-        self.limit_used.clear()
-        for name, ratio in limits.items():
-            self.limit_used.labels(name).set(ratio)
-        self.pending.set(pending)
-        return generate_latest(self.registry).decode()
+    def _room_for(self, group: Group, status: int) -> tuple[Group, _GroupSeries]:
+        """The series to count under: the group's own while there is room, else `other`'s."""
+        if self._series_made >= self._most_series:
+            group = (OTHER, OTHER, OTHER, OTHER)
+        return group, self._series(group, status)
+
+    def _series(self, group: Group, status: int) -> _GroupSeries:
+        series = self._groups.get(group)
+        if series is None:
+            series = self._groups[group] = _GroupSeries(group)
+        if status not in series.statuses:
+            series.statuses[status] = [0, 0]
+            self._series_made += 1
+        if group[:2] not in self._pairs:
+            self._pairs[group[:2]] = _PairSeries(*group[:2])
+        return series
+
+    # -- showing ----------------------------------------------------------------------------------------------------
+
+    def render(self, *, openmetrics: bool) -> str:
+        """The exposition text of all that is counted here."""
+        groups = [series.render() for series in self._groups.values()]
+        pairs = [series.render() for series in self._pairs.values()]
+        lines = [[text[at] for text in groups] for at in range(4)] + [[text[at] for text in pairs] for at in range(3)]
+        parts: list[str] = []
+        for family, found in zip(FAMILIES, lines, strict=True):
+            parts.append(family.heading(openmetrics=openmetrics))
+            parts += found
+        parts.append(REJECTED.heading(openmetrics=openmetrics))
+        parts += [
+            f"sluicegate_rejected_total{{{labelled(code=code)}}} {count}\n" for code, count in self._rejected.items()
+        ]
+        return "".join(parts)
+
+    # -- keeping ----------------------------------------------------------------------------------------------------
+
+    def take_changes(self) -> list[Any] | None:
+        """What changed since the last time, as it now stands; None where nothing did."""
+        if not (self._dirty_groups or self._dirty_pairs or self._dirty_codes):
+            return None
+        changes = [
+            [[group, self._groups[group].state()] for group in self._dirty_groups],
+            [[pair, self._pairs[pair].state()] for pair in self._dirty_pairs],
+            {code: self._rejected[code] for code in self._dirty_codes},
+        ]
+        self._dirty_groups.clear()
+        self._dirty_pairs.clear()
+        self._dirty_codes.clear()
+        return changes
+
+    def everything(self) -> Iterator[list[Any]]:
+        """The whole state, as changes of a bounded size."""
+        groups, pairs = list(self._groups), list(self._pairs)
+        for at in range(0, len(groups), 500):
+            yield [[[group, self._groups[group].state()] for group in groups[at : at + 500]], [], {}]
+        for at in range(0, len(pairs), 500):
+            yield [[], [[pair, self._pairs[pair].state()] for pair in pairs[at : at + 500]], {}]
+        yield [[], [], dict(self._rejected)]
+
+    def restore(self, changes: Sequence[Any]) -> None:
+        """Take over changes that another keeper wrote down. Raises ValueError, TypeError where they are none."""
+        groups, pairs, rejected = changes
+        for name, state in groups:
+            route, target, app, team = name
+            for status, *_ in state[3]:
+                self._series((route, target, app, team), status)
+            self._groups[route, target, app, team].restore(state)
+        for (route, target), state in pairs:
+            self._pairs.setdefault((route, target), _PairSeries(route, target)).restore(state)
+        self._rejected.update(rejected)

@@ -1,0 +1,42 @@
+"""What a worker tells the keeper of itself, once a second: what it avoids, what it holds, what it had to turn away.
+
+Read from state that the data plane keeps anyway; no request does anything for it.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.dataplane.keeper_link import KeeperLink
+
+if TYPE_CHECKING:
+    from gateway.dataplane.plane import Plane
+
+PAUSE_S: Final = 1.0
+
+
+def condition_of(plane: "Plane", now_s: float) -> dict[str, Any]:
+    """The message. `cooling`: targets that get no request but a trial; `aside`: (provider, credential) that were
+    refused or limited; `closed`: rows that this worker has ended; `connections`: of clients."""
+    return {
+        "type": "condition",
+        "cooling": plane.health.cooling_targets(now_s),
+        "aside": plane.health.credentials_aside(now_s),
+        "closed": plane.spool.closed,
+        "connections": len(plane.connections),
+    }
+
+
+def tell_rejected(plane: "Plane", link: KeeperLink) -> None:
+    """Requests without a row since the last time. While the keeper is away they wait here."""
+    if plane.counted and link.connected:
+        link.tell_rejected(dict(plane.counted))
+        plane.counted.clear()
+
+
+async def report(plane: "Plane", link: KeeperLink) -> None:
+    """For ever."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(PAUSE_S)
+        tell_rejected(plane, link)
+        link.send(condition_of(plane, loop.time()))
