@@ -65,7 +65,7 @@ def database(settings: Settings) -> Iterator[Finding]:
 
     from gateway.store import migrate
     from gateway.store.database import make_engine, read_session
-    from gateway.store.models import Credential
+    from gateway.store.models import Credential, ProviderSecret
     from gateway.store.sealing import key_file, load_sealer
 
     shown = make_url(settings.database_url).render_as_string(hide_password=True)
@@ -80,7 +80,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         migrate.check(engine)
         yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
         with read_session(engine) as session:
-            rows = session.scalars(select(Credential)).all()
+            rows = [*session.scalars(select(Credential)), *session.scalars(select(ProviderSecret))]
             if not rows:
                 return
             if settings.sealing_key is None and not key_file(settings).exists():

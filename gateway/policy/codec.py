@@ -18,6 +18,7 @@ from gateway.policy.model import (
     Credential,
     CredentialId,
     Dialect,
+    HealthCheck,
     Key,
     KeyId,
     Limit,
@@ -27,6 +28,7 @@ from gateway.policy.model import (
     Price,
     Provider,
     ProviderId,
+    Proxy,
     Route,
     RouteId,
     Scope,
@@ -35,6 +37,7 @@ from gateway.policy.model import (
     TargetId,
     TeamId,
     Timeouts,
+    UpstreamTls,
     WhenUnknown,
     Window,
 )
@@ -44,8 +47,16 @@ FORMAT: Final = 2
 
 CredentialRow: TypeAlias = tuple[int, str, str]
 """id, name, secret."""
-ProviderRow: TypeAlias = tuple[int, str, str, str, list[CredentialRow]]
-"""id, name, dialect, base_url, credentials in order."""
+ProxyRow: TypeAlias = tuple[str | None, str | None, str | None]
+"""URL (None = direct), user, password."""
+TlsRow: TypeAlias = tuple[str | None, str | None, str | None, str | None, bool]
+"""CA, certificate, key, server name, verify."""
+CheckRow: TypeAlias = tuple[str, float, float, int, int]
+"""path, interval, timeout, healthy after, unhealthy after."""
+ProviderRow: TypeAlias = tuple[
+    int, str, str, str, list[CredentialRow], str | None, list[str], ProxyRow | None, TlsRow | None, CheckRow | None
+]
+"""id, name, dialect, base_url, credentials in order, zone, tags, proxy, TLS, health check."""
 PriceRow: TypeAlias = tuple[int, int, int | None, int | None, int | None, int]
 """input, output, cached_input, cache_write, reasoning, per_request."""
 TargetRow: TypeAlias = tuple[int, int, str | None, int, PriceRow | None]
@@ -67,10 +78,11 @@ RouteRow: TypeAlias = tuple[
     str,
     bool,
     HeaderRulesRow | None,
+    list[str],
     list[TargetRow],
 ]
 """id, name, strategy, retries, timeouts, (host, path) to match, max_output_tokens, strip_prefix, preserve_host, auth,
-read_to_end, header rules, targets in order."""
+read_to_end, header rules, preferred tags, targets in order."""
 AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None, dict[str, Any] | None, list[str], list[str]]
 """id, name, team's id, team's name, names of routes (None = all), cross-origin rules, egress, source networks."""
 KeyRow: TypeAlias = tuple[str, int, str, int, float | None]
@@ -130,7 +142,7 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
 
 
 def _provider(row: ProviderRow) -> Provider:
-    id_, name, dialect, base_url, credentials = row
+    id_, name, dialect, base_url, credentials, zone, tags, proxy, tls, check = row
     return Provider(
         id=ProviderId(id_),
         name=name,
@@ -139,6 +151,32 @@ def _provider(row: ProviderRow) -> Provider:
         credentials=tuple(
             Credential(id=CredentialId(each), name=called, secret=secret) for each, called, secret in credentials
         ),
+        zone=zone,
+        tags=frozenset(tags),
+        proxy=None if proxy is None else _proxy(proxy),
+        tls=None if tls is None else _tls(tls),
+        check=None if check is None else _check(check),
+    )
+
+
+def _proxy(row: ProxyRow) -> Proxy:
+    url, user, password = row
+    return Proxy(url=url, user=user, password=password)
+
+
+def _tls(row: TlsRow) -> UpstreamTls:
+    ca, cert, key, server_name, verify = row
+    return UpstreamTls(ca=ca, cert=cert, key=key, server_name=server_name, verify=verify)
+
+
+def _check(row: CheckRow) -> HealthCheck:
+    path, interval_s, timeout_s, healthy_after, unhealthy_after = row
+    return HealthCheck(
+        path=path,
+        interval_s=interval_s,
+        timeout_s=timeout_s,
+        healthy_after=healthy_after,
+        unhealthy_after=unhealthy_after,
     )
 
 
@@ -175,7 +213,7 @@ def _rules(rules: Mapping[str, Any] | None) -> HeaderRules:
 def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
     (
         id_, name, strategy, retries, timeouts, match, max_output_tokens, strip_prefix, preserve_host, auth, to_end,
-        rules, ts,
+        rules, prefer, ts,
     ) = row  # fmt: skip
     request_rules, response_rules = rules or (None, None)
     connect_s, first_byte_s, idle_s, total_s = timeouts
@@ -194,6 +232,7 @@ def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
         read_to_end=to_end,
         request_headers=_rules(request_rules),
         response_headers=_rules(response_rules),
+        prefer=tuple(prefer),
     )
 
 

@@ -95,6 +95,39 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """An HTTP proxy between us and a provider. `url` None: none, whatever the environment says."""
+
+    url: str | None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTls:
+    """How a provider is spoken to over TLS, where that is not the usual way. PEM texts."""
+
+    ca: str | None = None
+    """In place of the system's authorities."""
+    cert: str | None = None
+    key: str | None = field(default=None, repr=False)
+    server_name: str | None = None
+    """For SNI and the certificate's name, in place of the base URL's host."""
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How a provider is asked, unasked by callers, whether it is well."""
+
+    path: str
+    interval_s: float = 10.0
+    timeout_s: float = 2.0
+    healthy_after: int = 2
+    unhealthy_after: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     id: ProviderId
     name: str
@@ -102,6 +135,12 @@ class Provider:
     base_url: str
     """As configured; `dataplane` cuts it into scheme, host, port and path prefix."""
     credentials: tuple[Credential, ...] = ()
+    zone: str | None = None
+    tags: frozenset[str] = frozenset()
+    proxy: Proxy | None = None
+    """None = as the environment says."""
+    tls: UpstreamTls | None = None
+    check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +192,8 @@ class Route:
     strip_prefix: bool = False
     preserve_host: bool = False
     auth: Auth = Auth.KEY
+    prefer: tuple[str, ...] = ()
+    """Tags of providers: their targets come first, in this order; the others are fallback."""
     read_to_end: bool = False
     """When the client leaves: False cancels the upstream at once, True reads its answer to the end (and pays it)."""
     request_headers: HeaderRules = NO_RULES

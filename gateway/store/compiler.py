@@ -13,15 +13,18 @@ from sqlalchemy.orm import Session
 from gateway.policy import codec
 from gateway.policy.codec import (
     AppRow,
+    CheckRow,
     CredentialRow,
     HeaderRulesRow,
     KeyRow,
     LimitRow,
     PriceRow,
     ProviderRow,
+    ProxyRow,
     RouteRow,
     SnapshotDocument,
     TargetRow,
+    TlsRow,
 )
 from gateway.policy.model import Dialect, Price
 from gateway.store.models import (
@@ -33,12 +36,14 @@ from gateway.store.models import (
     Meta,
     PriceOverride,
     Provider,
+    ProviderSecret,
     Route,
     Target,
     Team,
 )
 from gateway.store.prices import Override, PriceBook
 from gateway.store.sealing import Sealed, Sealer, SealingKeyError
+from gateway.store.upstream_documents import DIRECT, PROXY_PASSWORD, TLS_KEY, HealthDocument
 
 log: Final = logging.getLogger(__name__)
 
@@ -80,10 +85,55 @@ def _providers(session: Session, sealer: Sealer) -> list[ProviderRow]:
             log.error("credential left out", extra={"credential": row.id, "reason": str(error)})
             continue
         credentials[row.provider_id].append((row.id, row.name, secret))
+    secrets = _provider_secrets(session, sealer)
+    columns = Provider.__table__.c
     return [
-        (row.id, row.name, row.dialect, row.base_url, credentials[row.id])
-        for row in session.execute(select(Provider.id, Provider.name, Provider.dialect, Provider.base_url))
+        (
+            row.id,
+            row.name,
+            row.dialect,
+            row.base_url,
+            credentials[row.id],
+            row.zone,
+            row.tags or [],
+            _proxy(row.proxy, secrets[row.id]),
+            _tls(row.tls, secrets[row.id]),
+            _check(row.health),
+        )
+        for row in session.execute(select(*columns))
     ]
+
+
+def _provider_secrets(session: Session, sealer: Sealer) -> dict[int, dict[str, str]]:
+    """By provider and name."""
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    for row in session.scalars(select(ProviderSecret)):
+        try:
+            found[row.provider_id][row.name] = sealer.open_row(row)
+        except SealingKeyError as error:
+            log.error("provider's secret left out", extra={"provider": row.provider_id, "reason": str(error)})
+    return found
+
+
+def _proxy(stored: dict[str, Any] | None, secrets: dict[str, str]) -> ProxyRow | None:
+    if stored is None:
+        return None
+    url = stored["url"]
+    return (None if url == DIRECT else url, stored.get("user"), secrets.get(PROXY_PASSWORD))
+
+
+def _tls(stored: dict[str, Any] | None, secrets: dict[str, str]) -> TlsRow | None:
+    if stored is None:
+        return None
+    cert, key = stored.get("cert"), secrets.get(TLS_KEY)
+    return (stored.get("ca"), cert, key if cert else None, stored.get("server_name"), stored.get("verify", True))
+
+
+def _check(stored: dict[str, Any] | None) -> CheckRow | None:
+    if stored is None:
+        return None
+    check = HealthDocument.model_validate(stored)
+    return (check.path, check.interval, check.timeout, check.healthy_after, check.unhealthy_after)
 
 
 def _routes(session: Session, prices: PriceBook) -> list[RouteRow]:
@@ -104,6 +154,7 @@ def _routes(session: Session, prices: PriceBook) -> list[RouteRow]:
             row.auth,
             row.read_to_end,
             _rules_row(row.request_headers, row.response_headers),
+            row.prefer or [],
             targets[row.id],
         )
         for row in rows

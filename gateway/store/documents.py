@@ -41,6 +41,7 @@ from gateway.store.fields import (
     refused,
 )
 from gateway.store.header_documents import MOST_ENTRIES, CorsDocument, EgressEntry, HeaderRulesDocument
+from gateway.store.upstream_documents import HealthDocument, ProxyField, UpstreamTlsDocument
 
 MICRO = Decimal(1_000_000)
 
@@ -76,11 +77,23 @@ class ProviderDocument(Document):
     dialect: Dialect
     base_url: BaseUrl
     credentials: list[CredentialDocument] = Field(default_factory=list, max_length=1000)
+    zone: PartName | None = None
+    """Where it is: a worker of this zone (`SLUICEGATE_ZONE`) goes to it first."""
+    tags: list[PartName] = Field(default_factory=list, max_length=64)
+    """What a route's `prefer` may name."""
+    proxy: ProxyField | None = None
+    """Left out: as `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say."""
+    tls: UpstreamTlsDocument | None = None
+    health: HealthDocument | None = None
 
     @model_validator(mode="after")
-    def _names_once(self) -> "ProviderDocument":
+    def _consistent(self) -> "ProviderDocument":
         if (name := _first_repeated([each.name for each in self.credentials])) is not None:
             raise refused(f"two credentials are named {name!r}", "give each its own name", "credentials")
+        if (tag := _first_repeated(self.tags)) is not None:
+            raise refused(f"{tag!r} stands twice", "remove one", "tags")
+        if self.tls is not None and not self.base_url.lower().startswith("https:"):
+            raise refused("is for https", "remove it, or write the base URL with https", "tls")
         return self
 
 
@@ -130,6 +143,8 @@ class RouteDocument(Document):
     request_headers: HeaderRulesDocument = HeaderRulesDocument()
     """Changes to what goes upstream; HTTP routes only, as is the next."""
     response_headers: HeaderRulesDocument = HeaderRulesDocument()
+    prefer: list[PartName] = Field(default_factory=list, max_length=64)
+    """Tags of providers: their targets come first, in this order; the others are fallback."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RouteDocument":
@@ -147,6 +162,8 @@ class RouteDocument(Document):
                 raise refused("is for HTTP routes", "add `match`, or remove it", "auth")
         elif self.strip_prefix and self.match.path is None:
             raise refused("there is no path prefix to strip", "add `match.path`, or remove it", "strip_prefix")
+        if (tag := _first_repeated(self.prefer)) is not None:
+            raise refused(f"{tag!r} stands twice", "remove one", "prefer")
         if all(each.weight == 0 for each in self.targets):
             raise refused("no target has a weight above 0", "raise one of the weights", "targets")
         return self

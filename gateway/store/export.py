@@ -12,10 +12,10 @@ from sqlalchemy import select
 
 from gateway.store.config import Apps, InterceptionRules, Keys, Limits, Prices, Providers, Routes, Teams
 from gateway.store.config.editing import Editing
-from gateway.store.config.providers import SEALED_MARK
 from gateway.store.config.teams import DIGEST_MARK
 from gateway.store.document import Document
-from gateway.store.models import Credential
+from gateway.store.models import Credential, ProviderSecret
+from gateway.store.upstream_documents import PROXY_PASSWORD, SEALED_MARK, TLS_KEY
 from gateway.store.yaml_source import escaped
 
 _LINE_WIDTH: Final = 120
@@ -51,16 +51,19 @@ def _shortest(document: Document) -> dict[str, Any]:
 
 def _providers(editing: Editing) -> list[dict[str, Any]]:
     stored = {row.id: row for row in editing.session.scalars(select(Credential))}
+    secrets = {(row.provider_id, row.name): row for row in editing.session.scalars(select(ProviderSecret))}
+
+    def reference(row: Credential | ProviderSecret) -> str:
+        return SEALED_MARK + editing.sealer.references(editing.sealer.open_row(row))[0]
+
     sections = []
     for row in Providers(editing).rows():
         section = _shortest(Providers(editing).document_of(row))
-        section["credentials"] = [
-            {
-                "name": each.name,
-                "value": SEALED_MARK + editing.sealer.references(editing.sealer.open_row(stored[each.id]))[0],
-            }
-            for each in row.credentials
-        ]
+        section["credentials"] = [{"name": each.name, "value": reference(stored[each.id])} for each in row.credentials]
+        for name in (PROXY_PASSWORD, TLS_KEY):
+            part, _, field = name.partition(".")
+            if (row.id, name) in secrets:
+                section[part][field] = reference(secrets[row.id, name])
         if not section["credentials"]:
             del section["credentials"]
         sections.append(section)

@@ -75,12 +75,23 @@ class Provider(Entity, Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
     dialect: Mapped[str] = mapped_column(String(16))
     base_url: Mapped[str] = mapped_column(Text)
+    zone: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    tags: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    proxy: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """`ProxyDocument` without its password."""
+    tls: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """`UpstreamTlsDocument` without its key."""
+    health: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """`HealthDocument`."""
     credentials: Mapped[list["Credential"]] = relationship(
         back_populates="provider",
         lazy="raise",
         cascade="all, delete-orphan",
         passive_deletes=True,
         order_by="Credential.position",
+    )
+    secrets: Mapped[list["ProviderSecret"]] = relationship(
+        lazy="raise", cascade="all, delete-orphan", passive_deletes=True, order_by="ProviderSecret.name"
     )
 
 
@@ -102,6 +113,19 @@ class Credential(Base):
     """The end of the secret, to be recognised by; empty where the secret is short."""
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     provider: Mapped[Provider] = relationship(back_populates="credentials", lazy="raise")
+
+
+class ProviderSecret(Base):
+    """What else of a provider is secret, sealed like a credential: `tls.key`, `proxy.password`."""
+
+    __tablename__ = "provider_secret"
+    __table_args__ = (UniqueConstraint("provider_id", "name"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    provider_id: Mapped[int] = mapped_column(ForeignKey("provider.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(32))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    sealing_key_id: Mapped[str] = mapped_column(String(16))
 
 
 class Route(Entity, Base):
@@ -127,6 +151,8 @@ class Route(Entity, Base):
     request_headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """A `HeaderRulesDocument` as it was validated, as is the next; None = no rules."""
     response_headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    prefer: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Tags of providers."""
     targets: Mapped[list["Target"]] = relationship(
         back_populates="route",
         lazy="raise",

@@ -4,6 +4,8 @@ What a patch leaves out stays, null takes back the default, an object is merged,
 is then checked as a whole, so these types only say what may be given.
 """
 
+from pydantic import SecretStr
+
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
 from gateway.store.document import Document
 from gateway.store.documents import (
@@ -32,10 +34,27 @@ from gateway.store.header_documents import (
     RuledName,
     SetName,
 )
+from gateway.store.upstream_documents import ProxyField
 
 
 class Patch(Document):
     """Only what was given counts (`model_fields_set`)."""
+
+
+class TlsPatch(Patch):
+    ca: str | None = None
+    cert: str | None = None
+    key: SecretStr | None = None
+    server_name: Host | None = None
+    verify: bool | None = None
+
+
+class HealthPatch(Patch):
+    path: str | None = None
+    interval: Duration | None = None
+    timeout: Duration | None = None
+    healthy_after: int | None = None
+    unhealthy_after: int | None = None
 
 
 class ProviderPatch(Patch):
@@ -44,6 +63,11 @@ class ProviderPatch(Patch):
     base_url: BaseUrl | None = None
     credentials: list[CredentialDocument] | None = None
     """All of them; one without `value` keeps the secret stored under its name."""
+    zone: PartName | None = None
+    tags: list[PartName] | None = None
+    proxy: ProxyField | None = None
+    tls: TlsPatch | None = None
+    health: HealthPatch | None = None
 
 
 class TimeoutPatch(Patch):
@@ -89,6 +113,7 @@ class RoutePatch(Patch):
     read_to_end: bool | None = None
     request_headers: HeaderRulesPatch | None = None
     response_headers: HeaderRulesPatch | None = None
+    prefer: list[PartName] | None = None
 
 
 class TeamPatch(Patch):

@@ -26,7 +26,7 @@ from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit
 from gateway.store.database import write_session
-from gateway.store.models import Credential
+from gateway.store.models import Credential, ProviderSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -85,9 +85,8 @@ class Sealer:
                 f"the credential {name!r} was altered in the database", fix="give its secret again"
             ) from None
 
-    def open_row(self, credential: Credential) -> str:
-        sealed = Sealed(credential.sealing_key_id, credential.sealed)
-        return self.open(sealed, credential.provider_id, credential.name)
+    def open_row(self, row: Credential | ProviderSecret) -> str:
+        return self.open(Sealed(row.sealing_key_id, row.sealed), row.provider_id, sealed_name(row))
 
     def references(self, secret: str) -> list[str]:
         """What stands for this secret in an export: says nothing about it, but tells whether another is the same.
@@ -110,6 +109,11 @@ class Sealer:
         )
 
 
+def sealed_name(row: Credential | ProviderSecret) -> str:
+    """What a ciphertext is bound to beside its provider. No credential's name has a slash."""
+    return row.name if isinstance(row, Credential) else f"/{row.name}"
+
+
 def load_sealer(settings: Settings) -> Sealer:
     """The installation's sealer; makes the key file where there is none. Raises SealingKeyError."""
     if settings.sealing_key is not None:
@@ -128,9 +132,9 @@ def key_file(settings: Settings) -> Path:
 def rotate(session: Session, old: Sealer, new: Sealer, actor: str) -> int:
     """Seal every credential anew with `new`'s first key. Returns how many. The caller commits."""
     audit.lock(session)
-    rows = session.scalars(select(Credential)).all()
+    rows = [*session.scalars(select(Credential)), *session.scalars(select(ProviderSecret))]
     for row in rows:
-        sealed = new.seal(old.open_row(row), row.provider_id, row.name)
+        sealed = new.seal(old.open_row(row), row.provider_id, sealed_name(row))
         row.sealed, row.sealing_key_id = sealed.ciphertext, sealed.key_id
     after = {"key_id": new.key_id, "credentials": len(rows)}
     audit.record(session, actor=actor, action="rotate", kind="sealing key", name=old.key_id, after=after)

@@ -28,10 +28,41 @@ class CredentialView(View):
     """The end of the secret; empty where it is too short to show any of it."""
 
 
+class ProxyView(View):
+    url: str
+    """`none`: no proxy, whatever the environment says."""
+    user: str | None
+    has_password: bool
+
+
+class UpstreamTlsView(View):
+    ca: str | None
+    cert: str | None
+    has_key: bool
+    server_name: str | None
+    verify: bool
+
+
+class HealthView(View):
+    """Seconds."""
+
+    path: str
+    interval: float
+    timeout: float
+    healthy_after: int
+    unhealthy_after: int
+
+
 class ProviderView(EntityView):
     dialect: Dialect
     base_url: str
     credentials: list[CredentialView]
+    zone: str | None
+    tags: list[str]
+    proxy: ProxyView | None
+    """null: as the environment says."""
+    tls: UpstreamTlsView | None
+    health: HealthView | None
 
 
 class TargetView(View):
@@ -84,6 +115,7 @@ class RouteView(EntityView):
     read_to_end: bool
     request_headers: HeaderRulesView
     response_headers: HeaderRulesView
+    prefer: list[str]
 
 
 class TeamView(EntityView):

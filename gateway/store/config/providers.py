@@ -7,13 +7,13 @@ from sqlalchemy.orm import joinedload, selectinload
 from gateway.errors import Conflict, Invalid
 from gateway.policy.model import Dialect
 from gateway.store import problems
+from gateway.store.config import provider_upstream
 from gateway.store.config.editing import Collection, is_new, joined
+from gateway.store.document import Document
 from gateway.store.documents import CredentialDocument, PriceDocument, ProviderDocument
-from gateway.store.models import Credential, LimitRule, PriceOverride, Provider, Route, Target
+from gateway.store.models import Credential, LimitRule, PriceOverride, Provider, ProviderSecret, Route, Target
+from gateway.store.upstream_documents import PROXY_PASSWORD, SEALED_MARK, TLS_KEY, is_pair
 from gateway.store.views import CredentialView, PriceView, ProviderView
-
-SEALED_MARK = "sealed:"
-"""Begins a reference to a secret that this installation already has, as `export` writes it."""
 
 _SHORTEST_TO_SHOW = 12
 """Of a shorter secret four characters would give too much away."""
@@ -26,7 +26,7 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
     document_type = ProviderDocument
 
     def query(self) -> Select[Provider]:
-        return select(Provider).options(selectinload(Provider.credentials))
+        return select(Provider).options(selectinload(Provider.credentials), selectinload(Provider.secrets))
 
     def show(self, row: Provider) -> ProviderView:
         return ProviderView(
@@ -40,6 +40,9 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
             credentials=[
                 CredentialView(id=each.id, name=each.name, last_four=each.last_four) for each in row.credentials
             ],
+            zone=row.zone,
+            tags=row.tags or [],
+            **provider_upstream.views(row),
         )
 
     def document_of(self, row: Provider) -> ProviderDocument:
@@ -48,6 +51,9 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
             dialect=Dialect(row.dialect),
             base_url=row.base_url,
             credentials=[CredentialDocument.model_construct(name=each.name, value=None) for each in row.credentials],
+            zone=row.zone,
+            tags=row.tags or [],
+            **provider_upstream.documents(row),
         )
 
     def normal(self, row: Provider | None, wanted: ProviderDocument) -> ProviderDocument:
@@ -55,7 +61,7 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
         present = {each.name: each for each in row.credentials} if row is not None else {}
         credentials = []
         for place, each in enumerate(wanted.credentials):
-            value = self._resolved(each, place, wanted.name)
+            value = self._resolved(each.value, f"credentials.{place}.value", wanted.name, each.name)
             stored = present.get(each.name)
             if value is None and stored is None:
                 raise problems.refuse(
@@ -68,7 +74,38 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
                 value = None
             secret = None if value is None else SecretStr(value)
             credentials.append(CredentialDocument.model_construct(name=each.name, value=secret))
-        return wanted.model_copy(update={"credentials": credentials})
+        return wanted.model_copy(update={"credentials": credentials, **self._normal_secrets(row, wanted)})
+
+    def _normal_secrets(self, row: Provider | None, wanted: ProviderDocument) -> dict[str, Document]:
+        """`proxy` and `tls` with what is secret in them resolved, and left out where it is stored already."""
+        stored = {each.name: each for each in row.secrets} if row is not None else {}
+
+        def fresh(given: SecretStr | None, name: str) -> tuple[SecretStr | None, str | None]:
+            """What is to be stored, and the secret as it will stand."""
+            value = self._resolved(given, name, wanted.name, name)
+            present = self.editing.sealer.open_row(stored[name]) if name in stored else None
+            return (None, present) if value in (None, present) else (SecretStr(str(value)), value)
+
+        normal: dict[str, Document] = {}
+        if wanted.proxy is not None:
+            password, _ = fresh(wanted.proxy.password, PROXY_PASSWORD)
+            normal["proxy"] = wanted.proxy.model_copy(update={"password": password})
+        if wanted.tls is not None:
+            key, standing = fresh(wanted.tls.key, TLS_KEY)
+            if wanted.tls.cert is not None:
+                self._require_pair(wanted.tls.cert, standing, wanted.name)
+            normal["tls"] = wanted.tls.model_copy(update={"key": key})
+        return normal
+
+    def _require_pair(self, cert: str, key: str | None, provider: str) -> None:
+        if key is None:
+            raise problems.refuse(
+                "tls.key", "is missing: a certificate needs its private key", "add it", self._subject(provider)
+            )
+        if not is_pair(cert, key):
+            raise problems.refuse(
+                "tls.key", "does not belong to the certificate", "give the key of `tls.cert`", self._subject(provider)
+            )
 
     def fill(self, row: Provider, wanted: ProviderDocument) -> None:
         new = is_new(row)
@@ -76,7 +113,7 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
             self._refuse_in_use(row, f"cannot become a provider of dialect {wanted.dialect} while it is in use")
         row.name, row.dialect, row.base_url = wanted.name, wanted.dialect, wanted.base_url
         if new:
-            row.credentials = []
+            row.credentials, row.secrets = [], []
             self.session.add(row)
             self.session.flush()  # a secret is sealed to its provider's id
         present = {each.name: each for each in row.credentials}
@@ -91,6 +128,8 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
                 sealed = self.editing.sealer.seal(secret, row.id, each.name)
                 credential.sealed, credential.sealing_key_id = sealed.ciphertext, sealed.key_id
                 credential.last_four = secret[-4:] if len(secret) >= _SHORTEST_TO_SHOW else ""
+        row.zone, row.tags = wanted.zone, list(wanted.tags) or None
+        provider_upstream.fill(row, wanted, self.editing.sealer)
 
     def limits_naming(self, row: Provider) -> ColumnElement[bool]:
         credentials = select(Credential.id).where(Credential.provider_id == row.id)
@@ -113,21 +152,22 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
                 fix="take it out of the targets of those routes first",
             )
 
-    def _resolved(self, wanted: CredentialDocument, place: int, provider: str) -> str | None:
-        if wanted.value is None:
+    def _resolved(self, given: SecretStr | None, field: str, provider: str, name: str) -> str | None:
+        """The secret itself, where a reference to a stored one was given."""
+        if given is None:
             return None
-        value = wanted.value.get_secret_value()
+        value = given.get_secret_value()
         if not value.startswith(SEALED_MARK):
             return value
         reference = value.removeprefix(SEALED_MARK)
-        for stored in self.session.scalars(select(Credential)):
+        for stored in (*self.session.scalars(select(Credential)), *self.session.scalars(select(ProviderSecret))):
             secret = self.editing.sealer.open_row(stored)
             if reference in self.editing.sealer.references(secret):
                 return secret
         raise problems.refuse(
-            f"credentials.{place}.value",
+            field,
             "refers to a secret that this installation does not have",
-            f"give the secret itself, e.g. ${{{_variable(provider, wanted.name)}}}",
+            f"give the secret itself, e.g. ${{{_variable(provider, name)}}}",
             self._subject(provider),
         )
 

@@ -60,6 +60,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             read_to_end=row.read_to_end,
             request_headers=HeaderRulesView(**_rules(row.request_headers).model_dump()),
             response_headers=HeaderRulesView(**_rules(row.response_headers).model_dump()),
+            prefer=row.prefer or [],
         )
 
     def document_of(self, row: Route) -> RouteDocument:
@@ -86,6 +87,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             read_to_end=row.read_to_end,
             request_headers=_rules(row.request_headers),
             response_headers=_rules(row.response_headers),
+            prefer=row.prefer or [],
         )
 
     def fill(self, row: Route, wanted: RouteDocument) -> None:
@@ -100,6 +102,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
         row.strip_prefix, row.preserve_host = wanted.strip_prefix, wanted.preserve_host
         row.auth, row.read_to_end = wanted.auth, wanted.read_to_end
         row.request_headers, row.response_headers = _stored(wanted.request_headers), _stored(wanted.response_headers)
+        row.prefer = list(wanted.prefer) or None
         # A target that stays keeps its id, and with it its health and its place in figures.
         present = {} if is_new(row) else {(each.provider_id, each.model): each for each in row.targets}
         targets = []

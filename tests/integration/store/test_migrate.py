@@ -10,14 +10,25 @@ from sqlalchemy import BigInteger, Engine, inspect, select, text
 from gateway.settings import Settings
 from gateway.store import migrate, tables
 from gateway.store.database import make_engine, read_session, write_session
-from gateway.store.models import Credential, Meta, Provider, UtcTime
+from gateway.store.models import Credential, Meta, UtcTime
 
 
 def _add_provider(engine: Engine) -> None:
+    """With the columns of the first schema: the models know those of the newest."""
     with write_session(engine) as session:
-        credential = Credential(name="main", position=0, sealed=b"x", sealing_key_id="k", last_four="1234")
-        session.add(
-            Provider(name="openai", dialect="openai", base_url="https://api.example/v1", credentials=[credential])
+        times = "version, created_at, updated_at"
+        session.execute(
+            text(
+                f"INSERT INTO provider (id, name, dialect, base_url, {times})"
+                " VALUES (1, 'openai', 'openai', 'u', 1, 1, 1)"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO credential (provider_id, position, name, sealed, sealing_key_id, last_four, created_at)"
+                " VALUES (1, 0, 'main', :sealed, 'k', '1234', 1)"
+            ),
+            {"sealed": b"x"},
         )
 
 

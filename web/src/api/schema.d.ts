@@ -1236,6 +1236,69 @@ export interface components {
             /** Remove */
             remove: string[];
         };
+        /**
+         * HealthDocument
+         * @description An active check. The provider is well while `GET path` answers 2xx or 3xx in time.
+         */
+        HealthDocument: {
+            /** Path */
+            path: string;
+            /**
+             * Interval
+             * @default 10
+             * @example 500ms
+             * @example 2s
+             * @example 10m
+             */
+            interval?: number | string;
+            /**
+             * Timeout
+             * @default 2
+             * @example 500ms
+             * @example 2s
+             * @example 10m
+             */
+            timeout?: number | string;
+            /**
+             * Healthy After
+             * @default 2
+             */
+            healthy_after?: number;
+            /**
+             * Unhealthy After
+             * @default 3
+             */
+            unhealthy_after?: number;
+        };
+        /** HealthPatch */
+        HealthPatch: {
+            /** Path */
+            path?: string | null;
+            /** Interval */
+            interval?: (number | string) | null;
+            /** Timeout */
+            timeout?: (number | string) | null;
+            /** Healthy After */
+            healthy_after?: number | null;
+            /** Unhealthy After */
+            unhealthy_after?: number | null;
+        };
+        /**
+         * HealthView
+         * @description Seconds.
+         */
+        HealthView: {
+            /** Path */
+            path: string;
+            /** Interval */
+            interval: number;
+            /** Timeout */
+            timeout: number;
+            /** Healthy After */
+            healthy_after: number;
+            /** Unhealthy After */
+            unhealthy_after: number;
+        };
         /** Interception */
         Interception: {
             /** Agent */
@@ -1820,6 +1883,13 @@ export interface components {
             base_url: string;
             /** Credentials */
             credentials?: components["schemas"]["CredentialDocument"][];
+            /** Zone */
+            zone?: string | null;
+            /** Tags */
+            tags?: string[];
+            proxy?: string | components["schemas"]["ProxyDocument"] | null;
+            tls?: components["schemas"]["UpstreamTlsDocument"] | null;
+            health?: components["schemas"]["HealthDocument"] | null;
         };
         /** ProviderPatch */
         ProviderPatch: {
@@ -1830,6 +1900,13 @@ export interface components {
             base_url?: string | null;
             /** Credentials */
             credentials?: components["schemas"]["CredentialDocument"][] | null;
+            /** Zone */
+            zone?: string | null;
+            /** Tags */
+            tags?: string[] | null;
+            proxy?: string | components["schemas"]["ProxyDocument"] | null;
+            tls?: components["schemas"]["TlsPatch"] | null;
+            health?: components["schemas"]["HealthPatch"] | null;
         };
         /** ProviderView */
         ProviderView: {
@@ -1854,6 +1931,34 @@ export interface components {
             base_url: string;
             /** Credentials */
             credentials: components["schemas"]["CredentialView"][];
+            /** Zone */
+            zone: string | null;
+            /** Tags */
+            tags: string[];
+            proxy: components["schemas"]["ProxyView"] | null;
+            tls: components["schemas"]["UpstreamTlsView"] | null;
+            health: components["schemas"]["HealthView"] | null;
+        };
+        /**
+         * ProxyDocument
+         * @description An HTTP proxy towards the provider. A text stands for `url` alone.
+         */
+        ProxyDocument: {
+            /** Url */
+            url: string;
+            /** User */
+            user?: string | null;
+            /** Password */
+            password?: string | null;
+        };
+        /** ProxyView */
+        ProxyView: {
+            /** Url */
+            url: string;
+            /** User */
+            user: string | null;
+            /** Has Password */
+            has_password: boolean;
         };
         /** PublishRequest */
         PublishRequest: {
@@ -1938,6 +2043,8 @@ export interface components {
              *     }
              */
             response_headers?: components["schemas"]["HeaderRulesDocument"];
+            /** Prefer */
+            prefer?: string[];
         };
         /** RoutePatch */
         RoutePatch: {
@@ -1961,6 +2068,8 @@ export interface components {
             read_to_end?: boolean | null;
             request_headers?: components["schemas"]["HeaderRulesPatch"] | null;
             response_headers?: components["schemas"]["HeaderRulesPatch"] | null;
+            /** Prefer */
+            prefer?: string[] | null;
         };
         /**
          * RouteTelemetry
@@ -2035,6 +2144,8 @@ export interface components {
             read_to_end: boolean;
             request_headers: components["schemas"]["HeaderRulesView"];
             response_headers: components["schemas"]["HeaderRulesView"];
+            /** Prefer */
+            prefer: string[];
         };
         /**
          * ScopeDocument
@@ -2271,6 +2382,19 @@ export interface components {
          * @enum {string}
          */
         Tls: "passthrough" | "terminate";
+        /** TlsPatch */
+        TlsPatch: {
+            /** Ca */
+            ca?: string | null;
+            /** Cert */
+            cert?: string | null;
+            /** Key */
+            key?: string | null;
+            /** Server Name */
+            server_name?: string | null;
+            /** Verify */
+            verify?: boolean | null;
+        };
         /** TokenCreated */
         TokenCreated: {
             /** Id */
@@ -2354,6 +2478,38 @@ export interface components {
          * @enum {string}
          */
         Unmatched: "splice" | "meter" | "deny";
+        /**
+         * UpstreamTlsDocument
+         * @description TLS towards the provider. PEM texts, not file names: they hold on every node, and in a backup.
+         */
+        UpstreamTlsDocument: {
+            /** Ca */
+            ca?: string | null;
+            /** Cert */
+            cert?: string | null;
+            /** Key */
+            key?: string | null;
+            /** Server Name */
+            server_name?: string | null;
+            /**
+             * Verify
+             * @default true
+             */
+            verify?: boolean;
+        };
+        /** UpstreamTlsView */
+        UpstreamTlsView: {
+            /** Ca */
+            ca: string | null;
+            /** Cert */
+            cert: string | null;
+            /** Has Key */
+            has_key: boolean;
+            /** Server Name */
+            server_name: string | null;
+            /** Verify */
+            verify: boolean;
+        };
         /**
          * UsageItem
          * @description The keys that were grouped by, and the sums. A key is null where requests had none.
