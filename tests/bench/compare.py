@@ -3,6 +3,8 @@
 
     compare.py NAME=URL,MODEL,KEY,PID[+PID…] …      e.g.  compare.py sluicegate=http://127.0.0.1:8080,bench,sk-…,4242
 
+URL is what stands before /v1/chat/completions.
+
 The mock provider is started here on 127.0.0.1:9101, nginx as the floor on 127.0.0.1:9102; each gateway must already be
 running and have its target set to the mock provider. A gateway's processes are pinned to core 0; load and provider
 share core 1. ROUNDS rounds (default 3) of SECONDS_EACH (default 4), interleaved, medians. Prints a table, then one JSON
@@ -43,6 +45,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "3"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "4"))
 TICK = os.sysconf("SC_CLK_TCK")
 GATEWAY_CORE, LOAD_CORE = 0, 1
+IDLE_WITHIN_S = 15
 PROVIDER_PORT, NGINX_PORT = 9101, 9102
 BURST_STREAMS, PACED_STREAMS = 64, 400
 COLUMNS = (
@@ -128,10 +131,27 @@ def start(port: int, core: int, *command: str | Path) -> "subprocess.Popen[bytes
     sys.exit(f"{name} does not listen on port {port}")
 
 
-def plain_load(system: System, connections: int, seconds: int) -> Row:
-    """wrk's figures: rps, answers, p50 and p99 in µs, failed answers."""
+def pin(pids: Iterable[int], cores: str = str(GATEWAY_CORE)) -> None:
+    """Keep the processes with all their threads on these cores ("0", "0,1")."""
+    for pid in pids:
+        subprocess.run(["taskset", "-acp", cores, str(pid)], stdout=subprocess.DEVNULL, check=True)
+
+
+def wait_until_idle(pids: Sequence[int]) -> None:
+    """Let a gateway end what a load left behind: the next one has the same core. Gives up after IDLE_WITHIN_S."""
+    deadline = time.monotonic() + IDLE_WITHIN_S
+    while time.monotonic() < deadline:
+        before = cpu_s(pids)
+        time.sleep(0.5)
+        if cpu_s(pids) - before <= 0.03:
+            return
+
+
+def plain_load(system: System, connections: int, seconds: int, pause_ms: int = 0) -> Row:
+    """wrk's figures: rps, answers, p50 and p99 in µs, failed answers. `pause_ms`: between a connection's calls."""
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--latency"]
-    command += ["-s", str(HERE / "post.lua"), system.url + "/v1/chat/completions", "--", system.model, system.key]
+    command += ["--timeout", "20s", "-s", str(HERE / "post.lua"), system.url + "/v1/chat/completions"]
+    command += ["--", system.model, system.key, str(pause_ms)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     failed = sum(map(int, re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", text)))
     if failed:
@@ -154,11 +174,15 @@ def plain_load(system: System, connections: int, seconds: int) -> Row:
     }
 
 
-def stream_load(system: System, model: str, program: Path, streams: int) -> dict[str, Any]:
-    """sseload's figures: events_per_s, seconds, failed, …"""
+def stream_load(
+    system: System, model: str, program: Path, streams: int, seconds: int = SECONDS, all_open_within_s: int = 0
+) -> dict[str, Any]:
+    """sseload's figures: open, events_per_s, failed, … `all_open_within_s`: wait so long at most before `seconds`."""
     url = urlsplit(system.url)
     command = ["taskset", "-c", str(LOAD_CORE), str(program), str(url.hostname), str(url.port)]
-    command += ["/v1/chat/completions", model, system.key, str(streams), str(SECONDS)]
+    command += [url.path + "/v1/chat/completions", model, system.key, str(streams), str(seconds)]
+    if all_open_within_s:
+        command.append(str(all_open_within_s))
     figures: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return figures
 
@@ -166,9 +190,7 @@ def stream_load(system: System, model: str, program: Path, streams: int) -> dict
 def measure(system: System, sseload: Path) -> Row:
     """One round of one system: plain, at one connection, streams in a burst, paced streams."""
     pids = family(system.pids)
-    for pid in pids:
-        command = ["taskset", "-acp", str(GATEWAY_CORE), str(pid)]
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    pin(pids)
     plain_load(system, 8, 1)  # warms pools and caches
     at_start = cpu_s(pids)
     many = plain_load(system, 64, SECONDS)
@@ -179,6 +201,7 @@ def measure(system: System, sseload: Path) -> Row:
     after_burst = cpu_s(pids)
     paced = stream_load(system, system.paced_model, sseload, PACED_STREAMS)
     after_paced = cpu_s(pids)
+    wait_until_idle(pids)
     return {
         "rps": many["rps"],
         "cpu_us": (after_plain - at_start) / many["answers"] * 1e6,
@@ -212,12 +235,17 @@ def report(table: dict[str, Row]) -> None:
     for name, row in table.items():
         print(f"| {name} | " + " | ".join(format(row[key], form) for key, _, form in COLUMNS) + " |")
     print(json.dumps(table))
+    record({"table": table})
+
+
+def record(figures: dict[str, Any]) -> None:
+    """Append what was measured, with when, on what and of which commit, to the file that RESULTS names."""
     if results := os.environ.get("RESULTS"):
         commit = subprocess.run(
             ["git", "-C", HERE, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
         ).stdout.strip()
         host = {"kernel": platform.release(), "cpu": cpu_model(), "python": platform.python_version()}
-        line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit, **host, "table": table}
+        line = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit, **host, **figures}
         with Path(results).open("a") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -1,98 +1,154 @@
-"""Start Sluicegate as the comparison wants it, and measure it: see tests/bench/run."""
+"""What every measurement stands on: Sluicegate and the mock provider on their cores, memory and CPU, results kept."""
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-from tests.bench.compare import PROVIDER_PORT, cpu_s, family
+from tests.bench import compare
 from tests.support import live
-from tests.support.c_upstream import build
-from tests.support.ports import wait_until_it_answers
+from tests.support.c_upstream import build, c_upstream
+from tests.support.preparation import prepare
 
-HERE = Path(__file__).resolve().parent
-KEY = "sk-bench-0123456789abcdef"
-CONFIGURATION = f"""
+HERE: Final = Path(__file__).resolve().parent
+KEY: Final = "sk-bench-0123456789abcdef"
+WANTED_FILES: Final = 65_536
+STREAM_EVENTS: Final = 5_000
+"""Events of one of the provider's streams where they must outlive the measurement."""
+
+os.environ.setdefault("RESULTS", str(HERE / "results.jsonl"))
+
+
+def configuration(provider_port: int, *, limit: int = 100_000_000, pace_ms: int = 20) -> str:
+    """One key, three limits, routes to the provider's plain answers and to its streams of an event each `pace_ms`."""
+    return f"""
 providers:
   - name: mock
     dialect: openai
-    base_url: http://127.0.0.1:{PROVIDER_PORT}/v1
+    base_url: http://127.0.0.1:{provider_port}/v1
     credentials: [{{name: main, value: sk-of-the-provider}}]
 routes:
   - {{name: bench, targets: [{{provider: mock, model: bench}}]}}
-  - {{name: bench-paced, targets: [{{provider: mock, model: pace-20}}]}}
+  - {{name: bench-paced, targets: [{{provider: mock, model: pace-{pace_ms}}}]}}
 teams: [{{name: bench, apps: [{{name: bench, routes: "*", keys: [{{name: bench, value: {KEY}}}]}}]}}]
 prices: [{{provider: mock, model: "*", input: 1000000, output: 2000000}}]
 limits:
-  - {{name: requests, scope: {{key: bench}}, metric: requests, window: minute, at_most: 100000000}}
+  - {{name: requests, scope: {{key: bench}}, metric: requests, window: minute, at_most: {limit}}}
   - {{name: tokens, scope: {{app: bench}}, metric: total_tokens, window: hour, at_most: 100000000000}}
   - {{name: budget, scope: {{team: bench}}, metric: cost_usd, window: month, at_most: 1000000}}
 """
-STREAM_SECONDS = 20
 
 
 @contextmanager
-def sluicegate() -> Iterator[live.Live]:
-    """One worker with key, route, three limits, ledger and metrics, as design.md §11 says."""
+def sluicegate(
+    yaml: str, *, workers: int = 1, before_start: Callable[[Path], None] | None = None
+) -> Iterator[live.Live]:
+    """Serve `yaml` from a folder of its own, ledger and metrics on. `before_start` gets the data folder."""
+    raise_file_limits()
     with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
-        with live.gateway(Path(folder), CONFIGURATION, workers=1) as running:
+        running = live.Live(Path(folder), workers=workers, database_url=None, env={})
+        running.token = prepare(running.data, None, yaml)
+        try:
+            if before_start is not None:
+                before_start(running.data)
+            running.start()
             yield running
+        finally:
+            running.finish()
 
 
-def compare(others: Sequence[str]) -> None:
-    results = os.environ.get("RESULTS", str(HERE / "results.jsonl"))
-    with sluicegate() as running:
-        systems = [f"sluicegate={running.url},bench,{KEY},{running.pid}", *others]
-        command = [sys.executable, str(HERE / "compare.py"), *systems]
-        subprocess.run(command, check=True, env={**os.environ, "RESULTS": results})
-        begun = time.monotonic()
-        settled = running.api.get("/api/v1/limits/requests/state").json()
-        print(f"limits settled {time.monotonic() - begun:.1f} s after the last answer: {settled}")
+@contextmanager
+def pinned(
+    *, workers: int = 1, cores: str = "0", pace_ms: int = 20, before_start: Callable[[Path], None] | None = None
+) -> Iterator["Rig"]:
+    """Sluicegate on `cores`, a provider whose streams outlast every measurement on the load's core."""
+    raise_file_limits()
+    with c_upstream(events=STREAM_EVENTS if pace_ms > 20 else 64) as provider:
+        compare.pin(provider_pids(), str(compare.LOAD_CORE))
+        yaml = configuration(provider.port, pace_ms=pace_ms)
+        with sluicegate(yaml, workers=workers, before_start=before_start) as running:
+            compare.pin(compare.family([running.pid]), cores)
+            yield Rig(running, provider.port)
 
 
-def pss_mb(pids: Sequence[int]) -> float:
-    """Memory of the processes together, what they share counted once (proportional set size)."""
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
-    return sum(int(line.split()[1]) for text in rollups for line in text.splitlines() if line.startswith("Pss:")) / 1024
+@dataclass(frozen=True, slots=True)
+class Rig:
+    running: live.Live
+    provider_port: int
+
+    @property
+    def system(self) -> compare.System:
+        return compare.System("sluicegate", self.running.url, "bench", "bench-paced", KEY, (self.running.pid,))
+
+    def pids(self) -> list[int]:
+        return compare.family([self.running.pid])
+
+    def plain(self, connections: int, seconds: int, pause_ms: int = 0) -> compare.Row:
+        return compare.plain_load(self.system, connections, seconds, pause_ms)
+
+    def streams(self, model: str, count: int, seconds: int, all_open_within_s: int = 0) -> dict[str, Any]:
+        return compare.stream_load(self.system, model, build("sseload"), count, seconds, all_open_within_s)
 
 
-def streams(count: int) -> None:
-    """Memory, CPU and failures while `count` paced streams are open."""
-    provider = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", str(build("upstream")), str(PROVIDER_PORT), "5000"])
+def provider_pids() -> list[int]:
+    """The mock providers that this process started."""
+    children = compare.family([os.getpid()])[1:]
+    return [pid for pid in children if "/upstream-" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def raise_file_limits() -> None:
+    """More open files for us and for what we start: root may; others get their hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        wait_until_it_answers(PROVIDER_PORT, within_s=5)
-        with sluicegate() as running:
-            pids = family([running.pid])
-            at_rest = pss_mb(pids)
-            command = [str(build("sseload")), "127.0.0.1", str(running.port), "/v1/chat/completions"]
-            command += ["bench-paced", KEY, str(count), str(STREAM_SECONDS)]
-            before_s, largest = cpu_s(pids), at_rest
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
-                while load.poll() is None:
-                    largest = max(largest, pss_mb(pids))
-                    time.sleep(0.5)
-                assert load.stdout is not None
-                figures = json.loads(load.stdout.read())
-            used_s = cpu_s(pids) - before_s
-            print(
-                f"{count} streams: {largest:.0f} MB at most, {at_rest:.0f} MB at rest, {used_s:.1f} s of CPU, {figures}"
-            )
-    finally:
-        provider.kill()
-        provider.wait()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, WANTED_FILES), max(hard, WANTED_FILES)))
+    except (ValueError, PermissionError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def main(arguments: list[str]) -> None:
-    if arguments[:1] == ["streams"]:
-        streams(int(arguments[1]) if arguments[1:] else 10_000)
-    else:
-        compare(arguments)
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MB of processes together, what they share counted once (proportional set size)."""
+
+    total: float
+    anonymous: float
+    """Without mapped files: libraries, the spool, the database."""
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def memory(pids: Sequence[int]) -> Memory:
+    sums = {"Pss:": 0, "Pss_Anon:": 0}
+    for pid in pids:
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            continue
+        for line in lines:
+            name, *rest = line.split()
+            if name in sums:
+                sums[name] += int(rest[0])
+    return Memory(sums["Pss:"] / 1024, sums["Pss_Anon:"] / 1024)
+
+
+def conclude(measurement: str, figures: Mapping[str, Any], bar: str, held: bool | None) -> None:
+    """Print the figures, one a line, then all as JSON, and keep them. `held`: None where this host cannot tell."""
+    for name, value in figures.items():
+        print(f"  {name.replace('_', ' ')}: {value:,.2f}" if isinstance(value, float) else f"  {name}: {value}")
+    print(f"bar: {bar}: {'cannot be told here' if held is None else 'held' if held else 'MISSED'}")
+    whole = {"measurement": measurement, "figures": dict(figures), "bar": bar, "held": held}
+    print(json.dumps(whole))
+    compare.record(whole)
+
+
+def run_compare(systems: Sequence[str]) -> None:
+    """Sluicegate, nginx, the bare provider and `systems` in one run."""
+    with sluicegate(configuration(compare.PROVIDER_PORT)) as running:
+        ours = f"sluicegate={running.url},bench,{KEY},{running.pid}"
+        subprocess.run([sys.executable, str(HERE / "compare.py"), ours, *systems], check=True)
+        pids = compare.family([running.pid])
+        print(f"sluicegate's memory, shared pages counted once: {memory(pids).total:.0f} MB")
