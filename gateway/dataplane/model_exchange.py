@@ -23,7 +23,7 @@ from gateway.dataplane.request import Headers
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
-from gateway.dialects.registry import upstream_target
+from gateway.dialects.registry import for_target, upstream_target
 from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, SluicegateError
 from gateway.policy.model import Route, Target
 from gateway.policy.quota import NOTHING, Amounts
@@ -109,7 +109,7 @@ class ModelExchange(ForwardingExchange):
             row.stream = True
 
     def _plan_call(self, caller: Caller) -> CallPlan:
-        """The route that the call names, and its targets that speak the caller's dialect."""
+        """The route that the call names, and its targets that speak the caller's dialect, or else its twin."""
         assert self.call is not None
         name = self.call.route
         plan = self.request.plans.get(name)
@@ -118,11 +118,15 @@ class ModelExchange(ForwardingExchange):
             plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
             self.request.plans[name] = plan
         self.row.route = plan.route.name
+        if plan.wire is not self.handler:
+            self.call = for_target(self.call, plan.wire.dialect)
         return plan
 
     def _speaking(self, route: Route) -> list[Target]:
         dialect = self.operation.dialect
         targets = [target for target in route.targets if target.provider.dialect is dialect]
+        if not targets and (twin := self.operation.twin) is not None:
+            targets = [target for target in route.targets if target.provider.dialect is twin]
         if not targets:
             self.row.route = route.name
             spoken = sorted({target.provider.dialect.value for target in route.targets})
@@ -146,7 +150,7 @@ class ModelExchange(ForwardingExchange):
                 self.app = None
                 raise not_found
             names = [wanted]
-        body = self.handler.render_listing(self.operation, names)
+        body = self.handler.render_listing(self.operation, names, self.request.query)
         self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines()], body)
         self.app = None  # nothing to record
 
@@ -202,7 +206,7 @@ class ModelExchange(ForwardingExchange):
         if head is None:
             head = plan.head = self._head_for(plan)
         if request.has_body:
-            body = self.handler.rewrite(
+            body = self.plan.wire.rewrite(
                 self.operation, self.call, self.content_type, request.body.whole(), plan.target.model
             )
             connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
@@ -241,7 +245,7 @@ class ModelExchange(ForwardingExchange):
             % (request.method, path, b"?" + query if query else b"", plan.pool.origin.authority)
         ]
         if plan.credential is not None:
-            lines += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(plan.credential.secret)]
+            lines += [b"%b: %b\r\n" % pair for pair in self.plan.wire.credential_headers(plan.credential.secret)]
         lines.append(b"accept-encoding: identity\r\n")
         lines += passed_on(request.headers, MODEL_REQUEST_DROP)
         hops = self.plane.settings.trusted_hops
@@ -263,7 +267,7 @@ class ModelExchange(ForwardingExchange):
         assert self.call is not None
         assert self.upstream is not None
         kind = media_type(headers)
-        self.meter = decoding(self.handler.meter(self.operation, self.call, status, kind), headers)
+        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, kind), headers)
         length = self.upstream.length
         if length is not None and length <= HOLD_BYTES and kind != b"text/event-stream":
             self._held = []
@@ -283,7 +287,7 @@ class ModelExchange(ForwardingExchange):
         self._status, self._headers = status, headers
         self.row.upstream_status = status
         self.first_byte_ns = time.perf_counter_ns()
-        self.meter = decoding(self.handler.meter(self.operation, self.call, status, kind), headers)
+        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, kind), headers)
         upstream, self.upstream = self.upstream, None
         upstream.release()
         self._end_plain(body)

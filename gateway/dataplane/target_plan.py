@@ -11,7 +11,9 @@ from gateway.dataplane.answers import route_lines
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.identity import Caller
 from gateway.dataplane.upstream import OriginPool
-from gateway.policy.model import App, Credential, Key, Limit, Route, Target
+from gateway.dialects.base import DialectHandler
+from gateway.dialects.registry import HANDLERS
+from gateway.policy.model import App, Credential, Dialect, Key, Limit, Route, Target
 from gateway.policy.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class TargetPlan:
 class CallPlan:
     """One caller on one route."""
 
-    __slots__ = ("_app", "_by_choice", "_key", "_plane", "caller", "route", "row_values", "snapshot", "targets")
+    __slots__ = ("_app", "_by_choice", "_key", "_plane", "caller", "route", "row_values", "snapshot", "targets", "wire")
 
     def __init__(
         self,
@@ -59,6 +61,8 @@ class CallPlan:
         self.route = route
         self.targets = targets
         """Those of the route that can serve this caller."""
+        self.wire: DialectHandler = HANDLERS[targets[0].provider.dialect if targets else Dialect.HTTP]
+        """What all these targets speak."""
         self._app = app
         self._key = key
         self.row_values = {"team": app.team, "app": app.name, "key": key.name if key else None, "route": route.name}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -16,6 +17,7 @@ from gateway.dialects.body import (
     read_count,
     read_model,
     with_model,
+    wrong,
 )
 from gateway.dialects.input_bound import (
     BYTES_PER_TOKEN,
@@ -30,7 +32,7 @@ from gateway.dialects.large import large_call
 from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_count, as_report, as_text, event_document
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Headers, Surface, models_listing
-from gateway.errors import SluicegateError
+from gateway.errors import BadRequest, SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
 
@@ -41,6 +43,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     for path, name in {"/v1/messages": MESSAGES, "/v1/messages/count_tokens": COUNT_TOKENS}.items()
 }
 LISTING_PATH: Final = b"/v1/models"
+PAGE: Final = 20
+LARGEST_PAGE: Final = 1000
+"""Models of one page where `limit` is not sent, and at most (docs.anthropic.com/en/api/models-list)."""
 
 CRITICAL: Final = CriticalFields("model", "stream", "max_tokens", "messages", bulky=("messages",))
 _PLAIN: Final = frozenset(
@@ -102,17 +107,37 @@ class AnthropicHandler:
             return b""
         return b"event: error\ndata: %b\n\n" % self.render_error(error, request_id)
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
+        """Pages as `limit` (1 to 1000, else 20), `after_id` and `before_id` ask for them; an id need not be there (any
+        more): the list is sorted, so its place is known."""
+        single = operation.model is not None
+        names, more = (names, False) if single else _page(names, query)
         models = [
             {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
         ]
-        if operation.model is not None:
+        if single:
             return orjson.dumps(models[0])
         first, last = (names[0], names[-1]) if names else (None, None)
-        return orjson.dumps({"data": models, "has_more": False, "first_id": first, "last_id": last})
+        return orjson.dumps({"data": models, "has_more": more, "first_id": first, "last_id": last})
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
         return ((b"x-api-key", secret.encode()),)
+
+
+def _page(names: Sequence[str], query: bytes) -> tuple[Sequence[str], bool]:
+    """The names of the page, and whether there are more in its direction. Raises BadRequest."""
+    asked = dict(parse_qsl(query.decode("latin-1")))
+    limit = asked.get("limit", str(PAGE))
+    if not limit.isdecimal() or len(limit) > 4 or not 1 <= int(limit) <= LARGEST_PAGE:
+        raise wrong("limit", f"a whole number from 1 to {LARGEST_PAGE}")
+    if "after_id" in asked and "before_id" in asked:
+        raise BadRequest("after_id and before_id exclude each other", fix="send one of them", param="after_id")
+    size = int(limit)
+    if "before_id" in asked:
+        before = [name for name in names if name < asked["before_id"]]
+        return before[-size:], len(before) > size
+    after = [name for name in names if name > asked.get("after_id", "")]
+    return after[:size], len(after) > size
 
 
 _TYPES: Final = {

@@ -28,6 +28,9 @@ class Operation:
     """The gateway answers by itself with the names of the routes that the key may call."""
     model: str | None = None
     """The model that the path names; of a listing: the one that is asked for (None = all)."""
+    twin: Dialect | None = None
+    """A dialect with the same wire format for this operation: where a route has no target of `dialect`, its targets of
+    this one serve, byte for byte."""
 
 
 @dataclass(slots=True)
@@ -114,8 +117,9 @@ class DialectHandler(Protocol):
         """What tells a caller of an error after the answer began; b"" where the answer's form has no word for it.
         `meter` has read what was sent so far; None: it came compressed."""
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
-        """The model list, or the one model that the operation names, in this dialect's shape."""
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
+        """The model list, or the one model that the operation names, in this dialect's shape. `names` in order; `query`
+        of the request: a dialect with pages reads its parameters there. Raises BadRequest."""
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:
         """The headers that carry our credential to the provider."""

@@ -48,7 +48,7 @@ class HttpHandler:
     ) -> bytes:
         return b""
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         return orjson.dumps({"models": list(names)})
 
     def credential_headers(self, secret: str) -> Sequence[tuple[bytes, bytes]]:

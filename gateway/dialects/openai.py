@@ -72,7 +72,13 @@ _PATHS: Final = {
     "/v1/audio/translations": AUDIO,
 }
 OPERATIONS: Final[Mapping[str, Operation]] = {
-    path: Operation(name=name, dialect=Dialect.OPENAI, upstream_path=path) for path, name in _PATHS.items()
+    path: Operation(
+        name=name,
+        dialect=Dialect.OPENAI,
+        upstream_path=path,
+        twin=Dialect.MISTRAL if name in (CHAT, EMBEDDINGS) else None,
+    )
+    for path, name in _PATHS.items()
 }
 FAMILIES: Final = {"/v1/images/": IMAGES, "/v1/audio/": AUDIO}
 """Paths below these are calls too, listed above or not."""
@@ -133,8 +139,8 @@ class OpenAiHandler:
         return call_of(operation, document, text_bound(operation.name, document))
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
-        text_fields = (*_TEXT_FIELDS[operation.name], *SCHEMA_FIELDS)
-        return large_call(operation, content_type, CRITICAL, text_fields, call_of, ask_for_usage_in)
+        fields = text_fields(operation.name)
+        return large_call(operation, content_type, CRITICAL, fields, call_of, ask_for_usage_in)
 
     def rewrite(self, operation: Operation, call: Call, content_type: bytes, body: bytes, model: str) -> bytes:
         if content_type != _JSON and form.is_form(content_type):
@@ -170,7 +176,7 @@ class OpenAiHandler:
             return b""
         return b"data: %b\n\n" % self.render_error(error, request_id)
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "sluicegate"} for name in names]
         return orjson.dumps(models[0] if operation.model is not None else {"object": "list", "data": models})
 
@@ -272,6 +278,11 @@ def text_bound(name: str, document: Mapping[str, Any]) -> int:
         if field in document:
             bound += schema_bytes(document[field])
     return bound
+
+
+def text_fields(name: str) -> tuple[str, ...]:
+    """The members that bound the input of an operation."""
+    return (*_TEXT_FIELDS[name], *SCHEMA_FIELDS)
 
 
 def ask_for_usage(body: bytes) -> Splice:

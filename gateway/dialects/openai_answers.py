@@ -35,7 +35,8 @@ def read_usage(report: Mapping[str, Any]) -> Usage | None:
     """`prompt_tokens`/`completion_tokens` (chat) or `input_tokens`/`output_tokens` (responses, images, audio).
 
     OpenAI counts cached tokens within the input and reasoning within the output, as the ledger does. DeepSeek names
-    cached ones `prompt_cache_hit_tokens`. None if the report counts no tokens (a transcription by the second).
+    cached ones `prompt_cache_hit_tokens`, Mistral `num_cached_tokens`.
+    None if the report counts no tokens (a transcription by the second).
     """
     if len(report) == 3 and "total_tokens" in report:  # the commonest: no details to read
         read, written = report.get("prompt_tokens"), report.get("completion_tokens")
@@ -48,7 +49,7 @@ def read_usage(report: Mapping[str, Any]) -> Usage | None:
         of_given, of_made = as_report(report.get(given_details)), as_report(report.get(made_details))
         cached = as_count(of_given.get("cached_tokens"))
         if cached is None:
-            cached = as_count(report.get("prompt_cache_hit_tokens"))
+            cached = as_count(report.get("prompt_cache_hit_tokens", report.get("num_cached_tokens")))
         return Usage(
             input_tokens=given or 0,
             cached_tokens=cached or 0,

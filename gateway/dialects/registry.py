@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
-from gateway.dialects import anthropic, openai
-from gateway.dialects.base import DialectHandler, Operation
+from gateway.dialects import anthropic, mistral, openai
+from gateway.dialects.base import Call, DialectHandler, Operation
 from gateway.dialects.http import HttpHandler
 from gateway.dialects.surface import Headers, Surface
 from gateway.policy.model import Dialect
 
-SURFACES: Final = (anthropic.SURFACE, openai.SURFACE)
+SURFACES: Final = (anthropic.SURFACE, mistral.SURFACE, openai.SURFACE)
 """In the order in which they are asked on shared paths, after those that the request's head speaks for."""
 _DEFAULT: Final = openai.SURFACE
 """Whose words an unknown path below `/v1/` is answered in, where nothing tells the caller's."""
@@ -68,6 +68,11 @@ def classify(method: bytes, path: bytes, query: bytes, headers: Headers) -> Oper
         if operation is not None:
             return operation
     return None
+
+
+def for_target(call: Call, dialect: Dialect) -> Call:
+    """A call that was read in one dialect, for a target that speaks its twin."""
+    return mistral.for_target(call, dialect)
 
 
 def is_data_plane_path(path: bytes) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from tests.support import shapes
+from tests.support import shapes, shapes_mistral
 from tests.support.shapes import Tokens
 
 REASONS = {200: b"OK", 401: b"Unauthorized", 429: b"Too Many Requests", 500: b"Internal Server Error"}
@@ -376,6 +376,8 @@ def _content(request: Request, how: Behaviour) -> tuple[bytes, Iterator[bytes]]:
         asked = {}
     model, stream = str(asked.get("model", "")), asked.get("stream") is True
     tells_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
+    if request.path.startswith("/mistral/"):
+        return _mistral_content(request, how.tokens, asked, model, stream)
     match request.path.rsplit("/", 2)[-2:]:
         case ["chat", "completions"]:
             events, plain = shapes.chat_events(how.tokens, model, tells_usage), shapes.chat(how.tokens, model)
@@ -399,6 +401,19 @@ def _content(request: Request, how: Behaviour) -> tuple[bytes, Iterator[bytes]]:
     if stream:
         return b"text/event-stream", events
     return b"application/json", iter([json.dumps(plain, ensure_ascii=False).encode()])
+
+
+def _mistral_content(
+    request: Request, tokens: Tokens, asked: dict[str, Any], model: str, stream: bool
+) -> tuple[bytes, Iterator[bytes]]:
+    """A provider whose base URL ends in `/mistral/v1` answers as Mistral does."""
+    if stream:
+        return b"text/event-stream", shapes_mistral.events(tokens, model)
+    if request.path.endswith("/embeddings"):
+        plain = shapes_mistral.embeddings(tokens, model, len(asked["input"]))
+    else:
+        plain = shapes_mistral.completion(tokens, model)
+    return b"application/json", iter([json.dumps(plain).encode()])
 
 
 def _head(how: Behaviour, content_type: bytes, length: int | None) -> bytes:

@@ -167,10 +167,41 @@ def test_anthropic_models(names: list[str]) -> None:
         assert client.models.retrieve("chat").display_name == "chat"
 
 
+def pages(request: httpx2.Request) -> httpx2.Response:
+    body = HANDLERS[Dialect.ANTHROPIC].render_listing(listing_of(Dialect.ANTHROPIC), MANY, request.url.query)
+    return httpx2.Response(200, content=body, headers={"content-type": "application/json"})
+
+
+MANY = [f"route-{number:03}" for number in range(57)]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 10, 57, 1000])
+def test_anthropic_models_in_pages(limit: int | None) -> None:
+    """The SDK asks for the pages one by one, forwards; backwards it is asked to."""
+    with anthropic_client(httpx2.MockTransport(pages)) as client:
+        forwards = client.models.list() if limit is None else client.models.list(limit=limit)
+        assert [model.id for model in forwards] == MANY
+        size = limit or 20
+        last = client.models.list(before_id="route-040", limit=size)
+        assert [model.id for model in last.data] == MANY[max(0, 40 - size) : 40]
+        assert last.has_more == (size < 40)
+        gone = client.models.list(after_id="route-0405", limit=size)
+        assert [model.id for model in gone.data] == MANY[41 : 41 + size]
+
+
+@pytest.mark.parametrize(
+    "query", [b"limit=0", b"limit=1001", b"limit=x", b"limit=" + b"9" * 9, b"after_id=a&before_id=b"]
+)
+def test_anthropic_pages_that_are_none(query: bytes) -> None:
+    with pytest.raises(BadRequest):
+        HANDLERS[Dialect.ANTHROPIC].render_listing(listing_of(Dialect.ANTHROPIC), MANY, query)
+
+
 CREDENTIALS: dict[Dialect, Callable[[str], tuple[bytes, bytes]]] = {
     Dialect.OPENAI: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
     Dialect.ANTHROPIC: lambda secret: (b"x-api-key", secret.encode()),
     Dialect.HTTP: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
+    Dialect.MISTRAL: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
 }
 
 

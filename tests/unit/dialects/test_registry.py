@@ -23,6 +23,10 @@ CALLS = {
     b"/openai/v1/images/upscale": ("openai", "images", "/v1/images/upscale"),
     b"/openai/audio/any": ("openai", "audio", "/v1/audio/any"),
     b"/anthropic/v1/messages": ("anthropic", "messages", "/v1/messages"),
+    b"/v1/fim/completions": ("mistral", "fim", "/v1/fim/completions"),
+    b"/mistral/v1/chat/completions": ("mistral", "chat", "/v1/chat/completions"),
+    b"/mistral/v1/embeddings": ("mistral", "embeddings", "/v1/embeddings"),
+    b"/mistral/fim/completions": ("mistral", "fim", "/v1/fim/completions"),
     b"/anthropic/messages/count_tokens": ("anthropic", "count_tokens", "/v1/messages/count_tokens"),
 }
 
@@ -49,12 +53,43 @@ def test_calls(path: bytes) -> None:
         b"/openai/v1/messages",
         b"/anthropic/v1/chat/completions",
         b"/anthropic/v1/images/edits",
+        b"/mistral/v1/responses",
+        b"/openai/v1/fim/completions",
         b"/api/v1/routes",
         b"/v2/chat/completions",
     ],
 )
 def test_unlisted_paths(path: bytes) -> None:
     assert classify(b"POST", path, b"", ANTHROPIC) is None
+
+
+MISTRALS = [
+    [(b"user-agent", b"mistral-client-python/3.7.0")],
+    [(b"host", b"x"), (b"user-agent", b"speakeasy-sdk/typescript 1.10.0 2.634.2 1.0.0 @mistralai/mistralai")],
+]
+
+
+@pytest.mark.parametrize("headers", MISTRALS)
+def test_the_user_agent_settles_what_openai_and_mistral_share(headers: list[tuple[bytes, bytes]]) -> None:
+    for path in (b"/v1/chat/completions", b"/v1/embeddings"):
+        operation = classify(b"POST", path, b"", headers)
+        assert operation is not None
+        assert (operation.dialect, operation.twin) == (Dialect.MISTRAL, Dialect.OPENAI)
+        operation = classify(b"POST", path, b"", [(b"user-agent", b"OpenAI/Python 3.54.0")])
+        assert operation is not None
+        assert (operation.dialect, operation.twin) == (Dialect.OPENAI, Dialect.MISTRAL)
+    listing = classify(b"GET", b"/v1/models", b"", headers)
+    assert listing is not None
+    assert listing.dialect is Dialect.MISTRAL
+    for path, dialect in (
+        (b"/v1/responses", "openai"),
+        (b"/v1/messages", "anthropic"),
+        (b"/openai/chat/completions", "openai"),
+    ):
+        operation = classify(b"POST", path, b"", headers)
+        assert operation is not None
+        assert (operation.dialect.value, operation.twin) in ((dialect, None), ("openai", Dialect.MISTRAL))
+    assert dialect_of(b"/v1/foo", b"", headers) is Dialect.MISTRAL
 
 
 LISTINGS = {
@@ -66,6 +101,8 @@ LISTINGS = {
     (b"/openai/v1/models", True): ("openai", None),
     (b"/openai/models/chat", True): ("openai", "chat"),
     (b"/anthropic/v1/models", False): ("anthropic", None),
+    (b"/mistral/v1/models", True): ("mistral", None),
+    (b"/mistral/models/chat", False): ("mistral", "chat"),
 }
 
 
