@@ -68,7 +68,7 @@ def dialect_provider() -> Iterator[Provider]:
 @pytest.fixture(scope="session")
 def dialect_sluice(tmp_path_factory: pytest.TempPathFactory, dialect_provider: Provider) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("dialects")
-    with live.gateway(folder, CONFIGURATION.replace("UP", dialect_provider.url), workers=2) as running:
+    with live.gateway(folder, CONFIGURATION.replace("UP", dialect_provider.url), workers=1) as running:
         yield running
 
 
