@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from gateway.dataplane.answers import cost_line
@@ -20,11 +19,12 @@ from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExch
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
 from gateway.dataplane.request import Headers
+from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.registry import for_target, upstream_target
-from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound, SluicegateError
+from gateway.errors import SluicegateError
 from gateway.policy.model import Route, Target
 from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Outcome, cost_bound_microusd, cost_microusd
@@ -33,7 +33,6 @@ HOLD_BYTES: Final = 256 * 1024
 """A plain answer up to this size is held until complete: its cost can stand in the head, and a target that breaks off
 in the middle of it can still be replaced by another."""
 HOLD_REFUSAL_BYTES: Final = 1024 * 1024
-NAMES_SHOWN: Final = 50
 
 
 class ModelExchange(ForwardingExchange):
@@ -114,7 +113,7 @@ class ModelExchange(ForwardingExchange):
         name = self.call.route
         plan = self.request.plans.get(name)
         if plan is None:
-            route = self._find_route(name)
+            route = find_route(self.snapshot, caller.key.app, name)
             plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
             self.request.plans[name] = plan
         self.row.route = plan.route.name
@@ -123,66 +122,25 @@ class ModelExchange(ForwardingExchange):
         return plan
 
     def _speaking(self, route: Route) -> list[Target]:
-        dialect = self.operation.dialect
-        targets = [target for target in route.targets if target.provider.dialect is dialect]
-        if not targets and (twin := self.operation.twin) is not None:
-            targets = [target for target in route.targets if target.provider.dialect is twin]
-        if not targets:
-            self.row.route = route.name
-            spoken = sorted({target.provider.dialect.value for target in route.targets})
-            raise DialectUnsupported(
-                f"route {route.name} has no target that speaks {dialect.value}",
-                fix=f"call it through {', '.join(spoken) or 'no'} paths, or add a target of dialect {dialect.value}",
-                dialects=spoken,
-            )
-        return targets
+        self.row.route = route.name
+        return targets_for(route, self.operation)
 
     # -- before the upstream
 
     def _list_models(self) -> None:
         """Names of the routes that the key may call; no upstream is asked, so neither limits nor ledger know of it."""
         assert self.app is not None
-        names = self._allowed_names()
+        names = allowed_names(self.snapshot, self.app)
         wanted = self.operation.model
         if wanted is not None:
             if wanted not in names:
-                not_found = self._not_found(wanted)
+                not_found = route_not_found(self.snapshot, self.app, wanted)
                 self.app = None
                 raise not_found
             names = [wanted]
         body = self.handler.render_listing(self.operation, names, self.request.query)
         self.answer.whole(200, [b"content-type: application/json\r\n", self.our_lines()], body)
         self.app = None  # nothing to record
-
-    def _allowed_names(self) -> list[str]:
-        assert self.app is not None
-        allowed = self.app.routes
-        return sorted(
-            name
-            for name, route in self.snapshot.routes.items()
-            if route.match is None and (allowed is None or name in allowed)
-        )
-
-    def _find_route(self, name: str) -> Route:
-        assert self.app is not None
-        route = self.snapshot.routes.get(name)
-        if route is None or route.match is not None:
-            raise self._not_found(name)
-        if self.app.routes is not None and name not in self.app.routes:
-            raise RouteNotAllowed(
-                f"app {self.app.name} may not call route {name}",
-                fix="ask for access, or use one of: " + _few(self._allowed_names()),
-                routes_allowed=self._allowed_names()[:NAMES_SHOWN],
-            )
-        return route
-
-    def _not_found(self, name: str) -> RouteNotFound:
-        names = self._allowed_names()
-        return RouteNotFound(
-            f"there is no route {name[:200]!r}",
-            fix="use one of: " + _few(names) if names else "no route is allowed to this app yet",
-            routes_allowed=names[:NAMES_SHOWN],
-        )
 
     def amounts(self, target: Target) -> Amounts:
         assert self.call is not None
@@ -431,8 +389,3 @@ class ModelExchange(ForwardingExchange):
     def stream_error(self, error: SluicegateError) -> bytes:
         meter = None if isinstance(self.meter, CompressedMeter) else self.meter
         return self.handler.render_stream_error(error, self.row.id, media_type(self._headers), meter)
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:10])
-    return f"{shown}, … ({len(names)} in all)" if len(names) > 10 else shown or "none"
