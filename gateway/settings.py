@@ -1,18 +1,26 @@
 """Settings of the processes: one frozen value, checked at start, passed down, never a global.
 
-Sources, first wins: command-line options, `SLUICEGATE_*` variables, `sluicegate.toml` (in the data folder, else in
-/etc/sluicegate, else the file that `SLUICEGATE_CONFIG` names), defaults. What the console and `apply` manage
-(providers, routes, limits, …) lives in SQL, not here.
+Sources, first wins: command-line options, `SLUICEGATE_*` variables, files that `SLUICEGATE_*_FILE` name (Docker
+secrets), `sluicegate.toml` (in the data folder, else in /etc/sluicegate, else the file that `SLUICEGATE_CONFIG` names),
+defaults. What the console and `apply` manage (providers, routes, limits, …) lives in SQL, not here.
 """
 
 import json
 import os
+import re
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 DEFAULT_DATA = Path("/var/lib/sluicegate")
 HANDED_DOWN = "SLUICEGATE_HANDED_DOWN"
@@ -23,6 +31,24 @@ def default_data_folder() -> Path:
     if os.geteuid() == 0 or os.access(DEFAULT_DATA, os.W_OK):
         return DEFAULT_DATA
     return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "sluicegate"
+
+
+_RETAINED = re.compile(r"(\d+)\s*(h|d|w)")
+
+
+def _retained(value: Any) -> Any:
+    """`400d`, `12w`, `48h`; anything else is pydantic's (ISO 8601, which handing down writes)."""
+    found = _RETAINED.fullmatch(value.strip()) if isinstance(value, str) else None
+    return timedelta(hours=int(found[1]) * {"h": 1, "d": 24, "w": 168}[found[2]]) if found else value
+
+
+def _a_day_at_least(value: timedelta) -> timedelta:
+    if value < timedelta(days=1):
+        raise ValueError("is shorter than a day; write e.g. 400d")
+    return value
+
+
+Retained = Annotated[timedelta, BeforeValidator(_retained), AfterValidator(_a_day_at_least)]
 
 
 class Settings(BaseSettings):
@@ -55,6 +81,10 @@ class Settings(BaseSettings):
     spool_segment_bytes: PositiveInt = 4 * 1024 * 1024
     spool_max_bytes: PositiveInt = 1024 * 1024 * 1024
     """All that a worker may have unrecorded in SQL; beyond it requests are answered 503."""
+    ledger_retention: Retained | None = None
+    """How long ledger rows stay, e.g. `400d`; default: for ever. Usage by hour and limits do not depend on them."""
+    usage_retention: Retained | None = None
+    """How long sums by hour stay; default: for ever. At least as long as the rows."""
     sealing_key: SecretStr | None = None
     """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
     log_level: str = "info"
@@ -74,6 +104,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "the PROXY protocol's preamble comes before TLS, which this listener cannot read: let the load "
                 "balancer end TLS, or leave proxy_protocol out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _usage_outlives_rows(self) -> "Settings":
+        if self.usage_retention is not None and (
+            self.ledger_retention is None or self.usage_retention < self.ledger_retention
+        ):
+            raise ValueError(
+                "usage_retention is shorter than ledger_retention: sums would go before the rows that they are made of"
             )
         return self
 
@@ -133,7 +173,14 @@ class Settings(BaseSettings):
         named = os.environ.get("SLUICEGATE_CONFIG")
         candidates = [Path(named)] if named else [data / "sluicegate.toml", Path("/etc/sluicegate/sluicegate.toml")]
         files = [path for path in candidates if path.is_file()][:1]
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=files))
+        secrets = InitSettingsSource(settings_cls, _from_secret_files(settings_cls))
+        return (init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, toml_file=files))
+
+
+def _from_secret_files(settings_cls: type[BaseSettings]) -> dict[str, Any]:
+    """`SLUICEGATE_DATABASE_FILE=/run/secrets/database`: the setting is what that file holds. Raises OSError."""
+    named = {name: os.environ.get(f"SLUICEGATE_{name.upper()}_FILE") for name in settings_cls.model_fields}
+    return {name: Path(file).read_text(encoding="utf-8").strip() for name, file in named.items() if file}
 
 
 def split_address(value: str) -> tuple[str, int]:

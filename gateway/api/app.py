@@ -17,6 +17,7 @@ from gateway.api import (
     health,
     interception,
     ledger,
+    ledger_export,
     limits,
     members,
     openapi,
@@ -45,6 +46,7 @@ ROUTERS: Final = (
     interception.router,
     members.router,
     whole.router,
+    ledger_export.router,  # before the rows, of which none is named `export`
     ledger.router,
     usage.router,
     telemetry.router,

@@ -25,6 +25,7 @@ from sqlalchemy import Engine
 from gateway import __version__
 from gateway.cli import output, table_rows
 from gateway.cli.owner import as_owner, become_owner, caller_name
+from gateway.cli.whole_file import whole_file
 from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit, migrate
@@ -47,7 +48,7 @@ def write(settings: Settings, file: Path, *, with_key: bool) -> None:
     """Write a backup to `file` ("-": stdout). A file that could not be finished is removed. Raises BackupError."""
     if not settings.data.is_dir():
         raise BackupError(f"there is no data folder at {settings.data}", fix="name it with --data")
-    with _destination(file) as opened:
+    with whole_file(file) as opened:
         code = as_owner(settings.data, lambda: _fill(settings, opened, with_key=with_key))
         if code != 0:
             raise SystemExit(code)
@@ -116,24 +117,6 @@ def _at_schema_of(engine: Engine, revision: str, work: Callable[[], int]) -> int
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _destination(file: Path) -> Iterator[IO[bytes]]:
-    """The file as the caller may write it; it has its name once it is whole."""
-    if str(file) == "-":
-        yield sys.stdout.buffer
-        return
-    unfinished = file.with_name(f".{file.name}.part")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            yield opened
-            opened.flush()
-            os.fsync(opened.fileno())
-        unfinished.rename(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -54,6 +54,9 @@ class Control(Protocol):
 
     def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]: ...
 
+    def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        """The newest rows that fit; `wanted`: fields of `store.ledger.LedgerFilter`."""
+
 
 def control(url: str | None, token: str | None, data: Path | None, database: str | None) -> Control:
     """Where to work: the gateway at `url` if one is named, else the data folder on this host."""

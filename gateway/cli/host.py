@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
@@ -16,13 +16,25 @@ from gateway.cli.owner import become_owner, caller_name
 from gateway.errors import SluicegateError
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
-from gateway.store import apply, export, identity, ledger, members, migrate, problems
+from gateway.store import (
+    apply,
+    audit,
+    export,
+    identity,
+    ledger,
+    ledger_files,
+    members,
+    migrate,
+    problems,
+    retention,
+)
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Keys
 from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.document import Document
 from gateway.store.documents import KeyEntry
 from gateway.store.keeper_client import KeeperClient
+from gateway.store.ledger import LedgerFilter
 from gateway.store.member_documents import TokenDocument, UserPatch
 from gateway.store.sealing import load_sealer
 
@@ -112,6 +124,24 @@ class HostControl:
     def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]:
         with read_session(self.engine) as session:
             return ledger.usage(session, group_by, since, until)
+
+    def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        with read_session(self.engine) as session:
+            page = ledger.list_ledger(session, LedgerFilter(**wanted), limit=limit)
+        return [ledger_files.shown(row) for row in page.rows]
+
+    def count_ledger_before(self, moment: datetime) -> tuple[int, datetime]:
+        """How many rows `prune_ledger` would remove, and the full hour before which they began."""
+        cutoff = retention.full_hour(moment)
+        with read_session(self.engine) as session:
+            return retention.count_before(session.connection(), cutoff), cutoff
+
+    def prune_ledger(self, cutoff: datetime) -> Iterator[int]:
+        """Remove them batch by batch; each yields how many went. The audit log says so before the first."""
+        with write_session(self.engine) as session:
+            after = {"before": cutoff.isoformat()}
+            audit.record(session, actor=self.authority.actor, action="prune", kind="ledger", name="ledger", after=after)
+        yield from retention.prune(self.engine, cutoff)
 
     @contextmanager
     def reading(self) -> Iterator[Editing]:

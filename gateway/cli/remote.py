@@ -1,7 +1,7 @@
 """The commands over a running gateway's REST API, with a bearer token."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -84,6 +84,22 @@ class RemoteControl:
         asked = {"group_by": ",".join(group_by), "from": since and rfc3339(since), "to": until and rfc3339(until)}
         return self._all("/usage", **{name: value for name, value in asked.items() if value})
 
+    def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        found: list[Item] = self._ask("GET", "/ledger", params={**_query(wanted), "limit": str(limit)}).json()["items"]
+        return found
+
+    def export_ledger(self, wanted: dict[str, Any], format_: str) -> Iterator[bytes]:
+        """The file, piece by piece. Raises Refused, also where it breaks off."""
+        asked = {**_query(wanted), "format": format_}
+        try:
+            with self.client.stream("GET", "/ledger/export", params=asked) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _problem(answer)
+                yield from answer.iter_bytes()
+        except httpx2.HTTPError as error:
+            raise Refused(f"{self.url}: {error}", fix="the file is not whole and was removed; try again") from None
+
     def _create(self, path: str, **fields: Any) -> Item:
         body = {
             name: rfc3339(value) if isinstance(value, datetime) else value
@@ -114,6 +130,15 @@ class RemoteControl:
         if answer.is_success:
             return answer
         raise _problem(answer)
+
+
+def _query(wanted: dict[str, Any]) -> dict[str, str]:
+    """Filters as the query string names them."""
+    names = {"since": "from", "until": "to"}
+    return {
+        names.get(name, name): rfc3339(value) if isinstance(value, datetime) else str(value)
+        for name, value in wanted.items()
+    }
 
 
 def _problem(answer: httpx2.Response) -> Refused:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.ledger_commands import ledger_app
 from gateway.cli.options import Data, Database, Json, Token, Url, settings_from
 
 
@@ -34,6 +35,7 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     app.add_typer(user_app, name="user", rich_help_panel=state_panel)
     app.command(rich_help_panel=state_panel)(usage)
     app.command(rich_help_panel=state_panel)(top)
+    app.add_typer(ledger_app, name="ledger", rich_help_panel=state_panel)
     app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
     app.command(hidden=True)(address)
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.policy import codec
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
-from gateway.store import compiler, leases
+from gateway.store import compiler, leases, retention
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
@@ -93,6 +93,10 @@ class Keeper:
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
                 tasks.create_task(self._repeat("tidy", TIDY_PAUSE_S, self._tidy))
                 tasks.create_task(self._repeat("watch", WATCH_PAUSE_S, self._watch.look))
+                if kept := retention.Retention(
+                    rows=self._settings.ledger_retention, usage=self._settings.usage_retention
+                ):
+                    tasks.create_task(retention.keep(self._engine, self._sql, kept))
                 if self._engine.dialect.name == "postgresql":
                     tasks.create_task(self._run_recalls_from_elsewhere())
         except asyncio.CancelledError:

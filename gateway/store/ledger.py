@@ -2,22 +2,25 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, cast, func, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Engine, Integer, Select, and_, cast, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from gateway.errors import BadRequest, NotFound
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.store.database import read_session
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger_models import HOUR_S
 from gateway.store.rollup import FAILED, NAMES, SUMS, USAGE_HOUR
 
 HOUR_NS: Final = HOUR_S * 1_000_000_000
 DAY_S: Final = 24 * HOUR_S
+SCAN_ROWS: Final = 5_000
+"""Of one read: some 30 ms and 10 MB."""
 GROUPS: Final = (*NAMES, "day", "hour")
 """What usage can be grouped by."""
 
@@ -69,6 +72,26 @@ def list_ledger(
     more = len(rows) > limit
     rows = rows[:limit]
     return LedgerPage(rows, cursor_after(rows[-1]) if more else None)
+
+
+def scan(engine: Engine, wanted: LedgerFilter, *, rows_a_read: int = SCAN_ROWS) -> Iterator[list[Sequence[Any]]]:
+    """All rows that fit, oldest first, in chunks of values in the order of LEDGER_FIELDS.
+
+    Each chunk is a transaction of its own that begins where the one before ended: no matter how slow the reader is, no
+    snapshot is held open, which would keep SQLite's log and PostgreSQL's dead rows from being cleared. A row that is
+    recorded behind the reader's back with an earlier start is therefore not in it."""
+    position = tuple_(LEDGER.c.started_at_ns, LEDGER.c.id)
+    query = select(*_COLUMNS).where(*_conditions(wanted)).limit(rows_a_read)
+    query = query.order_by(LEDGER.c.started_at_ns, LEDGER.c.id)
+    reached: tuple[int, str] | None = None
+    while True:
+        with read_session(engine) as session:
+            chunk = session.execute(query if reached is None else query.where(position > tuple_(*reached))).all()
+        if chunk:
+            reached = (chunk[-1].started_at_ns, chunk[-1].id)
+            yield [tuple(row) for row in chunk]
+        if len(chunk) < rows_a_read:
+            return
 
 
 def get_row(session: Session, request_id: str) -> LedgerRow:

@@ -59,6 +59,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/discoveries": PLATFORM,
     "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/ledger": EVERYONE,
+    "GET /api/v1/ledger/export": EVERYONE,
     "GET /api/v1/ledger/{id}": EVERYONE,
     "GET /api/v1/usage": EVERYONE,
     "POST /api/v1/apply": CHANGERS,

@@ -30,6 +30,9 @@ COMMANDS = [
     ["token", "list"],
     ["token", "revoke"],
     ["user", "passwd"],
+    ["ledger", "list"],
+    ["ledger", "export"],
+    ["ledger", "prune"],
     ["sealing", "rotate"],
     ["prices", "update"],
 ]
