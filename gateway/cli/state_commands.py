@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.import_commands import import_app
 from gateway.cli.ledger_commands import ledger_app
 from gateway.cli.options import Data, Database, Json, Token, Url, settings_from
 
@@ -30,6 +31,7 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     """Put the commands into `app`, under these headings of its help."""
     app.command(rich_help_panel=state_panel)(apply)
     app.command(rich_help_panel=state_panel)(export)
+    app.add_typer(import_app, name="import", rich_help_panel=state_panel)
     app.add_typer(key_app, name="key", rich_help_panel=state_panel)
     app.add_typer(token_app, name="token", rich_help_panel=state_panel)
     app.add_typer(user_app, name="user", rich_help_panel=state_panel)

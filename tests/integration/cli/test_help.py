@@ -30,6 +30,7 @@ COMMANDS = [
     ["token", "list"],
     ["token", "revoke"],
     ["user", "passwd"],
+    ["import", "litellm"],
     ["ledger", "list"],
     ["ledger", "export"],
     ["ledger", "prune"],
