@@ -208,9 +208,13 @@ def user_passwd(
     state.set_password(user, url=url, token=token, data=data, database=database)
 
 
-@user_app.command("bootstrap", hidden=True)
+@user_app.command("bootstrap")
 def user_bootstrap(data: Data = None, database: Database = None) -> None:
-    """Prepare the database and make the first owner; print the password, or nothing where there is an owner."""
+    """Make the first owner, `admin`, and print the password, this once.
+
+    Prepares the database where it is empty. Prints nothing where there is an owner;
+    SLUICEGATE_ADMIN_PASSWORD sets the password. install.sh does this by itself.
+    """
     from gateway.cli import state
 
     state.bootstrap(settings_from(data=data, database=database))

@@ -34,8 +34,6 @@ OWN_DIALECT: Final = {
     "anthropic": "in this release it answers calls of Anthropic's dialect only: OpenAI's SDK does not reach it",
     "gemini": "in this release it answers calls of Gemini's dialect only; for OpenAI's SDK make its provider"
     " {dialect: openai, base_url: https://generativelanguage.googleapis.com/v1beta/openai}",
-    "mistral": "in this release it answers calls of Mistral's dialect only; for OpenAI's SDK make its provider"
-    " {dialect: openai}, which its API takes too",
     "ollama": "in this release it answers calls of Ollama's dialect only; for OpenAI's SDK make its provider"
     " {dialect: openai} with /v1 behind its address",
 }

@@ -33,7 +33,8 @@ export interface paths {
         };
         /**
          * Readyz
-         * @description 200 once this worker has a configuration and a keeper; else 503 saying what is missing.
+         * @description 200 while this worker can serve: it has a configuration and a keeper, limits can be decided, rows have room. Else
+         *     503 with `missing`, in words; so also while it drains.
          */
         get: operations["readyz"];
         put?: never;
@@ -53,7 +54,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Prometheus text; asked from this host, or with a token that may read metrics.
+         * @description Prometheus text, or OpenMetrics where it is accepted; from this host, or with a token that may read metrics.
          */
         get: operations["metrics"];
         put?: never;
@@ -794,6 +795,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ledger/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Ledger
+         * @description The ledger as a file: every row that fits, oldest first, streamed at the reader's pace. Team roles get their own
+         *     team's rows. In CSV a text that a spreadsheet would run as a formula has an apostrophe in front.
+         */
+        get: operations["export_ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/ledger": {
         parameters: {
             query?: never;
@@ -883,7 +905,7 @@ export interface paths {
         };
         /**
          * Stream Events
-         * @description Requests as they reach the ledger, and changes of the configuration. Team roles get their own team's requests.
+         * @description Requests as they reach the ledger, and changes of state. Team roles get their own team's requests alone.
          */
         get: operations["stream_events"];
         put?: never;
@@ -1191,6 +1213,11 @@ export interface components {
             /** Count */
             count: number;
         };
+        /**
+         * Format
+         * @enum {string}
+         */
+        Format: "csv" | "jsonl" | "parquet";
         /**
          * HeaderRulesDocument
          * @description One direction's rules: `remove` first, then `set` in place of what is there, then `add` beside it.
@@ -1976,6 +2003,8 @@ export interface components {
             status: string;
             /** Generation */
             generation: number;
+            /** Degraded */
+            degraded: string[];
         };
         /**
          * Role
@@ -5119,6 +5148,56 @@ export interface operations {
             };
         };
     };
+    export_ledger: {
+        parameters: {
+            query?: {
+                /** @description `csv`, `jsonl` or `parquet` */
+                format?: components["schemas"]["Format"];
+                /** @description Begun at this time or later */
+                from?: string | null;
+                /** @description Begun before this time */
+                to?: string | null;
+                team?: string | null;
+                app?: string | null;
+                key?: string | null;
+                route?: string | null;
+                target?: string | null;
+                provider?: string | null;
+                model?: string | null;
+                dialect?: string | null;
+                outcome?: components["schemas"]["Outcome"] | null;
+                status?: number | null;
+                error_code?: string | null;
+                client_request_id?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All rows that fit, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/jsonl": string;
+                    "application/vnd.apache.parquet": string;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_ledger: {
         parameters: {
             query?: {
@@ -5285,7 +5364,10 @@ export interface operations {
     stream_events: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Go on after this event */
+                "last-event-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
