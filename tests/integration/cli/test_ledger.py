@@ -20,6 +20,7 @@ from tests.integration.api.rows import insert_rows
 from tests.support import live
 from tests.support.cli import Cli
 
+pytestmark = pytest.mark.timeout(600)  # several commands each, on a machine that others may use too
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 COUNT = 1_200
 
