@@ -2,6 +2,7 @@
 
 from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from gateway.dataplane.request import Headers, Request
 
@@ -18,6 +19,8 @@ KEY_HEADERS: Final = frozenset((b"authorization", b"x-api-key", b"x-goog-api-key
 REQUEST_DROP: Final = HOP_BY_HOP | FORWARDED | {b"host", b"content-length", b"x-request-id"}
 MODEL_REQUEST_DROP: Final = REQUEST_DROP | KEY_HEADERS | {b"accept-encoding", b"cookie", b"content-encoding"}
 """A call with a model goes out under our credential; an answer must be readable for the meter, so no compression."""
+MODEL_QUERY_DROP: Final = frozenset((b"key", b"access_token"))
+"""What Google's APIs take as a credential in the query: a call with a model shows none but ours."""
 RESPONSE_DROP: Final = HOP_BY_HOP | OURS | {b"content-length"}
 
 
@@ -68,11 +71,11 @@ def _node(address: str) -> str:
     return f'"[{address}]"' if ":" in address else address
 
 
-def without_key(query: bytes) -> bytes:
+def without_key(query: bytes, names: frozenset[bytes] = frozenset((b"key",))) -> bytes:
     """The query without a `key` parameter, in which Gemini's clients send their key: ours."""
-    if b"key=" not in query:
+    if not query:
         return query
-    return b"&".join(part for part in query.split(b"&") if not part.startswith(b"key="))
+    return b"&".join(part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]) not in names)
 
 
 def media_type(headers: Headers) -> bytes:

@@ -9,7 +9,7 @@ from gateway.errors import Unauthenticated, Unavailable
 from gateway.policy.model import Key
 from gateway.policy.snapshot import Snapshot
 
-HOW = "send a key of this gateway as `Authorization: Bearer KEY` or `x-api-key: KEY`"
+HOW = "send a key of this gateway as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-goog-api-key: KEY`"
 
 
 class Caller:

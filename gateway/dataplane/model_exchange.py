@@ -7,6 +7,7 @@ from typing import Final
 from gateway.dataplane.answers import cost_line
 from gateway.dataplane.compressed import CompressedMeter, decoding
 from gateway.dataplane.forwarding import (
+    MODEL_QUERY_DROP,
     MODEL_REQUEST_DROP,
     RESPONSE_DROP,
     forwarded_lines,
@@ -197,7 +198,7 @@ class ModelExchange(ForwardingExchange):
         """The upstream's request head up to its Content-Length: the same for every call with this head and target."""
         request, client, provider = self.request, self.client, plan.target.provider
         path = upstream_target(provider.base_url, self.operation, plan.target.model or "").encode()
-        query = without_key(request.query)
+        query = without_key(request.query, MODEL_QUERY_DROP)
         lines = [
             b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
             % (request.method, path, b"?" + query if query else b"", plan.pool.origin.authority)

@@ -4,7 +4,7 @@ Pure: bytes and values in, bytes and values out. A dialect is one object that im
 `gateway.dialects.registry`; adding one touches its own file and that registration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,8 @@ class Operation:
     twin: Dialect | None = None
     """A dialect with the same wire format for this operation: where a route has no target of `dialect`, its targets of
     this one serve, byte for byte."""
+    path_model: Callable[[str], str] = str
+    """How the upstream's path writes the target's model, before it is percent-encoded."""
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ MESSAGE_TOKENS: Final = 12
 BYTES_PER_TOKEN: Final = 4
 
 _MEDIA_NAMES: Final = frozenset(
-    {b"data", b"file_data", b"url", b"image_url", b"image", b"b64_json", b"audio", b"video_url"}
+    {b"data", b"file_data", b"url", b"image_url", b"image", b"b64_json", b"audio", b"video_url", b"images"}
 )
 _DATA_URL: Final = re.compile(rb"data:[a-zA-Z0-9.+/;=_-]{0,120};base64,")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_=\r\n\\-]*+")
@@ -36,12 +36,13 @@ def text_bytes(value: str) -> int:
     return len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
 
 
-def content_bytes(value: Any) -> int:
-    """Bytes of all that a provider could show its model of a value: strings, numbers and member names."""
+def content_bytes(value: Any, name: str = "") -> int:
+    """Bytes of all that a provider could show its model of a value: strings, numbers and member names. `name`: of the
+    member whose value it is; files are told by it."""
     if isinstance(value, str):
         return text_bytes(value)
     total = 0
-    waiting: list[tuple[str, Any]] = [("", value)]
+    waiting: list[tuple[str, Any]] = [(name, value)]
     while waiting:  # no recursion: bodies may be nested as deep as the decoder allows
         name, part = waiting.pop()
         if isinstance(part, str):
@@ -67,8 +68,8 @@ def messages_bound(messages: Any) -> int:
     total = MESSAGE_TOKENS * (len(messages) + 1)
     for message in messages:
         if isinstance(message, dict):
-            for value in message.values():
-                total += text_bytes(value) if isinstance(value, str) else content_bytes(value)
+            for name, value in message.items():
+                total += text_bytes(value) if isinstance(value, str) else content_bytes(value, name)
         else:
             total += content_bytes(message)
     return total

@@ -7,8 +7,8 @@ cut into events, and only those that may tell usage or an end are decoded.
 
 import re
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -33,12 +33,14 @@ _EDGE_BYTES: Final = 3
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NEVER: Final = b"\xff\xfe\xff\xfe"
 """A mark that no text holds."""
-_USAGE: Final = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
 USAGE_NAME: Final = b'"usage":'
 _NULL_USAGE: Final = (b',"usage":null', b', "usage": null')
 """What OpenAI writes into all other events where usage was asked for. In JSON it is a member wherever it stands:
 within a text its quotes are escaped."""
-_FINISH: Final = re.compile(rb'"(?:finish_reason|stop_reason)"[ \t\r\n]*:[ \t\r\n]*"([a-z_A-Z]{1,40})"')
+_OPENS_OBJECT: Final = re.compile(rb'"[a-zA-Z]+"[ \t\r\n]*:[ \t\r\n]*\{')
+_FINISH: Final = re.compile(
+    rb'"(?:finish_reason|stop_reason|finishReason|done_reason)"[ \t\r\n]*:[ \t\r\n]*"([a-z_A-Z]{1,40})"'
+)
 
 
 def as_count(value: object) -> int | None:
@@ -59,6 +61,19 @@ def decode(data: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def decode_members(names: Sequence[str], members: Mapping[str, Member]) -> dict[str, Any]:
+    """These members of an object that was scanned; those that are no JSON left out."""
+    found = (decode(b'{"v":%b}' % members[name].raw) for name in names if name in members)
+    given = [name for name in names if name in members]
+    return {name: value["v"] for name, value in zip(given, found, strict=True) if value is not None}
+
+
+def last_finish(tail: bytes) -> str | None:
+    """Why an answer ended, by its last bytes: those of an answer that is too long to be kept."""
+    found = _FINISH.findall(tail)
+    return found[-1].decode() if found else None
 
 
 def without_null_usage(events: bytes) -> bytes:
@@ -113,15 +128,14 @@ class AnswerMeter:
     """It is no JSON object: nothing is to be learnt."""
     _scanner: TopLevelScanner | None = None
     _tail = b""
+    members: ClassVar[tuple[str, ...]] = ("usage", "model")
+    """What is read of an answer that is too long to be decoded."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     def learn(self, document: dict[str, Any]) -> None:
-        """Take model, usage and why it ended from the whole answer."""
-        raise NotImplementedError
-
-    def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
+        """Take model, usage and why it ended from the answer, or from its `members` alone where it is too long."""
         raise NotImplementedError
 
     def feed(self, piece: bytes) -> bytes | None:
@@ -145,7 +159,7 @@ class AnswerMeter:
             self._size += len(self._whole)
             piece = b"".join((self._whole, *self._held))
             self._whole, self._held = b"", None
-            self._scanner = TopLevelScanner(("usage", "model"))
+            self._scanner = TopLevelScanner(self.members)
         self._tail = (self._tail + piece)[-4096:]
         try:
             self._scanner.feed(piece)
@@ -165,17 +179,8 @@ class AnswerMeter:
         return b""
 
     def _end_scanned(self, members: Mapping[str, Member]) -> None:
-        for name in ("usage", "model"):
-            member = members.get(name)
-            value = decode(b'{"v":%b}' % member.raw) if member is not None else None
-            if value is not None and name == "usage":
-                report = value["v"]
-                if isinstance(report, dict):
-                    self.usage = self.read_usage(report)
-            elif value is not None:
-                self.model = as_text(value["v"])
-        found = _FINISH.findall(self._tail)
-        self.finish_reason = found[-1].decode() if found else None
+        self.learn(decode_members(self.members, members))
+        self.finish_reason = last_finish(self._tail)
 
     def estimate(self) -> Usage:
         """A token per four bytes of what came, envelope included: nothing better is known of a plain answer."""
@@ -186,7 +191,7 @@ class AnswerMeter:
 
 
 class StreamMeter:
-    """A streamed answer. The subclass says what an ordinary event looks like, and reads the others.
+    """A stream of server-sent events. The subclass says what an ordinary event looks like, and reads the others.
 
     `_mark` and `_lines`: each ordinary event holds the mark once and this many line feeds. `_start` and `_end`: a piece
     with these ends and no line feed between them is one ordinary event, which is seen in half the time. With `drops`
@@ -211,6 +216,8 @@ class StreamMeter:
         "model",
         "usage",
     )
+
+    usage_member: ClassVar[str] = "usage"
 
     def __init__(self, call: Call, *, lines: int, mark: bytes = _NEVER, drops: bool = False) -> None:
         self.usage: Usage | None = None
@@ -333,17 +340,19 @@ class StreamMeter:
 
     def _read_overlong(self, tail: bytes) -> None:
         """Only the end of the event is known: its usage is the last that it names."""
-        starts = [found.start() for found in _USAGE.finditer(tail)]
-        if not starts:
+        start = tail.rfind(b'"%b"' % self.usage_member.encode())
+        while start >= 0 and not _OPENS_OBJECT.match(tail, start):
+            start = tail.rfind(b'"%b"' % self.usage_member.encode(), 0, start)
+        if start < 0:
             self.events += 1
             return
         self.finish_reason = self.finish_of_overlong(self._overlong_head) or self.finish_reason
-        scanner = TopLevelScanner(("usage",))
+        scanner = TopLevelScanner((self.usage_member,))
         try:
-            scanner.feed(b"{" + tail[starts[-1] :])
+            scanner.feed(b"{" + tail[start:])
         except WireError:
             pass  # the members after it close objects that began before the tail
-        member = scanner.members.get("usage")
+        member = scanner.members.get(self.usage_member)
         report = decode(member.raw) if member is not None else None
         if report is not None:
             self.usage = self.read_usage(report) or self.usage

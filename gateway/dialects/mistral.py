@@ -108,7 +108,7 @@ def _speaks(headers: Headers, query: bytes) -> bool:
     return False
 
 
-SURFACE: Final = Surface(handler=MistralHandler(), calls=OPERATIONS, find=_find, owns=(b"/v1/fim/",), speaks=_speaks)
+SURFACE: Final = Surface(handler=MistralHandler(), calls=OPERATIONS, find=_find, owns=(b"/v1/fim",), speaks=_speaks)
 
 
 def _model_card(name: str) -> dict[str, Any]:

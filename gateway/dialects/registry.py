@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
-from gateway.dialects import anthropic, mistral, openai
+from gateway.dialects import anthropic, gemini, mistral, ollama, openai
 from gateway.dialects.base import Call, DialectHandler, Operation
 from gateway.dialects.http import HttpHandler
 from gateway.dialects.surface import Headers, Surface
 from gateway.policy.model import Dialect
 
-SURFACES: Final = (anthropic.SURFACE, mistral.SURFACE, openai.SURFACE)
+SURFACES: Final = (anthropic.SURFACE, gemini.SURFACE, mistral.SURFACE, ollama.SURFACE, openai.SURFACE)
 """In the order in which they are asked on shared paths, after those that the request's head speaks for."""
 _DEFAULT: Final = openai.SURFACE
 """Whose words an unknown path below `/v1/` is answered in, where nothing tells the caller's."""
@@ -24,12 +24,15 @@ HANDLERS: Final[Mapping[Dialect, DialectHandler]] = {
     Dialect.HTTP: HttpHandler(),
 }
 
+_PATH_SAFE: Final = "/:@+,;=!$&'()*~"
+"""What a path may hold as it is (RFC 3986 3.3)."""
 _SHARED: Final = b"/v1/"
 _VERSIONED: Final = re.compile(rb"/v[0-9]")
 _VERSION: Final = re.compile(r"/v[0-9]+(?:alpha|beta)?[0-9]*(?=/|$)")
 _PREFIXES: Final = {f"/{surface.handler.dialect}/".encode(): surface for surface in SURFACES}
-_OWNED: Final = {beginning: surface for surface in SURFACES for beginning in surface.owns}
-_DATA_PLANE: Final = (_SHARED, *_PREFIXES, *_OWNED)
+_OWNED: Final = {path: surface for surface in SURFACES for path in surface.owns}
+_BELOW_OWNED: Final = {path + b"/": surface for path, surface in _OWNED.items()}
+_BEGINNINGS: Final = (_SHARED, *_PREFIXES, *_BELOW_OWNED)
 
 
 def _calls_by_path() -> tuple[dict[bytes, Operation], dict[bytes, tuple[tuple[Surface, Operation], ...]]]:
@@ -60,7 +63,7 @@ def classify(method: bytes, path: bytes, query: bytes, headers: Headers) -> Oper
         having = _SHARED_CALLS.get(path)
         if having is not None:
             return next((call for surface, call in having if surface.speaks(headers, query)), having[-1][1])
-    if not path.startswith(_DATA_PLANE):
+    if not is_data_plane_path(path):
         return None
     prefixed, rest = _cut_prefix(path)
     for surface in _asked(rest, query, headers) if prefixed is None else (prefixed,):
@@ -77,7 +80,7 @@ def for_target(call: Call, dialect: Dialect) -> Call:
 
 def is_data_plane_path(path: bytes) -> bool:
     """Whether the path is the data plane's to answer, with a 404 in the dialect's words if nothing else."""
-    return path.startswith(_DATA_PLANE)
+    return path.startswith(_BEGINNINGS) or path in _OWNED
 
 
 def dialect_of(path: bytes, query: bytes, headers: Headers) -> Dialect:
@@ -85,7 +88,7 @@ def dialect_of(path: bytes, query: bytes, headers: Headers) -> Dialect:
     prefixed, rest = _cut_prefix(path)
     if prefixed is not None:
         return prefixed.handler.dialect
-    if not path.startswith(_DATA_PLANE):
+    if not is_data_plane_path(path):
         return Dialect.HTTP
     owner = _owner(rest)
     if owner is not None:
@@ -105,10 +108,12 @@ def join_base_url(base_url: str, operation: Operation, model: str) -> str:
     base = base_url.rstrip("/")
     path = operation.upstream_path
     if "{model}" in path:
-        path = path.replace("{model}", quote(model, safe="/:@+,;=!$&'()*~"))
+        path = path.replace("{model}", quote(operation.path_model(model), safe=_PATH_SAFE))
     authority = base.find("/", base.find("://") + 3) if "://" in base else 0
     if authority >= 0 and _VERSION.search(base, authority):
         path = _VERSION.sub("", path, count=1)
+    if path.startswith("/api/"):  # Ollama's documentation counts it to the base URL
+        base = base.removesuffix("/api")
     return base + path
 
 
@@ -122,10 +127,10 @@ def _cut_prefix(path: bytes) -> tuple[Surface | None, bytes]:
 
 
 def _owner(path: bytes) -> Surface | None:
-    for beginning, surface in _OWNED.items():
+    for beginning, surface in _BELOW_OWNED.items():
         if path.startswith(beginning):
             return surface
-    return None
+    return _OWNED.get(path)
 
 
 def _asked(path: bytes, query: bytes, headers: Headers) -> Iterable[Surface]:

@@ -32,7 +32,7 @@ class Surface:
     find: Callable[[bytes, bytes], Operation | None] = finds_nothing
     """(method, path without query) → what is no exact path: listings, families of paths, paths that name a model."""
     owns: tuple[bytes, ...] = ()
-    """Beginnings of unprefixed paths that are this dialect's alone: what is unknown below is a 404 in its words."""
+    """Unprefixed paths that are this dialect's alone: what is unknown there and below is a 404 in its words."""
     version: bytes = b"/v1"
     """Put before a path under the dialect's prefix that has none: callers drop it who set a base URL without one."""
     speaks: Callable[[Headers, bytes], bool] = is_not_told

@@ -86,7 +86,7 @@ class PriceBook:
                 return None
             vendor = table.find_provider(None, _VENDOR[dialect], None)
         try:
-            _, found = table.find_provider_model(model, vendor, None, None)
+            _, found = table.find_provider_model(model.removeprefix("models/"), vendor, None, None)
         except LookupError:
             return None
         return _price(found.get_prices(datetime.now(UTC)))

@@ -25,7 +25,8 @@ _SCALAR: Final = re.compile(rb"[^ \t\r\n,}\]{\[\":]*+")
 _SCALAR_VALUE: Final = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _STRUCTURE: Final = re.compile(rb'["{}\[\]]')
 _ESCAPED_RUN: Final = re.compile(rb'(?:\\.[^"\\]*+)*+', re.DOTALL)
-_NAMED: Final = re.compile(rb'"([A-Za-z0-9_]{1,32})"[ \t\r\n]*:[ \t\r\n]*$')
+_NAMED: Final = re.compile(rb'"([A-Za-z0-9_]{1,32})"[ \t\r\n]*:[ \t\r\n]*(\[[ \t\r\n]*)?$')
+_NEXT_ITEM: Final = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*$")
 _LOOK_BEHIND_BYTES: Final = 64
 _WINDOW_BYTES: Final = 16 * 1024
 """What is skipped at once; shorter than any opaque string, so that none is skipped unseen."""
@@ -69,7 +70,8 @@ class TopLevelScanner:
 
     A wanted or `unique` key that comes twice, or in another spelling of its case, is refused: two parsers would
     disagree on which counts. Only wanted values are kept. `is_opaque(key, head)` judges strings longer than
-    `opaque_bytes` by the name before them (b"" in an array) and their first bytes. Raises WireError(400).
+    `opaque_bytes` by the name before them (in an array the array's, as long as all strings there are long; else b"")
+    and their first bytes. Raises WireError(400).
     """
 
     __slots__ = (
@@ -80,7 +82,10 @@ class TopLevelScanner:
         "_escaped",
         "_excess",
         "_head",
+        "_in_array",
         "_is_opaque",
+        "_item_end",
+        "_item_name",
         "_key",
         "_max_value_bytes",
         "_name",
@@ -128,6 +133,10 @@ class TopLevelScanner:
         self._string_start = 0
         self._name: bytes | None = None
         self._head = b""
+        self._in_array = False
+        # of the long string before it, where that is an item of a named array: the next item has the same name
+        self._item_name = b""
+        self._item_end = 0
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next piece of the body. Linear in its length, whatever it holds."""
@@ -317,6 +326,8 @@ class TopLevelScanner:
                 self._name_string(chunk, end)
             if self._is_opaque(self._name or b"", self._head):
                 self._excess += length - self._opaque_bytes
+        if self._in_array and self._name:
+            self._item_name, self._item_end = self._name, self._offset + end
         self._name = None
         self._state = _State.NESTED if self._state is _State.NESTED_STRING else _State.AFTER_VALUE
         return end
@@ -326,11 +337,23 @@ class TopLevelScanner:
         start = self._string_start - self._offset
         before = (self._behind + chunk[max(0, start - 1 - _LOOK_BEHIND_BYTES) : start - 1])[-_LOOK_BEHIND_BYTES:]
         named = _NAMED.search(before)
+        self._in_array = False
         if self._state is _State.IN_STRING:
             self._name = self._key.encode(errors="replace")
+        elif named:
+            self._name = named.group(1)
+            self._in_array = named.group(2) is not None
         else:
-            self._name = named.group(1) if named else b""
+            self._name = self._name_of_item(before)
         self._head = chunk[start : min(end, start + HEAD_BYTES)]
+
+    def _name_of_item(self, before: bytes) -> bytes:
+        """The name of the array whose items this string and the long one before it are; b"" if they are none."""
+        comma = _NEXT_ITEM.search(before)
+        if comma and self._item_name and self._string_start - 1 - len(comma.group()) == self._item_end:
+            self._in_array = True
+            return self._item_name
+        return b""
 
     def _read_key(self, chunk: bytes, position: int) -> int:
         end = self._string_end(chunk, position)

@@ -23,10 +23,12 @@ TOKENS = [
     b'"usage":{"prompt_tokens":1}', b'"usage":{"output_tokens":-1}', b'"usage":{"input_tokens":1e400}',
     b'"choices":[],', b',"usage":null', b', "usage": null', b'"usage":', b',"usage":null,"usage":null',
     b'"finish_reason":null', b'"finish_reason": null', b'.delta"', b'_block_delta"', b"{", b"}", b"\xff", b"null",
+    b"[", b"]", b",", b'"candidates":[1],', b'"finishReason":"STOP",', b'"usageMetadata":{"candidatesTokenCount":4},',
+    b'"done":false', b'"done":true', b'"done": false', b'"eval_count":-1,', b'{"error":"x"}\n', b'"', b"\\",
 ]  # fmt: skip
 
 
-MARKS = (b'"finish_reason":null', b'"finish_reason": null', b'.delta"', b'_block_delta"')
+MARKS = (b'"finish_reason":null', b'"finish_reason": null', b'.delta"', b'_block_delta"', b'"done":false')
 """No honest upstream writes one twice in an event: it could hide its usage so, but then it need not tell it at all."""
 
 
@@ -48,7 +50,9 @@ def read(meter: Meter, pieces: list[bytes]) -> tuple[bytes, Any]:
     asked=st.booleans(),
 )
 def test_answers(case: Golden, answer: bytes, places: list[int], asked: bool) -> None:
-    assume(not any(event.count(mark) > 1 for event in split_events(answer) for mark in MARKS))
+    assume(answer)
+    events = answer.splitlines() if "ndjson" in case.expected["content_type"] else split_events(answer)
+    assume(not any(event.count(mark) > 1 for event in events for mark in MARKS))
     call = case.call() if asked else replace(case.call(), tells_usage=False)
     passed, told = read(case.meter(call), cut_at(answer, places))
     assert (passed, told) == read(case.meter(call), [answer])

@@ -15,11 +15,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from tests.support import shapes, shapes_mistral
+from tests.support import shapes, shapes_gemini, shapes_mistral, shapes_ollama
 from tests.support.shapes import Tokens
 
 REASONS = {200: b"OK", 401: b"Unauthorized", 429: b"Too Many Requests", 500: b"Internal Server Error"}
 USUAL = Tokens()
+STREAMED = (b"text/event-stream", b"application/x-ndjson")
+METERED = (
+    "completions", "/messages", "/responses", "/embeddings", "enerateContent",
+    "/api/chat", "/api/generate", "/api/embed",
+)  # fmt: skip
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -134,7 +139,7 @@ class Provider:
         """Answer requests for `model` and `path` (both: any) so, `times` times; the latest rule that fits wins."""
 
         def fits(request: Request) -> bool:
-            return (not path or request.path == path) and (not model or _model_of(request.body) == model)
+            return (not path or request.path == path) and (not model or _model_of(request) == model)
 
         self._rules.insert(0, _Rule(replace(behaviour or PLAIN, **fields), fits, times))
 
@@ -276,7 +281,8 @@ class Provider:
             writer.write(how.raw or b"")
             return self._break_off(writer, how.reset)
         content_type, pieces = _content(request, how)
-        streamed = content_type == b"text/event-stream" or how.chunked or bool(how.piece_bytes)
+        streamed = content_type in STREAMED or how.chunked or bool(how.piece_bytes)
+        streamed = streamed or (how.status < 400 and request.path.endswith(":streamGenerateContent"))
         whole = b"" if streamed else b"".join(pieces)
         writer.write(_head(how, content_type, None if streamed else len(whole)))
         if streamed:
@@ -314,9 +320,11 @@ class Provider:
         self.served.answers += 1
         if how.status >= 400:
             self.served.failures += 1
-        elif how.body is None and request.path.endswith(("completions", "/messages", "/responses", "/embeddings")):
+        elif how.body is None and request.path.endswith(METERED):
             self.served.input_tokens += how.tokens.input
-            self.served.output_tokens += 0 if request.path.endswith("/embeddings") else how.tokens.output
+            self.served.output_tokens += (
+                0 if request.path.endswith(("/embeddings", "/api/embed")) else how.tokens.output
+            )
 
     async def _stay_silent(self, request: Request) -> None:
         while not request.aborted.is_set():
@@ -355,9 +363,11 @@ async def _body_pieces(request: Request, reader: asyncio.StreamReader) -> Any:
         yield piece
 
 
-def _model_of(body: bytes) -> str:
+def _model_of(request: Request) -> str:
+    if ":" in request.path:
+        return request.path.rpartition(":")[0].partition("odels/")[2]
     with contextlib.suppress(ValueError, AttributeError):
-        return str(json.loads(body).get("model", ""))
+        return str(json.loads(request.body).get("model", ""))
     return ""
 
 
@@ -366,6 +376,10 @@ def _content(request: Request, how: Behaviour) -> tuple[bytes, Iterator[bytes]]:
     if how.body is not None:
         return b"application/json", iter([how.body])
     if how.status >= 400:
+        if ":" in request.path:
+            return b"application/json", iter([json.dumps(shapes_gemini.error(how.status)).encode()])
+        if request.path.startswith("/api/"):
+            return b"application/json", iter([b'{"error":"asked to fail"}'])
         error = {"message": "asked to fail", "type": "server_error", "code": None, "param": None}
         return b"application/json", iter([json.dumps({"error": error}).encode()])
     try:
@@ -374,6 +388,12 @@ def _content(request: Request, how: Behaviour) -> tuple[bytes, Iterator[bytes]]:
         asked = {}
     if not isinstance(asked, dict):
         asked = {}
+    for found in (
+        shapes_gemini.answer_to(request.target, asked, how.tokens),
+        shapes_ollama.answer_to(request.path, asked, how.tokens),
+    ):
+        if found is not None:
+            return found
     model, stream = str(asked.get("model", "")), asked.get("stream") is True
     tells_usage = bool((asked.get("stream_options") or {}).get("include_usage"))
     if request.path.startswith("/mistral/"):

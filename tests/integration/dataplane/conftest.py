@@ -14,6 +14,8 @@ KEY = "sk-test-indexer-ci-0123456789"
 STRANGER_KEY = "sk-test-stranger-0123456789"
 OPENAI_SECRET = "sk-openai-secret-of-the-gateway"
 ANTHROPIC_SECRET = "sk-ant-secret-of-the-gateway"
+GEMINI_SECRET = "AIza-secret-of-the-gateway"
+OLLAMA_SECRET = "ollama-secret-of-the-gateway"
 MESSAGES = [{"role": "user", "content": "Say hello."}]
 
 CONFIGURATION = f"""
@@ -26,11 +28,23 @@ providers:
     dialect: anthropic
     base_url: UP
     credentials: [{{name: main, value: {ANTHROPIC_SECRET}}}]
+  - name: google
+    dialect: gemini
+    base_url: UP
+    credentials: [{{name: main, value: {GEMINI_SECRET}}}]
+  - name: local
+    dialect: ollama
+    base_url: UP
+    credentials: [{{name: main, value: {OLLAMA_SECRET}}}]
   - {{name: backend, dialect: http, base_url: "UP/base"}}
 routes:
   - {{name: chat, targets: [{{provider: up, model: up-model}}]}}
   - {{name: up-model, targets: [{{provider: up, model: up-model}}]}}
   - {{name: sonnet, targets: [{{provider: claude, model: claude-model}}]}}
+  - {{name: flash, targets: [{{provider: google, model: gemini-model}}]}}
+  - {{name: org/flash, targets: [{{provider: google, model: models/gemini-model}}]}}
+  - {{name: embedder, targets: [{{provider: google, model: embedding-model}}]}}
+  - {{name: gemma, targets: [{{provider: local, model: "gemma3:270m"}}]}}
   - {{name: secret, targets: [{{provider: up, model: up-secret}}]}}
   - {{name: crm, match: {{host: crm.internal}}, targets: [{{provider: backend}}]}}
   - {{name: files, match: {{path: /files/}}, strip_prefix: true, targets: [{{provider: backend}}]}}
@@ -48,6 +62,8 @@ teams:
 prices:
   - {{provider: up, model: "*", input: 1000000, output: 2000000, cached_input: 500000, reasoning: 3000000}}
   - {{provider: claude, model: "*", input: 3000000, output: 15000000, cached_input: 300000, cache_write: 3750000}}
+  - {{provider: google, model: "*", input: 1000000, output: 2000000, cached_input: 500000, reasoning: 3000000}}
+  - {{provider: local, model: "*", input: 1000000, output: 2000000}}
 limits:
   - {{name: many, scope: {{app: indexer}}, metric: requests, window: month, at_most: 1000000}}
   - {{name: tokens, scope: {{team: search}}, metric: total_tokens, window: month, at_most: 1000000000}}

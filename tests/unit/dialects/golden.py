@@ -1,7 +1,7 @@
 """The recorded and written answers under tests/golden: one folder a case.
 
-`request.json` is what the caller sent, `answer.json` or `answer.sse` what the upstream answered, `expected.json` what
-is to be read from it, `unasked.sse` what a caller gets who did not ask for usage, `source.txt` where it comes from.
+`request.json` is what the caller sent, `answer.json`, `.sse` or `.ndjson` what the upstream answered, `expected.json`
+what is to be read from it, `unasked.sse` what a caller gets who did not ask for usage, `source.txt` where it is from.
 """
 
 import json

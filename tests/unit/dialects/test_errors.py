@@ -200,6 +200,8 @@ def test_anthropic_pages_that_are_none(query: bytes) -> None:
 CREDENTIALS: dict[Dialect, Callable[[str], tuple[bytes, bytes]]] = {
     Dialect.OPENAI: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
     Dialect.ANTHROPIC: lambda secret: (b"x-api-key", secret.encode()),
+    Dialect.GEMINI: lambda secret: (b"x-goog-api-key", secret.encode()),
+    Dialect.OLLAMA: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
     Dialect.HTTP: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
     Dialect.MISTRAL: lambda secret: (b"authorization", f"Bearer {secret}".encode()),
 }

@@ -63,7 +63,7 @@ def test_event_by_event(case: Golden) -> None:
     check(case, meter)
 
 
-STREAMS = [case for case in GOLDEN if len(case.answer) < 10_000 and "event-stream" in case.expected["content_type"]]
+STREAMS = [case for case in GOLDEN if len(case.answer) < 10_000 and case.call().stream]
 
 
 @given(case=st.sampled_from(STREAMS), places=st.lists(st.integers(0, 10_000), max_size=10), asked=st.booleans())

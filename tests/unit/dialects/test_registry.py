@@ -123,7 +123,7 @@ def test_unknown_paths_are_answered_in_a_dialect() -> None:
     assert is_data_plane_path(b"/v1/foo")
     assert is_data_plane_path(b"/openai/foo")
     assert not is_data_plane_path(b"/api/v1/foo")
-    assert not is_data_plane_path(b"/v1beta")
+    assert not is_data_plane_path(b"/v1betas")
     assert dialect_of(b"/v1/foo", b"", []) is Dialect.OPENAI
     assert dialect_of(b"/v1/foo", b"", ANTHROPIC) is Dialect.ANTHROPIC
     assert dialect_of(b"/v1/messages/batches", b"", []) is Dialect.ANTHROPIC
