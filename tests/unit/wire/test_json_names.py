@@ -57,8 +57,15 @@ def values(document: Any, depth: int) -> list[str]:
 
 NAMES = st.sampled_from(["model", "role", 'a"', "\\", "ü"])
 TEXTS = st.sampled_from(["a", "model", '"model":"x"', "\\", "}", "ü\U0001f44b"])
-DOCUMENTS = st.recursive(TEXTS, lambda inner: st.lists(inner) | st.dictionaries(NAMES.filter(lambda n: n != "model"), inner)
-                         | st.fixed_dictionaries({"model": TEXTS}, optional={"role": inner}), max_leaves=8)  # fmt: skip
+DOCUMENTS = st.recursive(
+    TEXTS,
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(NAMES.filter(lambda name: name != "model"), inner)
+        | st.fixed_dictionaries({"model": TEXTS}, optional={"role": inner})
+    ),
+    max_leaves=8,
+)
 
 
 @given(
