@@ -70,7 +70,7 @@ class GeminiHandler:
             return meter.last_element(told)
         return b"data: %b\r\n\r\n" % told if isinstance(meter, GeminiStreamMeter) else b""
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         models = [
             {
                 "name": resource_name(name),

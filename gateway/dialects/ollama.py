@@ -107,7 +107,7 @@ class OllamaHandler:
             return b""
         return self.render_error(error, request_id) + b"\n"
 
-    def render_listing(self, operation: Operation, names: Sequence[str]) -> bytes:
+    def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         if operation.name == VERSION:
             return orjson.dumps({"version": SPOKEN_VERSION})
         return orjson.dumps({"models": [_described(name) for name in names]})
