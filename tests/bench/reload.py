@@ -84,6 +84,7 @@ class Changer:
             raise self._error
 
     def _work(self) -> None:
+        rig.stay_on_the_load_core()
         try:
             while not self._over.wait(self._every_s):
                 self._change()

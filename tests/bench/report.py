@@ -116,6 +116,7 @@ class Reader:
         return sum(len(taken) - 1 for taken in self._taken_s.values())
 
     def _read(self) -> None:
+        rig.stay_on_the_load_core()
         try:
             while not self._over.is_set():
                 for name in self._asked:

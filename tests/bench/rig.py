@@ -103,6 +103,11 @@ def provider_pids() -> list[int]:
     return [pid for pid in children if "/upstream-" in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
+def stay_on_the_load_core() -> None:
+    """Keep the calling thread off the gateway's core."""
+    os.sched_setaffinity(0, {compare.LOAD_CORE})
+
+
 def raise_file_limits() -> None:
     """More open files for us and for what we start: root may; others get their hard limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

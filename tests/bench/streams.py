@@ -44,6 +44,7 @@ def measure(given: argparse.Namespace) -> None:
         before_s, samples, over = compare.cpu_s(pids), [at_rest.total], threading.Event()
 
         def watch() -> None:
+            rig.stay_on_the_load_core()
             while not over.wait(0.5):
                 samples.append(rig.memory(pids).total)
 

@@ -36,5 +36,5 @@ def serve(python: Path, folder: Path) -> Iterator[str]:
     port = free_port()
     command: list[str | Path] = [python.parent / "litellm", "--config", folder / "config.yaml", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--num_workers", "1"]
-    with rival(command, folder / "log", env=_ENV, ready=lambda _: answers(port), within_s=120) as pid:
+    with rival(command, folder / "log", env=_ENV, ready=lambda _: answers(port), within_s=300) as pid:
         yield f"litellm=http://127.0.0.1:{port},bench,{_KEY},{pid}"
