@@ -20,6 +20,7 @@ from tests.support.preparation import prepare
 HERE: Final = Path(__file__).resolve().parent
 KEY: Final = "sk-bench-0123456789abcdef"
 WANTED_FILES: Final = 65_536
+READY_WITHIN_S: Final = 180
 STREAM_EVENTS: Final = 5_000
 """Events of one of the provider's streams where they must outlive the measurement."""
 
@@ -58,7 +59,8 @@ def sluicegate(
         try:
             if before_start is not None:
                 before_start(running.data)
-            running.start()
+            running.start(ready=False)
+            running.wait_ready(READY_WITHIN_S)
             yield running
         finally:
             running.finish()
