@@ -157,7 +157,8 @@ def plain_load(system: System, connections: int, seconds: int, pause_ms: int = 0
     failed = sum(map(int, re.findall(r"(?:Non-2xx or 3xx responses:|connect|read|write|timeout) (\d+)", text)))
     failed += " 0 requests in" in text  # too slow for one answer in the time: figures of it mean nothing
     if failed:
-        print(f"  ! {system.name}: {' '.join(re.findall(r'(?:Non-2xx|Socket errors).*', text))}", file=sys.stderr)
+        said = " ".join(re.findall(r"(?:Non-2xx|Socket errors).*", text))
+        print(f"  ! {system.name}: {said or 'no answer in time'}", file=sys.stderr)
 
     def figure(pattern: str) -> re.Match[str]:
         found = re.search(pattern, text)
