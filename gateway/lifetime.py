@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import logging
 import os
 import resource
 import signal
@@ -11,8 +10,6 @@ from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
 """linux/prctl.h: the signal a process gets when its parent dies."""
-
-LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s[%(process)d]: %(message)s"
 
 
 def end_with_parent(parent_pid: int) -> None:
@@ -34,8 +31,3 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

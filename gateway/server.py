@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.lifetime import log_to_stderr
+from gateway.logs import log_to_stderr
 from gateway.settings import Settings, split_address
 
 log = logging.getLogger("sluicegate.serve")
@@ -83,7 +83,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
         for child in (self._keeper, *self._workers):
             os.close(child.start(self._environment))
-        log.info("serving on %s with %d workers", self._settings.listen, len(self._workers))
+        log.info("serving", extra={"listen": self._settings.listen, "workers": len(self._workers)})
         while not self._stop:
             with contextlib.suppress(InterruptedError):
                 if select.select([wake_read], [], [], self._next_wait_s())[0]:
@@ -111,7 +111,10 @@ class Supervisor:
                 lived = now - child.started_s
                 child.pause_s = 0.05 if lived > 5 else min(child.pause_s * 2, LONGEST_PAUSE_S)
                 child.restart_at_s = now + child.pause_s
-                log.warning("%s ended (%s), starts again", child.name, _ending(child.process.returncode))
+                log.warning(
+                    "process ended, starts again",
+                    extra={"process_name": child.name, "ending": _ending(child.process.returncode)},
+                )
                 child.process = None
             if child.process is None and now >= child.restart_at_s and not self._stop:
                 os.close(child.start(self._environment))
@@ -121,7 +124,7 @@ class Supervisor:
         try:
             fresh = self._settings.read_again()
         except ValueError as error:
-            log.error("settings not re-read, the present ones stay in force: %s", error)
+            log.error("settings not re-read, the present ones stay in force", extra={"error": str(error)})
             return
         self._settings = fresh
         self._environment = {**os.environ, **fresh.to_hand_down()}
@@ -132,7 +135,10 @@ class Supervisor:
             served = bool(select.select([ready], [], [], READY_SECONDS)[0]) and os.read(ready, 1) == b"r"
             os.close(ready)
             if not served and child.process is not None:
-                log.error("%s does not come up with the new settings; the old one goes on", child.name)
+                log.error(
+                    "a worker does not come up with the new settings; the old one goes on",
+                    extra={"process_name": child.name},
+                )
                 child.process.kill()
                 child.process.wait()
                 child.process = old
@@ -146,7 +152,7 @@ class Supervisor:
 
     def _shut_down(self) -> int:
         """Workers drain first, then the keeper takes their last records."""
-        log.info("draining, at most %.0f s", self._settings.drain)
+        log.info("draining", extra={"at_most_s": self._settings.drain})
         for child in self._workers:
             for sock in child.sockets:
                 sock.close()
@@ -167,7 +173,7 @@ def serve(settings: Settings) -> int:
     from gateway.store.database import make_engine
     from gateway.store.migrate import upgrade
 
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format, "serve")
     os.umask(0o077)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.spool_folder.mkdir(mode=0o700, exist_ok=True)

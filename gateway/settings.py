@@ -22,6 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.logs import LogFormat
+
 DEFAULT_DATA = Path("/var/lib/sluicegate")
 HANDED_DOWN = "SLUICEGATE_HANDED_DOWN"
 
@@ -88,8 +90,26 @@ class Settings(BaseSettings):
     sealing_key: SecretStr | None = None
     """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
     log_level: str = "info"
+    log_format: LogFormat = LogFormat.TEXT
+    """`text` for people, `json` for collectors: an object a line, with constant messages and fields."""
+    access_log: str = "off"
+    """A line a request, from the ledger: `off`, `errors`, `all`, or a share such as `0.01`."""
     options_given: tuple[str, ...] = ("data",)
     """Names of the fields that the command line set: SIGHUP reads all others anew."""
+
+    @field_validator("access_log", mode="before")
+    @classmethod
+    def _off_errors_all_or_share(cls, value: object) -> str:
+        text = str(value).lower()
+        text = {"true": "all", "1": "all", "1.0": "all", "false": "off", "0": "off", "0.0": "off"}.get(text, text)
+        if text not in ("off", "errors", "all"):
+            try:
+                share = float(text)
+            except ValueError:
+                share = -1.0
+            if not 0 < share <= 1:
+                raise ValueError(f"{text!r} is none of off, errors, all, or a share such as 0.01")
+        return text
 
     @field_validator("listen", "admin_listen")
     @classmethod

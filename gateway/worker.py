@@ -28,7 +28,8 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.protocol import protocol_class
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import Upstreams
-from gateway.lifetime import calm_collector, end_with_parent, log_to_stderr, raise_file_limit
+from gateway.lifetime import calm_collector, end_with_parent, raise_file_limit
+from gateway.logs import log_to_stderr
 from gateway.policy.codec import decode_snapshot
 from gateway.settings import Settings
 
@@ -66,9 +67,8 @@ class SnapshotFeed:
             except Exception:
                 log.exception("snapshot refused; the one before stays in force")
                 continue
-            log.info(
-                "snapshot %d in force (%.0f ms)", plane.snapshot.generation, (time.perf_counter() - started) * 1000
-            )
+            took_ms = round((time.perf_counter() - started) * 1000)
+            log.info("snapshot in force", extra={"generation": plane.snapshot.generation, "took_ms": took_ms})
             self.first_used.set()
 
 
@@ -167,7 +167,7 @@ def main() -> int:
     options = parser.parse_args()
     end_with_parent(options.parent)
     settings = Settings.handed_down()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format, f"worker-{options.slot}")
     raise_file_limit()
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     sockets = [socket.socket(fileno=fd) for fd in options.fd]

@@ -146,7 +146,7 @@ class Exchange(ABC):
         elif isinstance(error, SluicegateError):
             self.refuse(error)
         else:
-            log.error("internal error in request %s", self.row.id, exc_info=error)
+            log.error("internal error in a request", exc_info=error, extra={"request_id": self.row.id})
             self.refuse(SluicegateError("internal error", fix=f"tell the operator the request id {self.row.id}"))
         self.finish()
 

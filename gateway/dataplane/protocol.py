@@ -180,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             preamble = read_preamble(received)
         except WireError as error:
-            log.warning("connection refused: %s", error.message)
+            log.warning("connection refused", extra={"reason": error.message})
             self.transport.abort()
             return b""
         if preamble is None:

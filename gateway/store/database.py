@@ -23,11 +23,13 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
     `url` is a SQLAlchemy URL with its driver named, as `Settings.database_url` gives it. No connection is made yet.
     """
     if url.startswith("sqlite"):
-        engine = create_engine(url, pool_size=pool_size)
+        engine = create_engine(url, pool_size=pool_size, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url, pool_size=pool_size, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    return create_engine(
+        url, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 5}
+    )
 
 
 @contextmanager

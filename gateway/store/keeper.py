@@ -33,6 +33,7 @@ from gateway.store.leases import LeaseKey
 from gateway.store.prices import price_book
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.store.sql_thread import SqlThread, write_transaction
+from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.ledger_metrics import LedgerMetrics
 from gateway.telemetry.metrics_journal import MetricsJournal
 from gateway.telemetry.node_gauges import render_node
@@ -70,6 +71,7 @@ class Keeper:
         self._metrics = LedgerMetrics()
         self._journal = MetricsJournal(settings.data / "metrics.journal", self._metrics)
         self._feed = EventFeed(self._sessions)
+        self._access_log = access_log_of(settings)
         self._watch = Watch(
             settings, self._engine, self._reading, self._sessions, self._feed, self._journal,
             self._grants.refused_accounts,
@@ -113,6 +115,8 @@ class Keeper:
             self._reading.close()
             self._engine.dispose()
             self._journal.close()
+            if self._access_log is not None:
+                self._access_log.close()
             os.close(lock)
 
     async def _last_pass(self) -> None:
@@ -300,6 +304,8 @@ class Keeper:
             self._count(incarnation, progress)
             if progress.new:
                 self._feed.add_rows(progress.new)
+                if self._access_log is not None:
+                    self._access_log.take(progress.new)
         return more
 
     def _count(self, incarnation: str, progress: Progress) -> None:
@@ -397,19 +403,28 @@ class Keeper:
         """Logged when trouble begins, not while it lasts."""
         if what not in self._troubles:
             self._troubles.add(what)
-            log.error("%s waits", what, extra={"error": str(error)[:500]})
+            log.error("keeper's work waits", extra={"work": what, "error": str(error)[:500]})
 
     def _recovered(self, what: str) -> None:
         if what in self._troubles:
             self._troubles.discard(what)
-            log.info("%s goes on", what)
+            log.info("keeper's work goes on", extra={"work": what})
+
+
+def access_log_of(settings: Settings) -> AccessLog | None:
+    """As `access_log` says; None = off."""
+    if settings.access_log == "off":
+        return None
+    share = float(settings.access_log) if settings.access_log not in ("all", "errors") else 1.0
+    return AccessLog(settings.log_format, errors_only=settings.access_log == "errors", share=share)
 
 
 def keeper_engine(settings: Settings) -> Engine:
     """The keeper's engine: it waits for a locked SQLite no longer than a worker waits for the keeper, and asks
     PostgreSQL without trying first whether the connection still stands (grants are tried again)."""
     if not settings.database_url.startswith("sqlite"):
-        return create_engine(settings.database_url, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+        connect_args = {"connect_timeout": CONNECT_TIMEOUT_S}
+        return create_engine(settings.database_url, pool_size=2, hide_parameters=True, connect_args=connect_args)
     engine = make_engine(settings.database_url, pool_size=2)
 
     @event.listens_for(engine, "connect")

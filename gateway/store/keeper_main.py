@@ -13,6 +13,7 @@ import threading
 from typing import Final
 
 from gateway.lifetime import calm_collector, end_with_parent
+from gateway.logs import log_to_stderr
 from gateway.settings import Settings
 from gateway.store.keeper import Keeper
 
@@ -47,7 +48,7 @@ def main() -> None:
     if parent is not None:
         end_with_parent(parent)
     settings = Settings.handed_down()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s keeper %(levelname)s %(message)s")
+    log_to_stderr(settings.log_level, settings.log_format, "keeper")
     calm_collector()
     asyncio.run(serve(settings))
 

@@ -176,7 +176,7 @@ class Watch:
             happened = changes(kind, self._cooling[kind], present, begun, "available")
             self._cooling[kind] = present
             for event in happened:
-                log.warning("%s is %s", kind, event["state"].replace("_", " "), extra={kind: event[kind]})
+                log.warning("%s changed its state", kind, extra={kind: event[kind], "state": event["state"]})
             events += happened
         self._feed.add(events)
 
