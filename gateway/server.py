@@ -5,6 +5,7 @@ connections to its successor. It does no work of its own, so that little can go 
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 import select
@@ -16,6 +17,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.errors import BadRequest
 from gateway.logs import log_to_stderr
 from gateway.settings import Settings, split_address
 
@@ -25,6 +27,7 @@ BACKLOG: Final = 4096
 READY_SECONDS: Final = 60.0
 LONGEST_PAUSE_S: Final = 2.0
 KEEPER_GRACE_S: Final = 10.0
+EXPORTER_GRACE_S: Final = 6.0
 
 
 @dataclass(slots=True)
@@ -70,6 +73,9 @@ class Supervisor:
             )
             for slot, sockets in enumerate(_listeners(settings))
         ]
+        self._exporters = (
+            [Child("otel", [sys.executable, "-m", "gateway.telemetry.otel_main"])] if settings.otel else []
+        )
         self._stop = False
         self._reload = False
 
@@ -81,7 +87,7 @@ class Supervisor:
             signal.signal(number, self._on_stop)
         signal.signal(signal.SIGHUP, self._on_reload)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes the loop
-        for child in (self._keeper, *self._workers):
+        for child in self._children:
             os.close(child.start(self._environment))
         log.info("serving", extra={"listen": self._settings.listen, "workers": len(self._workers)})
         while not self._stop:
@@ -94,6 +100,10 @@ class Supervisor:
                 self._replace_workers()
         return self._shut_down()
 
+    @property
+    def _children(self) -> tuple[Child, ...]:
+        return (self._keeper, *self._workers, *self._exporters)
+
     def _on_stop(self, *_: object) -> None:
         self._stop = True
 
@@ -101,12 +111,12 @@ class Supervisor:
         self._reload = True
 
     def _next_wait_s(self) -> float:
-        due = [child.restart_at_s for child in (self._keeper, *self._workers) if child.process is None]
+        due = [child.restart_at_s for child in self._children if child.process is None]
         return max(0.0, min(due) - time.monotonic()) if due else 3600.0
 
     def _revive(self) -> None:
         now = time.monotonic()
-        for child in (self._keeper, *self._workers):
+        for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 lived = now - child.started_s
                 child.pause_s = 0.05 if lived > 5 else min(child.pause_s * 2, LONGEST_PAUSE_S)
@@ -165,6 +175,10 @@ class Supervisor:
         if self._keeper.process is not None:
             self._keeper.process.terminate()
             _wait(self._keeper.process, KEEPER_GRACE_S)
+        for child in self._exporters:
+            if child.process is not None:
+                child.process.terminate()
+                _wait(child.process, EXPORTER_GRACE_S)
         return 0
 
 
@@ -174,6 +188,8 @@ def serve(settings: Settings) -> int:
     from gateway.store.migrate import upgrade
 
     log_to_stderr(settings.log_level, settings.log_format, "serve")
+    if settings.otel:
+        _require_opentelemetry()
     os.umask(0o077)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.spool_folder.mkdir(mode=0o700, exist_ok=True)
@@ -181,6 +197,20 @@ def serve(settings: Settings) -> int:
     upgrade(engine)
     engine.dispose()
     return Supervisor(settings).run()
+
+
+def _require_opentelemetry() -> None:
+    """Raises BadRequest where `otel` is on and its packages are not there."""
+    for package in ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
+        try:
+            found = importlib.util.find_spec(package) is not None
+        except ModuleNotFoundError:
+            found = False
+        if not found:
+            raise BadRequest(
+                f"`otel` is on, and the package {package} is not installed",
+                fix="install it: ./install.sh --with otel, or pip install 'sluicegate[otel]'; or turn `otel` off",
+            )
 
 
 def _listeners(settings: Settings) -> list[list[socket.socket]]:

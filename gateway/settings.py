@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     """`text` for people, `json` for collectors: an object a line, with constant messages and fields."""
     access_log: str = "off"
     """A line a request, from the ledger: `off`, `errors`, `all`, or a share such as `0.01`."""
+    otel: bool = False
+    """Send traces and metrics by OTLP/HTTP (the extra `otel`); where to, the standard `OTEL_*` variables say."""
     options_given: tuple[str, ...] = ("data",)
     """Names of the fields that the command line set: SIGHUP reads all others anew."""
 

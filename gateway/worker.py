@@ -25,7 +25,7 @@ from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Listeners
 from gateway.dataplane.plane import Plane
-from gateway.dataplane.protocol import protocol_class
+from gateway.dataplane.protocol import ClientConnection, protocol_class
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import Upstreams
 from gateway.lifetime import calm_collector, end_with_parent, raise_file_limit
@@ -113,7 +113,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     app = create_app(settings, link, lambda: plane.snapshot.generation, plane)
     config = uvicorn.Config(
         app,
-        http=protocol_class(plane),
+        http=connection_class(settings, plane, link),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -156,6 +156,15 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
             await asyncio.sleep(0)  # the link writes at the end of this turn
             for task in running:
                 task.cancel()
+
+
+def connection_class(settings: Settings, plane: Plane, link: KeeperLink) -> type[ClientConnection]:
+    """Where `otel` is on one that takes notes for traces."""
+    if not settings.otel:
+        return protocol_class(plane)
+    from gateway.dataplane.tracing import traced_protocol_class
+
+    return traced_protocol_class(plane, link)
 
 
 def main() -> int:

@@ -82,6 +82,9 @@ def serve(
         Path | None, typer.Option(metavar="PATH", help="Where the agent is; default DIR/agent.sock.")
     ] = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    otel: Annotated[
+        bool | None, typer.Option("--otel", help="Traces and metrics by OTLP/HTTP, as OTEL_* variables say.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
     access_log: Annotated[
         str | None, typer.Option(metavar="WHICH", help="A line a request: off, errors, all, or a share such as 0.01.")
@@ -113,6 +116,7 @@ def serve(
         trusted_hops=trusted_hops,
         agent_socket=agent_socket,
         log_level=log_level,
+        otel=otel,
         log_format=log_format,
         access_log=access_log,
     )

@@ -108,7 +108,10 @@ class Keeper:
             if server is not None:
                 server.close()
             for session in list(self._sessions.all):
-                session.writer.transport.abort()  # its task then ends by itself
+                if session.wants_rows:
+                    session.writer.close()  # the exporter still gets what was written
+                else:
+                    session.writer.transport.abort()  # its task then ends by itself
             if self._serving:
                 await asyncio.wait(self._serving, timeout=1.0)
             self._sql.close()
@@ -175,6 +178,11 @@ class Keeper:
                 self._changed.set()
             case "subscribe":
                 session.wants_events = bool(message["on"])
+                session.wants_rows = bool(message.get("rows"))
+            case "trace":
+                self._feed.pass_on(message)
+            case "otel":
+                self._watch.exporter_told(message["spans"])
             case "condition":
                 session.condition = message
             case "leaving":

@@ -60,6 +60,12 @@ class EventFeed:
                 continue
             session.send({"type": "rows", "rows": [record.values for record in records]})
 
+    def pass_on(self, message: Mapping[str, Any]) -> None:
+        """A worker's note on a request, for those that get all rows."""
+        for session in self._sessions.all:
+            if session.wants_rows and session.writer.transport.get_write_buffer_size() <= MOST_BEHIND_BYTES:
+                session.send(dict(message))
+
     def since(self, event_id: str) -> Missed:
         """What happened after the event with this id."""
         epoch, _, number = event_id.partition("-")

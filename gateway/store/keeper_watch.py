@@ -90,6 +90,9 @@ class Watch:
         self._limits_next_s = 0.0
         self._cooling: dict[str, set[str]] = {"target": set(), "credential": set()}
         self._left: list[Session] = []
+        self._exporter_now: dict[str, int] = {}
+        self._exporter_seen: dict[str, int] = {}
+        self._exporter_total: dict[str, int] = dict(journal.node.get("otel") or {})
 
     async def look(self) -> None:
         """Raises SQLAlchemyError where the database is away; all else is then looked at nevertheless."""
@@ -101,11 +104,16 @@ class Watch:
         self._processes.look(programs)
         state.cpu_s, state.resident_bytes = self._processes.cpu_s(), self._processes.resident_bytes
         self._look_after_left()
-        self._journal.node = {"processes": self._processes.state(), "worker_deaths": state.worker_deaths}
+        self._journal.node = {
+            "processes": self._processes.state(),
+            "worker_deaths": state.worker_deaths,
+            "otel": self._exporter_total,
+        }
         self._journal.write()
         state.workers = len(sessions)
         state.client_connections = sum(session.condition.get("connections", 0) for session in sessions)
         state.generation = self.configured.generation
+        self._look_at_exporter()
         self._look_at_spool()
         self._look_at_health(sessions)
         try:
@@ -119,6 +127,10 @@ class Watch:
         if not self.state.database_up:
             session.send({"type": "database", "up": False})
         self._feed.add([{"type": "worker", "worker": session.program, "pid": session.pid, "state": "started"}])
+
+    def exporter_told(self, spans: Mapping[str, int]) -> None:
+        """What became of the exporter's spans since it started."""
+        self._exporter_now = dict(spans)
 
     def worker_left(self, session: Session) -> None:
         """Its connection has ended: whether it is dead shows at the next look."""
@@ -145,6 +157,17 @@ class Watch:
                 log.warning("worker died", extra={"worker": session.program, "pid": session.pid})
             state = "drained" if session.leaves else "died"
             self._feed.add([{"type": "worker", "worker": session.program, "pid": session.pid, "state": state}])
+
+    def _look_at_exporter(self) -> None:
+        """Its counts begin anew when it does; ours go on."""
+        if not self._settings.otel:
+            return
+        for state in ("exported", "failed", "dropped"):
+            now, seen = self._exporter_now.get(state, 0), self._exporter_seen.get(state, 0)
+            self._exporter_total[state] = self._exporter_total.get(state, 0) + (now - seen if now >= seen else now)
+        self._exporter_seen = self._exporter_now
+        missed = self._feed.rows_missed
+        self.state.otel = {**self._exporter_total, "dropped": self._exporter_total["dropped"] + missed}
 
     def _look_at_spool(self) -> None:
         by_worker: Counter[str] = Counter()
