@@ -39,13 +39,21 @@ def complain(message: str, *, fix: str = "") -> None:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, title: str = "", right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    title: str = "",
+    right: Sequence[str] = (),
+    total: Sequence[Cell] | None = None,
 ) -> None:
     """Print `rows` under `columns`: drawn at a terminal, else tab-separated with one heading line.
 
-    `right` names the columns that hold figures. None is shown as "-" : unknown is never 0.
+    `right` names the columns that hold figures, `total` is a last row set apart. None is shown as "-": unknown is
+    never 0.
     """
-    cells = [["-" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [
+        ["-" if cell is None else str(cell) for cell in row] for row in [*rows, *([] if total is None else [total])]
+    ]
     if not at_terminal():
         say("\t".join(columns))
         for row in cells:
@@ -59,8 +67,9 @@ def table(
     drawn = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in cells:
-        drawn.add_row(*(Text(cell) for cell in row))
+    for at, row in enumerate(cells):
+        is_total = total is not None and at == len(rows)
+        drawn.add_row(*(Text(cell) for cell in row), style="bold" if is_total else "", end_section=at == len(rows) - 1)
     Console().print(drawn)
 
 

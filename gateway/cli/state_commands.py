@@ -226,7 +226,11 @@ def usage(
     ] = "app,model",
     since: Annotated[str, typer.Option("--from", metavar="WHEN", help="RFC 3339, a date, or e.g. 7d ago.")] = "30d",
     until: Annotated[str | None, typer.Option("--to", metavar="WHEN", help="Default: now.")] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="Most first: requests, errors, input, output or cost.")
+    ] = None,
     json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with all figures.")] = False,
     url: Url = None,
     token: Token = None,
     data: Data = None,
@@ -236,19 +240,49 @@ def usage(
 
     Examples:
       sluicegate usage
+      sluicegate usage --group-by model --sort cost
+      sluicegate usage --group-by app,day --from 7d --csv
       sluicegate usage --group-by team,day --from 7d
       sluicegate usage --group-by app --from 2026-11-01 --to 2026-12-01 --json
     """
     from gateway.cli import usage
 
-    usage.show(group_by, since, until, json, url=url, token=token, data=data, database=database)
+    usage.show(
+        group_by, since, until, json=json, as_csv=as_csv, sort=sort, url=url, token=token, data=data, database=database
+    )
 
 
-def top(url: Url = None, token: Token = None, data: Data = None, database: Database = None) -> None:
-    """Watch requests as they end: a live view, until Ctrl-C."""
+def top(
+    group_by: Annotated[
+        str, typer.Option("--by", metavar="WHAT", help="route, app, target, team, key or model.")
+    ] = "route",
+    sort: Annotated[
+        str, typer.Option(metavar="WHAT", help="Most first: requests, in-flight, tokens, cost, errors, ttft; or name.")
+    ] = "requests",
+    window: Annotated[float, typer.Option(min=0.5, max=600, metavar="SECONDS", help="What rates are of.")] = 10.0,
+    once: Annotated[bool, typer.Option("--once", help="Watch one window, print it and end: for scripts.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --once: print JSON.")] = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """Watch what goes through: rates, tokens, cost, errors, time to the first token.
+
+    Live at a terminal (g changes the group, s the order, q ends); into a pipe
+    a line a request.
+
+    Examples:
+      sluicegate top
+      sluicegate top --by app --sort cost
+      sluicegate top --once --window 5 --json
+    """
     from gateway.cli import top
 
-    top.watch(url=url, token=token, data=data, database=database)
+    top.watch(
+        group_by=group_by, sort=sort, window_s=window, once=once, json=json, url=url, token=token, data=data,
+        database=database,
+    )  # fmt: skip
 
 
 prices_app = typer.Typer(no_args_is_help=True, help="The table of model prices.")

@@ -1,15 +1,24 @@
-"""`sluicegate top`: requests as they end, and what they add up to, from the live feed (`GET /api/v1/events`)."""
+"""`sluicegate top`: what goes through the gateway now, from the live feed (`GET /api/v1/events`) and the open requests.
 
+At a terminal a picture that renews itself; with `--once` one look at a window, for scripts; into a pipe a line a
+request.
+"""
+
+import contextlib
+import queue
 import secrets
+import select
 import sys
+import termios
+import threading
 import time
-from collections import deque
+import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import httpx2
 import orjson
@@ -18,58 +27,108 @@ from gateway.cli import output
 from gateway.cli.address import api_url
 from gateway.cli.options import settings_from
 from gateway.cli.remote import Refused
+from gateway.cli.top_figures import GROUPS, SORTS, Row, Window, as_json, in_order
+from gateway.errors import BadRequest
 
-if TYPE_CHECKING:
-    from rich.console import Group
-
-Row = dict[str, Any]
-
-SHOWN_ROWS: Final = 20
-RATE_WINDOW_S: Final = 10.0
+WINDOW_S: Final = 10.0
+REDRAW_S: Final = 0.5
+OPEN_EVERY_S: Final = 1.0
 SILENCE_S: Final = 60.0
 """The feed has a sign of life every 15 s."""
 COLUMNS: Final = ("time", "app", "route", "target", "status", "in", "out", "USD", "first", "total")
+FIGURES: Final = (
+    "requests_per_s", "in_flight", "tokens_per_s", "cost_usd_micros", "errors", "ttft_ms_p50", "ttft_ms_p95",
+    "latency_ms_p50",
+)  # fmt: skip
 
 
-@dataclass(slots=True)
-class View:
-    """What is on the screen."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The feed is over."""
 
-    rows: deque[Row] = field(default_factory=lambda: deque(maxlen=SHOWN_ROWS))
-    ended_s: deque[float] = field(default_factory=deque)
-    """When the requests of the last seconds ended."""
-    requests: int = 0
-    errors: int = 0
-    tokens: int = 0
-    cost_microusd: int = 0
-
-    def add(self, row: Row, now_s: float) -> None:
-        self.rows.appendleft(row)
-        self.ended_s.append(now_s)
-        self.requests += 1
-        self.errors += (row["status"] or 0) >= 400
-        self.tokens += (row["input_tokens"] or 0) + (row["output_tokens"] or 0)
-        self.cost_microusd += row["cost_usd_micros"] or 0
-
-    def per_second(self, now_s: float) -> float:
-        while self.ended_s and now_s - self.ended_s[0] > RATE_WINDOW_S:
-            self.ended_s.popleft()
-        return len(self.ended_s) / RATE_WINDOW_S
+    reason: str
 
 
-def watch(*, url: str | None, token: str | None, data: Path | None, database: str | None) -> None:
-    """Until Ctrl-C. Drawn at a terminal; else one tab-separated line a request."""
-    with _entrance(url, token, data, database) as (base, bearer), httpx2.Client(timeout=SILENCE_S) as client:
-        headers = {"authorization": f"Bearer {bearer}"}
+Arrival = Row | Ended | None
+"""None: something is missing in the feed."""
+
+
+class Feed:
+    """Reads the live feed and the open requests in threads of their own; `arrivals` never blocks them."""
+
+    def __init__(self, base: str, bearer: str) -> None:
+        self._base = base
+        self._headers = {"authorization": f"Bearer {bearer}"}
+        self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
+        self.open: list[Row] = []
+        """Requests in flight at the last look."""
+        self._client = httpx2.Client(timeout=SILENCE_S, headers=self._headers)
+        self._begun = threading.Event()
+        for work in (self._follow, self._look):
+            threading.Thread(target=work, daemon=True).start()
+
+    def wait_begun(self) -> None:
+        """Until the feed is open, or has failed."""
+        self._begun.wait(SILENCE_S)
+
+    def _follow(self) -> None:
         try:
-            with client.stream("GET", f"{base}/api/v1/events", headers=headers) as feed:
-                if feed.status_code != 200:
-                    raise Refused(f"the gateway answered {feed.status_code}", fix="a token of role viewer is enough")
-                _draw(_requests(feed)) if output.at_terminal() else _list(_requests(feed))
+            with self._client.stream("GET", f"{self._base}/api/v1/events") as answer:
+                if answer.status_code != 200:
+                    self.arrivals.put(Ended(f"the gateway answered {answer.status_code}"))
+                    return
+                kind = ""
+                for line in answer.iter_lines():
+                    self._begun.set()
+                    if line.startswith("event: "):
+                        kind = line[7:]
+                    elif line.startswith("data: ") and kind == "request":
+                        self.arrivals.put(orjson.loads(line[6:]))
+                    elif line.startswith("data: ") and kind == "gap":
+                        self.arrivals.put(None)
+            self.arrivals.put(Ended("the gateway has ended the feed"))
         except httpx2.HTTPError as error:
-            raise Refused(f"{base}: {error}", fix="is the gateway running?") from None
-        except KeyboardInterrupt:
-            return
+            self.arrivals.put(Ended(f"{self._base}: {error}"))
+        finally:
+            self._begun.set()
+
+    def _look(self) -> None:
+        with httpx2.Client(timeout=10, headers=self._headers) as client:
+            while True:
+                with contextlib.suppress(httpx2.HTTPError, ValueError, KeyError):
+                    query = {"open": "true", "limit": "1000"}
+                    found = client.get(f"{self._base}/api/v1/ledger", params=query).raise_for_status().json()
+                    self.open = [row for row in found["items"] if row["outcome"] == "open"]
+                time.sleep(OPEN_EVERY_S)
+
+
+def watch(
+    *,
+    group_by: str = "route",
+    sort: str = "requests",
+    window_s: float = WINDOW_S,
+    once: bool = False,
+    json: bool = False,
+    url: str | None = None,
+    token: str | None = None,
+    data: Path | None = None,
+    database: str | None = None,
+) -> None:
+    """Until Ctrl-C or `q`; `once` ends after one window."""
+    if group_by not in GROUPS:
+        raise BadRequest(f"cannot group by {group_by!r}", fix=f"use one of {', '.join(GROUPS)}")
+    if sort not in SORTS:
+        raise BadRequest(f"cannot sort by {sort!r}", fix=f"use one of {', '.join(SORTS)}")
+    with _entrance(url, token, data, database) as (base, bearer), contextlib.suppress(KeyboardInterrupt):
+        feed = Feed(base, bearer)
+        feed.wait_begun()
+        window = Window(window_s, time.monotonic())
+        if once:
+            _look_once(feed, window, group_by, sort, json=json)
+        elif output.at_terminal():
+            _draw(feed, window, group_by, sort, base)
+        else:
+            _list(feed)
 
 
 @contextmanager
@@ -92,65 +151,105 @@ def _entrance(url: str | None, token: str | None, data: Path | None, database: s
         host.revoke_token(name)
 
 
-def _requests(feed: httpx2.Response) -> Iterator[Row]:
-    kind = ""
-    for line in feed.iter_lines():
-        if line.startswith("event: "):
-            kind = line[7:]
-        elif line.startswith("data: ") and kind == "request":
-            yield orjson.loads(line[6:])
+def _refusal(ended: Ended) -> Refused:
+    return Refused(ended.reason, fix="is the gateway running? a token of role viewer is enough")
 
 
-def _list(rows: Iterator[Row]) -> None:
+def _take(feed: Feed, window: Window, until_s: float) -> None:
+    """What arrives until then goes into the window. Raises Refused when the feed ends."""
+    while (left_s := until_s - time.monotonic()) > 0:
+        try:
+            arrival = feed.arrivals.get(timeout=left_s)
+        except queue.Empty:
+            return
+        if isinstance(arrival, Ended):
+            raise _refusal(arrival)
+        if arrival is None:
+            window.gaps += 1
+        else:
+            window.add(arrival, time.monotonic())
+
+
+def _look_once(feed: Feed, window: Window, group_by: str, sort: str, *, json: bool) -> None:
+    _take(feed, window, window.begun_s + window.length_s)
+    now_s = window.begun_s + window.length_s
+    parts = in_order(window.figures(group_by, now_s, feed.open), sort)
+    found = [as_json(each, group_by, window.length_s) for each in parts]
+    if json:
+        output.say(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    else:
+        rows = [[each[group_by], *(each[name] for name in FIGURES)] for each in found]
+        output.table([group_by, *FIGURES], rows, right=FIGURES)
+    if window.gaps:
+        output.note("more requests ended than the feed shows: the figures are a lower bound")
+    if not found:
+        output.note(f"no request ended within {window.length_s:g} s, and none is in flight")
+
+
+def _list(feed: Feed) -> None:
+    from gateway.cli.top_screen import cells
+
     output.say("\t".join(COLUMNS))
-    for row in rows:
-        output.say("\t".join("-" if cell is None else str(cell) for cell in _cells(row)))
+    while True:
+        arrival = feed.arrivals.get()
+        if isinstance(arrival, Ended):
+            raise _refusal(arrival)
+        if arrival is not None:
+            output.say("\t".join("-" if cell is None else str(cell) for cell in cells(arrival)))
 
 
-def _draw(rows: Iterator[Row]) -> None:
+def _draw(feed: Feed, window: Window, group_by: str, sort: str, base: str) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    view = View()
-    with Live(_screen(view), console=Console(file=sys.stdout), screen=True, auto_refresh=False) as live:
-        for row in rows:
-            view.add(row, time.monotonic())
-            live.update(_screen(view), refresh=True)
+    from gateway.cli.top_screen import Choice, screen
+
+    choice = Choice(group_by, sort)
+    console = Console(file=sys.stdout)
+    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            picture = screen(window, choice, feed.open, base, time.monotonic(), console.size.height)
+            live.update(picture, refresh=True)
+            until_s = time.monotonic() + REDRAW_S
+            while time.monotonic() < until_s:
+                match pressed():
+                    case "q":
+                        return
+                    case "g":
+                        choice.group_by = _next(GROUPS, choice.group_by)
+                        break
+                    case "s":
+                        choice.sort = _next(SORTS, choice.sort)
+                        break
+                _take(feed, window, time.monotonic() + 0.05)
 
 
-def _screen(view: View) -> "Group":
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="bold")
-    for column in COLUMNS:
-        table.add_column(
-            column, justify="right" if column in ("status", "in", "out", "USD", "first", "total") else "left"
-        )
-    for row in view.rows:
-        style = "red" if (row["status"] or 0) >= 400 else ""
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in _cells(row)), style=style)
-    heading = (
-        f"[bold]sluicegate[/]  {view.per_second(time.monotonic()):.1f} requests/s   "
-        f"{view.requests} seen, {view.errors} failed   {view.tokens} tokens   "
-        f"${view.cost_microusd / 1e6:.4f}   [dim]Ctrl-C ends[/]"
-    )
-    return Group(Text.from_markup(heading), table)
+def _next(names: tuple[str, ...], name: str) -> str:
+    return names[(names.index(name) + 1) % len(names)]
 
 
-def _cells(row: Row) -> list[output.Cell]:
-    ttft, latency = row["ttft_ms"], row["latency_ms"]
-    return [
-        str(row["started_at"])[11:19],
-        row["app"],
-        row["route"],
-        row["target"],
-        row["status"],
-        row["input_tokens"],
-        row["output_tokens"],
-        output.usd(row["cost_usd_micros"]),
-        None if ttft is None else f"{ttft:.0f} ms",
-        None if latency is None else f"{latency:.0f} ms",
-    ]
+class _Keys:
+    """The key that was pressed since the last call, "" for none."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self) -> str:
+        if not select.select([self._descriptor], [], [], 0)[0]:
+            return ""
+        return sys.stdin.read(1).lower()
+
+
+@contextmanager
+def _keys() -> Iterator["_Keys | type[str]"]:
+    """Single keys without Enter; the terminal is as it was afterwards. Nothing where stdin is no terminal."""
+    if not sys.stdin.isatty():
+        yield str
+        return
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    try:
+        yield _Keys(descriptor)
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

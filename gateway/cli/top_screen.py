@@ -1,0 +1,140 @@
+"""The picture that `sluicegate top` draws, with rich: groups in the window above, the newest requests below."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.top_figures import Figures, Row, Window, in_order, is_error, percentile, total
+
+KEYS_LINE: Final = "g group   s sort   q quit"
+FEWEST_REQUESTS: Final = 5
+CHROME_LINES: Final = 11
+"""Heading, table heads and lines between."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """What is to be seen, changed by keys."""
+
+    group_by: str
+    sort: str
+
+
+def screen(window: Window, choice: Choice, in_flight: Sequence[Row], url: str, now_s: float, height: int) -> Group:
+    parts = in_order(window.figures(choice.group_by, now_s, in_flight), choice.sort)
+    covered_s = window.covered_s(now_s)
+    room = max(3, height - CHROME_LINES)
+    shown_parts = max(3, min(len(parts), room - FEWEST_REQUESTS))
+    rows = [row for _, row in list(window.rows)[-max(FEWEST_REQUESTS, room - min(len(parts), shown_parts)) :]][::-1]
+    pieces: list[RenderableType] = [
+        _heading(window, total(parts), covered_s, url),
+        _groups(parts[:shown_parts], len(parts) - shown_parts, choice, covered_s),
+        _requests(rows),
+        _footer(window, choice),
+    ]
+    return Group(*pieces)
+
+
+def _heading(window: Window, whole: Figures, covered_s: float, url: str) -> Text:
+    text = Text()
+    text.append("sluicegate", style="bold cyan")
+    text.append(f"  {url}", style="dim")
+    text.append(f"   last {covered_s:.0f} s\n", style="dim")
+    share = whole.error_share
+    for value, unit, style in (
+        (f"{whole.requests / covered_s:,.1f}", "requests/s", "bold"),
+        (f"{whole.in_flight:,}", "in flight", "bold"),
+        (f"{whole.tokens / covered_s:,.0f}", "tokens/s", "bold"),
+        (f"${whole.cost_microusd * 60 / covered_s / 1e6:,.4f}", "a minute", "bold"),
+        ("-" if share is None else f"{share:.1%}", "errors", "bold red" if share else "bold"),
+        (_ms(percentile(whole.ttft_ms, 0.5)), "first token", "bold"),
+    ):
+        text.append(value, style=style)
+        text.append(f" {unit}   ", style="dim")
+    if whole.unpriced:
+        text.append(f"\n{whole.unpriced} requests have no known price and are not in the cost", style="yellow")
+    if window.gaps:
+        text.append("\nsome requests are missing here: more ended than the feed shows", style="yellow")
+    return text
+
+
+def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: float) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="bold", padding=(0, 1))
+    columns = {
+        choice.group_by: "name", "req/s": "requests", "flying": "in-flight", "tok/s": "tokens", "$/min": "cost",
+        "errors": "errors", "first p50": "ttft", "p95": "", "total p50": "",
+    }  # fmt: skip
+    for heading, sort in columns.items():
+        sorted_by = sort == choice.sort
+        table.add_column(
+            f"{heading} ▾" if sorted_by else heading,
+            justify="left" if heading == choice.group_by else "right",
+            no_wrap=True,
+            header_style="bold cyan" if sorted_by else "bold",
+            ratio=3 if heading == choice.group_by else None,
+        )
+    for each in parts:
+        share = each.error_share
+        table.add_row(
+            Text(each.name, overflow="ellipsis"),
+            f"{each.requests / covered_s:,.1f}",
+            f"{each.in_flight:,}" if each.in_flight else "·",
+            f"{each.tokens / covered_s:,.0f}",
+            f"{each.cost_microusd * 60 / covered_s / 1e6:,.4f}",
+            Text("·" if not share else f"{share:.1%}", style="red" if share else "dim"),
+            _ms(percentile(each.ttft_ms, 0.5)),
+            _ms(percentile(each.ttft_ms, 0.95)),
+            _ms(percentile(each.latency_ms, 0.5)),
+        )
+    if more > 0:
+        table.add_row(Text(f"… and {more} more", style="dim"))
+    if not parts:
+        table.add_row(Text("no request has ended yet", style="dim"))
+    return table
+
+
+def _requests(rows: Sequence[Row]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="dim", padding=(0, 1))
+    for heading in ("started", "app", "route", "target"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=2 if heading == "target" else 1)
+    for heading in ("status", "in", "out", "USD", "first", "total"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        style = "red" if is_error(row) else ""
+        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in cells(row)), style=style)
+    return table
+
+
+def _footer(window: Window, choice: Choice) -> Text:
+    seen = f"{window.seen:,} requests seen, {window.failed:,} failed"
+    return Text(f"{KEYS_LINE}      by {choice.group_by}, most {choice.sort} first      {seen}", style="dim")
+
+
+def cells(row: Row) -> list[Any]:
+    """One request, as the columns have it; None = unknown."""
+    cost = row["cost_usd_micros"]
+    return [
+        str(row["started_at"])[11:19],
+        row["app"],
+        row["route"],
+        row["target"],
+        row["status"],
+        row["input_tokens"],
+        row["output_tokens"],
+        None if cost is None else f"{cost / 1e6:.6f}",
+        None if row["ttft_ms"] is None else _ms(row["ttft_ms"]),
+        None if row["latency_ms"] is None else _ms(row["latency_ms"]),
+    ]
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if value < 10:
+        return f"{value:.1f} ms"
+    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
