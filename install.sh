@@ -10,8 +10,10 @@
 #   --listen HOST:PORT  what the gateway listens on (127.0.0.1:8080)
 #   --no-start          install only
 #   --without-agent     leave out what only interception and kernel probes need
+#   --with otel         add the packages for OpenTelemetry (later upgrades keep them; --with none drops them)
 #   --uninstall         stop it and remove the programs; with --purge state, user and all
 #
+# SLUICEGATE_EXTRAS=otel is --with otel.
 # SLUICEGATE_ADMIN_PASSWORD sets the first owner's password; without it one is made and shown once.
 # Debian 12 or newer, Ubuntu 24.04 or newer; elsewhere Python ≥ 3.11 with venv must be there.
 set -euo pipefail
@@ -64,7 +66,7 @@ step() {
 
 # ---- what was asked for --------------------------------------------------------------------------------------------------
 read_options() {
-    prefix="" data="" listen="" start=1 uninstall="" purge="" demo=""
+    prefix="" data="" listen="" start=1 uninstall="" purge="" demo="" extras=${SLUICEGATE_EXTRAS:-}
     while (($#)); do
         case $1 in
             --prefix) prefix=${2:?--prefix needs a folder}; shift ;;
@@ -74,6 +76,8 @@ read_options() {
             --listen) listen=${2:?--listen needs HOST:PORT}; shift ;;
             --listen=*) listen=${1#*=} ;;
             --no-start) start="" ;;
+            --with) extras=${2:?--with needs a name: otel}; shift ;;
+            --with=*) extras=${1#*=} ;;
             --without-agent) ;; # this release has none, so that there is nothing to leave out yet
             --uninstall) uninstall=1 ;;
             --purge) purge=1 ;;
@@ -94,6 +98,12 @@ read_options() {
     if [[ ! $root && $prefix == "$DEFAULT_PREFIX" ]]; then
         fail "installing into $DEFAULT_PREFIX needs root" "sudo ./install.sh, or ./install.sh --prefix ~/sluicegate"
     fi
+    if [[ -z $extras ]]; then extras=$(remembered EXTRAS); fi
+    case $extras in
+        "" | otel) ;;
+        none) extras="" ;;
+        *) fail "there is no extra $extras" "--with otel, or --with none" ;;
+    esac
     if [[ -z $data ]]; then data=$(remembered DATA); fi
     if [[ -z $data ]]; then
         if [[ $root ]]; then data=/var/lib/sluicegate; else data=${XDG_DATA_HOME:-$HOME/.local/share}/sluicegate; fi
@@ -108,7 +118,7 @@ read_options() {
 
 print_help() {
     if [[ -r ${BASH_SOURCE[0]:-} ]]; then sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; else
-        say "options: --prefix --data --listen --no-start --without-agent --demo --uninstall --purge; see the README"
+        say "options: --prefix --data --listen --no-start --without-agent --with --demo --uninstall --purge; see the README"
     fi
 }
 
@@ -274,7 +284,7 @@ install_version() {
 
 install_packages() {
     uv venv --quiet --python "$python" "$version"
-    uv pip install --quiet --python "$version" --compile-bytecode --require-hashes -r "$locks/runtime.txt"
+    uv pip install --quiet --python "$version" --compile-bytecode --require-hashes -r "$locks/${extras:-runtime}.txt"
     uv pip install --quiet --python "$version" --compile-bytecode --no-deps "$source_wheel"
 }
 
@@ -336,7 +346,7 @@ COMMAND
         mkdir -p /usr/local/bin
         ln -sfn "$command" /usr/local/bin/sluicegate
     fi
-    printf 'DATA=%s\nUNIT=%s\n' "$data" "$unit" >"$prefix/install.conf"
+    printf 'DATA=%s\nUNIT=%s\nEXTRAS=%s\n' "$data" "$unit" "$extras" >"$prefix/install.conf"
 }
 
 choose_unit() { # a second installation on the host gets a unit of its own

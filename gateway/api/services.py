@@ -38,7 +38,7 @@ class WorkerLink(Protocol):
     async def open_rows(self) -> list[dict[str, Any]]:
         """Ledger rows of requests in flight, newest first. Raises Unavailable."""
 
-    async def metrics(self, *, openmetrics: bool) -> str:
+    async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text of the whole node. Raises Unavailable."""
 
     def subscribe_events(self, after: str | None = None) -> AsyncIterator[dict[str, Any]]:
@@ -97,15 +97,15 @@ class Services:
     def generation(self) -> int:
         return self.snapshot_generation() if self.snapshot_generation is not None else 0
 
-    async def metrics(self, *, openmetrics: bool) -> str:
+    async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text: the node's figures, from the keeper. While it is away only that: a gap is a gap."""
         text = None
         if self.link is not None:
             with contextlib.suppress(Unavailable):
                 text = await self.link.metrics(openmetrics=openmetrics)
         if text is None:
-            text = render(KeeperAway(), openmetrics=openmetrics)
-        return text + (OPENMETRICS_END if openmetrics else "")
+            text = render(KeeperAway(), openmetrics=openmetrics).encode()
+        return text + OPENMETRICS_END.encode() if openmetrics else text
 
     def nudge(self) -> None:
         """Tell the keeper about a committed change. Called from a handler's thread; never fails."""

@@ -13,7 +13,7 @@ from gateway.cli.top_figures import Figures, Row, Window, in_order, is_error, pe
 
 KEYS_LINE: Final = "g group   s sort   q quit"
 FEWEST_REQUESTS: Final = 5
-CHROME_LINES: Final = 11
+CHROME_LINES: Final = 14
 """Heading, table heads and lines between."""
 
 

@@ -17,7 +17,7 @@ from gateway.dataplane.spool import Spool
 from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
-from gateway.wire.frames import SNAPSHOT_MARK, FrameError, FrameReader, frame, message_of
+from gateway.wire.frames import SNAPSHOT_MARK, TEXT_MARK, FrameError, FrameReader, frame, message_of, text_of
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +132,10 @@ class KeeperLink:
         rows: list[dict[str, Any]] = reply["rows"]
         return rows
 
-    async def metrics(self, *, openmetrics: bool) -> str:
+    async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text of this node: all workers' figures, as the keeper counts them. Raises Unavailable."""
         reply = await self._request({"type": "metrics", "openmetrics": openmetrics})
-        text: str = reply["text"]
+        text: bytes = reply["text"]
         return text
 
     def tell_rejected(self, counts: dict[str, int]) -> None:
@@ -199,6 +199,9 @@ class KeeperLink:
             for payload in frames.feed(piece):
                 if payload[:1] == SNAPSHOT_MARK:
                     self._on_snapshot(payload[1:])
+                elif payload[:1] == TEXT_MARK:
+                    number, text = text_of(payload)
+                    self._take_message({"type": "reply", "request": number, "text": text})
                 else:
                     self._take_message(message_of(payload))
 

@@ -37,7 +37,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.ledger_metrics import LedgerMetrics
 from gateway.telemetry.metrics_journal import MetricsJournal
 from gateway.telemetry.node_gauges import render_node
-from gateway.wire.frames import FrameError, FrameReader, message_of, snapshot_frame
+from gateway.wire.frames import FrameError, FrameReader, message_of, snapshot_frame, text_frame
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Keeper:
             case "open":
                 self._reply(session, message, self._open_rows())
             case "metrics":
-                self._reply(session, message, self._render_metrics(bool(message.get("openmetrics"))))
+                self._begin(self._send_metrics(session, message["request"], bool(message.get("openmetrics"))))
             case "missed":
                 missed = self._feed.since(message["after"])
                 reply = {"events": missed.events, "complete": missed.complete}
@@ -231,7 +231,10 @@ class Keeper:
                 reply = {"error": f"the database does not answer: {type(error).__name__}"}
             session.send({"type": "reply", "request": message["request"]} | reply)
 
-        task = asyncio.get_running_loop().create_task(answer())
+        self._begin(answer())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
@@ -248,13 +251,13 @@ class Keeper:
     async def _open_rows(self) -> dict[str, Any]:
         return {"rows": await self._sql.run(self._ledger.open_rows)}
 
-    async def _render_metrics(self, openmetrics: bool) -> dict[str, Any]:
+    async def _send_metrics(self, session: Session, request: int, openmetrics: bool) -> None:
         """Of what is in memory alone: a database that hangs shows in the figures, not in their absence."""
         state = self._watch.state
         state.in_flight = await asyncio.to_thread(self._ledger.in_flight)
         state.pending_rows = sum(map(self._pending_of, self._ledger.incarnations))
-        ledger = self._metrics.render(openmetrics=openmetrics)
-        return {"text": ledger + render_node(state, openmetrics=openmetrics)}
+        text = self._metrics.render(openmetrics=openmetrics) + render_node(state, openmetrics=openmetrics)
+        session.send_bytes(text_frame(request, text.encode()))
 
     def _pending_of(self, incarnation: str) -> int:
         """By a live worker's own count, or what was read of a dead one's spool."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from gateway.errors import Unavailable
 from gateway.policy.quota import LimitState
-from gateway.wire.frames import SNAPSHOT_MARK, FrameError, FrameReader, frame, message_of
+from gateway.wire.frames import SNAPSHOT_MARK, TEXT_MARK, FrameError, FrameReader, frame, message_of
 
 TIMEOUT_S: Final = 5.0
 
@@ -53,7 +53,7 @@ class KeeperClient:
                 connection.sendall(frame(message | {"request": 1}))
                 while piece := connection.recv(1 << 18):
                     for payload in frames.feed(piece):
-                        if payload[:1] == SNAPSHOT_MARK:
+                        if payload[:1] in (SNAPSHOT_MARK, TEXT_MARK):
                             continue
                         reply = message_of(payload)
                         if reply["type"] == "reply":

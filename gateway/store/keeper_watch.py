@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 NEAR: Final = 0.8
 """From this share on a limit is said to be near its end."""
 LIMITS_SHARE: Final = 50
-"""Looking at the limits takes no more than one part in so many of the time."""
+"""Looking at the limits takes no more than one part in so many of the CPU …"""
+LONGEST_PAUSE_S: Final = 5.0
+"""… but for this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ class Watch:
         begun_s = time.monotonic()
         if begun_s < self._limits_next_s:
             return
-        found = await self._reading.run(self._limit_uses)
+        found, cpu_s = await self._reading.run(self._limit_uses)
         parallel = {use.key: use for use in found if use.concurrent}
         held = await self._sessions.report(parallel) if parallel else {}
         ratios: dict[str, float] = {}
@@ -220,11 +222,14 @@ class Watch:
         self._feed.add([event for use in found for event in self._limit_events(use, ratios[use.name], refused)])
         for name in set(self._levels) - set(ratios):
             del self._levels[name]
-        self._limits_next_s = begun_s + LIMITS_SHARE * (time.monotonic() - begun_s)
+        self._limits_next_s = begun_s + min(LONGEST_PAUSE_S, LIMITS_SHARE * cpu_s)
 
-    def _limit_uses(self) -> list[leases.LimitUse]:
+    def _limit_uses(self) -> tuple[list[leases.LimitUse], float]:
+        """And the CPU seconds that it took."""
+        begun_s = time.thread_time()
         with self._engine.begin() as connection:
-            return leases.limit_uses(connection, time.time())
+            found = leases.limit_uses(connection, time.time())
+        return found, time.thread_time() - begun_s
 
     def _limit_events(self, use: leases.LimitUse, ratio: float, refused: set[int]) -> list[Event]:
         window, level = self._levels.get(use.name, (use.key[1], "free"))

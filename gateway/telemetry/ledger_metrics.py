@@ -36,7 +36,7 @@ REQUEST_SECONDS: Final = (
     600.0,
 )
 TTFT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
-MOST_SERIES: Final = 20_000
+MOST_SERIES: Final = 10_000
 """Combinations of route, target, app, team and status that have series of their own."""
 OTHER: Final = "other"
 MICROS_PER_USD: Final = 1_000_000

@@ -1,8 +1,8 @@
 """Frames of the keeper's socket: a 4-byte big-endian length, then the payload.
 
-A payload is a JSON object with a `type`, or the byte `S` and a snapshot document as it was compiled: that one is large
-and is not read on the event loop. Sans-I/O; a frame longer than `MAX_FRAME_BYTES` is a WireError, because then the peer
-is not one of ours.
+A payload is a JSON object with a `type`, or the byte `S` and a snapshot document as it was compiled, or the byte `T`,
+the number of the question that it answers (8 bytes) and a text: those two are large and are not read on the event loop.
+Sans-I/O; a frame longer than `MAX_FRAME_BYTES` is a FrameError, because then the peer is not one of ours.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,8 @@ import orjson
 
 MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
 SNAPSHOT_MARK: Final = b"S"
+TEXT_MARK: Final = b"T"
+_NUMBER_BYTES: Final = 8
 
 
 class FrameError(ValueError):
@@ -25,6 +27,18 @@ def frame(message: Mapping[str, Any]) -> bytes:
 
 def snapshot_frame(document: bytes) -> bytes:
     return (len(document) + 1).to_bytes(4, "big") + SNAPSHOT_MARK + document
+
+
+def text_frame(request: int, text: bytes) -> bytes:
+    """A text that answers the question of this number."""
+    head = TEXT_MARK + request.to_bytes(_NUMBER_BYTES, "big")
+    return b"".join(((len(head) + len(text)).to_bytes(4, "big"), head, text))
+
+
+def text_of(payload: bytes) -> tuple[int, bytes]:
+    """Number of the question, and the text, of a payload with `TEXT_MARK`."""
+    begin = 1 + _NUMBER_BYTES
+    return int.from_bytes(payload[1:begin], "big"), payload[begin:]
 
 
 class FrameReader:

@@ -152,6 +152,7 @@ def test_what_it_refuses_it_refuses_with_a_reason(machine: Machine) -> None:
         ("--frobnicate", "unknown option"),
         ("--purge", "--uninstall"),
         ("--listen 8080", "HOST:PORT"),
+        ("--with telepathy", "no extra telepathy"),
         ("--demo --no-start", "--demo"),
         ("--uninstall", "no Sluicegate is installed"),
     ):
