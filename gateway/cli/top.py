@@ -208,7 +208,7 @@ def _draw(feed: Feed, window: Window, group_by: str, sort: str, base: str) -> No
     console = Console(file=sys.stdout)
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            picture = screen(window, choice, feed.open, base, time.monotonic(), console.size.height)
+            picture = screen(window, choice, feed.open, base, time.monotonic(), *console.size)
             live.update(picture, refresh=True)
             until_s = time.monotonic() + REDRAW_S
             while time.monotonic() < until_s:

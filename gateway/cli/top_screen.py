@@ -12,9 +12,13 @@ from rich.text import Text
 from gateway.cli.top_figures import Figures, Row, Window, in_order, is_error, percentile, total
 
 KEYS_LINE: Final = "g group   s sort   q quit"
+FEWEST_GROUPS: Final = 3
 FEWEST_REQUESTS: Final = 5
-CHROME_LINES: Final = 14
+CHROME_LINES: Final = 13
 """Heading, table heads and lines between."""
+WIDE_COLUMNS: Final = 110
+HEADINGS: Final = ("started", "app", "route", "target", "status", "in", "out", "USD", "first", "total")
+NARROW: Final = ("started", "app", "route", "status", "in", "out", "total")
 
 
 @dataclass(slots=True)
@@ -25,17 +29,20 @@ class Choice:
     sort: str
 
 
-def screen(window: Window, choice: Choice, in_flight: Sequence[Row], url: str, now_s: float, height: int) -> Group:
+def screen(
+    window: Window, choice: Choice, in_flight: Sequence[Row], url: str, now_s: float, width: int, height: int
+) -> Group:
     parts = in_order(window.figures(choice.group_by, now_s, in_flight), choice.sort)
     covered_s = window.covered_s(now_s)
-    room = max(3, height - CHROME_LINES)
-    shown_parts = max(3, min(len(parts), room - FEWEST_REQUESTS))
-    rows = [row for _, row in list(window.rows)[-max(FEWEST_REQUESTS, room - min(len(parts), shown_parts)) :]][::-1]
+    room = max(FEWEST_GROUPS + FEWEST_REQUESTS, height - CHROME_LINES)
+    shown = min(len(parts), room - FEWEST_REQUESTS)
+    rows = [row for _, row in list(window.rows)[-(room - shown) :]][::-1]
+    wide = width >= WIDE_COLUMNS
     pieces: list[RenderableType] = [
         _heading(window, total(parts), covered_s, url),
-        _groups(parts[:shown_parts], len(parts) - shown_parts, choice, covered_s),
-        _requests(rows),
-        _footer(window, choice),
+        _groups(parts[:shown], len(parts) - shown, choice, covered_s, wide=wide),
+        _requests(rows, wide=wide),
+        _footer(window, choice, wide=wide),
     ]
     return Group(*pieces)
 
@@ -43,14 +50,13 @@ def screen(window: Window, choice: Choice, in_flight: Sequence[Row], url: str, n
 def _heading(window: Window, whole: Figures, covered_s: float, url: str) -> Text:
     text = Text()
     text.append("sluicegate", style="bold cyan")
-    text.append(f"  {url}", style="dim")
-    text.append(f"   last {covered_s:.0f} s\n", style="dim")
+    text.append(f"  {url}   the last {covered_s:.0f} s\n", style="dim")
     share = whole.error_share
     for value, unit, style in (
-        (f"{whole.requests / covered_s:,.1f}", "requests/s", "bold"),
+        (f"{whole.requests / covered_s:,.1f}", "req/s", "bold"),
         (f"{whole.in_flight:,}", "in flight", "bold"),
         (f"{whole.tokens / covered_s:,.0f}", "tokens/s", "bold"),
-        (f"${whole.cost_microusd * 60 / covered_s / 1e6:,.4f}", "a minute", "bold"),
+        (f"${whole.cost_microusd * 60 / covered_s / 1e6:,.4f}", "/min", "bold"),
         ("-" if share is None else f"{share:.1%}", "errors", "bold red" if share else "bold"),
         (_ms(percentile(whole.ttft_ms, 0.5)), "first token", "bold"),
     ):
@@ -63,56 +69,73 @@ def _heading(window: Window, whole: Figures, covered_s: float, url: str) -> Text
     return text
 
 
-def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: float) -> Table:
+def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: float, *, wide: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="bold", padding=(0, 1))
     columns = {
         choice.group_by: "name", "req/s": "requests", "flying": "in-flight", "tok/s": "tokens", "$/min": "cost",
-        "errors": "errors", "first p50": "ttft", "p95": "", "total p50": "",
+        "errors": "errors", "first": "ttft",
     }  # fmt: skip
+    if wide:
+        columns |= {"p95": "", "total": ""}
     for heading, sort in columns.items():
         sorted_by = sort == choice.sort
+        is_name = heading == choice.group_by
         table.add_column(
             f"{heading} ▾" if sorted_by else heading,
-            justify="left" if heading == choice.group_by else "right",
+            justify="left" if is_name else "right",
             no_wrap=True,
+            overflow="ellipsis",
             header_style="bold cyan" if sorted_by else "bold",
-            ratio=3 if heading == choice.group_by else None,
+            ratio=1 if is_name else None,
+            min_width=16 if is_name else None,
         )
     for each in parts:
         share = each.error_share
-        table.add_row(
-            Text(each.name, overflow="ellipsis"),
+        figures: list[str | Text] = [
             f"{each.requests / covered_s:,.1f}",
             f"{each.in_flight:,}" if each.in_flight else "·",
             f"{each.tokens / covered_s:,.0f}",
             f"{each.cost_microusd * 60 / covered_s / 1e6:,.4f}",
             Text("·" if not share else f"{share:.1%}", style="red" if share else "dim"),
             _ms(percentile(each.ttft_ms, 0.5)),
-            _ms(percentile(each.ttft_ms, 0.95)),
-            _ms(percentile(each.latency_ms, 0.5)),
-        )
+        ]
+        if wide:
+            figures += [_ms(percentile(each.ttft_ms, 0.95)), _ms(percentile(each.latency_ms, 0.5))]
+        table.add_row(Text(each.name, overflow="ellipsis"), *figures)
     if more > 0:
         table.add_row(Text(f"… and {more} more", style="dim"))
     if not parts:
-        table.add_row(Text("no request has ended yet", style="dim"))
+        table.add_row(Text("nothing yet", style="dim"))
     return table
 
 
-def _requests(rows: Sequence[Row]) -> Table:
+def _requests(rows: Sequence[Row], *, wide: bool) -> Table:
+    """The newest requests; a narrow terminal has room for half of what is known."""
     table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="dim", padding=(0, 1))
-    for heading in ("started", "app", "route", "target"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=2 if heading == "target" else 1)
-    for heading in ("status", "in", "out", "USD", "first", "total"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = range(len(HEADINGS)) if wide else [HEADINGS.index(name) for name in NARROW]
+    for at in shown:
+        heading = HEADINGS[at]
+        is_name = heading in ("app", "route", "target")
+        table.add_column(
+            heading,
+            justify="left" if is_name or not at else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+            ratio={"target": 2}.get(heading, 1) if is_name else None,
+            min_width=8 if is_name or not at else None,
+        )
     for row in rows:
+        known = cells(row)
         style = "red" if is_error(row) else ""
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in cells(row)), style=style)
+        table.add_row(*(Text("-" if known[at] is None else str(known[at])) for at in shown), style=style)
     return table
 
 
-def _footer(window: Window, choice: Choice) -> Text:
-    seen = f"{window.seen:,} requests seen, {window.failed:,} failed"
-    return Text(f"{KEYS_LINE}      by {choice.group_by}, most {choice.sort} first      {seen}", style="dim")
+def _footer(window: Window, choice: Choice, *, wide: bool) -> Text:
+    parts = [KEYS_LINE, f"{window.seen:,} requests seen, {window.failed:,} failed"]
+    if wide:
+        parts.insert(1, f"by {choice.group_by}, in the order of {choice.sort}")
+    return Text("      ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def cells(row: Row) -> list[Any]:

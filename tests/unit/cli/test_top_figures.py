@@ -64,7 +64,7 @@ def test_the_picture_fits_the_terminal(width: int, height: int, count: int) -> N
     window.gaps = count // 300
     console = Console(width=width, height=height, record=True, file=io.StringIO())
     console.print(
-        screen(window, Choice("app", "requests"), [row()] if count else [], "http://127.0.0.1:8080", 2.0, height)
+        screen(window, Choice("app", "requests"), [row()] if count else [], "http://127.0.0.1:8080", 2.0, width, height)
     )
     text = console.export_text()
     assert "requests/s" in text
