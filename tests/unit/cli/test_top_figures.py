@@ -67,7 +67,7 @@ def test_the_picture_fits_the_terminal(width: int, height: int, count: int) -> N
         screen(window, Choice("app", "requests"), [row()] if count else [], "http://127.0.0.1:8080", 2.0, width, height)
     )
     text = console.export_text()
-    assert "requests/s" in text
+    assert "req/s" in text
     assert all(len(line) <= width for line in text.splitlines())
     if height >= 24:
         assert len(text.splitlines()) <= height
