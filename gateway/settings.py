@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Not in this release: refused rather than ignored, since connections would be charged to the load balancer."""
     trusted_hops: int = 0
     """How many proxies in front of us may be believed in `X-Forwarded-For`."""
+    zone: str | None = None
+    """Where this host is: targets whose provider has this `zone` come first."""
     agent_socket: Path | None = None
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
     """Larger request bodies are answered 413."""

@@ -78,6 +78,9 @@ def serve(
     trusted_hops: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Proxies in front whose X-Forwarded-For is believed (0).")
     ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where this host is: targets of this zone come first.")
+    ] = None,
     agent_socket: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Where the agent is; default DIR/agent.sock.")
     ] = None,
@@ -114,6 +117,7 @@ def serve(
         tls_key=tls_key,
         proxy_protocol=proxy_protocol,
         trusted_hops=trusted_hops,
+        zone=zone,
         agent_socket=agent_socket,
         log_level=log_level,
         otel=otel,

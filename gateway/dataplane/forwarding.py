@@ -1,5 +1,6 @@
 """Header rules of a proxy (RFC 9110 7.6): what is passed on, what is dropped, what we add."""
 
+import math
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -94,15 +95,21 @@ def header_value(headers: Headers, wanted: bytes) -> bytes | None:
 
 
 def retry_after_s(headers: Headers, now_s: float) -> float | None:
-    """Seconds that the upstream asks us to wait, at least 0 (RFC 9110 10.2.3: delay or HTTP date); None = not said."""
+    """Seconds that the upstream asks us to wait, at least 0; None = not said. `retry-after` is a delay or a HTTP date
+    (RFC 9110 10.2.3); OpenAI and Azure say it finer in `retry-after-ms`."""
+    fine = header_value(headers, b"retry-after-ms")
+    if fine is not None and fine.isdigit() and len(fine) < 15:
+        return int(fine) / 1000
     value = header_value(headers, b"retry-after")
     if value is None:
         return None
     text = value.decode("latin-1").strip()
     try:
-        return max(0.0, float(text))
+        seconds = float(text)
     except ValueError:
         pass
+    else:
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now_s)
     except (TypeError, ValueError):

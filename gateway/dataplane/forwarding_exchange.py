@@ -7,21 +7,23 @@ attempt awaits.
 import asyncio
 import enum
 import random
+import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
 from gateway.dataplane.exchange import ClientGone, Exchange
 from gateway.dataplane.forwarding import retry_after_s
-from gateway.dataplane.health import REFUSED_CREDENTIAL_S
+from gateway.dataplane.health import LIMITED_CREDENTIAL_S, REFUSED_CREDENTIAL_S
+from gateway.dataplane.refusals import MOVES_ON, Refusals
 from gateway.dataplane.request import Headers
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import (
     CredentialsRefused,
-    LimitExceeded,
     NoHealthyTarget,
     SluicegateError,
     UpstreamFailed,
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 SAFE_TO_REPEAT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Idempotent methods (RFC 9110 9.2.2)."""
 AGAIN_DELAY_S: Final = 0.05
+"""Before the same target is tried again; doubled each time, drawn from half to one and a half of it."""
+LONGEST_AGAIN_S: Final = 1.0
+"""A target that asks for a longer pause is not tried again by the same request."""
 ANONYMOUS: Final = App(id=AppId(0), name="", team_id=TeamId(0), team="", routes=None)
 """Whoever calls an HTTP route that asks for no identity."""
 
@@ -78,8 +83,22 @@ class ForwardingExchange(Exchange):
     _attempts_left = 0
     _at = 0
     _last: Failure | None = None
-    _last_target: Target | None = None
-    _refusal: LimitExceeded | None = None
+    _tried: tuple[str, ...] = ()
+    """Names of the targets of the failed attempts."""
+    _asked: Mapping[str, float] = MappingProxyType({})
+    """Target → event-loop time until which it has asked this request not to come again."""
+    _refusals: Refusals | None = None
+    """Limits that refused an attempt, once there are any."""
+    _client_slow = False
+    """The client reads slower than the upstream sends, and reading there is paused."""
+    _other_credential = False
+    """The last failure was one credential's alone: the provider has another that is not set aside."""
+    _trial = False
+    """The attempt under way tries a target that does not count as well (`health`)."""
+    _attempt_began_ns = 0
+    """0 for the first attempt, if it began at once: it began with the request."""
+    spoilt = False
+    """The answer that goes to the client shows that the target is not well: it is a 5xx, or breaks off."""
     _verdict: "asyncio.Future[Failure | None] | None" = None
     _connection: UpstreamConnection | None = None
     """Of the attempt under way, or the last one."""
@@ -96,6 +115,10 @@ class ForwardingExchange(Exchange):
     @abstractmethod
     def amounts(self, target: Target) -> Amounts:
         """What is reserved for an attempt on this target."""
+
+    def cost_bound(self, target: Target) -> int | None:
+        """The most that the request may cost there, in micro-USD; None = not known."""
+        return self.amounts(target).cost_microusd
 
     @abstractmethod
     def send_at_once(self, connection: UpstreamConnection, plan: TargetPlan) -> bool:
@@ -121,7 +144,9 @@ class ForwardingExchange(Exchange):
         route = self.route = plan.route
         self.total_deadline_s = now_s + route.timeouts.total_s
         targets = plan.targets
-        self._candidates = targets if len(targets) == 1 else order(route, targets, self.plane.health, now_s)
+        self._candidates = (
+            targets if len(targets) == 1 else order(route, targets, self.plane.health, now_s, self.cost_bound)
+        )
         self._attempts_left = 1 + route.retries
 
     def attempt_at_once(self, now_s: float) -> bool:
@@ -139,11 +164,14 @@ class ForwardingExchange(Exchange):
                 chosen.pool.give_back(connection)
                 return False
             self._admitted(chosen, reservation)
+        except MOVES_ON:
+            chosen.pool.give_back(connection)
+            return False  # another target or credential may have room: `attempt_all` looks
         except SluicegateError:
             chosen.pool.give_back(connection)
             raise
         self._without_task = True
-        chosen.state.begin(now_s)
+        self._trial = chosen.state.begin(now_s)
         self._converse(connection, now_s)
         if not self.send_at_once(connection, chosen):
             raise AssertionError("at_once() lets only requests through that are at hand")
@@ -160,19 +188,18 @@ class ForwardingExchange(Exchange):
                 self._give_up(self._last)
                 return
         while (choice := self._choose(self.loop.time())) is not None:
-            last = self._last
-            if last is not None and choice.target is self._last_target and last.status not in (401, 403):
-                await asyncio.sleep(AGAIN_DELAY_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            if self._last is not None and not await self._may_retry(choice):
+                break
             need = self.amounts(choice.target)
             try:
                 if self.reservation is None:
                     reservation = await book.reserve(choice.limits, need, self.now_s)
                 else:
                     reservation = await book.move(self.reservation, choice.limits, need, self.now_s)
-            except LimitExceeded as error:
-                # A provider's own limit is full: another target may have room. A caller's limit refuses everywhere.
-                self._refusal = error
-                self._candidates = [one for one in self._candidates if one is not choice.target]
+            except MOVES_ON as error:
+                if self._refusals is None:
+                    self._refusals = Refusals()
+                self._refusals.add(choice, need, error)
                 continue
             self._admitted(choice, reservation)
             self._check_gone()
@@ -183,8 +210,8 @@ class ForwardingExchange(Exchange):
                 break
         if self._last is not None:
             self._give_up(self._last)
-        elif self._refusal is not None:
-            raise self._refusal
+        elif self._refusals is not None:
+            raise self._refusals.error
         else:
             raise NoHealthyTarget(
                 f"no target of route {self.route.name} is healthy",
@@ -198,18 +225,49 @@ class ForwardingExchange(Exchange):
         candidates = self._candidates
         if self._attempts_left <= 0:
             return None
-        plan, health = self.plan, self.plane.health
-        if len(candidates) == 1:
+        if len(candidates) == 1 and self._last is None and self._refusals is None:
             target = candidates[0]
-            choice = plan.of(target, health.credential(target.provider, now_s))
+            choice = self.plan.of(target, self.plane.health.credential(target.provider, now_s))
             return choice if choice.state.available(now_s) else None
         for step in range(len(candidates)):
             target = candidates[(self._at + step) % len(candidates)]
-            choice = plan.of(target, health.credential(target.provider, now_s))
-            if choice.state.available(now_s):
+            if self._asked and self._asked.get(target.name, 0.0) - now_s > LONGEST_AGAIN_S:
+                continue
+            for_target = self._choose_credential(target, now_s)
+            if for_target is not None and for_target.state.available(now_s):
                 self._at = (self._at + step) % len(candidates)
+                return for_target
+        return None
+
+    def _choose_credential(self, target: Target, now_s: float) -> TargetPlan | None:
+        """The target with the next credential in turn that no limit has refused to this request."""
+        plan, health = self.plan, self.plane.health
+        if self._refusals is None:
+            return plan.of(target, health.credential(target.provider, now_s))
+        need = self.amounts(target)
+        for credential in health.credentials(target.provider, now_s) or (None,):
+            choice = plan.of(target, credential)
+            if not self._refusals.cover(choice, need):
                 return choice
         return None
+
+    async def _may_retry(self, choice: TargetPlan) -> bool:
+        """Whether the route can afford one more attempt on this target, after the pause that it is due."""
+        name, now_s = choice.target.name, self.loop.time()
+        again = self._tried.count(name)
+        if again or choice.state.failures:
+            attempts = sum(self.plane.health.of(target).begun for target in self.route.targets)
+            if not self.plane.health.route(self.route.name).budget.take(now_s, attempts):
+                return False
+        if not again:
+            return True
+        pause_s = min(AGAIN_DELAY_S * 2 ** (again - 1), LONGEST_AGAIN_S) * random.uniform(0.5, 1.5)  # noqa: S311
+        pause_s = max(pause_s, self._asked.get(name, 0.0) - now_s)
+        if now_s + pause_s >= self.total_deadline_s:
+            return False
+        await asyncio.sleep(pause_s)
+        self._check_gone()
+        return True
 
     def _admitted(self, chosen: TargetPlan, reservation: "Reservation") -> None:
         """The reservation stands: the request may go to this target, and the spool knows it first."""
@@ -231,7 +289,9 @@ class ForwardingExchange(Exchange):
     async def _attempt(self, choice: TargetPlan) -> Failure | None:
         """One attempt on one target; None = an answer went to the client."""
         self.row.upstream_status = None
-        choice.state.begin(self.loop.time())
+        self._attempt_began_ns = time.perf_counter_ns()
+        self._trial = choice.state.begin(self.loop.time())
+        failure: Failure | None = None
         try:
             connection = choice.pool.take()
             while True:
@@ -239,56 +299,81 @@ class ForwardingExchange(Exchange):
                     opened = await self._connect(choice)
                     if isinstance(opened, Failure):
                         self.row.attempts += 1
-                        return opened
+                        failure = opened
+                        return failure
                     connection = opened
                 self._verdict = self.loop.create_future()
                 self._converse(connection, self.loop.time())
                 if not self.send_at_once(connection, choice):
+                    self.enter_phase("upload", self.route.timeouts.idle_s)
                     await self.send(connection, choice)
+                    if self.phase == "upload" and self.upstream is connection:
+                        self.enter_phase("first byte", self.route.timeouts.first_byte_s)
                 failure = await self._verdict
                 if failure is None or not self._died_idle:
                     return failure
                 self.row.attempts -= 1
+                self._died_idle = False
                 connection = None
         finally:
-            self._attempt_ended(choice)
+            self._attempt_ended(choice, failure)
 
     async def _connect(self, choice: TargetPlan) -> UpstreamConnection | Failure:
         name = choice.target.name
+        left_s = self.total_deadline_s - self.loop.time()
         try:
-            connection = await choice.pool.connect(self.route.timeouts.connect_s)
+            connection = await choice.pool.connect(min(self.route.timeouts.connect_s, left_s))
         except TimeoutError:
+            if self.loop.time() >= self.total_deadline_s:
+                raise UpstreamTimeout(
+                    f"{name}: the total timeout ran out", fix="raise the route's total timeout"
+                ) from None
             return Failure(Fault.TIMEOUT, f"{name}: no connection in time", sent=False)
         except OSError as error:
             return Failure(Fault.CONNECT, f"{name}: cannot connect ({_reason(error)})", sent=False)
         self._check_gone(connection)
         return connection
 
-    def _attempt_ended(self, chosen: TargetPlan) -> None:
-        first = self.first_byte_ns
-        ttft_s = (first - self.request.arrived_ns) / 1e9 if first else None
-        chosen.state.end(answered=self.answer.started, ttft_s=ttft_s)
+    def attempt_answered(self) -> None:
+        """The first byte goes to the client: a trial has shown what it was for, however long the answer lasts."""
+        if self._trial and self.chosen is not None:
+            self._trial = False
+            self.chosen.state.recover()
+
+    def _attempt_ended(self, chosen: TargetPlan, failure: Failure | None) -> None:
+        """Learn from it, before anybody else is tried."""
+        first, state, trial = self.first_byte_ns, chosen.state, self._trial
+        began_ns = self._attempt_began_ns or self.request.arrived_ns
+        ttft_s = (first - began_ns) / 1e9 if first else None
+        spoilt = self.spoilt
+        state.end(answered=self.answer.started and not spoilt, ttft_s=ttft_s, trial=trial)
+        if spoilt:
+            state.fail(self.loop.time(), trial=trial)
+        elif failure is not None and not self._died_idle:
+            self._learn(chosen, failure)
+
+    def _learn(self, chosen: TargetPlan, failure: Failure) -> None:
+        now_s, provider, credential = self.loop.time(), chosen.target.provider, chosen.credential
+        health, name, status = self.plane.health, chosen.target.name, failure.status
+        self._tried = (*self._tried, name)
+        wait_s = retry_after_s(failure.headers, self.now_s) if failure.headers else None
+        self._other_credential = False
+        if status in (401, 403, 429) and credential is not None:
+            unsaid_s = LIMITED_CREDENTIAL_S if status == 429 else REFUSED_CREDENTIAL_S
+            health.set_aside(provider, credential, now_s, unsaid_s if status != 429 or wait_s is None else wait_s)
+            self._other_credential = health.usable_credentials(provider, now_s) > 0
+            if self._other_credential:
+                self._tried = self._tried[:-1]  # the next credential needs no pause, and is no burden to the target
+        if status not in (401, 403) and not self._other_credential:
+            chosen.state.fail(now_s, wait_s, trial=self._trial)
+            if wait_s is not None:
+                self._asked = {**self._asked, name: now_s + wait_s}
 
     def _digest(self, failure: Failure) -> bool:
-        """Learn from a failure; whether the next attempt is to be made."""
-        chosen, now = self.chosen, self.loop.time()
-        if chosen is None:
+        """Whether the next attempt is to be made."""
+        if self.chosen is None or not self.may_repeat(failure):
             return False
-        target, credential, state, health = chosen.target, chosen.credential, chosen.state, self.plane.health
-        self._last_target = target
-        wait_s = retry_after_s(failure.headers, self.now_s)
-        again_here = False
-        if failure.status in (401, 403, 429) and credential is not None:
-            aside_s = REFUSED_CREDENTIAL_S if failure.status != 429 or wait_s is None else wait_s
-            health.set_aside(target.provider, credential, now, aside_s)
-            again_here = health.usable_credentials(target.provider, now) > 0
-            if failure.status == 429 and not again_here:
-                state.fail(now, wait_s)
-        elif failure.status not in (401, 403):
-            state.fail(now, wait_s)
-        if not self.may_repeat(failure):
-            return False
-        if again_here:
+        if self._other_credential:
             return True  # the same provider with its next credential; bounded: each refusal sets one aside
         self._attempts_left -= 1
         self._at += 1
@@ -329,7 +414,7 @@ class ForwardingExchange(Exchange):
         if self._without_task:
             self._without_task = False
             if self.chosen is not None:
-                self._attempt_ended(self.chosen)
+                self._attempt_ended(self.chosen, failure)
             if failure is None:
                 self.finish()
             else:
@@ -343,7 +428,7 @@ class ForwardingExchange(Exchange):
         if self._without_task:
             self._without_task = False
             if self.chosen is not None:
-                self._attempt_ended(self.chosen)
+                self._attempt_ended(self.chosen, None)
             self.end_with(error)
         elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_exception(error)
@@ -356,7 +441,7 @@ class ForwardingExchange(Exchange):
         self.active = False
 
     def check_deadlines(self, now_s: float) -> None:
-        if self.active and self.phase == "idle":
+        if self.active and self.phase in ("idle", "upload"):
             self.active = False
             self.phase_deadline_s = now_s + self.route.timeouts.idle_s
         if now_s < self.total_deadline_s and (not self.phase_deadline_s or now_s < self.phase_deadline_s):
@@ -369,10 +454,14 @@ class ForwardingExchange(Exchange):
             self.client.abort()
 
     def _time_out(self, name: str) -> None:
+        if name == "upload" and self.upstream is not None and not self.upstream.write_paused:
+            self.client.abort()  # it sends its body too slowly: nobody is left to be told
+            return
         self.drop_upstream()
         target = self.row.target or "upstream"
         reason = f"{target}: the {name} timeout ran out"
         if self.answer.started:
+            self.spoilt = not self._client_slow
             self.fail_attempt(UpstreamTimeout(reason, fix="try again, or raise the route's timeout"))
         else:
             if name == "total":
@@ -393,11 +482,13 @@ class ForwardingExchange(Exchange):
 
     def client_paused(self) -> None:
         """The client reads slower than the upstream sends: stop reading there until it has caught up."""
+        self._client_slow = True
         if self.upstream is not None:
             self.upstream.transport.pause_reading()
 
     def client_resumed(self) -> None:
         self.active = True
+        self._client_slow = False
         if self.upstream is not None:
             self.upstream.transport.resume_reading()
 
@@ -437,6 +528,7 @@ class ForwardingExchange(Exchange):
             self._died_idle = self.repeatable or self.request.method in SAFE_TO_REPEAT
         target = self.row.target or "upstream"
         if self.answer.started:
+            self.spoilt = True
             self.row.outcome = Outcome.UPSTREAM_FAILED
             self.fail_attempt(UpstreamFailed(f"{target} {reason}", fix="send the request again"))
         else:

@@ -216,6 +216,9 @@ class HttpExchange(ForwardingExchange):
         lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
         size = int(length) if length is not None and length.isdigit() else None
         self.row.status = self._status
+        self.spoilt = self._status >= 500
+        if not self.spoilt:
+            self.attempt_answered()
         if not self.gone:
             self.client.write(self.answer.start(self._status, lines, size))
 
@@ -292,6 +295,7 @@ class HttpExchange(ForwardingExchange):
             super().on_broken("switched protocols unasked")
             return
         self._tunnel_up = True
+        self.attempt_answered()
         self.row.status = 101
         self.answer.started = True
         switch = [

@@ -277,6 +277,7 @@ class ModelExchange(ForwardingExchange):
                 self.answer.started = True
                 self.row.status = self._status
                 self.phase = "idle"  # the sweep sets its deadline
+                self.attempt_answered()
             self.answer.write(payload, head, framed)
 
     def on_end(self) -> None:

@@ -53,7 +53,7 @@ class Plane:
         self.book = book
         self.spool = spool
         self.upstreams = upstreams
-        self.health = Health()
+        self.health = Health(settings.zone)
         self.ids = RequestIds()
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())

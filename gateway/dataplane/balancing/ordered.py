@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from gateway.dataplane.balancing.asked import Asked
 from gateway.dataplane.health import Health
 from gateway.policy.model import Route, Target
 
 
-def order(_route: Route, targets: Sequence[Target], _health: Health) -> list[Target]:
+def order(_route: Route, targets: Sequence[Target], _health: Health, _asked: Asked) -> list[Target]:
     return list(targets)

@@ -1,15 +1,22 @@
-"""`weighted`: each request draws its order, chances in proportion to the weights; weight 0 only as fallback."""
+"""`weighted`: in exact proportion to the weights, evenly mixed; weight 0 only as fallback.
 
-import random
+nginx's smooth weighted round-robin: each turn every target gains its weight, the richest is chosen and pays the sum of
+all. 5, 1, 1 gives a a b a c a a. Whatever stands behind the first is in the order in which it would be chosen next.
+"""
+
 from collections.abc import Sequence
 
+from gateway.dataplane.balancing.asked import Asked
 from gateway.dataplane.health import Health
 from gateway.policy.model import Route, Target
 
 
-def order(_route: Route, targets: Sequence[Target], _health: Health) -> list[Target]:
-    # Efraimidis & Spirakis (2006): sorting by u^(1/w) draws without replacement with probabilities by weight.
-    def draw(target: Target) -> float:
-        return random.random() ** (1 / target.weight) if target.weight else -1.0  # noqa: S311 - load, not secrets
-
-    return sorted(targets, key=draw, reverse=True)
+def order(route: Route, targets: Sequence[Target], health: Health, _asked: Asked) -> list[Target]:
+    current = health.route(route.name).weights
+    total = 0
+    for target in targets:
+        total += target.weight
+        current[target.name] = current.get(target.name, 0) + target.weight
+    chosen = sorted(targets, key=lambda target: (target.weight > 0, current[target.name]), reverse=True)
+    current[chosen[0].name] -= total
+    return chosen

@@ -155,12 +155,22 @@ def test_callers_mistakes_pass_as_they_are(rig: Rig, number: int, status: int) -
 
 
 def test_last_429_passes_with_its_retry_after(rig: Rig) -> None:
-    """Three attempts in turn: first, second, first again."""
-    rig.first.behave(status=429, headers=((b"retry-after", b"7"),), body=b'{"error":{"message":"slow down"}}')
-    rig.second.behave(status=429, headers=((b"retry-after", b"9"),))
+    """The third attempt would be on the first target again, which has asked for seven seconds: it is not made."""
+    rig.first.behave(status=429, headers=((b"retry-after", b"7"),))
+    rig.second.behave(status=429, headers=((b"retry-after", b"9"),), body=b'{"error":{"message":"slow down"}}')
     answer = rig.post("case-18")
-    assert (answer.status, answer.header("retry-after")) == (429, "7")
+    assert (answer.status, answer.header("retry-after")) == (429, "9")
     assert json.loads(answer.body)["error"]["message"] == "slow down"
+    assert (len(rig.first.requests), len(rig.second.requests)) == (1, 1)
+
+
+def test_a_short_retry_after_is_waited_for(rig: Rig) -> None:
+    """A lone target that asks for half a second gets it, and then the next attempt."""
+    rig.first.behave(status=503, headers=((b"retry-after-ms", b"500"), (b"retry-after", b"1")), times=1)
+    begun = time.monotonic()
+    assert rig.post("lone").status == 200
+    assert time.monotonic() - begun >= 0.5
+    assert len(rig.first.requests) == 2
 
 
 def test_upstream_500_everywhere_is_502(rig: Rig) -> None:
