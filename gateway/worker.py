@@ -21,6 +21,7 @@ import uvloop
 
 from gateway.api.app import create_app
 from gateway.dataplane import condition
+from gateway.dataplane.checks import Checks
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Listeners
@@ -110,6 +111,8 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     link.watch(spool)
     listeners = Listeners([sock.getsockname() for sock in sockets])
     plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()), listeners)
+    checks = Checks(plane, link.send)
+    link.follow(checks)
     app = create_app(settings, link, lambda: plane.snapshot.generation, plane)
     config = uvicorn.Config(
         app,
@@ -138,7 +141,13 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     async with asyncio.TaskGroup() as group:
         running = [
             group.create_task(coroutine)
-            for coroutine in (link.run(), feed.run(plane), plane.sweep(), condition.report(plane, link))
+            for coroutine in (
+                link.run(),
+                feed.run(plane),
+                plane.sweep(),
+                condition.report(plane, link),
+                checks.run(),
+            )
         ]
         running.append(group.create_task(tell_ready()))
         # Callers wait in the backlog until there is something to decide by; without a keeper they are told so in time.

@@ -38,6 +38,9 @@ class WorkerLink(Protocol):
     async def open_rows(self) -> list[dict[str, Any]]:
         """Ledger rows of requests in flight, newest first. Raises Unavailable."""
 
+    async def health(self) -> dict[str, Any]:
+        """What active checks have found, and what each worker avoids. Raises Unavailable."""
+
     async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text of the whole node. Raises Unavailable."""
 
@@ -124,6 +127,12 @@ class Services:
         if self.link is None:
             raise Unavailable("requests in flight are known to the keeper, which is away", fix="leave `open` out")
         return anyio.from_thread.run(self.link.open_rows)
+
+    def health(self) -> dict[str, Any]:
+        """Of providers, targets and credentials, over all workers. From a handler's thread. Raises Unavailable."""
+        if self.link is None:
+            raise Unavailable("what workers avoid is known to the keeper, which is away", fix="try again")
+        return anyio.from_thread.run(self.link.health)
 
     @staticmethod
     async def _nudge(link: WorkerLink) -> None:

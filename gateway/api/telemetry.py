@@ -6,6 +6,7 @@ bytes come from the kernel's probes, which the agent loads: without it they are 
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -94,6 +95,64 @@ def get_route_telemetry(
         for figures in found
     ]
     return RouteTelemetryList(items=items, next_cursor=None)
+
+
+class ProviderHealth(BaseModel):
+    """The active check of one provider (`health:` in its configuration)."""
+
+    provider: str
+    healthy: bool
+    since: datetime
+    """When it became so, or was first looked at."""
+    checked_at: datetime | None
+    status: int | None
+    """Of the last answer; null where none came."""
+    latency_ms: float | None
+    reason: str
+    """What was wrong with the last check; empty = nothing."""
+
+
+class CredentialAside(BaseModel):
+    provider: str
+    credential: str
+
+
+class WorkerHealth(BaseModel):
+    """What one worker has learnt from its own requests; each finds out for itself."""
+
+    worker: str
+    pid: int
+    cooling: list[str]
+    """Targets (`provider/model`) that get no request but a trial."""
+    aside: list[CredentialAside]
+    """Credentials that were refused or limited."""
+
+
+class UpstreamHealth(BaseModel):
+    providers: list[ProviderHealth]
+    checked_by: str | None
+    """The worker that asks for this node."""
+    workers: list[WorkerHealth]
+
+
+@router.get("/health")
+def get_upstream_health(desk: Annotated[Desk, permit(Permission.CONFIGURATION_READ)]) -> UpstreamHealth:
+    """Of this node: active checks, and what each worker avoids by itself (as of the last second). 503 while the keeper
+    is away."""
+    found = desk.services.health()
+    return UpstreamHealth(
+        providers=[ProviderHealth.model_validate(one) for one in found["providers"]],
+        checked_by=found["checked_by"],
+        workers=[
+            WorkerHealth(
+                worker=one["worker"],
+                pid=one["pid"],
+                cooling=one["cooling"],
+                aside=[CredentialAside(provider=provider, credential=name) for provider, name in one["aside"]],
+            )
+            for one in found["workers"]
+        ],
+    )
 
 
 def distribution(ascending: Sequence[float]) -> Distribution | None:

@@ -169,8 +169,16 @@ class HttpExchange(ForwardingExchange):
             drop = drop | {b"authorization"}
         host = (request.header(b"host") or origin.authority) if route.preserve_host else origin.authority
         pieces = [
-            b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n"
-            % (request.method, origin.prefix, path, b"?" + query if query else b"", host)
+            b"%b %b%b%b%b HTTP/1.1\r\nhost: %b\r\n%b"
+            % (
+                request.method,
+                plan.pool.absolute,
+                origin.prefix,
+                path,
+                b"?" + query if query else b"",
+                host,
+                plan.pool.lines,
+            )
         ]
         if credential is not None:
             pieces += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(credential.secret)]

@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, NewType
+from typing import Any, Final, NewType, Protocol
 
 from gateway.dataplane.event_reader import EventReader, gap, number_of
 from gateway.dataplane.leases import ASK_TIMEOUT_S, LeaseBook
@@ -27,6 +27,14 @@ FIRST_DELAY_S: Final = 0.02
 LONGEST_DELAY_S: Final = 0.25
 REQUEST_TIMEOUT_S: Final = 2.0
 MOST_UNREAD_BYTES: Final = 8 * 1024 * 1024
+
+
+class HealthChecks(Protocol):
+    """The worker's active checks (`dataplane.checks`)."""
+
+    def appoint(self, *, on: bool) -> None: ...
+
+    def obey(self, down: list[str]) -> None: ...
 
 
 class KeeperLink:
@@ -55,6 +63,7 @@ class KeeperLink:
         self._on_snapshot = on_snapshot
         self._on_event = on_event
         self._book: LeaseBook | None = None
+        self._checks: HealthChecks | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._changed_state = asyncio.Event()
         self._away_since_s = 0.0
@@ -72,6 +81,10 @@ class KeeperLink:
     def watch(self, spool: Spool) -> None:
         """The spool whose rows `pending_rows` counts."""
         self._spool = spool
+
+    def follow(self, checks: HealthChecks) -> None:
+        """Who checks providers, and hears who is down."""
+        self._checks = checks
 
     def send(self, message: dict[str, Any]) -> None:
         """Queue a frame: all of one turn of the event loop leave in one write."""
@@ -137,6 +150,12 @@ class KeeperLink:
         reply = await self._request({"type": "metrics", "openmetrics": openmetrics})
         text: bytes = reply["text"]
         return text
+
+    async def health(self) -> dict[str, Any]:
+        """What active checks have found, and what each worker of this node avoids. Raises Unavailable."""
+        reply = await self._request({"type": "health"})
+        health: dict[str, Any] = reply["health"]
+        return health
 
     def tell_rejected(self, counts: dict[str, int]) -> None:
         """Requests without a ledger row since the last time, by error code."""
@@ -225,6 +244,12 @@ class KeeperLink:
             self.recorded = message["recorded"]
         elif kind == "event":
             self._spread(message["event"])
+        elif kind == "down":
+            if self._checks is not None:
+                self._checks.obey(message["providers"])
+        elif kind == "appointed":
+            if self._checks is not None:
+                self._checks.appoint(on=message["on"])
         elif kind == "reply":
             reply = self._replies.pop(message["request"], None)
             if reply is not None and not reply.done():

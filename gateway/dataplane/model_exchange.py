@@ -200,8 +200,15 @@ class ModelExchange(ForwardingExchange):
         path = upstream_target(provider.base_url, self.operation, plan.target.model or "").encode()
         query = without_key(request.query, MODEL_QUERY_DROP)
         lines = [
-            b"%b %b%b HTTP/1.1\r\nhost: %b\r\n"
-            % (request.method, path, b"?" + query if query else b"", plan.pool.origin.authority)
+            b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n%b"
+            % (
+                request.method,
+                plan.pool.absolute,
+                path,
+                b"?" + query if query else b"",
+                plan.pool.origin.authority,
+                plan.pool.lines,
+            )
         ]
         if plan.credential is not None:
             lines += [b"%b: %b\r\n" % pair for pair in self.plan.wire.credential_headers(plan.credential.secret)]

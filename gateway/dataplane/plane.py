@@ -10,7 +10,7 @@ from gateway.dataplane.health import Health
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Listeners
 from gateway.dataplane.spool import Spool
-from gateway.dataplane.upstream import OriginPool, Upstreams, origin_of
+from gateway.dataplane.upstream import OriginPool, Upstreams
 from gateway.policy.matching import HttpRoutes
 from gateway.policy.model import Provider
 from gateway.policy.snapshot import EMPTY, Snapshot
@@ -67,6 +67,7 @@ class Plane:
         """From now on new requests are decided by this snapshot."""
         self.http_routes = HttpRoutes(snapshot.routes.values())
         self.snapshot = snapshot
+        self.upstreams.keep(snapshot.providers.values())
 
     @property
     def spool_full(self) -> bool:
@@ -74,7 +75,7 @@ class Plane:
         return self.spool.had_no_room()
 
     def pool_of(self, provider: Provider) -> OriginPool:
-        return self.upstreams.of(origin_of(provider.base_url))
+        return self.upstreams.of(provider)
 
     async def sweep(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Deadlines of all exchanges and connections, ten times a second: one timer instead of several a request."""

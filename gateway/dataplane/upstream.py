@@ -4,15 +4,18 @@ import asyncio
 import contextlib
 import enum
 import logging
-import socket
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import httptools
 
+from gateway.dataplane.dialing import dial, tls_context
+from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
 from gateway.dataplane.request import Headers
+from gateway.policy.model import Provider, UpstreamTls
 from gateway.wire.chunked import ChunkedDecoder
 from gateway.wire.errors import WireError
 
@@ -337,15 +340,33 @@ class _HeadReader:
         self.keep = self.parser.should_keep_alive()  # llhttp forgets it once the message is complete
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an origin is reached. Connections are shared by whoever goes exactly this way."""
+
+    origin: Origin
+    proxy: ProxyServer | None = None
+    tls: UpstreamTls | None = None
+
+
 class OriginPool:
-    """Idle connections to one origin, newest first: the oldest are the likeliest to have died."""
+    """Idle connections one way, newest first: the oldest are the likeliest to have died."""
 
-    __slots__ = ("_idle", "_tls", "origin")
+    __slots__ = ("_idle", "_tls", "_way", "absolute", "lines", "origin", "retired")
 
-    def __init__(self, origin: Origin, tls: ssl.SSLContext) -> None:
-        self.origin = origin
+    def __init__(self, way: Way, tls: ssl.SSLContext | None) -> None:
+        """`tls`: None = made at the first connection, as the way's `tls` wants it."""
+        self._way = way
+        origin = self.origin = way.origin
         self._tls = tls
         self._idle: list[UpstreamConnection] = []
+        self.retired = False
+        """Nobody is configured to go this way any more: what comes back is closed."""
+        through_proxy = way.proxy is not None and not origin.tls
+        self.absolute = b"http://" + origin.authority if through_proxy else b""
+        """Stands before the path in a request line: a proxy is asked in absolute form (RFC 9112 3.2.2)."""
+        self.lines = way.proxy.lines if through_proxy and way.proxy is not None else b""
+        """Header lines for the proxy alone."""
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection that is not known to be dead, or None."""
@@ -358,22 +379,16 @@ class OriginPool:
 
     async def connect(self, timeout_s: float) -> UpstreamConnection:
         """A new connection. Raises OSError (ssl.SSLError among them) or TimeoutError."""
-        loop, origin = asyncio.get_running_loop(), self.origin
+        way, name = self._way, self.origin.host
+        if way.tls is not None and way.tls.server_name is not None:
+            name = way.tls.server_name
         async with asyncio.timeout(timeout_s):
-            _, connection = await loop.create_connection(
-                lambda: UpstreamConnection(self),
-                origin.host,
-                origin.port,
-                ssl=self._tls if origin.tls else None,
-                server_hostname=origin.host if origin.tls else None,
-            )
-        sock = connection.transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+            if self._tls is None:
+                self._tls = await asyncio.to_thread(tls_context, way.tls)
+            return await dial(self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self))
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        if len(self._idle) >= MAX_IDLE_PER_ORIGIN:
+        if len(self._idle) >= MAX_IDLE_PER_ORIGIN or self.retired:
             connection.abort()
             return
         connection.idle_since = asyncio.get_running_loop().time()
@@ -400,17 +415,39 @@ class OriginPool:
 
 
 class Upstreams:
-    """The pools of all origins, kept over snapshots: an origin that is configured again keeps its connections."""
+    """The pools of all providers, kept over snapshots: a way that is configured again keeps its connections."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, environment: EnvironmentProxies | None = None) -> None:
         self._tls = tls
-        self._pools: dict[Origin, OriginPool] = {}
+        self._environment = environment or EnvironmentProxies()
+        self._pools: dict[Way, OriginPool] = {}
+        self._by_provider: dict[int, tuple[Provider, OriginPool]] = {}
+        """By the identity of the provider, of the snapshot in force."""
 
-    def of(self, origin: Origin) -> OriginPool:
-        pool = self._pools.get(origin)
+    def of(self, provider: Provider) -> OriginPool:
+        found = self._by_provider.get(id(provider))
+        if found is not None and found[0] is provider:
+            return found[1]
+        way = self._way(provider)
+        pool = self._pools.get(way)
         if pool is None:
-            pool = self._pools[origin] = OriginPool(origin, self._tls)
+            pool = self._pools[way] = OriginPool(way, self._tls if way.tls is None else None)
+        self._by_provider[id(provider)] = (provider, pool)
         return pool
+
+    def keep(self, providers: Iterable[Provider]) -> None:
+        """A new snapshot is in force: what leads to none of its providers is closed."""
+        self._by_provider.clear()
+        ways = {self._way(provider) for provider in providers}
+        for way in [way for way in self._pools if way not in ways]:
+            pool = self._pools.pop(way)
+            pool.retired = True
+            pool.close()
+
+    def _way(self, provider: Provider) -> Way:
+        origin = origin_of(provider.base_url)
+        proxy = choose(provider.proxy, self._environment, origin.host, origin.port, tls=origin.tls)
+        return Way(origin, proxy, provider.tls)
 
     def expire(self, now_s: float) -> None:
         """Called once a second."""

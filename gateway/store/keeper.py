@@ -24,6 +24,7 @@ from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases, retention
 from gateway.store.database import make_engine, read_session
+from gateway.store.keeper_checks import ProviderChecks
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
 from gateway.store.keeper_ledger import Progress, SpoolLedger
@@ -76,6 +77,7 @@ class Keeper:
             settings, self._engine, self._reading, self._sessions, self._feed, self._journal,
             self._grants.refused_accounts,
         )  # fmt: skip
+        self._checks = ProviderChecks(self._sessions, self._feed)
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -161,6 +163,7 @@ class Keeper:
             if self._sessions.workers.get(session.incarnation) is session:
                 self._watch.worker_left(session)
             self._sessions.remove(session)
+            self._checks.left(session)
             writer.close()
 
     def _take_message(self, session: Session, message: dict[str, Any]) -> None:
@@ -189,6 +192,8 @@ class Keeper:
                 session.leaves = True
             case "rejected":
                 self._metrics.reject(message["counts"])
+            case "checks":
+                self._checks.take(session, message["providers"])
             case _:
                 self._take_question(session, message)
 
@@ -200,6 +205,8 @@ class Keeper:
                 self._reply(session, message, self._open_rows())
             case "metrics":
                 self._begin(self._send_metrics(session, message["request"], bool(message.get("openmetrics"))))
+            case "health":
+                session.send({"type": "reply", "request": message["request"], "health": self._checks.report()})
             case "missed":
                 missed = self._feed.since(message["after"])
                 reply = {"events": missed.events, "complete": missed.complete}
@@ -218,6 +225,7 @@ class Keeper:
             session.dirty.append((account, start_s))
         self._sessions.workers[session.incarnation] = session
         self._watch.worker_came(session)
+        self._checks.came(session)
         if self._snapshot is not None:
             session.send_bytes(snapshot_frame(self._snapshot))
 
@@ -254,6 +262,7 @@ class Keeper:
     async def _send_metrics(self, session: Session, request: int, openmetrics: bool) -> None:
         """Of what is in memory alone: a database that hangs shows in the figures, not in their absence."""
         state = self._watch.state
+        state.providers = {one["provider"]: float(one["healthy"]) for one in self._checks.providers}
         state.in_flight = await asyncio.to_thread(self._ledger.in_flight)
         state.pending_rows = sum(map(self._pending_of, self._ledger.incarnations))
         text = self._metrics.render(openmetrics=openmetrics) + render_node(state, openmetrics=openmetrics)

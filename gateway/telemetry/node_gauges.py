@@ -30,6 +30,8 @@ class NodeState:
     """Share of the workers that would send to it."""
     credentials: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """The same by provider and credential."""
+    providers: Mapping[str, float] = field(default_factory=dict)
+    """1 or 0 by provider that is checked actively."""
     cpu_s: Mapping[str, float] = field(default_factory=dict)
     resident_bytes: Mapping[str, int] = field(default_factory=dict)
     pending_rows: int = 0
@@ -68,6 +70,12 @@ class _NodeCollector(Collector):
             "Share of the workers that would use this provider credential now.",
             ("provider", "credential"),
             state.credentials.items(),
+        )
+        yield _gauge(
+            "provider_healthy",
+            "Whether a provider's active health check finds it well.",
+            ("provider",),
+            _one(state.providers),
         )
         plain: tuple[tuple[str, str, float], ...] = (
             ("ledger_pending_rows", "Ended requests that are not in SQL yet.", state.pending_rows),
