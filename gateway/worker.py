@@ -22,6 +22,7 @@ import uvloop
 from gateway.api.app import create_app
 from gateway.dataplane import condition
 from gateway.dataplane.checks import Checks
+from gateway.dataplane.explain import explain
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Listeners
@@ -32,6 +33,7 @@ from gateway.dataplane.upstream import Upstreams
 from gateway.lifetime import calm_collector, end_with_parent, raise_file_limit
 from gateway.logs import log_to_stderr
 from gateway.policy.codec import decode_snapshot
+from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
 
 log = logging.getLogger("sluicegate.worker")
@@ -113,7 +115,11 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()), listeners)
     checks = Checks(plane, link.send)
     link.follow(checks)
-    app = create_app(settings, link, lambda: plane.snapshot.generation, plane)
+
+    def explain_here(question: Question) -> Explanation:
+        return explain(plane, question, asyncio.get_running_loop().time())
+
+    app = create_app(settings, link, lambda: plane.snapshot.generation, plane, explain_here)
     config = uvicorn.Config(
         app,
         http=connection_class(settings, plane, link),

@@ -14,6 +14,7 @@ from gateway.api import (
     console,
     docs,
     events,
+    explain,
     health,
     interception,
     ledger,
@@ -32,6 +33,7 @@ from gateway.api import (
 from gateway.api.edge import Edge
 from gateway.api.query import refuse_unknown_query
 from gateway.api.services import Drain, Services, WorkerLink
+from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
 from gateway.store.database import make_engine
 
@@ -40,6 +42,7 @@ THREADS: Final = 8
 ROUTERS: Final = (
     health.router,
     sessions.router,
+    explain.router,
     upstreams.router,
     teams.router,
     limits.router,
@@ -62,6 +65,7 @@ def create_app(
     link: WorkerLink | None,
     snapshot_generation: Callable[[], int] | None = None,
     drain: Drain | None = None,
+    explainer: Callable[[Question], Explanation] | None = None,
 ) -> FastAPI:
     """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
 
@@ -94,6 +98,7 @@ def create_app(
         link=link,
         snapshot_generation=snapshot_generation,
         drain=drain,
+        explainer=explainer,
     )
     app.state.routers = ROUTERS
     for router in ROUTERS:

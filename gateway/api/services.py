@@ -13,6 +13,7 @@ from fastapi import Request
 from sqlalchemy import Engine
 
 from gateway.errors import Unavailable
+from gateway.policy.explanation import Explanation, Question
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store.sealing import Sealer, load_sealer
@@ -67,6 +68,8 @@ class Services:
     """Of the snapshot in force in this worker, 0 = none yet."""
     drain: Drain | None = None
     """The worker's data plane; None where the API runs by itself."""
+    explainer: Callable[[Question], Explanation] | None = None
+    """Of the worker's data plane, to be called on its event loop."""
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
 
@@ -127,6 +130,22 @@ class Services:
         if self.link is None:
             raise Unavailable("requests in flight are known to the keeper, which is away", fix="leave `open` out")
         return anyio.from_thread.run(self.link.open_rows)
+
+    def explain(self, question: Question) -> Explanation:
+        """What this worker would do with a request. From a handler's thread."""
+        if self.explainer is None:
+            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+        return anyio.from_thread.run_sync(self.explainer, question)
+
+    def limit_state_if_there(self, limit_id: int) -> LimitState | None:
+        with contextlib.suppress(Unavailable):
+            return self.limit_state(limit_id)
+        return None
+
+    def health_if_there(self) -> dict[str, Any] | None:
+        with contextlib.suppress(Unavailable):
+            return self.health()
+        return None
 
     def health(self) -> dict[str, Any]:
         """Of providers, targets and credentials, over all workers. From a handler's thread. Raises Unavailable."""

@@ -19,11 +19,20 @@ def condition_of(plane: "Plane", now_s: float) -> dict[str, Any]:
     refused or limited; `closed`: rows that this worker has ended; `connections`: of clients."""
     return {
         "type": "condition",
-        "cooling": plane.health.cooling_targets(now_s),
+        "cooling": [*{*plane.health.cooling_targets(now_s), *_down(plane)}],
         "aside": plane.health.credentials_aside(now_s),
         "closed": plane.spool.closed,
         "connections": len(plane.connections),
     }
+
+
+def _down(plane: "Plane") -> list[str]:
+    """Targets of providers that active checks found down, asked for or not."""
+    down = plane.health.down
+    if not down:
+        return []
+    targets = (target for route in plane.snapshot.routes.values() for target in route.targets)
+    return [target.name for target in targets if target.provider.name in down]
 
 
 def tell_rejected(plane: "Plane", link: KeeperLink) -> None:

@@ -9,6 +9,7 @@ Where no target of a route is ready, one request at a time is tried all the same
 answer, and a lone target that is well again is not missed. Only what an active check found down gets nothing at all.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -149,6 +150,14 @@ class Health:
         if state is None:
             state = self._routes[name] = RouteState()
         return state
+
+    def scratch(self, route: str) -> "Health":
+        """The same for trying out what one route would do: turns that are taken there are not taken here."""
+        tried = Health(self.zone)
+        tried._targets, tried._down, tried._credential_until_s = self._targets, self._down, self._credential_until_s
+        tried._next_credential = dict(self._next_credential)
+        tried._routes = {route: copy.deepcopy(self.route(route))}
+        return tried
 
     def cooling_targets(self, now_s: float) -> list[str]:
         """Names of the targets that get no request but a trial."""

@@ -69,6 +69,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/versions/{number}": CHANGERS,
     "POST /api/v1/versions/{number}/restore": CHANGERS,
     "GET /api/v1/telemetry/routes": EVERYONE,
+    "GET /api/v1/telemetry/health": PLATFORM,
+    "POST /api/v1/routes/{ref}/explain": EVERYONE,
     "GET /api/v1/events": EVERYONE,
 }
 """Endpoint → roles that get in. A new endpoint without a line here fails the test."""
