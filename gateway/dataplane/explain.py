@@ -29,7 +29,7 @@ _USUAL_PATHS = {
 
 
 def explain(plane: "Plane", question: Question, now_s: float) -> Explanation:
-    """On the worker's event loop; `now_s` is its time. Raises NotFound, BadRequest, and what reading a sample raises."""
+    """On the worker's event loop at its time `now_s`. Raises NotFound, BadRequest, and what reading a sample raises."""
     snapshot = plane.snapshot
     route = snapshot.routes.get(question.route)
     if route is None:

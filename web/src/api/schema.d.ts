@@ -113,6 +113,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/routes/{ref}/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Explain Route
+         * @description Match, access, the order of targets with reasons, limits with their room, the most it may cost.
+         *
+         *     One worker answers, with what it knows of health, load and latency; `cooling_in` names the workers that avoid a
+         *     target. Nothing is sent, counted or reserved. Team roles ask about their own apps, and see no limits but their own.
+         */
+        post: operations["explain_route"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/providers": {
         parameters: {
             query?: never;
@@ -896,6 +919,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/telemetry/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Upstream Health
+         * @description Of this node: active checks, and what each worker avoids by itself (as of the last second). 503 while the keeper
+         *     is away.
+         */
+        get: operations["get_upstream_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -1114,6 +1158,13 @@ export interface components {
             /** Max Age */
             max_age: number;
         };
+        /** CredentialAside */
+        CredentialAside: {
+            /** Provider */
+            provider: string;
+            /** Credential */
+            credential: string;
+        };
         /** CredentialDocument */
         CredentialDocument: {
             /** Name */
@@ -1212,6 +1263,105 @@ export interface components {
             p99: number;
             /** Count */
             count: number;
+        };
+        /** ExplainAnswer */
+        ExplainAnswer: {
+            /** Route */
+            route: string;
+            dialect: components["schemas"]["Dialect"];
+            /** Claimed */
+            claimed: boolean;
+            /** Match */
+            match: string;
+            /** Allowed */
+            allowed: boolean | null;
+            /** Access */
+            access: string;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Attempts */
+            attempts: number;
+            outcome: components["schemas"]["gateway__api__explain__Outcome"];
+            /** Targets */
+            targets: components["schemas"]["TargetAnswer"][];
+            /** Skipped */
+            skipped: components["schemas"]["Skipped"][];
+            worker: components["schemas"]["Worker"];
+        };
+        /**
+         * ExplainRequest
+         * @description A request to be imagined. All is optional: what is left out stays open in the answer, or is as usual.
+         * @example {
+         *       "app": "indexer",
+         *       "input_tokens": 1200,
+         *       "output_tokens": 400
+         *     }
+         * @example {
+         *       "body": {
+         *         "max_tokens": 100,
+         *         "messages": [
+         *           {
+         *             "content": "Hello",
+         *             "role": "user"
+         *           }
+         *         ],
+         *         "model": "chat"
+         *       },
+         *       "dialect": "openai",
+         *       "key": "indexer/ci"
+         *     }
+         * @example {
+         *       "app": "indexer",
+         *       "host": "crm.internal",
+         *       "method": "GET",
+         *       "path": "/v2/customers"
+         *     }
+         */
+        ExplainRequest: {
+            /** App */
+            app?: string | null;
+            /** Key */
+            key?: string | null;
+            dialect?: components["schemas"]["Dialect"] | null;
+            /**
+             * Method
+             * @default POST
+             */
+            method?: string;
+            /** Host */
+            host?: string | null;
+            /** Path */
+            path?: string | null;
+            /** Input Tokens */
+            input_tokens?: number | null;
+            /** Output Tokens */
+            output_tokens?: number | null;
+            /** Body */
+            body?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
+         * Figure
+         * @description One limit that applies. Amounts in the metric's unit; cost in USD.
+         */
+        Figure: {
+            /** Limit */
+            limit: string | null;
+            metric: components["schemas"]["Metric"];
+            window: components["schemas"]["Window"] | null;
+            /** Used */
+            used: number | null;
+            /** Reserved */
+            reserved: number | null;
+            /** At Most */
+            at_most: number | null;
+            /** Need */
+            need: number | null;
+            /** Admits */
+            admits: boolean | null;
         };
         /**
          * Format
@@ -1533,7 +1683,7 @@ export interface components {
             upstream_status: number | null;
             /** Attempts */
             attempts: number;
-            outcome: components["schemas"]["Outcome"];
+            outcome: components["schemas"]["gateway__policy__usage__Outcome"];
             /** Error Code */
             error_code: string | null;
             /** Estimated */
@@ -1699,7 +1849,7 @@ export interface components {
          * Outcome
          * @enum {string}
          */
-        Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
+        "Outcome-Input": "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
         /** AppViewPage */
         Page_AppView_: {
             /** Items */
@@ -1917,6 +2067,29 @@ export interface components {
             proxy?: string | components["schemas"]["ProxyDocument"] | null;
             tls?: components["schemas"]["UpstreamTlsDocument"] | null;
             health?: components["schemas"]["HealthDocument"] | null;
+        };
+        /**
+         * ProviderHealth
+         * @description The active check of one provider (`health:` in its configuration).
+         */
+        ProviderHealth: {
+            /** Provider */
+            provider: string;
+            /** Healthy */
+            healthy: boolean;
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Checked At */
+            checked_at: string | null;
+            /** Status */
+            status: number | null;
+            /** Latency Ms */
+            latency_ms: number | null;
+            /** Reason */
+            reason: string;
         };
         /** ProviderPatch */
         ProviderPatch: {
@@ -2244,6 +2417,13 @@ export interface components {
              */
             password: string;
         };
+        /** Skipped */
+        Skipped: {
+            /** Target */
+            target: string;
+            /** Reason */
+            reason: string;
+        };
         /**
          * SourceAddress
          * @enum {string}
@@ -2289,6 +2469,44 @@ export interface components {
          * @enum {string}
          */
         Strategy: "ordered" | "weighted" | "round-robin" | "least-busy" | "fastest" | "cheapest";
+        /** TargetAnswer */
+        TargetAnswer: {
+            /** Target */
+            target: string;
+            /** Provider */
+            provider: string;
+            /** Model */
+            model: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ready" | "half_open" | "cooling" | "down";
+            /** Reasons */
+            reasons: string[];
+            /** Zone */
+            zone: string | null;
+            /** Tags */
+            tags: string[];
+            /** Weight */
+            weight: number;
+            /** In Flight */
+            in_flight: number;
+            /** Ttft Ms */
+            ttft_ms: number | null;
+            /** Cost Bound Usd */
+            cost_bound_usd: number | null;
+            /** Credential */
+            credential: string | null;
+            /** Credentials Aside */
+            credentials_aside: string[];
+            /** Limits */
+            limits: components["schemas"]["Figure"][];
+            /** Admits */
+            admits: boolean | null;
+            /** Cooling In */
+            cooling_in: string[] | null;
+        };
         /** TargetDocument */
         TargetDocument: {
             /** Provider */
@@ -2507,6 +2725,15 @@ export interface components {
          * @enum {string}
          */
         Unmatched: "splice" | "meter" | "deny";
+        /** UpstreamHealth */
+        UpstreamHealth: {
+            /** Providers */
+            providers: components["schemas"]["ProviderHealth"][];
+            /** Checked By */
+            checked_by: string | null;
+            /** Workers */
+            workers: components["schemas"]["WorkerHealth"][];
+        };
         /**
          * UpstreamTlsDocument
          * @description TLS towards the provider. PEM texts, not file names: they hold on every node, and in a backup.
@@ -2708,6 +2935,51 @@ export interface components {
          * @enum {string}
          */
         Window: "second" | "minute" | "hour" | "day" | "week" | "month" | "lifetime";
+        /**
+         * Worker
+         * @description Who answered. Health, load and latency are each worker's own; limits are those of all.
+         */
+        Worker: {
+            /** Pid */
+            pid: number;
+            /** Generation */
+            generation: number;
+            /** Workers */
+            workers: string[] | null;
+        };
+        /**
+         * WorkerHealth
+         * @description What one worker has learnt from its own requests; each finds out for itself.
+         */
+        WorkerHealth: {
+            /** Worker */
+            worker: string;
+            /** Pid */
+            pid: number;
+            /** Cooling */
+            cooling: string[];
+            /** Aside */
+            aside: components["schemas"]["CredentialAside"][];
+        };
+        /**
+         * Outcome
+         * @description What the caller would get, as far as it can be told before an upstream is asked.
+         */
+        gateway__api__explain__Outcome: {
+            /** Status */
+            status: number | null;
+            /** Code */
+            code: string | null;
+            /** Target */
+            target: string | null;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * Outcome
+         * @enum {string}
+         */
+        gateway__policy__usage__Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
         /**
          * FieldProblem
          * @description One field that cannot be accepted.
@@ -3029,6 +3301,41 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_route: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExplainAnswer"];
+                };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
@@ -5165,7 +5472,7 @@ export interface operations {
                 provider?: string | null;
                 model?: string | null;
                 dialect?: string | null;
-                outcome?: components["schemas"]["Outcome"] | null;
+                outcome?: components["schemas"]["Outcome-Input"] | null;
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
@@ -5220,7 +5527,7 @@ export interface operations {
                 provider?: string | null;
                 model?: string | null;
                 dialect?: string | null;
-                outcome?: components["schemas"]["Outcome"] | null;
+                outcome?: components["schemas"]["Outcome-Input"] | null;
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
@@ -5348,6 +5655,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RouteTelemetryList"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_upstream_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpstreamHealth"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
