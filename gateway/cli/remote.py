@@ -100,6 +100,11 @@ class RemoteControl:
         except httpx2.HTTPError as error:
             raise Refused(f"{self.url}: {error}", fix="the file is not whole and was removed; try again") from None
 
+    def explain(self, route: str, question: Item) -> Item:
+        """What would happen to a request on this route."""
+        answer: Item = self._ask("POST", f"/routes/{quote(route, safe='')}/explain", json=question).json()
+        return answer
+
     def _create(self, path: str, **fields: Any) -> Item:
         body = {
             name: rfc3339(value) if isinstance(value, datetime) else value

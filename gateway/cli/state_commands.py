@@ -37,6 +37,7 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     app.add_typer(user_app, name="user", rich_help_panel=state_panel)
     app.command(rich_help_panel=state_panel)(usage)
     app.command(rich_help_panel=state_panel)(top)
+    app.command(rich_help_panel=state_panel)(explain)
     app.add_typer(ledger_app, name="ledger", rich_help_panel=state_panel)
     app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
     app.command(hidden=True)(address)
@@ -283,6 +284,32 @@ def top(
         group_by=group_by, sort=sort, window_s=window, once=once, json=json, url=url, token=token, data=data,
         database=database,
     )  # fmt: skip
+
+
+def explain(
+    route: Annotated[str, typer.Argument(metavar="ROUTE", help="Its name or id.")],
+    app: Annotated[str | None, typer.Option(metavar="APP", help="Whose limits and permissions count.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="APP/KEY", help="The same of one key.")] = None,
+    input_tokens: Annotated[int | None, typer.Option(min=0, metavar="N")] = None,
+    output_tokens: Annotated[int | None, typer.Option(min=0, metavar="N")] = None,
+    json: Json = False,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    database: Database = None,
+) -> None:
+    """What would happen to a request: access, targets in order with reasons, limits, the most it may cost.
+
+    Asks the running gateway; sends, counts and reserves nothing.
+
+    Examples:
+      sluicegate explain chat --app indexer
+      sluicegate explain chat --key indexer/ci --input-tokens 1200 --output-tokens 400 --json
+    """
+    from gateway.cli import explain
+
+    question = {"app": app, "key": key, "input_tokens": input_tokens, "output_tokens": output_tokens}
+    explain.show(route, question, json, url=url, token=token, data=data, database=database)
 
 
 prices_app = typer.Typer(no_args_is_help=True, help="The table of model prices.")

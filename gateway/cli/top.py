@@ -119,7 +119,7 @@ def watch(
         raise BadRequest(f"cannot group by {group_by!r}", fix=f"use one of {', '.join(GROUPS)}")
     if sort not in SORTS:
         raise BadRequest(f"cannot sort by {sort!r}", fix=f"use one of {', '.join(SORTS)}")
-    with _entrance(url, token, data, database) as (base, bearer), contextlib.suppress(KeyboardInterrupt):
+    with entrance("top", url, token, data, database) as (base, bearer), contextlib.suppress(KeyboardInterrupt):
         feed = Feed(base, bearer)
         feed.wait_begun()
         window = Window(window_s, time.monotonic())
@@ -132,8 +132,10 @@ def watch(
 
 
 @contextmanager
-def _entrance(url: str | None, token: str | None, data: Path | None, database: str | None) -> Iterator[tuple[str, str]]:
-    """URL and token; on this host a token is made for the while."""
+def entrance(
+    purpose: str, url: str | None, token: str | None, data: Path | None, database: str | None
+) -> Iterator[tuple[str, str]]:
+    """URL and token of a running gateway; on this host a viewer's token is made for the while."""
     if url:
         if not token:
             raise Refused("no token for the gateway", fix="set SLUICEGATE_TOKEN")
@@ -143,7 +145,7 @@ def _entrance(url: str | None, token: str | None, data: Path | None, database: s
 
     settings = settings_from(data=data, database=database)
     host = HostControl(settings)
-    name = f"top-{secrets.token_hex(4)}"
+    name = f"{purpose}-{secrets.token_hex(4)}"
     made = host.create_token(role="viewer", team=None, name=name, expires_at=datetime.now(UTC) + timedelta(hours=12))
     try:
         yield api_url(settings), made["token"]

@@ -1,6 +1,8 @@
 """`POST /api/v1/routes/{route}/explain` against a live gateway: what it says is what then happens."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,3 +199,16 @@ def test_bad_questions_are_problems(rig: Rig, body: dict[str, Any], status: int)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["title"]
+
+
+def test_the_command_says_the_same(rig: Rig) -> None:
+    place = ["--url", rig.sluice.url, "--token", rig.sluice.token]
+    command = [str(Path(sys.executable).parent / "sluicegate"), "explain"]
+    shown = subprocess.run([*command, "tagged", "--app", "indexer", *place], capture_output=True, text=True, check=True)
+    lines = shown.stdout.splitlines()
+    assert lines[1] == "answer: 200 from far/t"
+    assert [line.split("\t")[:2] for line in lines[3:5]] == [["far/t", "ready"], ["near/t", "ready"]]
+    assert "preferred for its tag gpu" in lines[3]
+    refused = subprocess.run([*command, "nowhere", *place], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "no route 'nowhere'" in refused.stderr
