@@ -1,7 +1,9 @@
 """Each timeout of a route, alone: connect, first byte, idle, total. All end in 504, or in an error event."""
 
+import contextlib
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -43,18 +45,42 @@ def deaf_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def sluice(tmp_path_factory: pytest.TempPathFactory, provider: Provider, deaf_port: int) -> Iterator[Live]:
+def full_port() -> Iterator[int]:
+    """A port where connections are accepted and nothing is ever read: an upload stalls once the buffers are full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def sluice(
+    tmp_path_factory: pytest.TempPathFactory, provider: Provider, deaf_port: int, full_port: int
+) -> Iterator[Live]:
     yaml = f"""
 providers:
   - {{name: up, dialect: openai, base_url: {provider.url}}}
   - {{name: deaf, dialect: openai, base_url: "http://127.0.0.1:{deaf_port}"}}
   - {{name: web, dialect: http, base_url: {provider.url}}}
+  - {{name: full, dialect: openai, base_url: "http://127.0.0.1:{full_port}"}}
+  - {{name: full-web, dialect: http, base_url: "http://127.0.0.1:{full_port}"}}
 routes:
   - {{name: connect, retries: 0, timeout: {{connect: 300ms}}, targets: [{{provider: deaf, model: m}}]}}
   - {{name: first-byte, retries: 0, timeout: {{first_byte: 300ms}}, targets: [{{provider: up, model: first-byte}}]}}
   - {{name: idle, retries: 0, timeout: {{idle: 300ms}}, targets: [{{provider: up, model: idle}}]}}
   - {{name: total, retries: 5, timeout: {{total: 600ms}}, targets: [{{provider: up, model: total}}]}}
   - {{name: web, match: {{path: /web/}}, retries: 0, timeout: {{first_byte: 300ms}}, targets: [{{provider: web}}]}}
+  - {{name: full, retries: 0, timeout: {{idle: 500ms, first_byte: 60s}}, targets: [{{provider: full, model: m}}]}}
+  - name: full-web
+    match: {{path: /full/}}
+    retries: 0
+    timeout: {{idle: 500ms, first_byte: 60s}}
+    targets: [{{provider: full-web}}]
+  - name: connect-total
+    retries: 5
+    timeout: {{connect: 30s, total: 600ms}}
+    targets: [{{provider: deaf, model: n}}]
+  - name: full-first
+    timeout: {{idle: 500ms, first_byte: 60s}}
+    targets: [{{provider: full, model: o}}, {{provider: up, model: o}}]
 teams: [{{name: t, apps: [{{name: a, routes: "*", keys: [{{name: k, value: {KEY}}}]}}]}}]
 """
     with live.gateway(tmp_path_factory.mktemp("timeouts"), yaml) as running:
@@ -79,6 +105,7 @@ def ask(sluice: Live, route: str, stream: bool = False) -> RawClient:
     [
         ("connect", {}, 0.3),
         ("first-byte", {"hang": True}, 0.3),
+        ("connect-total", {}, 0.6),
         ("total", {"hang": True}, 0.6),
         ("total", {"head_delay_s": 5.0}, 0.6),
     ],
@@ -136,6 +163,38 @@ def test_http_routes_time_out_too(sluice: Live, provider: Provider) -> None:
     with RawClient(sluice.port) as client:
         client.send(f"GET /web/x HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n\r\n".encode())
         assert client.answer().status == 504
+
+
+def large_call(route: str) -> bytes:
+    filler = "word " * (8 * 1024 * 1024 // 5)
+    return json.dumps({"model": route, "messages": [{"role": "user", "content": filler}], "max_tokens": 5}).encode()
+
+
+def test_an_upload_that_the_upstream_does_not_take_is_504_or_moves_on(sluice: Live) -> None:
+    """Eight megabytes; the upstream reads none of them. The first byte's own minute does not matter."""
+    for route, wanted in (("full", 504), ("full-first", 200)):
+        begun = time.monotonic()
+        with RawClient(sluice.port, timeout_s=60) as client:
+            answer = client.post("/v1/chat/completions", large_call(route), f"authorization: Bearer {KEY}")
+        assert answer.status == wanted, answer.body[:300]
+        assert time.monotonic() - begun < 45
+    assert answer.header("x-sluicegate-target") == "up/o"
+
+
+def test_an_upload_through_an_http_route_stalls_and_is_504(sluice: Live) -> None:
+    """Streamed as it comes: what the upstream does not take, the client cannot send."""
+    with RawClient(sluice.port, timeout_s=60) as client:
+        client.send(f"PUT /full/x HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n".encode())
+        client.send(b"content-length: 50000000\r\n\r\n")
+        sender = threading.Thread(target=_send_quietly, args=(client, bytes(50_000_000)), daemon=True)
+        sender.start()
+        assert client.answer().status == 504
+    sender.join(10)
+
+
+def _send_quietly(client: RawClient, payload: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.send(payload)
 
 
 def test_slow_heads_do_not_hold_a_connection_for_ever(sluice: Live) -> None:
