@@ -42,7 +42,10 @@ class Rig:
         return [request for request in self.first.requests if request.path != "/up"]
 
     def health(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.sluice.api.get("/api/v1/telemetry/health").raise_for_status().json()
+        try:
+            found: dict[str, Any] = self.sluice.api.get("/api/v1/telemetry/health").raise_for_status().json()
+        except httpx2.TransportError:  # the worker that answered before was killed
+            return self.health()
         return found
 
 
@@ -81,7 +84,7 @@ def configuration(first: str, second: str) -> str:
     limits = "".join(
         [
             limit("l-target", "target: first/by-target"),
-            limit("l-tokens", "target: first/by-tokens", "total_tokens", "60", "day"),
+            limit("l-tokens", "target: first/by-tokens", "total_tokens", "70", "day"),
             limit("l-slots", "target: first/by-slots", "concurrent_requests", "1"),
             limit("l-provider", "provider: small"),
             limit("l-key-a", "credential: keyed/a"),
@@ -149,7 +152,7 @@ def test_a_spent_target_sends_requests_on_without_asking_it(rig: Rig) -> None:
 
 
 def test_tokens_of_a_target(rig: Rig) -> None:
-    """Somewhat more than 20 are reserved each time and 15 used: three fit into 60, and the fourth would not."""
+    """32 are reserved each time (12 bytes of messages, 20 out) and 15 used: three fit into 70, a fourth would not."""
     rig.first.behave(tokens=Tokens(input=5, output=10))
     assert Counter(rig.target("by-tokens") for _ in range(5)) == {"first/by-tokens": 3, "second/by-tokens": 2}
 
