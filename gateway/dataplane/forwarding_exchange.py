@@ -89,6 +89,8 @@ class ForwardingExchange(Exchange):
     """Target → event-loop time until which it has asked this request not to come again."""
     _refusals: Refusals | None = None
     """Limits that refused an attempt, once there are any."""
+    uploading = False
+    """The request's body is on its way: a connection that is answered meanwhile cannot be used again."""
     _client_slow = False
     """The client reads slower than the upstream sends, and reading there is paused."""
     _other_credential = False
@@ -306,7 +308,9 @@ class ForwardingExchange(Exchange):
                 self._converse(connection, self.loop.time())
                 if not self.send_at_once(connection, choice):
                     self.enter_phase("upload", self.route.timeouts.idle_s)
+                    self.uploading = True
                     await self.send(connection, choice)
+                    self.uploading = False
                     if self.phase == "upload" and self.upstream is connection:
                         self.enter_phase("first byte", self.route.timeouts.first_byte_s)
                 failure = await self._verdict
@@ -325,6 +329,7 @@ class ForwardingExchange(Exchange):
             connection = await choice.pool.connect(min(self.route.timeouts.connect_s, left_s))
         except TimeoutError:
             if self.loop.time() >= self.total_deadline_s:
+                self.row.attempts += 1
                 raise UpstreamTimeout(
                     f"{name}: the total timeout ran out", fix="raise the route's total timeout"
                 ) from None
@@ -476,8 +481,7 @@ class ForwardingExchange(Exchange):
         """The client's connection ended: cancel the upstream at once, or read its answer to the end (and pay it)."""
         super().client_gone()
         if self.upstream is not None and not (self.route.read_to_end and self.answer.started):
-            upstream, self.upstream = self.upstream, None
-            upstream.abort()
+            self.drop_upstream()
             self.fail_attempt(ClientGone())
 
     def client_paused(self) -> None:
@@ -504,6 +508,7 @@ class ForwardingExchange(Exchange):
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.abort()
+            self.on_writable()  # an upload that waits for room ends
 
     def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
         self.on_head(status, headers)
@@ -523,6 +528,7 @@ class ForwardingExchange(Exchange):
 
     def on_broken(self, reason: str) -> None:
         self.upstream = None
+        self.on_writable()
         connection = self._connection
         if connection is not None and not connection.fresh and not connection.answered:
             self._died_idle = self.repeatable or self.request.method in SAFE_TO_REPEAT

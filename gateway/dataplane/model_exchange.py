@@ -293,10 +293,11 @@ class ModelExchange(ForwardingExchange):
     def _end_attempt(self, *, reusable: bool) -> None:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
-            if reusable:
+            if reusable and not self.uploading:
                 upstream.release()
             else:
                 upstream.abort()
+                self.on_writable()
         if self._held is None:
             self._end_stream()
         elif self._status >= 400:
