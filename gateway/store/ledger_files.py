@@ -13,8 +13,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import orjson
+from sqlalchemy import BigInteger, Boolean, Float, Integer, String
 
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.store.ingest import LEDGER
 
 if TYPE_CHECKING:
     import pyarrow
@@ -27,27 +29,14 @@ _ORDER: Final = tuple(LEDGER_FIELDS.index("started_at_ns" if name == "started_at
 _STARTED: Final = LEDGER_FIELDS.index("started_at_ns")
 _STARTED_AT: Final = COLUMNS.index("started_at")
 
-INTEGERS: Final = frozenset(
-    {
-        "status",
-        "input_tokens",
-        "cached_tokens",
-        "cache_write_tokens",
-        "output_tokens",
-        "reasoning_tokens",
-        "cost_usd_micros",
-        "upstream_status",
-        "attempts",
-        "overrun",
-    }
-)
-FLOATS: Final = frozenset({"latency_ms", "ttft_ms"})
-BOOLEANS: Final = frozenset({"estimated", "stream"})
+_KINDS: Final = {name: LEDGER.c[name].type for name in COLUMNS if name != "started_at"}
+BOOLEANS: Final = frozenset(name for name, kind in _KINDS.items() if isinstance(kind, Boolean))
 _TEXTS: Final = tuple(
     index
     for index, name in enumerate(COLUMNS)
-    if name not in INTEGERS | FLOATS | BOOLEANS | {"started_at", "id", "outcome", "dialect"}
+    if isinstance(_KINDS.get(name), String) and name not in ("id", "outcome", "dialect")
 )
+"""What callers and operators wrote."""
 _BOOLEANS: Final = tuple(index for index, name in enumerate(COLUMNS) if name in BOOLEANS)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection")."""
@@ -181,16 +170,24 @@ class ParquetEncoder:
         import pyarrow
 
         def kind(name: str) -> "pyarrow.DataType":
-            if name == "started_at":
-                return pyarrow.timestamp("us", tz="UTC")
-            if name in INTEGERS:
-                return pyarrow.int32() if name in ("status", "upstream_status", "attempts") else pyarrow.int64()
-            if name in FLOATS:
-                return pyarrow.float64()
-            return pyarrow.bool_() if name in BOOLEANS else pyarrow.string()
+            match _KINDS.get(name):
+                case None:  # started_at
+                    return pyarrow.timestamp("us", tz="UTC")
+                case Boolean():
+                    return pyarrow.bool_()
+                case BigInteger():
+                    return pyarrow.int64()
+                case Integer():
+                    return pyarrow.int32()
+                case Float():
+                    return pyarrow.float64()
+                case _:
+                    return pyarrow.string()
 
-        required = {"id", "started_at", "team", "app", "dialect", "status", "attempts", "outcome", "overrun"} | BOOLEANS
-        return pyarrow.schema([pyarrow.field(name, kind(name), nullable=name not in required) for name in COLUMNS])
+        def nullable(name: str) -> bool:
+            return name != "started_at" and bool(LEDGER.c[name].nullable)
+
+        return pyarrow.schema([pyarrow.field(name, kind(name), nullable=nullable(name)) for name in COLUMNS])
 
     def begin(self) -> bytes:
         return self._sink.take()

@@ -18,6 +18,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.support.docker_engine import Engine
 from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
@@ -46,14 +47,12 @@ def compose_command() -> list[str] | None:
 
 
 class Docker:
-    def __init__(self, host: str, compose: list[str], folder: Path) -> None:
+    """`docker-compose.yml` on an engine, under ports and image names of the test's own."""
+
+    def __init__(self, engine: Engine, compose: list[str]) -> None:
         self.compose_command = compose
         self.port, self.prometheus_port = free_port(), free_port()
-        self.env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("SLUICEGATE_")},
-            "DOCKER_HOST": host,
-            "DOCKER_BUILDKIT": "1",
-            "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(folder)),
+        own = {
             "SLUICEGATE_IMAGE": "sluicegate:test",
             "POSTGRES_IMAGE": "sluicegate-test-postgres",
             "PROMETHEUS_IMAGE": "sluicegate-test-prometheus",
@@ -61,13 +60,14 @@ class Docker:
             "SLUICEGATE_PUBLISH": f"127.0.0.1:{self.port}",
             "PROMETHEUS_PUBLISH": f"127.0.0.1:{self.prometheus_port}",
         }
+        self.engine = Engine(engine.env | own, engine.base)
 
-    def __call__(self, *words: str, stdin: str = "", code: int = 0, within_s: float = 300) -> str:
-        return self._run(["docker", *words], stdin, code, within_s)
+    def __call__(self, *words: str, within_s: float = 300) -> str:
+        return self.engine(*words, within_s=within_s)
 
     def compose(self, *words: str, stdin: str = "", code: int = 0, within_s: float = 300, **env: str) -> str:
         command = [*self.compose_command, "-f", str(ROOT / "docker-compose.yml"), "-p", COMPOSE, *words]
-        return self._run(command, stdin, code, within_s, **env)
+        return self.engine.run(command, stdin=stdin, code=code, within_s=within_s, **env)
 
     def sluicegate(self, *words: str, stdin: str = "") -> str:
         return self.compose("exec", "-T", "gateway", "sluicegate", *words, stdin=stdin)
@@ -77,10 +77,11 @@ class Docker:
         found: dict[str, Any] = json.loads(self("inspect", container))[0]
         return found
 
-    def build(self, tag: str, base: str, *options: str) -> None:
+    def build(self, tag: str, *options: str) -> None:
         certificates = os.environ.get("SSL_CERT_FILE")
         trusted = ["--secret", f"id=ca,src={certificates}"] if certificates else []
-        self("build", "-q", "--build-arg", f"BASE={base}", *trusted, *options, "-t", tag, str(ROOT), within_s=1800)
+        base = ["--build-arg", f"BASE={self.engine.base}"]
+        self("build", "-q", *base, *trusted, *options, "-t", tag, str(ROOT), within_s=1800)
 
     def ask(self, **options: Any) -> httpx2.Response:
         body = {"model": "chat", "messages": [{"role": "user", "content": "Say hello."}], **options}
@@ -97,63 +98,20 @@ class Docker:
         assert len(found) == count
         return found
 
-    def _run(self, command: list[str], stdin: str, code: int, within_s: float, **env: str) -> str:
-        done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, env=self.env | env, timeout=within_s, check=False
-        )
-        assert done.returncode == code, f"{command}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + (done.stderr if code else "")
-
 
 @pytest.fixture(scope="module")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
+def docker(engine: Engine) -> Docker:
     """An engine with the images."""
     compose = compose_command()
-    if compose is None or os.geteuid() != 0:
-        pytest.skip("needs root, and Docker with Compose 2 (CONTRIBUTING.md)")
-    folder = tmp_path_factory.mktemp("docker")
-    host = os.environ.get("DOCKER_HOST")
-    engine = None
-    if host is None:
-        if not shutil.which("dockerd"):
-            pytest.skip("needs dockerd (apt install docker.io)")
-        host = f"unix://{folder}/docker.sock"
-        arguments = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
-        with (folder / "dockerd.log").open("wb") as log:
-            engine = subprocess.Popen(["dockerd", *arguments, "-H", host], stdout=log, stderr=log)
-    docker = Docker(host, compose, folder)
-    try:
-        if engine is not None:
-            until_s = time.monotonic() + 60
-            while not (folder / "docker.sock").exists():
-                assert engine.poll() is None, (folder / "dockerd.log").read_text()
-                assert time.monotonic() < until_s
-                time.sleep(0.1)
-        base = os.environ.get("SLUICEGATE_TEST_BASE") or imported_base(docker, folder)
-        for server in ("postgres", "prometheus", "valkey"):
-            name = f"sluicegate-test-{server}"
-            file = ["-f", str(SUPPORT / "servers.Dockerfile"), str(SUPPORT)]
-            docker("build", "-q", "--build-arg", f"BASE={base}", "--target", server, "-t", name, *file, within_s=900)
-        docker.build("sluicegate:test", base)
-        docker.build("sluicegate:next", base, "--label", "upgraded=yes")
-        yield docker
-    finally:
-        if engine is not None:
-            engine.terminate()
-            engine.wait(60)
-            subprocess.run(["rm", "-rf", str(folder)], check=False)
-
-
-def imported_base(docker: Docker, folder: Path) -> str:
-    if not shutil.which("debootstrap"):
-        pytest.skip("needs debootstrap (apt install debootstrap), or SLUICEGATE_TEST_BASE")
-    tree = folder / "base"
-    suite = "bookworm"
-    subprocess.run(["debootstrap", "--variant=minbase", suite, str(tree)], check=True, capture_output=True, timeout=900)
-    packed = subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(["docker", "import", "-", "sluicegate-test-base"], stdin=packed.stdout, env=docker.env, check=True)
-    assert packed.wait() == 0
-    return "sluicegate-test-base"
+    if compose is None:
+        pytest.skip("needs Compose 2 or newer")
+    docker = Docker(engine, compose)
+    for server in ("postgres", "prometheus", "valkey"):
+        file = ["-f", str(SUPPORT / "servers.Dockerfile"), "--target", server, "-t", f"sluicegate-test-{server}"]
+        docker("build", "-q", "--build-arg", f"BASE={engine.base}", *file, str(SUPPORT), within_s=900)
+    docker.build("sluicegate:test")
+    docker.build("sluicegate:next", "--label", "upgraded=yes")
+    return docker
 
 
 @pytest.fixture(scope="module")

@@ -45,6 +45,7 @@ def row(number: int) -> LedgerRow:
         latency_ms=number / 8,
         attempts=1,
         estimated=number % 2 == 0,
+        bytes_in=number,
         client_request_id={0: "=1+1", 1: '@SUM("a,b")\n', 2: None}[number % 3],
     )
 
@@ -92,6 +93,7 @@ def test_parquet_has_types(gateway: ServedApi) -> None:
     assert table.schema.field("started_at").type == pyarrow.timestamp("us", tz="UTC")
     assert table.schema.field("cost_usd_micros").type == pyarrow.int64()
     assert table.schema.field("estimated").type == pyarrow.bool_()
+    assert table.column("bytes_in").to_pylist()[:3] == [0, 1, 2]
     assert table.column("input_tokens").to_pylist() == list(range(COUNT))
     assert table.column("cost_usd_micros").to_pylist()[:6] == [None, 7, 14, 21, 28, None]
     assert table.column("started_at")[7].as_py() == BEGIN + timedelta(microseconds=7 * 1_234_567)

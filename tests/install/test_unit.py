@@ -1,0 +1,42 @@
+"""The systemd unit as it stands in the repository: no fault in systemd's eyes, and as confined as works."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "deploy/systemd/sluicegate.service"
+EXPOSED_AT_MOST = 1.7
+"""Of 10 (`systemd-analyze security`); what is left is the network, which is the service's work."""
+
+pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+
+
+@pytest.fixture
+def unit(tmp_path: Path) -> Path:
+    """As install.sh fills it in."""
+    command = tmp_path / "bin/sluicegate"
+    command.parent.mkdir()
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    text = UNIT.read_text().replace("@PREFIX@", str(tmp_path)).replace("@DATA@", "/var/lib/sluicegate")
+    file = tmp_path / "sluicegate.service"
+    file.write_text(text.replace("@USER@", "games"))  # any user that each Debian has
+    return file
+
+
+def test_systemd_finds_no_fault(unit: Path) -> None:
+    said = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True)
+    assert [line for line in said.stderr.splitlines() if "sluicegate.service" in line] == []
+    assert said.returncode == 0
+
+
+def test_what_it_is_exposed_to(unit: Path) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)]
+    said = subprocess.run(command, capture_output=True, text=True)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said.stdout)
+    if found is None:
+        pytest.skip(f"this systemd cannot judge a file: {said.stderr.strip()[:200]}")
+    assert float(found[1]) <= EXPOSED_AT_MOST, said.stdout
