@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests/support/docker"
 COMPOSE = "sluicegate-test"
+COMPOSE_VERSION = "v2.39.4"
 YAML = """
 providers: [{name: local, dialect: openai, base_url: "http://provider:9200/v1"}]
 routes: [{name: chat, targets: [{provider: local, model: tiny}]}]
@@ -36,14 +37,22 @@ limits: [{name: few, scope: {team: search}, metric: requests, window: lifetime, 
 KEY = {"authorization": "Bearer sk-docker-test-1"}
 
 
-def compose_command() -> list[str] | None:
-    """Compose 2 or newer: the plugin, or the program by itself."""
+def compose_command(folder: Path) -> list[str] | None:
+    """Compose 2 or newer: the plugin, the program by itself, or built from its Go module (Debian 12 has version 1)."""
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]):
             said = subprocess.run([*command, "version", "--short"], capture_output=True, text=True)
             if said.returncode == 0 and not said.stdout.startswith(("1.", "docker-compose version 1")):
                 return command
-    return None
+    if not shutil.which("go"):
+        return None
+    built = folder / "docker-compose"
+    module = "github.com/docker/compose/v2"
+    (folder / "go.mod").write_text("module x\n\ngo 1.24\n")
+    subprocess.run(["go", "get", f"{module}@{COMPOSE_VERSION}"], cwd=folder, check=True, capture_output=True)
+    build = ["go", "build", "-mod=mod", "-o", str(built), f"{module}/cmd"]
+    subprocess.run(build, cwd=folder, check=True, capture_output=True)
+    return [str(built)]
 
 
 class Docker:
@@ -100,11 +109,11 @@ class Docker:
 
 
 @pytest.fixture(scope="module")
-def docker(engine: Engine) -> Docker:
+def docker(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Docker:
     """An engine with the images."""
-    compose = compose_command()
+    compose = compose_command(tmp_path_factory.mktemp("compose"))
     if compose is None:
-        pytest.skip("needs Compose 2 or newer")
+        pytest.skip("needs Compose 2 or newer, or Go to build it")
     docker = Docker(engine, compose)
     for server in ("postgres", "prometheus", "valkey"):
         file = ["-f", str(SUPPORT / "servers.Dockerfile"), "--target", server, "-t", f"sluicegate-test-{server}"]
