@@ -1,7 +1,10 @@
 """Lists and sums of the ledger: against plain Python over the same rows, and by index however many rows there are."""
 
 import itertools
+import os
 import random
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +20,11 @@ from gateway.policy.records import CLOSED, Record, payload_of, record_of
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
 from gateway.store.database import make_engine, read_session
+from gateway.store.export_main import order_of
 from gateway.store.ingest import ingest
 from gateway.store.keeper_ledger import SpoolLedger
 from gateway.store.ledger import LedgerFilter, get_row, list_ledger, usage
+from gateway.store.ledger_files import Format
 from gateway.store.sql_thread import write_transaction
 from tests.integration.keeper.conftest import new_row
 
@@ -201,9 +206,33 @@ def test_lists_go_by_index(engine: Engine, wanted: LedgerFilter) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_the_first_page_of_ten_million_rows_comes_at_once(engine: Engine) -> None:
+@pytest.mark.timeout(3600)
+def test_the_first_page_of_ten_million_rows_comes_at_once_and_all_are_exported_in_little_memory(engine: Engine) -> None:
     assert slowest_page_s(engine, 10_000_000) < 0.1
+    assert export_peak_mb(engine, 10_000_000, Format.JSONL) < 150
+    assert export_peak_mb(engine, 10_000_000, Format.PARQUET) < 450
+
+
+def export_peak_mb(engine: Engine, count: int, format_: Format) -> float:
+    """Resident memory of the process that writes all rows at its highest."""
+    url = engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-m", "gateway.store.export_main", order_of(LedgerFilter(), format_)]
+    began_s = time.monotonic()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=os.environ | Settings(database=url).to_hand_down()
+    ) as process:
+        assert process.stdout is not None
+        lines = size = 0
+        while piece := process.stdout.read(1 << 20):
+            lines += piece.count(b"\n")
+            size += len(piece)
+        _, code, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(code)
+    assert process.returncode == 0
+    if format_ is not Format.PARQUET:
+        assert lines == count + 1 + (format_ is Format.CSV)  # the row that all are copies of
+    print(f"{count} rows as {format_}: {size / 1e6:.0f} MB in {time.monotonic() - began_s:.0f} s")
+    return used.ru_maxrss / 1024
 
 
 def slowest_page_s(engine: Engine, count: int) -> float:
