@@ -60,8 +60,9 @@ class JsonFormatter(logging.Formatter):
             "program": self._program,
             "pid": record.process,
             "message": record.getMessage(),
-            **fields_of(record),
         }
+        for name, value in fields_of(record).items():
+            said[f"{name}_" if name in said else name] = value
         if record.exc_info:
             said["traceback"] = self.formatException(record.exc_info)
         return json_line(said)

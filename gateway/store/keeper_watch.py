@@ -156,7 +156,7 @@ class Watch:
                 continue
             if not session.leaves:
                 self.state.worker_deaths += 1
-                log.warning("worker died", extra={"worker": session.program, "pid": session.pid})
+                log.warning("worker died", extra={"worker": session.program, "worker_pid": session.pid})
             state = "drained" if session.leaves else "died"
             self._feed.add([{"type": "worker", "worker": session.program, "pid": session.pid, "state": state}])
 

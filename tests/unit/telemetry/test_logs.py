@@ -43,6 +43,11 @@ def test_json_is_one_line_whatever_is_in_it() -> None:
     assert "ValueError" in said["traceback"]
 
 
+def test_a_field_does_not_hide_what_every_line_has() -> None:
+    said = json.loads(JsonFormatter("keeper").format(made("worker died", level="high")))
+    assert (said["level"], said["level_"]) == ("warning", "high")
+
+
 def test_text_stays_on_one_line_when_a_caller_puts_line_ends_in() -> None:
     line = TextFormatter("worker-0").format(made("refused\nINFO forged", model="x\ny"))
     assert "\n" not in line
