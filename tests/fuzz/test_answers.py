@@ -56,7 +56,7 @@ def test_answers(case: Golden, answer: bytes, places: list[int], asked: bool) ->
     call = case.call() if asked else replace(case.call(), tells_usage=False)
     passed, told = read(case.meter(call), cut_at(answer, places))
     assert (passed, told) == read(case.meter(call), [answer])
-    filtered = case.operation.name in ("chat", "completions") and "event-stream" in case.expected["content_type"]
+    filtered = case.operation.name in ("chat", "completions", "fim") and "event-stream" in case.expected["content_type"]
     if asked or not filtered:
         assert passed == answer
         return

@@ -22,7 +22,20 @@ from tests.unit.wire.cutting import cut_at
 
 OPERATIONS = [
     classify(b"POST", path, b"", [])
-    for path in (b"/v1/chat/completions", b"/v1/responses", b"/v1/embeddings", b"/v1/messages", b"/v1/completions")
+    for path in (
+        b"/v1/chat/completions",
+        b"/v1/responses",
+        b"/v1/embeddings",
+        b"/v1/messages",
+        b"/v1/completions",
+        b"/api/chat",
+        b"/api/generate",
+        b"/api/embed",
+    )
+]
+GEMINI = [
+    classify(b"POST", f"/v1beta/models/r:{verb}".encode(), b"", [])
+    for verb in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "countTokens")
 ]
 SEEDS = [case.request for case in GOLDEN] + [
     b'{"model":"r","stream":true,"stream_options":{"a":[]},"messages":[{"role":"user","content":"\\u00e9\\ud83d"}]}',
@@ -31,7 +44,10 @@ SEEDS = [case.request for case in GOLDEN] + [
 TOKENS = [
     b'"model":"b",', b'"mod\\u0065l"', b'"Model":1,', b'"stream":true,', b'"stream_options":null,', b"\\", b'"', b"{",
     b"}", b"[", b"]", b",", b":", b" ", b"\xff", b"\\ud800", b"NaN", b"1e999", b"-1", b"null", b"\r\n", b"\xef\xbb\xbf",
-    b'"stream_options":{"include_usage":true},',
+    b'"stream_options":{"include_usage":true},', b'"options":{"num_predict":7},',
+    b'"model":"models/r",', b'"contents":',
+    b'"generationConfig":{"maxOutputTokens":7,"candidateCount":"2"},', b'"generation_config":{"max_output_tokens":8},',
+    b'"maxOutputTokens":9,', b'"model" :"r",', b'{"requests":[{"model":"models/r"}],"x":',
 ]  # fmt: skip
 JSON = b"application/json"
 
@@ -88,7 +104,7 @@ def top_level_once(body: bytes) -> None:
 @given(levels=st.integers(1, 30_000), opener=st.sampled_from([b"[", b'{"a":', b"[{}, ", b'[{"a":[']))
 def test_any_depth(levels: int, opener: bytes) -> None:
     body = b'{"model":"r","messages":' + opener * levels
-    for operation in OPERATIONS:
+    for operation in OPERATIONS + GEMINI:
         assert operation is not None
         handler = HANDLERS[operation.dialect]
         large = handler.large_call(operation, JSON)
@@ -99,3 +115,56 @@ def test_any_depth(levels: int, opener: bytes) -> None:
             except BadRequest:
                 continue
             raise AssertionError("an unfinished body was read")
+
+
+def renamed(value: Any, depths: tuple[int, ...], depth: int = 1) -> Any:
+    """What a decoded body is to be once the route `r` became the model `new`."""
+    if isinstance(value, list):
+        return [renamed(item, depths, depth + 1) for item in value]
+    if not isinstance(value, dict):
+        return value
+    new = {"r": "new", "models/r": "models/new"}
+    return {
+        name: new[part] if name == "model" and depth in depths else renamed(part, depths, depth + 1)
+        for name, part in value.items()
+    }
+
+
+DEPTHS = {"batchEmbedContents": (1, 3), "countTokens": (1, 2)}
+GEMINI_SEEDS = [
+    (
+        b'{"contents":[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"\\"model\\":"}]}],'
+        b'"model":"models/r","generationConfig":{"maxOutputTokens":"5","candidateCount":2}}'
+    ),
+    b'{"requests":[{"model":"models/r","content":{"parts":[{"text":"a"}]}},{"mod\\u0065l":"r","content":{"model":1}}]}',
+    b'{"generateContentRequest":{"model":"models/r","contents":[]}}',
+    *SEEDS,
+]
+
+
+@settings(max_examples=150)
+@given(
+    operation=st.sampled_from(GEMINI),
+    body=mutated(GEMINI_SEEDS, TOKENS) | st.binary(max_size=60),
+    places=st.lists(st.integers(0, 600), max_size=5),
+)
+def test_gemini_bodies(operation: Any, body: bytes, places: list[int]) -> None:
+    """The path names the model: what names it in the body too follows, and nothing else changes."""
+    handler = HANDLERS[operation.dialect]
+    large = handler.large_call(operation, JSON)
+    for piece in cut_at(body, places):
+        large.feed(piece)
+    try:
+        call = handler.read_call(operation, JSON, body)
+    except BadRequest as refusal:
+        check_refusal(refusal)
+        with suppress(BadRequest):
+            large.call()
+        return
+    scanned = large.call()
+    assert without_input(scanned) == without_input(call)
+    assert call.route == "r"
+    wanted = renamed(json.loads(body), DEPTHS.get(operation.name, (1,)))
+    assert json.loads(handler.rewrite(operation, call, JSON, body, "new")) == wanted
+    assert json.loads(apply_splices(body, large.splices(scanned, "new"))) == wanted
+    assert handler.rewrite(operation, call, JSON, body, "r") == body

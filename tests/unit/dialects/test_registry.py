@@ -31,6 +31,94 @@ CALLS = {
 }
 
 
+NATIVE = {
+    b"/v1beta/models/a:generateContent": ("generateContent", "a", "/v1beta/models/m:generateContent"),
+    b"/v1/models/a:streamGenerateContent": ("streamGenerateContent", "a", "/v1/models/m:streamGenerateContent"),
+    b"/v1/models/a/b:embedContent": ("embedContent", "a/b", "/v1/models/m:embedContent"),
+    b"/v1beta/models/a%2Fb%3Ac%3AcountTokens": ("countTokens", "a/b:c", "/v1beta/models/m:countTokens"),
+    b"/v1/tunedModels/a:generateContent": ("generateContent", "tunedModels/a", "/v1/models/m:generateContent"),
+    b"/gemini/models/a:batchEmbedContents": ("batchEmbedContents", "a", "/v1beta/models/m:batchEmbedContents"),
+    b"/gemini/v1alpha/models/a:countTokens": ("countTokens", "a", "/v1alpha/models/m:countTokens"),
+    b"/api/chat": ("chat", None, "/api/chat"),
+    b"/ollama/api/generate": ("generate", None, "/api/generate"),
+    b"/api/embed": ("embed", None, "/api/embed"),
+    b"/ollama/api/show": ("show", None, "/api/show"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NATIVE)
+def test_gemini_and_ollama(path: bytes) -> None:
+    operation = classify(b"POST", path, b"", [])
+    assert operation is not None
+    target = upstream_target("http://h", operation, "m")
+    assert operation.dialect is (Dialect.OLLAMA if b"/api/" in path else Dialect.GEMINI)
+    assert (operation.name, operation.model, target) == NATIVE[path]
+    assert is_data_plane_path(path)
+    assert classify(b"PUT", path, b"", []) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "model", "path", "target"),
+    [
+        ("https://g.example", "models/x", b"/v1/models/a:countTokens", "/v1/models/x:countTokens"),
+        ("https://g.example/v1beta", "x", b"/v1/models/a:countTokens", "/v1beta/models/x:countTokens"),
+        ("https://g.example/v1/", "tunedModels/x", b"/v1/models/a:countTokens", "/v1/tunedModels/x:countTokens"),
+        ("https://g.example", "a b?c#d%", b"/v1/models/a:countTokens", "/v1/models/a%20b%3Fc%23d%25:countTokens"),
+        ("http://o.example:11434", "gemma3:270m", b"/api/chat", "/api/chat"),
+        ("http://o.example:11434/", "gemma3:270m", b"/api/chat", "/api/chat"),
+        ("http://o.example:11434/api", "gemma3:270m", b"/ollama/api/chat", "/api/chat"),
+        ("http://o.example/behind/proxy", "gemma3:270m", b"/api/chat", "/behind/proxy/api/chat"),
+    ],
+)  # fmt: skip
+def test_targets_of_gemini_and_ollama(base: str, model: str, path: bytes, target: str) -> None:
+    operation = classify(b"POST", path, b"", [])
+    assert operation is not None
+    assert upstream_target(base, operation, model) == target
+
+
+KEYED = [(b"x-goog-api-key", b"k")]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "headers", "dialect", "model"),
+    [
+        (b"/v1/models", b"", KEYED, "gemini", None),
+        (b"/v1/models", b"key=k", [], "gemini", None),
+        (b"/v1/models", b"pageSize=5&key=k", [], "gemini", None),
+        (b"/v1/models", b"monkey=k", [], "openai", None),
+        (b"/v1/models", b"", [*ANTHROPIC, *KEYED], "anthropic", None),
+        (b"/v1/models/a%2Fb", b"key=k", [], "gemini", "a/b"),
+        (b"/v1beta/models", b"", [], "gemini", None),
+        (b"/v1beta/models/a/b", b"", [], "gemini", "a/b"),
+        (b"/gemini/models", b"", [], "gemini", None),
+        (b"/gemini/v1/models/a", b"", ANTHROPIC, "gemini", "a"),
+        (b"/openai/v1/models", b"key=k", KEYED, "openai", None),
+        (b"/api/tags", b"", [], "ollama", None),
+        (b"/ollama/api/tags", b"", KEYED, "ollama", None),
+        (b"/api/version", b"", [], "ollama", None),
+    ],
+)
+def test_listings_of_gemini_and_ollama(
+    path: bytes, query: bytes, headers: list[tuple[bytes, bytes]], dialect: str, model: str | None
+) -> None:
+    operation = classify(b"GET", path, query, headers)
+    assert operation is not None
+    assert (operation.dialect.value, operation.model, operation.listing) == (dialect, model, True)
+
+
+def test_what_gemini_and_ollama_have_not() -> None:
+    for path in (b"/v1beta/models/a:foo", b"/v1beta/models/:countTokens", b"/v1beta/models/a", b"/v1beta/files",
+                 b"/v1betas/models/a:countTokens", b"/v1alpha/models/a:countTokens", b"/ollama/api/pull", b"/api/chats",
+                 b"/ollama/v1/chat/completions", b"/api/embeddings"):  # fmt: skip
+        assert classify(b"POST", path, b"", KEYED) is None
+    assert classify(b"GET", b"/api/chat", b"", []) is None
+    for path, dialect in ((b"/v1beta/files", "gemini"), (b"/v1/foo", "gemini"), (b"/api/chat", "ollama"),
+                          (b"/ollama/x", "ollama"), (b"/api/v1/routes", "http"), (b"/api/chats", "http"),
+                          (b"/api/docs", "http"), (b"/api/openapi.json", "http")):  # fmt: skip
+        assert dialect_of(path, b"", KEYED) == dialect
+        assert is_data_plane_path(path) == (dialect != "http")
+
+
 @pytest.mark.parametrize("path", CALLS)
 def test_calls(path: bytes) -> None:
     operation = classify(b"POST", path, b"", [])
