@@ -68,7 +68,9 @@ class GeminiHandler:
         told = self.render_error(error, request_id)
         if isinstance(meter, GeminiArrayMeter):
             return meter.last_element(told)
-        return b"data: %b\r\n\r\n" % told if isinstance(meter, GeminiStreamMeter) else b""
+        if not isinstance(meter, GeminiStreamMeter):
+            return b""
+        return b"%bdata: %b\r\n\r\n" % (b"\r\n\r\n" if meter.within_event else b"", told)
 
     def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         models = [

@@ -239,6 +239,11 @@ class StreamMeter:
         self._overlong = False
         self._overlong_head = b""
 
+    @property
+    def within_event(self) -> bool:
+        """What came last is the beginning of an event."""
+        return self._held is not None
+
     def read_event(self, event: bytes) -> bool:
         """Learn from one raw event that may be out of the ordinary. True: it is to be taken out."""
         raise NotImplementedError

@@ -102,10 +102,10 @@ class OllamaHandler:
     def render_stream_error(
         self, error: SluicegateError, request_id: str, content_type: bytes, meter: Meter | None
     ) -> bytes:
-        """A line of its own; nothing can be told in the middle of one."""
-        if not isinstance(meter, OllamaStreamMeter) or meter.within_line:
+        """A line of its own."""
+        if not isinstance(meter, OllamaStreamMeter):
             return b""
-        return self.render_error(error, request_id) + b"\n"
+        return b"%b%b\n" % (b"\n" if meter.within_line else b"", self.render_error(error, request_id))
 
     def render_listing(self, operation: Operation, names: Sequence[str], query: bytes = b"") -> bytes:
         if operation.name == VERSION:

@@ -1,6 +1,6 @@
 /** How to call a route, in the words of the SDKs that callers already use. */
 
-export const CALLS = ["curl", "OpenAI SDK", "Anthropic SDK"] as const;
+export const CALLS = ["curl", "OpenAI SDK", "Anthropic SDK", "Gemini SDK", "Ollama SDK"] as const;
 export type Call = (typeof CALLS)[number];
 
 export function callOf(call: Call, route: string): string {
@@ -27,6 +27,19 @@ client = Anthropic(base_url="${origin}", api_key=SLUICEGATE_KEY)
 client.messages.create(
     model=${model},
     max_tokens=256,
+    messages=[{"role": "user", "content": "Hello"}],
+)`;
+    case "Gemini SDK":
+      return `from google import genai
+
+client = genai.Client(api_key=SLUICEGATE_KEY, http_options={"base_url": "${origin}"})
+client.models.generate_content(model=${model}, contents="Hello")`;
+    case "Ollama SDK":
+      return `from ollama import Client
+
+client = Client(host="${origin}", headers={"Authorization": f"Bearer {SLUICEGATE_KEY}"})
+client.chat(
+    model=${model},
     messages=[{"role": "user", "content": "Hello"}],
 )`;
   }
