@@ -43,7 +43,7 @@ class Machine:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def run(self, command: str, *, stdin: bytes | str = "", code: int = 0, within_s: float = 120) -> str:
+    def run(self, command: str, *, stdin: bytes | str = "", code: int = 0, within_s: float = 600) -> str:
         trust = "/etc/ssl/certs/ca-certificates.crt"
         env = [f"{name}={trust}" for name in ("SSL_CERT_FILE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")]
         options = [word for each in env for word in ("-e", each)]
