@@ -57,7 +57,7 @@ class ExplainRequest(BaseModel):
     """A sample in the dialect, of which the bounds are read."""
 
 
-class Figure(BaseModel):
+class LimitRoom(BaseModel):
     """One limit that applies. Amounts in the metric's unit; cost in USD."""
 
     limit: str | None
@@ -88,7 +88,7 @@ class TargetAnswer(BaseModel):
     cost_bound_usd: float | None
     credential: str | None
     credentials_aside: list[str]
-    limits: list[Figure]
+    limits: list[LimitRoom]
     admits: bool | None
     """Whether all limits have room for it on this target."""
     cooling_in: list[str] | None
@@ -100,7 +100,7 @@ class Skipped(BaseModel):
     reason: str
 
 
-class Worker(BaseModel):
+class AnsweringWorker(BaseModel):
     """Who answered. Health, load and latency are each worker's own; limits are those of all."""
 
     pid: int
@@ -109,7 +109,7 @@ class Worker(BaseModel):
     """All workers of this node; null while the keeper is away."""
 
 
-class Outcome(BaseModel):
+class ExpectedAnswer(BaseModel):
     """What the caller would get, as far as it can be told before an upstream is asked."""
 
     status: int | None
@@ -132,11 +132,11 @@ class ExplainAnswer(BaseModel):
     output_tokens: int
     attempts: int
     """At most, retries included."""
-    outcome: Outcome
+    outcome: ExpectedAnswer
     targets: list[TargetAnswer]
     """In the order in which they would be tried."""
     skipped: list[Skipped]
-    worker: Worker
+    worker: AnsweringWorker
 
 
 @router.post("/routes/{ref:path}/explain", tags=["routes"])
@@ -184,7 +184,7 @@ def explain_route(
         outcome=_outcome(found, targets),
         targets=targets,
         skipped=[Skipped(target=name, reason=reason) for name, reason in found.skipped],
-        worker=Worker(
+        worker=AnsweringWorker(
             pid=found.pid,
             generation=found.generation,
             workers=None if health is None else [one["worker"] for one in health["workers"]],
@@ -243,7 +243,7 @@ def _target(
     )
 
 
-def _figure(need: LimitNeed, state: LimitState | None, *, shown_whole: bool) -> Figure:
+def _figure(need: LimitNeed, state: LimitState | None, *, shown_whole: bool) -> LimitRoom:
     limit, metric = need.limit, need.limit.metric
     admits: bool | None
     if need.unpriced:
@@ -253,7 +253,7 @@ def _figure(need: LimitNeed, state: LimitState | None, *, shown_whole: bool) -> 
     else:
         admits = None if state is None else state.used + state.reserved + need.need <= limit.at_most
     open_figures = shown_whole and state is not None
-    return Figure(
+    return LimitRoom(
         limit=limit.name if shown_whole else None,
         metric=metric,
         window=None if metric is Metric.CONCURRENT_REQUESTS else limit.window,
@@ -265,9 +265,9 @@ def _figure(need: LimitNeed, state: LimitState | None, *, shown_whole: bool) -> 
     )
 
 
-def _outcome(found: Explanation, targets: list[TargetAnswer]) -> Outcome:
-    def refused(status: int, code: str, reason: str) -> Outcome:
-        return Outcome(status=status, code=code, target=None, reason=reason)
+def _outcome(found: Explanation, targets: list[TargetAnswer]) -> ExpectedAnswer:
+    def refused(status: int, code: str, reason: str) -> ExpectedAnswer:
+        return ExpectedAnswer(status=status, code=code, target=None, reason=reason)
 
     if not found.claimed:
         return refused(404, "route_not_found", f"it does not come to this route: {found.match}")
@@ -281,11 +281,11 @@ def _outcome(found: Explanation, targets: list[TargetAnswer]) -> Outcome:
         return refused(503, "no_healthy_target", "every target is down")
     for one in possible:
         if one.admits is None:
-            return Outcome(
+            return ExpectedAnswer(
                 status=None, code=None, target=one.target, reason="the keeper is away: room in limits is not known"
             )
         if one.admits:
-            return Outcome(status=200, code=None, target=one.target, reason="; ".join(one.reasons))
+            return ExpectedAnswer(status=200, code=None, target=one.target, reason="; ".join(one.reasons))
     named = {need.limit.name: need for target in found.targets for need in target.limits}
     refusing = [each for one in possible for each in one.limits if each.admits is False]
     which = ", ".join(sorted({each.limit or "a limit of the gateway" for each in refusing}))

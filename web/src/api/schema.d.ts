@@ -990,6 +990,18 @@ export interface components {
             status: string;
         };
         /**
+         * AnsweringWorker
+         * @description Who answered. Health, load and latency are each worker's own; limits are those of all.
+         */
+        AnsweringWorker: {
+            /** Pid */
+            pid: number;
+            /** Generation */
+            generation: number;
+            /** Workers */
+            workers: string[] | null;
+        };
+        /**
          * AppEntry
          * @description An app by itself, as the REST API takes it.
          */
@@ -1264,6 +1276,20 @@ export interface components {
             /** Count */
             count: number;
         };
+        /**
+         * ExpectedAnswer
+         * @description What the caller would get, as far as it can be told before an upstream is asked.
+         */
+        ExpectedAnswer: {
+            /** Status */
+            status: number | null;
+            /** Code */
+            code: string | null;
+            /** Target */
+            target: string | null;
+            /** Reason */
+            reason: string;
+        };
         /** ExplainAnswer */
         ExplainAnswer: {
             /** Route */
@@ -1283,12 +1309,12 @@ export interface components {
             output_tokens: number;
             /** Attempts */
             attempts: number;
-            outcome: components["schemas"]["gateway__api__explain__Outcome"];
+            outcome: components["schemas"]["ExpectedAnswer"];
             /** Targets */
             targets: components["schemas"]["TargetAnswer"][];
             /** Skipped */
             skipped: components["schemas"]["Skipped"][];
-            worker: components["schemas"]["Worker"];
+            worker: components["schemas"]["AnsweringWorker"];
         };
         /**
          * ExplainRequest
@@ -1342,26 +1368,6 @@ export interface components {
             body?: {
                 [key: string]: unknown;
             } | null;
-        };
-        /**
-         * Figure
-         * @description One limit that applies. Amounts in the metric's unit; cost in USD.
-         */
-        Figure: {
-            /** Limit */
-            limit: string | null;
-            metric: components["schemas"]["Metric"];
-            window: components["schemas"]["Window"] | null;
-            /** Used */
-            used: number | null;
-            /** Reserved */
-            reserved: number | null;
-            /** At Most */
-            at_most: number | null;
-            /** Need */
-            need: number | null;
-            /** Admits */
-            admits: boolean | null;
         };
         /**
          * Format
@@ -1683,7 +1689,7 @@ export interface components {
             upstream_status: number | null;
             /** Attempts */
             attempts: number;
-            outcome: components["schemas"]["gateway__policy__usage__Outcome"];
+            outcome: components["schemas"]["Outcome"];
             /** Error Code */
             error_code: string | null;
             /** Estimated */
@@ -1739,6 +1745,26 @@ export interface components {
             at_most?: number | null;
             unpriced?: components["schemas"]["WhenUnknown"] | null;
             when_unavailable?: components["schemas"]["WhenUnknown"] | null;
+        };
+        /**
+         * LimitRoom
+         * @description One limit that applies. Amounts in the metric's unit; cost in USD.
+         */
+        LimitRoom: {
+            /** Limit */
+            limit: string | null;
+            metric: components["schemas"]["Metric"];
+            window: components["schemas"]["Window"] | null;
+            /** Used */
+            used: number | null;
+            /** Reserved */
+            reserved: number | null;
+            /** At Most */
+            at_most: number | null;
+            /** Need */
+            need: number | null;
+            /** Admits */
+            admits: boolean | null;
         };
         /**
          * LimitStateView
@@ -1849,7 +1875,7 @@ export interface components {
          * Outcome
          * @enum {string}
          */
-        "Outcome-Input": "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
+        Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
         /** AppViewPage */
         Page_AppView_: {
             /** Items */
@@ -2501,7 +2527,7 @@ export interface components {
             /** Credentials Aside */
             credentials_aside: string[];
             /** Limits */
-            limits: components["schemas"]["Figure"][];
+            limits: components["schemas"]["LimitRoom"][];
             /** Admits */
             admits: boolean | null;
             /** Cooling In */
@@ -2936,18 +2962,6 @@ export interface components {
          */
         Window: "second" | "minute" | "hour" | "day" | "week" | "month" | "lifetime";
         /**
-         * Worker
-         * @description Who answered. Health, load and latency are each worker's own; limits are those of all.
-         */
-        Worker: {
-            /** Pid */
-            pid: number;
-            /** Generation */
-            generation: number;
-            /** Workers */
-            workers: string[] | null;
-        };
-        /**
          * WorkerHealth
          * @description What one worker has learnt from its own requests; each finds out for itself.
          */
@@ -2961,25 +2975,6 @@ export interface components {
             /** Aside */
             aside: components["schemas"]["CredentialAside"][];
         };
-        /**
-         * Outcome
-         * @description What the caller would get, as far as it can be told before an upstream is asked.
-         */
-        gateway__api__explain__Outcome: {
-            /** Status */
-            status: number | null;
-            /** Code */
-            code: string | null;
-            /** Target */
-            target: string | null;
-            /** Reason */
-            reason: string;
-        };
-        /**
-         * Outcome
-         * @enum {string}
-         */
-        gateway__policy__usage__Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
         /**
          * FieldProblem
          * @description One field that cannot be accepted.
@@ -5472,7 +5467,7 @@ export interface operations {
                 provider?: string | null;
                 model?: string | null;
                 dialect?: string | null;
-                outcome?: components["schemas"]["Outcome-Input"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
@@ -5527,7 +5522,7 @@ export interface operations {
                 provider?: string | null;
                 model?: string | null;
                 dialect?: string | null;
-                outcome?: components["schemas"]["Outcome-Input"] | null;
+                outcome?: components["schemas"]["Outcome"] | null;
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
