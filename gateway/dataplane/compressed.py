@@ -3,8 +3,6 @@
 import zlib
 from typing import Final
 
-from gateway.dataplane.forwarding import header_value
-from gateway.dataplane.request import Headers
 from gateway.dialects.base import Meter
 from gateway.policy.usage import Usage
 
@@ -13,12 +11,9 @@ MOST_DECODED_BYTES: Final = 64 * 1024 * 1024
 """Beyond this a decoded copy is no longer looked at: a compression bomb must not cost us."""
 
 
-def decoding(meter: Meter, headers: Headers) -> Meter:
-    """The meter itself, or one that reads through the answer's Content-Encoding."""
-    encoding = header_value(headers, b"content-encoding")
-    if encoding is None or encoding.lower() == b"identity":
-        return meter
-    return CompressedMeter(meter, WINDOW_BITS.get(encoding.strip().lower()))
+def decoding(meter: Meter, encoding: bytes | None) -> Meter:
+    """The meter itself, or one that reads through the answer's Content-Encoding (lower case; None = identity)."""
+    return meter if encoding is None else CompressedMeter(meter, WINDOW_BITS.get(encoding))
 
 
 class CompressedMeter:

@@ -6,6 +6,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.dataplane.request import Headers, Request
+from gateway.wire.answer_head import AnswerHead
 
 HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
@@ -36,6 +37,11 @@ def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
             if not named <= drop:  # what `Connection` names is hop-by-hop too (RFC 9110 7.6.1)
                 return passed_on(headers, drop | named)
     return lines
+
+
+def passing(head: AnswerHead) -> bytes:
+    """The lines of an answer's head that go on to the client."""
+    return b"".join(passed_on(head.headers, RESPONSE_DROP)) if head.names_more else head.lines
 
 
 def trusted_chain(request: Request, peer_ip: str, trusted_hops: int) -> list[str]:

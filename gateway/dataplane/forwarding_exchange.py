@@ -32,6 +32,7 @@ from gateway.errors import (
 from gateway.policy.model import App, AppId, Dialect, Route, Target, TeamId
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
+from gateway.wire.answer_head import AnswerHead
 
 if TYPE_CHECKING:
     from gateway.dataplane.leases import Reservation
@@ -510,15 +511,15 @@ class ForwardingExchange(Exchange):
             upstream.abort()
             self.on_writable()  # an upload that waits for room ends
 
-    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        self.on_head(status, headers)
+    def on_whole(self, head: AnswerHead, body: bytes) -> None:
+        self.on_head(head)
         if body and self.upstream is not None:
             self.on_body(body, None)
         if self.upstream is not None:
             self.on_end()
 
     @abstractmethod
-    def on_head(self, status: int, headers: Headers) -> None: ...
+    def on_head(self, head: AnswerHead) -> None: ...
 
     @abstractmethod
     def on_body(self, payload: bytes, framed: bytes | None) -> None: ...

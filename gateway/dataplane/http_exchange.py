@@ -23,6 +23,7 @@ from gateway.errors import BodyTooLarge, RouteNotAllowed, SluicegateError, Unaut
 from gateway.policy.model import Auth, Dialect, Route, Target
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
+from gateway.wire.answer_head import AnswerHead
 
 if TYPE_CHECKING:
     from gateway.dataplane.protocol import ClientConnection
@@ -203,8 +204,9 @@ class HttpExchange(ForwardingExchange):
 
     # -- from the upstream
 
-    def on_head(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, headers
+    def on_head(self, head: AnswerHead) -> None:
+        status, self._headers = head.status, head.headers
+        self._status = status
         self.row.upstream_status = status
         self.enter_phase("idle", self.route.timeouts.idle_s)
         if not self.first_byte_ns:

@@ -12,14 +12,13 @@ from gateway.dataplane.forwarding import (
     RESPONSE_DROP,
     forwarded_lines,
     header_value,
-    media_type,
     passed_on,
+    passing,
     without_key,
 )
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
-from gateway.dataplane.request import Headers
 from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
@@ -29,6 +28,7 @@ from gateway.errors import SluicegateError
 from gateway.policy.model import Route, Target
 from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Outcome, cost_bound_microusd, cost_microusd
+from gateway.wire.answer_head import AnswerHead
 
 HOLD_BYTES: Final = 256 * 1024
 """A plain answer up to this size is held until complete: its cost can stand in the head, and a target that breaks off
@@ -53,7 +53,7 @@ class ModelExchange(ForwardingExchange):
     _head = b""
     """Client head of a stream, until its first payload goes out with it."""
     _status = 0
-    _headers: Headers = []  # noqa: RUF012 - replaced, never changed
+    _answer: AnswerHead | None = None
     _need = NOTHING
     _cost: int | None = None
     _writable: "asyncio.Future[None] | None" = None
@@ -223,37 +223,36 @@ class ModelExchange(ForwardingExchange):
 
     # -- from the upstream
 
-    def on_head(self, status: int, headers: Headers) -> None:
-        self._status, self._headers = status, headers
+    def on_head(self, head: AnswerHead) -> None:
+        status = head.status
+        self._status, self._answer = status, head
         self.row.upstream_status = status
         self._held_bytes = 0
         if status >= 400:
             self._held = []
             return
         assert self.call is not None
-        assert self.upstream is not None
-        kind = media_type(headers)
-        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, kind), headers)
-        length = self.upstream.length
-        if length is not None and length <= HOLD_BYTES and kind != b"text/event-stream":
+        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, head.kind), head.encoding)
+        length = head.length
+        if length is not None and length <= HOLD_BYTES and head.kind != b"text/event-stream":
             self._held = []
             return
         self._held = None
-        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
+        lines = [passing(head), self.our_lines()]
         self._head = self.answer.start(status, lines, length if self.call.tells_usage else None)
         self.answer.started = False  # nothing has gone out yet: until then another target may still answer
 
-    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        kind = media_type(headers)
-        if status >= 400 or len(body) > HOLD_BYTES or kind == b"text/event-stream":
-            super().on_whole(status, headers, body)
+    def on_whole(self, head: AnswerHead, body: bytes) -> None:
+        status = head.status
+        if status >= 400 or len(body) > HOLD_BYTES or head.kind == b"text/event-stream":
+            super().on_whole(head, body)
             return
         assert self.call is not None
         assert self.upstream is not None
-        self._status, self._headers = status, headers
+        self._status, self._answer = status, head
         self.row.upstream_status = status
         self.first_byte_ns = time.perf_counter_ns()
-        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, kind), headers)
+        self.meter = decoding(self.plan.wire.meter(self.operation, self.call, status, head.kind), head.encoding)
         upstream, self.upstream = self.upstream, None
         upstream.release()
         self._end_plain(body)
@@ -330,7 +329,8 @@ class ModelExchange(ForwardingExchange):
             body += rest
         assert self.chosen is not None
         usage, price = self.meter.usage, self.chosen.target.price
-        lines = passed_on(self._headers, RESPONSE_DROP)
+        assert self._answer is not None
+        lines = [passing(self._answer)]
         lines.append(b"x-request-id: %b\r\n%b" % (self.row.id.encode(), self.chosen.lines))
         if usage is not None and price is not None:
             self._cost = cost_microusd(usage, price)
@@ -346,7 +346,7 @@ class ModelExchange(ForwardingExchange):
             f"{self.row.target} answered {self._status}",
             sent=True,
             status=self._status,
-            headers=self._headers,
+            headers=self._answer.headers if self._answer is not None else [],
             body=body,
         )
         if self._status in (401, 403, 408, 425, 429) or self._status >= 500:
@@ -398,4 +398,5 @@ class ModelExchange(ForwardingExchange):
 
     def stream_error(self, error: SluicegateError) -> bytes:
         meter = None if isinstance(self.meter, CompressedMeter) else self.meter
-        return self.handler.render_stream_error(error, self.row.id, media_type(self._headers), meter)
+        kind = b"" if self._answer is None else self._answer.kind
+        return self.handler.render_stream_error(error, self.row.id, kind, meter)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import httptools
-
 from gateway.dataplane.dialing import dial, tls_context
+from gateway.dataplane.forwarding import RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
-from gateway.dataplane.request import Headers
 from gateway.policy.model import Provider, UpstreamTls
+from gateway.wire.answer_head import AnswerHead, AnswerHeads
 from gateway.wire.chunked import ChunkedDecoder
 from gateway.wire.errors import WireError
 
@@ -26,14 +25,15 @@ IDLE_SECONDS = 55.0
 """Below the keep-alive of common servers (nginx 75 s, uvicorn's 5 s is met by the safe-retry rule)."""
 MAX_HEAD_BYTES = 256 * 1024
 WRITE_HIGH_WATER_BYTES = 256 * 1024
+_heads = AnswerHeads(RESPONSE_DROP)
 
 
 class ResponseSink(Protocol):
     """Who is told of an answer, in this order: `on_head`, any number of `on_body`, then `on_end` or `on_broken`."""
 
-    def on_head(self, status: int, headers: Headers) -> None: ...
+    def on_head(self, head: AnswerHead) -> None: ...
 
-    def on_whole(self, status: int, headers: Headers, body: bytes) -> None:
+    def on_whole(self, head: AnswerHead, body: bytes) -> None:
         """The three at once: head, body and end came in one read."""
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
@@ -88,13 +88,13 @@ class _Framing(enum.IntEnum):
 class UpstreamConnection(asyncio.Protocol):
     """One connection. `sink` is set while an exchange owns it; without one it idles in the pool.
 
-    httptools reads the head of an answer; its body is framed here, where a read that holds whole chunks costs a
-    fraction of a parser's callbacks.
+    Heads are read by `wire.answer_head`; bodies are framed here: a read that holds whole chunks costs a fraction of a
+    parser's callbacks.
     """
 
     __slots__ = (
-        "_decoder", "_framing", "_headers", "_held", "_keep", "_left", "_pool", "_status", "answered", "bodiless",
-        "closed", "fresh", "idle_since", "length", "sink", "transport", "write_paused",
+        "_decoder", "_framing", "_held", "_keep", "_left", "_pool", "answered", "bodiless", "closed", "fresh",
+        "idle_since", "sink", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -110,12 +110,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.bodiless = False
         self.answered = False
         """A byte of the answer has arrived: without one, a connection that ends may have died in the pool."""
-        self.length: int | None = None
-        """Of the body under way; None = not known beforehand."""
         self._framing = _Framing.HEAD
         self._held = b""
-        self._status = 0
-        self._headers: Headers = []
         self._keep = False
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
@@ -200,43 +196,51 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered = True
         if self._held:
             data = self._held + data
-        head_end = data.find(b"\r\n\r\n") + 4
-        if head_end < 4:
-            self._held = data
-            if len(data) > MAX_HEAD_BYTES:
-                self._fail(sink, "sent an endless head")
-            return
-        self._held = b""
-        reader = _HeadReader()
-        try:
-            reader.parser.feed_data(data[:head_end])
-        except httptools.HttpParserUpgrade:
-            pass  # decided below, by the status
-        except httptools.HttpParserError as error:
-            self._fail(sink, f"sent what is not HTTP ({error})")
-            return
-        if 100 <= reader.status < 200 and reader.status != 101:
-            if len(data) > head_end:
-                self._read_head(sink, data[head_end:])
-            return
-        self._take_head(sink, reader, data[head_end:])
+            self._held = b""
+        while True:
+            head_end = data.find(b"\r\n\r\n")
+            if head_end < 0:
+                self._held = data
+                if len(data) > MAX_HEAD_BYTES:
+                    self._fail(sink, "sent an endless head")
+                return
+            try:
+                head = _heads.read(data[:head_end])
+            except WireError as error:
+                self._fail(sink, f"sent what is not HTTP ({error.message})")
+                return
+            rest = data[head_end + 4 :]
+            if head.status >= 200 or head.status == 101:
+                self._take_head(sink, head, rest)
+                return
+            if not rest:
+                return
+            data = rest
 
-    def _take_head(self, sink: ResponseSink, reader: "_HeadReader", rest: bytes) -> None:
+    def _take_head(self, sink: ResponseSink, head: AnswerHead, rest: bytes) -> None:
         """The final head is there, and `rest` behind it."""
-        status, headers = reader.status, reader.headers
-        self._status, self._headers, self._keep = status, headers, reader.keep
+        status, length = head.status, head.length
+        self._keep = head.keep
         if status == 101:
             self._framing = _Framing.TUNNEL
             self._keep = False
-            sink.on_head(status, headers)
+            sink.on_head(head)
             sink.on_tunnel(rest)
             return
-        if not self._choose_framing(sink):
-            return
-        if self.length == len(rest):
-            sink.on_whole(status, headers, rest)  # as most plain answers come: head and body in one read
-            return
-        sink.on_head(status, headers)
+        if self.bodiless or status == 204 or status == 304:
+            self._framing, self._left = _Framing.LENGTH, 0
+        elif length is not None:
+            if length == len(rest):
+                sink.on_whole(head, rest)  # as most plain answers come: head and body in one read
+                return
+            self._framing, self._left = _Framing.LENGTH, length
+        elif head.chunked:
+            self._framing = _Framing.CHUNKED
+            self._decoder = ChunkedDecoder()
+        else:
+            self._framing = _Framing.UNTIL_CLOSE
+            self._keep = False
+        sink.on_head(head)
         if self.sink is not sink:
             return
         if self._framing is _Framing.CHUNKED:
@@ -246,38 +250,6 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_length(sink, rest)
         elif rest:
             sink.on_body(rest, None)
-
-    def _choose_framing(self, sink: ResponseSink) -> bool:
-        """RFC 9112 6.3, without its leniency: what could be read in two ways is no answer. False: it failed."""
-        length: bytes | None = None
-        coding: bytes | None = None
-        for name, value in self._headers:
-            if name == b"content-length":
-                if length is not None and length != value:
-                    self._fail(sink, "sent two lengths")
-                    return False
-                length = value
-            elif name == b"transfer-encoding":
-                coding = value if coding is None else coding + b"," + value
-        self.length = None
-        if self.bodiless or self._status in (204, 304):
-            self._framing, self._left = _Framing.LENGTH, 0
-        elif coding is not None:
-            if length is not None or coding.lower() != b"chunked":
-                self._fail(sink, "sent an answer whose length is ambiguous")
-                return False
-            self._framing = _Framing.CHUNKED
-            self._decoder = ChunkedDecoder()
-        elif length is not None:
-            if not length.isdigit() or len(length) > 18:
-                self._fail(sink, "sent a length that is no number")
-                return False
-            self._framing = _Framing.LENGTH
-            self.length = self._left = int(length)
-        else:
-            self._framing = _Framing.UNTIL_CLOSE
-            self._keep = False
-        return True
 
     def _read_length(self, sink: ResponseSink, data: bytes) -> None:
         left = self._left - len(data)
@@ -319,25 +291,6 @@ def _cause(exc: Exception | None) -> str:
         return exc.strerror or type(exc).__name__
     log.error("an answer could not be handled", exc_info=exc)
     return "internal error"
-
-
-class _HeadReader:
-    """Collects what httptools finds in one head. It only takes notes: an exception in a callback would be wrapped."""
-
-    __slots__ = ("headers", "keep", "parser", "status")
-
-    def __init__(self) -> None:
-        self.headers: Headers = []
-        self.keep = False
-        self.status = 0
-        self.parser = httptools.HttpResponseParser(self)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
-        self.keep = self.parser.should_keep_alive()  # llhttp forgets it once the message is complete
 
 
 @dataclass(frozen=True, slots=True)
