@@ -62,7 +62,15 @@ class Exchange(ABC):
     """Event-loop time at which the present phase has taken too long; 0 = no such time."""
     phase = ""
 
-    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, dialect: Dialect) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        client: "ClientConnection",
+        request: Request,
+        dialect: Dialect,
+        begun: tuple[str, int] | None = None,
+    ) -> None:
+        """`begun`: id and start (Unix nanoseconds) of a request that another way has begun to serve."""
         self.plane = plane
         self.client = client
         self.request = request
@@ -75,12 +83,12 @@ class Exchange(ABC):
             head_only=request.method == b"HEAD",
             keep_alive=request.keep_alive and not plane.draining,
         )
-        started_at_ns = time.time_ns()
+        started_at_ns = time.time_ns() if begun is None else begun[1]
         hops = plane.settings.trusted_hops
         client_ip = trusted_chain(request, client.client_ip, hops)[0] if hops else client.client_ip
         self.now_s = started_at_ns / 1e9
         self.row = LedgerRow(
-            id=plane.ids.make(started_at_ns),
+            id=plane.ids.make(started_at_ns) if begun is None else begun[0],
             started_at_ns=started_at_ns,
             dialect=dialect.value,
             client_ip=client_ip,

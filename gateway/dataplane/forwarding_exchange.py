@@ -141,15 +141,17 @@ class ForwardingExchange(Exchange):
 
     # -- attempts
 
-    def plan_attempts(self, plan: CallPlan, now_s: float) -> None:
-        """Put the route's targets into the strategy's order; to be called once."""
+    def plan_attempts(self, plan: CallPlan, now_s: float, candidates: Sequence[Target] | None = None) -> None:
+        """Put the route's targets into the strategy's order (`candidates`: as they stand in it); to be called once."""
         self.plan = plan
         route = self.route = plan.route
         self.total_deadline_s = now_s + route.timeouts.total_s
         targets = plan.targets
-        self._candidates = (
-            targets if len(targets) == 1 else order(route, targets, self.plane.health, now_s, self.cost_bound)
-        )
+        if candidates is None:
+            candidates = (
+                targets if len(targets) == 1 else order(route, targets, self.plane.health, now_s, self.cost_bound)
+            )
+        self._candidates = candidates
         self._attempts_left = 1 + route.retries
 
     def attempt_at_once(self, now_s: float) -> bool:
@@ -277,6 +279,8 @@ class ForwardingExchange(Exchange):
         self.chosen, self.reservation = chosen, reservation
         row = self.row
         row.__dict__.update(chosen.row_values)
+        if chosen.row_sample is None and not row.attempts:
+            chosen.row_sample = dict(row.__dict__)
         self.plane.spool.open(row, reservation.charges(), reservation.need)
 
     def _converse(self, connection: UpstreamConnection, now_s: float) -> None:

@@ -130,10 +130,10 @@ class Reservation:
         return max(0, used.tokens - self.need.tokens)
 
 
-class _Plan:
-    """The leases of one tuple of limits, good from `from_s` until the first of their windows ends."""
+class LeasePlan:
+    """The leases of one tuple of limits, in their order, good from `from_s` until the first of their windows ends."""
 
-    __slots__ = ("at_mosts", "codes", "counts_cost", "from_s", "leases", "limits", "until_s")
+    __slots__ = ("at_mosts", "codes", "counts_cost", "counts_slots", "from_s", "leases", "limits", "until_s")
 
     def __init__(self, limits: tuple[Limit, ...], leases: tuple[Lease, ...]) -> None:
         self.limits = limits
@@ -141,8 +141,37 @@ class _Plan:
         self.codes = tuple([METRIC_INDEX[limit.metric] for limit in limits])
         self.at_mosts = tuple([limit.at_most for limit in limits])
         self.counts_cost = COST_INDEX in self.codes
+        self.counts_slots = SLOT_INDEX in self.codes
         self.from_s = max((lease.window_start_s for lease in leases), default=0)
         self.until_s = min((lease.window_end_s for lease in leases), default=NEVER_S)
+
+    @property
+    def accounts(self) -> list[tuple[int, int]]:
+        """(account, window start) of all that is charged: slots are not."""
+        return [
+            (lease.account, lease.window_start_s)
+            for lease, code in zip(self.leases, self.codes, strict=True)
+            if code != SLOT_INDEX
+        ]
+
+    def charges(self, amounts: Sequence[int]) -> Sequence[int]:
+        """Those of `amounts` that belong to `accounts`."""
+        if not self.counts_slots:
+            return amounts
+        return [amount for amount, code in zip(amounts, self.codes, strict=True) if code != SLOT_INDEX]
+
+    def fits(self, amounts: Sequence[int]) -> bool:
+        """Whether the leases hold these amounts."""
+        for lease, amount in zip(self.leases, amounts):  # noqa: B905, SIM110 - on every call, and `all` costs twice that
+            if amount > lease.available:
+                return False
+        return True
+
+    def take(self, amounts: Sequence[int]) -> None:
+        """Reserve amounts that fit."""
+        for lease, amount in zip(self.leases, amounts):  # noqa: B905
+            lease.available -= amount
+            lease.reserved += amount
 
 
 class _Claim:
@@ -165,7 +194,7 @@ class LeaseBook:
     def __init__(self, link: Authority, clock: Callable[[], float] = time.time) -> None:
         self._authority = link
         self._clock = clock
-        self._plans: dict[int, _Plan] = {}
+        self._plans: dict[int, LeasePlan] = {}
         self._leases: dict[LeaseKey, Lease] = {}
         self._current: dict[int, Lease] = {}
         self._claims: dict[int, _Claim] = {}
@@ -180,9 +209,7 @@ class LeaseBook:
         """Reserve from what is leased, with no I/O. None: the authority must be asked (`reserve`).
 
         Raises RequestExceedsLimit, and BadRequest `price_unknown`."""
-        plan = self._plans.get(id(limits))
-        if plan is None or plan.limits is not limits or not plan.from_s <= now_s < plan.until_s:
-            plan = self._make_plan(limits, now_s)
+        plan = self.plan_of(limits, now_s)
         vector = need.needed()
         amounts = [vector[code] for code in plan.codes]
         if plan.counts_cost and need.cost_microusd is None:
@@ -219,9 +246,7 @@ class LeaseBook:
         """The reservation for another target: what both share is kept and adjusted by the difference (in the window
         it was admitted in), what only the old target needed is released. Raises like `reserve`; then `reservation`
         stands as it was."""
-        plan = self._plans.get(id(limits))
-        if plan is None or plan.limits is not limits or not plan.from_s <= now_s < plan.until_s:
-            plan = self._make_plan(limits, now_s)
+        plan = self.plan_of(limits, now_s)
         if plan.counts_cost and need.cost_microusd is None:
             _check_priced(limits)
         held = {
@@ -271,6 +296,27 @@ class LeaseBook:
                 charges += (lease.account, lease.window_start_s, actual)
         settled = reservation.settled = tuple(charges)
         return settled
+
+    def plan_of(self, limits: tuple[Limit, ...], now_s: float) -> LeasePlan:
+        """The leases of these limits at this time."""
+        plan = self._plans.get(id(limits))
+        if plan is None or plan.limits is not limits or not plan.from_s <= now_s < plan.until_s:
+            plan = self._make_plan(limits, now_s)
+        return plan
+
+    def settle_at(self, plan: LeasePlan, amounts: Sequence[int], vector: AmountVector) -> list[int]:
+        """`settle` for amounts that were taken by `LeasePlan.take`. Returns what each lease is charged."""
+        charged: list[int] = []
+        for lease, code, amount in zip(plan.leases, plan.codes, amounts):  # noqa: B905 - checked when they were taken
+            actual = vector[code]
+            lease.reserved -= amount
+            lease.used += actual
+            lease.available += amount - actual
+            if lease.tight:
+                self._give_back(lease)
+            if code != SLOT_INDEX:
+                charged.append(actual)
+        return charged
 
     def release(self, reservation: Reservation) -> Charges:
         """End a reservation for which no upstream was asked: nothing is charged."""
@@ -433,10 +479,10 @@ class LeaseBook:
         )
         return limit_exceeded(limit, state, need, now_s)
 
-    def _make_plan(self, limits: tuple[Limit, ...], now_s: float) -> _Plan:
+    def _make_plan(self, limits: tuple[Limit, ...], now_s: float) -> LeasePlan:
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
-        plan = _Plan(limits, tuple([self._lease_of(limit, now_s) for limit in limits]))
+        plan = LeasePlan(limits, tuple([self._lease_of(limit, now_s) for limit in limits]))
         self._plans[id(limits)] = plan
         return plan
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from gateway.dataplane.answers import cost_line
@@ -19,6 +20,7 @@ from gateway.dataplane.forwarding import (
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
+from gateway.dataplane.leases import Reservation
 from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
@@ -220,6 +222,33 @@ class ModelExchange(ForwardingExchange):
 
     def may_repeat(self, failure: Failure) -> bool:
         return True
+
+    def resume(
+        self,
+        call: Call,
+        plan: CallPlan,
+        candidates: Sequence[Target],
+        chosen: TargetPlan,
+        reservation: Reservation,
+        connection: UpstreamConnection,
+        now_s: float,
+    ) -> None:
+        """Go on with a call whose request went to `connection` at `now_s` (event-loop time), the first attempt."""
+        assert plan.caller is not None
+        self.admit_to(plan.caller.key.app, plan.caller.key)
+        self.call = call
+        row, timeouts = self.row, plan.route.timeouts
+        row.stream = call.stream
+        row.__dict__.update(plan.row_values)
+        row.__dict__.update(chosen.row_values)
+        row.attempts = 1
+        self.content_type = header_value(self.request.headers, b"content-type") or b""
+        self.plan_attempts(plan, now_s, candidates)
+        self.chosen, self.reservation, self._need = chosen, reservation, reservation.need
+        self.upstream = self._connection = connection
+        connection.sink = self
+        self.sent = self._without_task = True
+        self.phase, self.phase_deadline_s = "first byte", now_s + timeouts.first_byte_s
 
     # -- from the upstream
 

@@ -18,6 +18,7 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.dataplane.exchange import Exchange
+    from gateway.dataplane.express import ExpressCall
     from gateway.dataplane.protocol import ClientConnection
 
 SWEEP_SECONDS = 0.1
@@ -29,12 +30,15 @@ class RequestIds:
     __slots__ = ("_next", "_nonce")
 
     def __init__(self) -> None:
-        self._nonce = os.urandom(4).hex()[:7]
+        self._nonce = os.urandom(4).hex()[:7].encode()
         self._next = 0
 
     def make(self, now_ns: int) -> str:
+        return self.make_bytes(now_ns).decode()
+
+    def make_bytes(self, now_ns: int) -> bytes:
         self._next = (self._next + 1) & 0xFFFFFFF
-        return f"{now_ns // 1_000_000:012x}{self._nonce}{self._next:07x}"
+        return b"%012x%b%07x" % (now_ns // 1_000_000, self._nonce, self._next)
 
 
 class Plane:
@@ -57,7 +61,7 @@ class Plane:
         self.ids = RequestIds()
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())
-        self.exchanges: set[Exchange] = set()
+        self.exchanges: set[Exchange | ExpressCall] = set()
         self.connections: set[ClientConnection] = set()
         self.counted: Counter[str] = Counter()
         """What never reaches the ledger: unauthenticated and malformed requests, by error code."""

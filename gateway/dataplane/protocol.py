@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.express import ExpressCall, set_out
 from gateway.dataplane.head_memo import HeadMemo, memo_of
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
@@ -80,7 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_head = False
         self._stale_upgrade = False
         self._queue: deque[Request] = deque()
-        self._active: Exchange | AsgiRequest | None = None
+        self._active: Exchange | AsgiRequest | ExpressCall | None = None
         self._active_request: Request | None = None
         self._tunnel = False
         self._lingering = False
@@ -145,15 +146,8 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._poisoned:
             return
-        memo = self._memo
-        if memo is not None and self._active is None and self._request is None and memo.snapshot is self.plane.snapshot:
-            body = memo.body_of(data)
-            if body is not None:
-                self._deadline_s = 0.0
-                self._memo_misses = 0
-                memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
-                self._serve(memo.request, memo.operation)
-                return
+        if self._memo is not None and self._recognised(self._memo, data):
+            return
         self._data = data if self._request is None else b""
         if self._in_head or self._request is None:
             self._head_bytes += len(data)
@@ -174,6 +168,20 @@ class ClientConnection(asyncio.Protocol):
         self._start_next()
         if self._in_head and self._head_bytes > self.plane.settings.max_head_bytes:
             self._bad_request(431, f"the request head is larger than {self.plane.settings.max_head_bytes} bytes")
+
+    def _recognised(self, memo: HeadMemo, data: bytes) -> bool:
+        """Serve what was received, if it is the head of the call before with another body, and its turn."""
+        if self._active is not None or self._request is not None or memo.snapshot is not self.plane.snapshot:
+            return False
+        body = memo.body_of(data)
+        if body is None:
+            return False
+        self._deadline_s = 0.0
+        self._memo_misses = 0
+        if not set_out(self, memo, body):
+            memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
+            self._serve(memo.request, memo.operation)
+        return True
 
     def _take_preamble(self, received: bytes) -> bytes:
         """Learn from a load balancer whose connection this is; returns what follows, b"" while that is not known."""
@@ -308,6 +316,24 @@ class ClientConnection(asyncio.Protocol):
         if not request.sink.complete:
             self._close(linger=True)
             return
+        self._go_on()
+
+    def begin_express(self, call: ExpressCall) -> None:
+        self._active, self._active_request = call, call.memo.request
+
+    def replace_active(self, exchange: Exchange) -> None:
+        """The active call goes on as another exchange."""
+        self._active = exchange
+
+    def express_done(self) -> None:
+        """`exchange_done` of a call that was served whole, on a connection that lives on."""
+        self._active = self._active_request = None
+        self.server_state.total_requests += 1
+        if not self.closed:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The connection lives on: serve what waits, or idle."""
         if self._queue:
             self.flow.resume_reading()
             self.loop.call_soon(self._start_next)

@@ -105,15 +105,30 @@ class Spool:
         """Record that the request is admitted, with the most it can be charged and use; room for its close record is
         set aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
         payload = payload_of(OPENED, row, charges, self.closed, need)
-        size = record_bytes(len(payload))
+        self._closing_rooms[row.id] = self.open_prepared(payload, self._closing_rooms.get(row.id, 0))
+
+    def open_prepared(self, payload: bytes, held: int = 0) -> int:
+        """`open` with the payload made; returns the room that is set aside for the close record (instead of `held`),
+        which `close_prepared` wants back. Raises LedgerUnavailable."""
+        size = (len(payload) + HEAD_BYTES + 7) & ~7
         room = size + CLOSE_MARGIN_BYTES
-        rooms = self._closing_rooms
-        promised = self._promised + room - rooms.get(row.id, 0)
+        promised = self._promised + room - held
         if self._free < size + promised:
             self._make_room(size + promised)
-        rooms[row.id] = room
         self._promised = promised
         self._append(payload, size)
+        return room
+
+    def close_prepared(self, payload: bytes, room: int) -> None:
+        """`close` with the payload made, no longer than the open record and CLOSE_MARGIN_BYTES; its number is
+        `closed + 1`."""
+        self.closed += 1
+        self._promised -= room
+        self._append(payload, (len(payload) + HEAD_BYTES + 7) & ~7)
+
+    def adopt(self, request_id: str, room: int) -> None:
+        """A request that was opened by `open_prepared` will be closed by `close`."""
+        self._closing_rooms[request_id] = room
 
     def close(self, row: LedgerRow, charges: Charges) -> None:
         """Record the end of a request, or a refusal that was never opened. Never raises."""

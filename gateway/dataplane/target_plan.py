@@ -4,17 +4,22 @@ SDKs send the same head over a kept-alive connection, so the second call finds a
 snapshot; with the next it is made anew.
 """
 
+import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.dataplane.answers import route_lines
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.identity import Caller
+from gateway.dataplane.leases import LeaseBook, LeasePlan
 from gateway.dataplane.upstream import OriginPool
 from gateway.dialects.base import DialectHandler
 from gateway.dialects.registry import HANDLERS
 from gateway.policy.model import App, Credential, Dialect, Key, Limit, Route, Target
+from gateway.policy.records import RecordForms
 from gateway.policy.snapshot import Snapshot
+from gateway.policy.usage import LedgerRow
+from gateway.policy.windows import NEVER_S
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
@@ -23,7 +28,10 @@ if TYPE_CHECKING:
 class TargetPlan:
     """One target with one credential, for one caller."""
 
-    __slots__ = ("credential", "head", "limits", "lines", "pool", "row_values", "state", "target")
+    __slots__ = (
+        "credential", "forms", "head", "lease_plan", "limits", "lines", "pool", "row_sample", "row_values", "state",
+        "target",
+    )  # fmt: skip
 
     def __init__(
         self, plane: "Plane", route: Route, target: Target, credential: Credential | None, limits: tuple[Limit, ...]
@@ -38,12 +46,31 @@ class TargetPlan:
         self.row_values = {"target": target.name, "provider": target.provider.name, "model": target.model}
         self.head: bytes | None = None
         """The upstream's request head up to its Content-Length, once it was made."""
+        self.row_sample: dict[str, Any] | None = None
+        """What the first call wrote into its open record: others with this head differ in id, times and figures."""
+        self.lease_plan: LeasePlan | None = None
+        """What an express call takes from; `forms` are its records, made for these leases."""
+        self.forms: RecordForms | None = None
+
+    def plan_leases(self, book: LeaseBook, now_s: float) -> LeasePlan:
+        """The leases of the windows that hold `now_s` (Unix time), and the records that name them."""
+        plan = self.lease_plan
+        if plan is None or not plan.from_s <= now_s < plan.until_s:
+            plan = self.lease_plan = book.plan_of(self.limits, now_s)
+            self.forms = None
+        if self.forms is None and self.row_sample is not None:
+            with contextlib.suppress(ValueError):  # names too long, or no text: calls go the ordinary way
+                self.forms = RecordForms(LedgerRow(**self.row_sample), plan.accounts)
+        return plan
 
 
 class CallPlan:
     """One caller on one route."""
 
-    __slots__ = ("_app", "_by_choice", "_key", "_plane", "caller", "route", "row_values", "snapshot", "targets", "wire")
+    __slots__ = (
+        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "route", "row_values", "snapshot", "targets",
+        "wire",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -58,6 +85,9 @@ class CallPlan:
         self._plane = plane
         self.snapshot = snapshot
         self.caller = caller
+        expires_at_s = None if caller is None else caller.key.expires_at_s
+        self.expires_at_s = NEVER_S if expires_at_s is None else expires_at_s
+        """When the caller's key expires (Unix time)."""
         self.route = route
         self.targets = targets
         """Those of the route that can serve this caller."""

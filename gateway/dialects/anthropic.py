@@ -29,7 +29,16 @@ from gateway.dialects.input_bound import (
     text_bytes,
 )
 from gateway.dialects.large import large_call
-from gateway.dialects.metering import AnswerMeter, NullMeter, StreamMeter, as_count, as_report, as_text, event_document
+from gateway.dialects.metering import (
+    AnswerMeter,
+    NullMeter,
+    StreamMeter,
+    as_count,
+    as_report,
+    as_text,
+    decode,
+    event_document,
+)
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Headers, Surface, models_listing
 from gateway.errors import BadRequest, SluicegateError
@@ -71,6 +80,17 @@ class AnthropicHandler:
                 return call
         check_names(body, document, CRITICAL)
         return call_of(operation, document, text_bound(document))
+
+    def plain_call(self, operation: Operation, body: bytes) -> Call | None:
+        if operation.name != MESSAGES:
+            return None
+        document = decode(body)
+        return None if document is None else plain_message(body, document)
+
+    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
+        document = decode(body)
+        report = None if document is None else document.get("usage")
+        return read_usage(report) if type(report) is dict else None
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         return large_call(operation, content_type, CRITICAL, ("messages", "system", *SCHEMA_FIELDS), call_of)
@@ -160,8 +180,9 @@ def _speaks(headers: Headers, query: bytes) -> bool:
     return any(name == b"anthropic-version" for name, _ in headers)
 
 
+_HANDLER: Final = AnthropicHandler()
 SURFACE: Final = Surface(
-    handler=AnthropicHandler(), calls=OPERATIONS, find=_find, owns=(b"/v1/messages",), speaks=_speaks
+    handler=_HANDLER, plain=_HANDLER, calls=OPERATIONS, find=_find, owns=(b"/v1/messages",), speaks=_speaks
 )
 
 

@@ -95,6 +95,17 @@ class LargeCall(Protocol):
         """The edits of the body for a target, in ascending order: `body[start:end]` becomes these bytes."""
 
 
+class PlainReader(Protocol):
+    """Reads what nearly every call and answer of a dialect looks like, as its handler and meter would, at a fraction of
+    their cost."""
+
+    def plain_call(self, operation: Operation, body: bytes) -> Call | None:
+        """`read_call` of an `application/json` body; None: it has to be read with care."""
+
+    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
+        """What a whole `application/json` answer of status 200 reports; None: ask the meter."""
+
+
 class DialectHandler(Protocol):
     dialect: Dialect
 

@@ -35,12 +35,13 @@ from gateway.dialects.input_bound import (
     token_input_bound,
 )
 from gateway.dialects.large import large_call
-from gateway.dialects.metering import NullMeter
+from gateway.dialects.metering import NullMeter, decode
 from gateway.dialects.openai_answers import (
     ChatStreamMeter,
     OpaqueMeter,
     OpenAiAnswerMeter,
     ResponsesStreamMeter,
+    read_usage,
 )
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Surface, models_listing
@@ -138,6 +139,17 @@ class OpenAiHandler:
         check_names(body, document, CRITICAL)
         return call_of(operation, document, text_bound(operation.name, document))
 
+    def plain_call(self, operation: Operation, body: bytes) -> Call | None:
+        if operation.name != CHAT:
+            return None
+        document = decode(body)
+        return None if document is None else plain_chat(body, document)
+
+    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
+        document = decode(body)
+        report = None if document is None else document.get("usage")
+        return read_usage(report) if type(report) is dict else None
+
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         fields = text_fields(operation.name)
         return large_call(operation, content_type, CRITICAL, fields, call_of, ask_for_usage_in)
@@ -197,7 +209,8 @@ def _find(method: bytes, path: bytes) -> Operation | None:
     return None
 
 
-SURFACE: Final = Surface(handler=OpenAiHandler(), calls=OPERATIONS, find=_find)
+_HANDLER: Final = OpenAiHandler()
+SURFACE: Final = Surface(handler=_HANDLER, plain=_HANDLER, calls=OPERATIONS, find=_find)
 
 
 def plain_chat(body: bytes, document: Mapping[str, Any]) -> Call | None:

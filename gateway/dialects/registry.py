@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import quote
 
 from gateway.dialects import anthropic, gemini, mistral, ollama, openai
-from gateway.dialects.base import Call, DialectHandler, Operation
+from gateway.dialects.base import Call, DialectHandler, Operation, PlainReader
 from gateway.dialects.http import HttpHandler
 from gateway.dialects.surface import Headers, Surface
 from gateway.policy.model import Dialect
@@ -22,6 +22,9 @@ _DEFAULT: Final = openai.SURFACE
 HANDLERS: Final[Mapping[Dialect, DialectHandler]] = {
     **{surface.handler.dialect: surface.handler for surface in SURFACES},
     Dialect.HTTP: HttpHandler(),
+}
+PLAIN_READERS: Final[Mapping[Dialect, PlainReader]] = {
+    surface.handler.dialect: surface.plain for surface in SURFACES if surface.plain is not None
 }
 
 _PATH_SAFE: Final = "/:@+,;=!$&'()*~"

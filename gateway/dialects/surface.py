@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from gateway.dialects.base import DialectHandler, Operation
+from gateway.dialects.base import DialectHandler, Operation, PlainReader
 from gateway.policy.model import Dialect
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -27,6 +27,8 @@ class Surface:
     """
 
     handler: DialectHandler
+    plain: PlainReader | None = None
+    """The quick way through this dialect's common calls, where it has one."""
     calls: Mapping[str, Operation]
     """What POST to exactly these paths is."""
     find: Callable[[bytes, bytes], Operation | None] = finds_nothing
