@@ -40,8 +40,9 @@ MOST_SQL_INTEGER: Final = 1 << 62
 OPENED: Final = 0
 CLOSED: Final = 1
 
-_OPENED_BEGIN: Final = b'[%d,["' % OPENED
-"""An id is hex digits, and the first of LEDGER_FIELDS."""
+_NUL: Final = rb"\u0000"
+OPENED_BEGIN: Final = b'[%d,["' % OPENED
+"""How each open record begins: an id is hex digits, and the first of LEDGER_FIELDS."""
 
 _values_of = attrgetter(*LEDGER_FIELDS)
 
@@ -90,11 +91,9 @@ def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int, need: A
     return payload
 
 
-def opened_id(payload: bytes) -> str | None:
-    """The request's id, if this is an open record: nearly all of those are superseded before anybody reads the rest."""
-    if not payload.startswith(_OPENED_BEGIN):
-        return None
-    begin = len(_OPENED_BEGIN)
+def opened_id(payload: bytes) -> str:
+    """The request's id of an open record: nearly all of those are superseded before anybody reads the rest."""
+    begin = len(OPENED_BEGIN)
     return payload[begin : payload.index(b'"', begin)].decode()
 
 
@@ -111,10 +110,25 @@ def record_bytes(payload_bytes: int) -> int:
 
 def record_of(payload: bytes) -> Record:
     """Raises ValueError when the payload is none of ours. A row of another release is brought to our fields."""
-    kind, values, numbers, number, *rest = orjson.loads(payload)
+    return _record(orjson.loads(payload), nul=payload.find(_NUL) >= 0)
+
+
+def records_of(payloads: Sequence[bytes]) -> list[Record]:
+    """`record_of` each, decoded in one go. Raises ValueError or TypeError when any is none of ours."""
+    joined = b",".join(payloads)
+    nul = joined.find(_NUL) >= 0
+    found = [_record(parts, nul=nul) for parts in orjson.loads(b"[%b]" % joined)]
+    if len(found) != len(payloads):
+        raise ValueError("a payload holds more than one record")
+    return found
+
+
+def _record(parts: list[Any], *, nul: bool) -> Record:
+    """`nul`: a text may hold U+0000, which PostgreSQL's cannot."""
+    kind, values, numbers, number, *rest = parts
     if len(values) != len(LEDGER_FIELDS):
         values = list(_values_of(LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))))
-    if b"\\u0000" in payload:  # PostgreSQL's text cannot hold it
+    if nul:
         values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
     return Record(kind == CLOSED, values, numbers, number, rest[0] if rest else None)
 

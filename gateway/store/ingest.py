@@ -19,9 +19,17 @@ from gateway.store.statements import Statement
 
 LEDGER: Final[Table] = Base.metadata.tables[LedgerEntry.__tablename__]
 
-_COLUMNS: Final = ", ".join([f'"{name}"' for name in LEDGER_FIELDS])
-_MARKS: Final = ", ".join(["?"] * len(LEDGER_FIELDS))
-_INSERT: Final = Statement(f"INSERT INTO ledger ({_COLUMNS}) VALUES ({_MARKS})")  # noqa: S608 - constants
+_OFTEN: Final = LEDGER_FIELDS.index("process")
+"""Fields from here on are null in nearly all rows."""
+
+
+def _insert(names: Sequence[str]) -> Statement:
+    columns, marks = ", ".join([f'"{name}"' for name in names]), ", ".join(["?"] * len(names))
+    return Statement(f"INSERT INTO ledger ({columns}) VALUES ({marks})")  # noqa: S608 - constants
+
+
+_INSERT: Final = _insert(LEDGER_FIELDS)
+_INSERT_OFTEN: Final = _insert(LEDGER_FIELDS[:_OFTEN])
 _KNOWN: Final = Statement(
     "SELECT id FROM ledger WHERE id IN (SELECT value FROM json_each(?))",
     postgresql="SELECT id FROM ledger WHERE id = ANY(?)",
@@ -37,26 +45,40 @@ _CHARGE_LEASE: Final = Statement(
 )
 
 
-def ingest(connection: Connection, node: str, incarnation: str, ended: Sequence[Record]) -> list[Record]:
-    """Insert the rows that are new and charge what they used. Returns the records whose rows were new."""
+def ingest(
+    connection: Connection, node: str, incarnation: str, ended: Sequence[Record], *, all_new: bool = False
+) -> list[Record]:
+    """Insert the rows that are new and charge what they used. Returns the records whose rows were new.
+
+    `all_new`: the ledger is not asked which it has. Where it has one all the same the database raises IntegrityError,
+    and nothing has happened."""
+    new = ended if all_new else _unknown(connection, ended)
+    if not new:
+        return []
+    charged: dict[LeaseKey, int] = {}
+    for record in new:
+        numbers = iter(record.charges)
+        for account, start_s, amount in zip(numbers, numbers, numbers, strict=True):
+            key = (account, start_s)
+            charged[key] = charged.get(key, 0) + amount
+    _charge(connection, node, incarnation, charged)
+    rows = [record.values for record in new]
+    if any(any(values[_OFTEN:]) for values in rows):
+        _INSERT.run_each(connection, rows)
+    else:  # what most rows never have need not be handed over
+        _INSERT_OFTEN.run_each(connection, [values[:_OFTEN] for values in rows])
+    rollup.add_rows(connection, rows)
+    return list(new)
+
+
+def _unknown(connection: Connection, ended: Sequence[Record]) -> list[Record]:
+    """Those that the ledger does not have, each once."""
     known = known_ids(connection, [record.request_id for record in ended])
     new: list[Record] = []
-    charged: dict[LeaseKey, int] = {}
     for record in ended:
-        request_id = record.request_id
-        if request_id in known:
-            continue
-        known.add(request_id)
-        new.append(record)
-        numbers = record.charges
-        for at in range(0, len(numbers), 3):
-            key = (numbers[at], numbers[at + 1])
-            charged[key] = charged.get(key, 0) + numbers[at + 2]
-    if not new:
-        return new
-    _charge(connection, node, incarnation, charged)
-    _INSERT.run_each(connection, [tuple(record.values) for record in new])
-    rollup.add_rows(connection, [record.values for record in new])
+        if record.request_id not in known:
+            known.add(record.request_id)
+            new.append(record)
     return new
 
 

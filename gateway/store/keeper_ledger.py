@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from gateway.policy.records import Record, mend
 from gateway.policy.usage import LEDGER_FIELDS
@@ -159,16 +159,27 @@ class SpoolLedger:
 
     def _ingest(self, reader: SpoolReader, batch: list[Record], progress: Progress) -> None:
         try:
-            with write_transaction(self._engine) as connection:
-                new = ingest(connection, self._node, reader.incarnation, batch)
+            new = self._insert(reader, batch)
         except (OverflowError, DataError):  # figures that no SQL integer holds, reported by some upstream
             for record in batch:
                 mend(record)
-            with write_transaction(self._engine) as connection:
-                new = ingest(connection, self._node, reader.incarnation, batch)
-        reader.resolve(record.request_id for record in batch)
+            new = self._insert(reader, batch)
+        reader.resolve([record.request_id for record in batch])
         progress.new += new
         progress.ended += batch
+
+    def _insert(self, reader: SpoolReader, batch: list[Record]) -> list[Record]:
+        """What is known lies at the beginning of what a reader reads: behind a batch that was new all is new."""
+        if reader.past_known:
+            try:
+                with write_transaction(self._engine) as connection:
+                    return ingest(connection, self._node, reader.incarnation, batch, all_new=True)
+            except IntegrityError:  # a commit that failed for us alone
+                reader.past_known = False
+        with write_transaction(self._engine) as connection:
+            new = ingest(connection, self._node, reader.incarnation, batch)
+        reader.past_known = len(new) == len(batch)
+        return new
 
     def _end(self, reader: SpoolReader, progress: Progress) -> None:
         """The worker is dead and all that it ended is in SQL."""

@@ -34,11 +34,10 @@ _ADD: Final = Statement(
     f"INSERT INTO usage_hour ({_KEY_COLUMNS}, {', '.join(SUMS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
     f" ON CONFLICT ({_KEY_COLUMNS}) DO UPDATE SET {_ADDED}"
 )
-_group_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in NAMES])
+_kind_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in ("status", "outcome", *NAMES)])
 _tokens_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in SUMS[3:]])
 _STARTED: Final = LEDGER_FIELDS.index("started_at_ns")
-_STATUS: Final = LEDGER_FIELDS.index("status")
-_OUTCOME: Final = LEDGER_FIELDS.index("outcome")
+_COST: Final = SUMS.index("cost_usd_micros") - 3
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -48,21 +47,26 @@ def is_error(status: int, outcome: str) -> bool:
 
 def add_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
     """Add rows (values in the order of LEDGER_FIELDS) that are new in the ledger to the sums of their hours."""
-    sums: dict[tuple[int | str, ...], list[int]] = {}
+    alike: dict[tuple[Any, ...], list[Sequence[Any]]] = {}
     for values in rows:
-        names = _group_of(values)
-        if None in names:
-            names = tuple([name or "" for name in names])
-        group = (values[_STARTED] // _HOUR_NS * HOUR_S, *names)
-        added = sums.get(group)
-        if added is None:
-            added = sums[group] = [0] * len(SUMS)
-        tokens_in, _cached, _written, tokens_out, _reasoning, cost = tokens = _tokens_of(values)
-        added[0] += 1
-        added[1] += is_error(values[_STATUS], values[_OUTCOME])
-        added[2] += cost is None and bool(tokens_in or tokens_out)
-        for i, amount in enumerate(tokens, 3):
-            if amount:
-                added[i] += amount
+        kind = (values[_STARTED] // _HOUR_NS, *_kind_of(values))
+        found = alike.get(kind)
+        if found is None:
+            alike[kind] = [values]
+        else:
+            found.append(values)
+    sums: dict[tuple[int | str, ...], list[int]] = {}
+    for (hour, status, outcome, *names), group_rows in alike.items():
+        group = (hour * HOUR_S, *[name or "" for name in names])
+        added = sums.setdefault(group, [0] * len(SUMS))
+        added[0] += len(group_rows)
+        if is_error(status, outcome):
+            added[1] += len(group_rows)
+        columns = list(zip(*map(_tokens_of, group_rows), strict=True))
+        if None in columns[_COST]:
+            priceless = [row for row in zip(*columns, strict=True) if row[_COST] is None]
+            added[2] += sum(bool(read or made) for read, _, _, made, _, _ in priceless)
+        for i, column in enumerate(columns, 3):
+            added[i] += sum(filter(None, column))
     # In one order on every node, so that two keepers never wait for each other's rows.
     _ADD.run_each(connection, [(*group, *sums[group]) for group in sorted(sums)])

@@ -7,11 +7,20 @@ A segment may go when it is complete and every record in it belongs to a request
 import fcntl
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from gateway.policy.records import Record, SegmentCutter, TornRecord, opened_id, record_of
+from gateway.policy.records import (
+    OPENED_BEGIN,
+    Record,
+    SegmentCutter,
+    TornRecord,
+    opened_id,
+    record_of,
+    records_of,
+)
 from gateway.policy.usage import LEDGER_FIELDS, Outcome
 
 READ_BYTES: Final = 512 * 1024
@@ -32,6 +41,20 @@ class _Segment:
         """Records of requests that are not in SQL yet."""
 
 
+class _Opened(NamedTuple):
+    """The newest open record of a request in flight."""
+
+    payload: bytes
+    segment: _Segment
+
+
+class _Ended(NamedTuple):
+    """A request that has ended and is not known to be in SQL, with the segments that hold it."""
+
+    record: Record
+    lies_in: tuple[_Segment, ...]
+
+
 class SpoolReader:
     """One incarnation's spool, read from its beginning."""
 
@@ -41,19 +64,20 @@ class SpoolReader:
         """Records that a crash left unfinished."""
         self.recorded = 0
         """The newest close record's number of which all up to it are in SQL."""
+        self.past_known = False
+        """What is read from here on has not been in SQL yet."""
         self._folder = folder
         self._segments: dict[int, _Segment] = {}
         self._reading = 0
-        self._open: dict[str, bytes] = {}
-        self._ended: deque[Record] = deque()
-        self._lies_in: dict[str, list[_Segment]] = {}
+        self._open: dict[str, _Opened] = {}
+        self._ended: deque[_Ended] = deque()
         self._done: list[_Segment] = []
         self._to_sync: set[_Segment] = set()
 
     @property
     def open(self) -> dict[str, Record]:
         """Requests in flight, as their newest open records tell."""
-        return {request_id: record_of(payload) for request_id, payload in list(self._open.items())}
+        return {request_id: record_of(opened.payload) for request_id, opened in list(self._open.items())}
 
     @property
     def waiting(self) -> int:
@@ -96,27 +120,25 @@ class SpoolReader:
                 return  # being written at this moment, or never to be finished
             if payloads:
                 self._to_sync.add(segment)
-            for payload in payloads:
-                try:
-                    self._take(segment, payload)
-                except (ValueError, TypeError):  # whole, but of a release whose records cannot be read
-                    self.torn += 1
+            self._take(segment, payloads)
             if not more and not segment.cutter.ended:
                 return
 
     def take_ended(self, most: int) -> list[Record]:
         """The oldest ended requests; they stay here until `resolve`."""
-        return [self._ended[i] for i in range(min(most, len(self._ended)))]
+        return [ended.record for ended in islice(self._ended, most)]
 
     def resolve(self, request_ids: Iterable[str]) -> None:
         """These requests are in SQL."""
         gone = set(request_ids)
-        for request_id in gone:
-            self._open.pop(request_id, None)
-            for segment in self._lies_in.pop(request_id, ()):
+        ended = self._ended
+        while ended and ended[0].record.request_id in gone:
+            first = ended.popleft()
+            self.recorded = max(self.recorded, first.record.number)
+            for segment in first.lies_in:
                 segment.unresolved -= 1
-        while self._ended and self._ended[0].request_id in gone:
-            self.recorded = max(self.recorded, self._ended.popleft().number)
+        for request_id in gone.intersection(self._open):
+            self._open.pop(request_id).segment.unresolved -= 1
 
     def interrupt(self) -> None:
         """The worker is dead and everything is read: what is open has ended, charged with its whole reservation, and
@@ -124,13 +146,14 @@ class SpoolReader:
         segment = self._segments.get(self._reading)
         if segment is not None and any(os.pread(segment.descriptor, 8, segment.cutter.position)):
             self.torn += 1
-        for record in self.open.values():
+        for opened in self._open.values():
+            record = record_of(opened.payload)
             record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
             record.values[_ESTIMATED] = True
             record.values[_ERROR] = "worker_died"
             for at, bound in zip(_BOUNDED, record.bounds or (), strict=False):
                 record.values[at] = record.values[at] or bound or None
-            self._ended.append(record)
+            self._ended.append(_Ended(record, (opened.segment,)))
         self._open.clear()
 
     def to_sync(self) -> list[int]:
@@ -163,21 +186,39 @@ class SpoolReader:
             path.unlink(missing_ok=True)
         (self._folder / f"{self.incarnation}.lock").unlink(missing_ok=True)
 
-    def _take(self, segment: _Segment, payload: bytes) -> None:
-        request_id = opened_id(payload)
-        if request_id is not None:
-            self._open[request_id] = payload
-        else:
-            record = record_of(payload)
-            request_id = record.request_id
-            self._open.pop(request_id, None)
-            self._ended.append(record)
-        segment.unresolved += 1
-        lies_in = self._lies_in.get(request_id)
-        if lies_in is None:
-            self._lies_in[request_id] = [segment]
-        else:
-            lies_in.append(segment)
+    def _take(self, segment: _Segment, payloads: Sequence[bytes]) -> None:
+        """Records in the order they were written. A newer open record of a request replaces an older one."""
+        ended, opened = self._ended, self._open
+        records = iter(self._records_of([payload for payload in payloads if not payload.startswith(OPENED_BEGIN)]))
+        for payload in payloads:
+            if payload.startswith(OPENED_BEGIN):
+                request_id = opened_id(payload)
+                earlier = opened.get(request_id)
+                if earlier is not None:
+                    earlier.segment.unresolved -= 1
+                opened[request_id] = _Opened(payload, segment)
+                segment.unresolved += 1
+                continue
+            record = next(records)
+            if record is None:
+                continue
+            segment.unresolved += 1
+            earlier = opened.pop(record.values[0], None)
+            ended.append(_Ended(record, (segment,) if earlier is None else (segment, earlier.segment)))
+
+    def _records_of(self, payloads: Sequence[bytes]) -> Sequence[Record | None]:
+        """All at once where they are whole; None for one of a release whose records cannot be read."""
+        try:
+            return records_of(payloads)
+        except (ValueError, TypeError):
+            found: list[Record | None] = []
+            for payload in payloads:
+                try:
+                    found.append(record_of(payload))
+                except (ValueError, TypeError):
+                    found.append(None)
+                    self.torn += 1
+            return found
 
 
 def segments_in(folder: Path) -> dict[str, set[int]]:

@@ -24,7 +24,7 @@ class Statement:
     def run(self, connection: Connection, *values: Any) -> CursorResult[Any]:
         return connection.exec_driver_sql(self._texts[connection.dialect.name], values)
 
-    def run_each(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def run_each(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Once for each row of values."""
         if rows:
-            connection.exec_driver_sql(self._texts[connection.dialect.name], list(rows))
+            connection.exec_driver_sql(self._texts[connection.dialect.name], [tuple(row) for row in rows])
