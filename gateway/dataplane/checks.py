@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.dataplane.request import Headers
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.registry import HANDLERS
 from gateway.policy.model import HealthCheck, Provider
+from gateway.wire.answer_head import AnswerHead
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
@@ -191,12 +191,12 @@ class _Answer:
     def __init__(self, status: "asyncio.Future[int]") -> None:
         self.status = status
 
-    def on_head(self, status: int, _headers: Headers) -> None:
+    def on_head(self, head: AnswerHead) -> None:
         if not self.status.done():
-            self.status.set_result(status)
+            self.status.set_result(head.status)
 
-    def on_whole(self, status: int, headers: Headers, _body: bytes) -> None:
-        self.on_head(status, headers)
+    def on_whole(self, head: AnswerHead, body: bytes) -> None:
+        self.on_head(head)
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         return

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.dataplane.target_plan import CallPlan, TargetPlan
     from gateway.dataplane.upstream import UpstreamConnection
     from gateway.dialects.base import Call, PlainReader
-    from gateway.policy.model import Target
+    from gateway.policy.model import Price, Target
     from gateway.wire.answer_head import AnswerHead
 
 _JSON: Final = b"application/json"
@@ -204,18 +204,21 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         return False
     now_s = client.loop.time()
     route, targets, health = plan.route, plan.targets, plane.health
-    candidates = targets if len(targets) == 1 else order(route, targets, health, now_s)
-    target = candidates[0]
-    chosen = plan.of(target, health.credential(target.provider, now_s))
-    head, state = chosen.head, chosen.state
-    if head is None or not state.available(now_s):
-        return False
-    # What it may need, and whether the leases hold it.
     tokens_in, tokens_out = call.input_bound, call.output_bound
     if tokens_out is None:
         tokens_out = route.max_output_tokens * call.choices
-    price = target.price
-    cost = None if price is None else cost_bound_microusd(tokens_in, tokens_out, price)
+    if len(targets) == 1:
+        candidates = targets
+    else:
+        bounds = (tokens_in, tokens_out)
+        candidates = order(route, targets, health, now_s, lambda target: _cost_bound(*bounds, target.price))
+    target = candidates[0]
+    chosen = plan.of(target, health.credential(target.provider, now_s))
+    head, state = chosen.head, chosen.state
+    if head is None or state.tripped or state.down or state.cooling_until_s > now_s:
+        return False
+    # What it may need there, and whether the leases hold it.
+    cost = _cost_bound(tokens_in, tokens_out, target.price)
     lease_plan = chosen.lease_plan
     if lease_plan is None or chosen.forms is None or not lease_plan.from_s <= wall_s < lease_plan.until_s:
         lease_plan = chosen.plan_leases(plane.book, wall_s)
@@ -260,3 +263,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     plane.exchanges.add(made)
     client.begin_express(made)
     return True
+
+
+def _cost_bound(tokens_in: int, tokens_out: int, price: "Price | None") -> int | None:
+    return None if price is None else cost_bound_microusd(tokens_in, tokens_out, price)
