@@ -101,7 +101,9 @@ class ForwardingExchange(Exchange):
     _attempt_began_ns = 0
     """0 for the first attempt, if it began at once: it began with the request."""
     spoilt = False
-    """The answer that goes to the client shows that the target is not well: it is a 5xx, or breaks off."""
+    """The answer that goes to the client shows that the target is not well: it refuses us, is a 5xx, or breaks off."""
+    spoilt_by: Failure | None = None
+    """The refusal, where it is one."""
     _verdict: "asyncio.Future[Failure | None] | None" = None
     _connection: UpstreamConnection | None = None
     """Of the attempt under way, or the last one."""
@@ -357,7 +359,9 @@ class ForwardingExchange(Exchange):
         ttft_s = (first - began_ns) / 1e9 if first else None
         spoilt = self.spoilt
         state.end(answered=self.answer.started and not spoilt, ttft_s=ttft_s, trial=trial)
-        if spoilt:
+        if spoilt and self.spoilt_by is not None:
+            self._learn(chosen, self.spoilt_by)
+        elif spoilt:
             state.fail(self.loop.time(), trial=trial)
         elif failure is not None and not self._died_idle:
             self._learn(chosen, failure)

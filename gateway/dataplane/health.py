@@ -74,12 +74,15 @@ class TargetState:
             return True
         return False
 
-    def end(self, *, answered: bool, ttft_s: float | None, trial: bool = False) -> None:
-        """The attempt is over. `ttft_s`: seconds to the first byte of its answer, None if there was none.
+    def end(self, *, answered: bool, ttft_s: float | None, trial: bool | None = None) -> None:
+        """The attempt is over. `ttft_s`: seconds to the first byte of its answer, None if there was none. `trial`: as
+        `begin` said; None = whoever asks did not keep it.
 
         What was under way when the breaker opened says nothing about what came after: it does not close it.
         """
         self.in_flight -= 1
+        if trial is None:
+            trial = self.probing
         if trial:
             self.probing = False
         if answered:

@@ -226,11 +226,19 @@ class HttpExchange(ForwardingExchange):
         lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
         size = int(length) if length is not None and length.isdigit() else None
         self.row.status = self._status
-        self.spoilt = self._status >= 500
-        if not self.spoilt:
-            self.attempt_answered()
+        self._judge_answer()
         if not self.gone:
             self.client.write(self.answer.start(self._status, lines, size))
+
+    def _judge_answer(self) -> None:
+        """What goes to the client as it is, since the request cannot be repeated, is learnt from all the same."""
+        status = self._status
+        ours = self.chosen is not None and self.chosen.credential is not None
+        if status >= 500 or status == 429 or (ours and status in (401, 403)):
+            self.spoilt = True
+            self.spoilt_by = Failure(Fault.STATUS, "", sent=True, status=status, headers=self._headers)
+        else:
+            self.attempt_answered()
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         self.active = True
