@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     agent_socket: Path | None = None
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
     """Larger request bodies are answered 413."""
+    max_upload_bytes: PositiveInt = 512 * 1024 * 1024
+    """The same of files that are passed to a provider's account as they come (`/v1/files`, `/v1/uploads`)."""
     body_memory_bytes: PositiveInt = 1024 * 1024
     """What a request body may hold in memory; the rest waits in an unlinked temporary file in the data folder."""
     max_head_bytes: PositiveInt = 64 * 1024

@@ -224,6 +224,10 @@ class Health:
     def usable_credentials(self, provider: Provider, now_s: float) -> int:
         return sum(self.aside_until_s(provider, one) <= now_s for one in provider.credentials)
 
+    def is_aside(self, provider: Provider, credential: Credential, now_s: float) -> bool:
+        """Whether the provider has refused it lately."""
+        return self._credential_until_s.get((provider.name, credential.name), 0.0) > now_s
+
     def set_aside(self, provider: Provider, credential: Credential, now_s: float, for_s: float) -> None:
         """The provider refused this credential (401, 403), or limits it (429)."""
         self._credential_until_s[provider.name, credential.name] = now_s + min(for_s, LONGEST_ASKED_S)

@@ -37,10 +37,19 @@ EARLY_CLIENT_BYTES: Final = 256 * 1024
 class HttpExchange(ForwardingExchange):
     """One request of a route with a `match`."""
 
-    def __init__(self, plane: Plane, client: "ClientConnection", request: Request, route: Route) -> None:
-        super().__init__(plane, client, request, Dialect.HTTP)
-        self.route = route
-        self.row.route = route.name
+    def __init__(
+        self,
+        plane: Plane,
+        client: "ClientConnection",
+        request: Request,
+        route: Route | None,
+        dialect: Dialect = Dialect.HTTP,
+    ) -> None:
+        """`route`: None where the exchange itself finds it."""
+        super().__init__(plane, client, request, dialect)
+        if route is not None:
+            self.route = route
+            self.row.route = route.name
         self.caller: Caller | None = None
         self._held: list[bytes] | None = None
         """Body of a refusal (401, 429, 5xx …) that another target may still replace; None while relaying."""

@@ -97,6 +97,12 @@ class RequestBody:
         if size > self._max_bytes:
             self.too_large = True
 
+    def allow(self, max_bytes: int, headers: Headers) -> None:
+        """What is passed on as it comes may be larger than what must be read first. Called before it is taken."""
+        if self.size <= self._max_bytes < max_bytes:
+            self._max_bytes = max_bytes
+            self.too_large = any(name == b"content-length" and int(value) > max_bytes for name, value in headers)
+
     def feed(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if self.size > self._max_bytes:

@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.account_exchange import AccountExchange
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.http_exchange import HttpExchange
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.model_exchange import ModelExchange
+from gateway.dataplane.realtime_exchange import RealtimeExchange
 from gateway.dataplane.unknown_path import ElsewhereExchange, UnknownPathExchange
+from gateway.dialects.accounts import AccountOperation
 from gateway.dialects.base import Operation
-from gateway.dialects.registry import classify, dialect_of, is_data_plane_path
+from gateway.dialects.registry import classify, classify_beside, dialect_of, is_data_plane_path
 from gateway.policy.model import Dialect, Route
 
 if TYPE_CHECKING:
@@ -47,6 +50,11 @@ def exchange_for(
         if route is not None:
             return HttpExchange(plane, client, request, route)
     if is_data_plane_path(path):
+        beside = classify_beside(request.method, path, request.query, request.headers)
+        if isinstance(beside, AccountOperation):
+            return AccountExchange(plane, client, request, beside)
+        if beside is not None:
+            return RealtimeExchange(plane, client, request)
         return UnknownPathExchange(plane, client, request, dialect_of(path, request.query, request.headers))
     if client.serves is Serves.DATA and path not in HEALTH:
         return ElsewhereExchange(plane, client, request, Dialect.HTTP)

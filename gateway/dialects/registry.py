@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote
 
-from gateway.dialects import anthropic, gemini, mistral, ollama, openai
+from gateway.dialects import accounts, anthropic, gemini, mistral, ollama, openai, realtime
 from gateway.dialects.base import Call, DialectHandler, Operation, PlainReader
 from gateway.dialects.http import HttpHandler
 from gateway.dialects.surface import Headers, Surface
@@ -71,6 +71,20 @@ def classify(method: bytes, path: bytes, query: bytes, headers: Headers) -> Oper
     prefixed, rest = _cut_prefix(path)
     for surface in _asked(rest, query, headers) if prefixed is None else (prefixed,):
         operation = surface.find(method, rest)
+        if operation is not None:
+            return operation
+    return None
+
+
+def classify_beside(method: bytes, path: bytes, query: bytes, headers: Headers) -> Operation | None:
+    """What `classify` does not know, and the data plane still serves: what lies at a provider's account (an
+    `AccountOperation`), and sessions (`realtime.OPERATION`). None for all else."""
+    prefixed, rest = _cut_prefix(path)
+    for surface in _asked(rest, query, headers) if prefixed is None else (prefixed,):
+        dialect = surface.handler.dialect
+        if method == b"GET" and dialect is Dialect.OPENAI and rest == b"/v1/realtime":
+            return realtime.OPERATION
+        operation = accounts.find(dialect, method, rest)
         if operation is not None:
             return operation
     return None

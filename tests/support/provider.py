@@ -15,10 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from tests.support import shapes, shapes_gemini, shapes_mistral, shapes_ollama
+from tests.support import shapes, shapes_gemini, shapes_media, shapes_mistral, shapes_ollama
+from tests.support.accounts import Accounts, Told
 from tests.support.shapes import Tokens
 
-REASONS = {200: b"OK", 401: b"Unauthorized", 429: b"Too Many Requests", 500: b"Internal Server Error"}
+REASONS = {
+    200: b"OK",
+    404: b"Not Found",
+    401: b"Unauthorized",
+    429: b"Too Many Requests",
+    500: b"Internal Server Error",
+}
 USUAL = Tokens()
 STREAMED = (b"text/event-stream", b"application/x-ndjson")
 METERED = (
@@ -122,6 +129,7 @@ class Provider:
         self.connections = 0
         self.open_connections = 0
         self.default = PLAIN
+        self.accounts = Accounts()
         self.read_gap_s = 0.0
         """Pause after each read (64 KiB at most) of a request's body: a slow upload."""
         self._tls = tls
@@ -154,6 +162,7 @@ class Provider:
         self._rules.clear()
         self.requests.clear()
         self.served = Served()
+        self.accounts = Accounts()
 
     @property
     def url(self) -> str:
@@ -280,7 +289,12 @@ class Provider:
         if how.drop or how.raw is not None:
             writer.write(how.raw or b"")
             return self._break_off(writer, how.reset)
-        content_type, pieces = _content(request, how)
+        stored = self._from_account(request) if how.body is None and how.status == 200 else None
+        if stored is not None:
+            how = replace(how, status=stored.status)
+            content_type, pieces = stored.content_type, iter([stored.body])
+        else:
+            content_type, pieces = _content(request, how)
         streamed = content_type in STREAMED or how.chunked or bool(how.piece_bytes)
         streamed = streamed or (how.status < 400 and request.path.endswith(":streamGenerateContent"))
         whole = b"" if streamed else b"".join(pieces)
@@ -314,6 +328,13 @@ class Provider:
                 return self._break_off(writer, how.reset)
         await writer.drain()
         return not (how.close_after or how.close_silently)
+
+    def _from_account(self, request: Request) -> Told | None:
+        """What depends on what lies at the account whose credential was shown."""
+        secret = request.header("x-api-key") or (request.header("authorization") or "").removeprefix("Bearer ")
+        content_type = request.header("content-type") or ""
+        anthropic = request.header("anthropic-version") is not None
+        return self.accounts.answer(request.method, request.target, secret, content_type, request.body, anthropic)
 
     def _count(self, request: Request, how: Behaviour) -> None:
         request.answered = True
@@ -415,7 +436,19 @@ def _content(request: Request, how: Behaviour) -> tuple[bytes, Iterator[bytes]]:
         case [_, "embeddings"]:
             texts = asked.get("input")
             events = iter(())
-            plain = shapes.embeddings(how.tokens, model, len(texts) if isinstance(texts, list) else 1)
+            shape = shapes_media.packed_embeddings if asked.get("encoding_format") == "base64" else shapes.embeddings
+            plain = shape(how.tokens, model, len(texts) if isinstance(texts, list) else 1)
+        case [_, "moderations"]:
+            events, plain = iter(()), shapes_media.moderation(model)
+        case ["images", _]:
+            events, plain = shapes_media.image_events(how.tokens), shapes_media.images(how.tokens)
+        case ["audio", "speech"]:
+            if asked.get("stream_format") != "sse":
+                return b"audio/mpeg", iter([shapes_media.SPEECH])
+            events, plain, stream = shapes_media.speech_events(how.tokens), {}, True
+        case ["audio", _]:
+            events, plain = shapes_media.transcription_events(how.tokens), shapes_media.transcription(how.tokens)
+            stream = b'name="stream"\r\n\r\ntrue' in request.body
         case _:
             events, plain = iter(()), {"ok": True, "method": request.method, "target": request.target}
     if stream:
