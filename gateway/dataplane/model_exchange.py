@@ -52,6 +52,8 @@ class ModelExchange(ForwardingExchange):
     _held: list[bytes] | None = None
     """Pieces of an answer that is held until complete; None while streaming."""
     _held_bytes = 0
+    _flowing = False
+    """The head and a first event have gone out: chunks that need no edit go to the client as they came."""
     _head = b""
     """Client head of a stream, until its first payload goes out with it."""
     _status = 0
@@ -288,23 +290,33 @@ class ModelExchange(ForwardingExchange):
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         self.active = True
-        held = self._held
-        if held is not None:
-            held.append(payload)
-            self._held_bytes += len(payload)
-            if not self.first_byte_ns:
-                self.first_byte_ns = time.perf_counter_ns()
-                self.phase, self.active = "idle", True  # the sweep sets its deadline
-            if self._held_bytes > HOLD_REFUSAL_BYTES and self.upstream is not None:
-                self._end_attempt(reusable=False)
+        if self._held is not None:
+            self._hold(payload)
             return
-        meter = self.meter
-        assert meter is not None
-        edited = meter.feed(payload)
-        if not self.first_byte_ns and meter.events:
+        edited = self.meter.feed(payload)  # type: ignore[union-attr]  # set by on_head
+        if edited is None and framed is not None and self._flowing:
+            self.client.transport.write(framed)  # as nearly every event of a stream goes
+        elif edited is None:
+            self._pass_on(payload, framed)
+        else:
+            self._pass_on(edited, None)
+
+    def _hold(self, payload: bytes) -> None:
+        """Keep a piece of an answer that goes to the client whole, or not at all."""
+        assert self._held is not None
+        self._held.append(payload)
+        self._held_bytes += len(payload)
+        if not self.first_byte_ns:
             self.first_byte_ns = time.perf_counter_ns()
-        if edited is not None:
-            payload, framed = edited, None
+            self.phase, self.active = "idle", True  # the sweep sets its deadline
+        if self._held_bytes > HOLD_REFUSAL_BYTES and self.upstream is not None:
+            self._end_attempt(reusable=False)
+
+    def _pass_on(self, payload: bytes, framed: bytes | None) -> None:
+        """Send a metered piece of a stream to the client, behind the answer's head if that has not gone out."""
+        assert self.meter is not None
+        if not self.first_byte_ns and self.meter.events:
+            self.first_byte_ns = time.perf_counter_ns()
         if payload and not self.gone:
             head = self._head
             if head:
@@ -314,6 +326,7 @@ class ModelExchange(ForwardingExchange):
                 self.phase = "idle"  # the sweep sets its deadline
                 self.attempt_answered()
             self.answer.write(payload, head, framed)
+            self._flowing = self.answer.takes_chunks and self.first_byte_ns > 0
 
     def on_end(self) -> None:
         self._end_attempt(reusable=True)
@@ -391,6 +404,7 @@ class ModelExchange(ForwardingExchange):
         self.answer.whole(failure.status, lines, failure.body)
 
     def client_gone(self) -> None:
+        self._flowing = False
         meter = self.meter
         if self.answer.started and meter is not None and meter.usage is not None and meter.finish_reason is not None:
             # It has all it asked for: SDKs hang up at the last event, without waiting for the end of the body.

@@ -52,6 +52,8 @@ class ClientConnection(asyncio.Protocol):
     """One client connection. `plane` is set by the subclass that `protocol_class` makes."""
 
     plane: Plane
+    express = True
+    """Common calls may go the express way, past `_serve` and `exchange_done`."""
 
     def __init__(
         self,
@@ -178,7 +180,7 @@ class ClientConnection(asyncio.Protocol):
             return False
         self._deadline_s = 0.0
         self._memo_misses = 0
-        if not set_out(self, memo, body):
+        if not (self.express and set_out(self, memo, body)):
             memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
             self._serve(memo.request, memo.operation)
         return True

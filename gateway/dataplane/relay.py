@@ -33,6 +33,11 @@ class ClientAnswer:
         self.head_only = head_only
         self.keep_alive = keep_alive
 
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether an upstream's chunks may be written as they are."""
+        return self._chunked and not self.head_only
+
     def whole(self, status: int, lines: list[bytes], body: bytes) -> None:
         """The complete answer in one write. `lines` are `name: value CRLF` pieces, without Content-Length."""
         self.started = self.ended = True

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class TracedConnection(ClientConnection):
     """One request at a time is active on a connection: what belongs to it can stand here."""
 
+    express = False
     link: KeeperLink
     _operation = ""
     _parent: TraceParent | None = None

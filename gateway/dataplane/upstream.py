@@ -15,7 +15,7 @@ from gateway.dataplane.forwarding import RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
 from gateway.policy.model import Provider, UpstreamTls
 from gateway.wire.answer_head import AnswerHead, AnswerHeads
-from gateway.wire.chunked import ChunkedDecoder
+from gateway.wire.chunked import ChunkedDecoder, one_chunk
 from gateway.wire.errors import WireError
 
 log = logging.getLogger("sluicegate.dataplane")
@@ -83,6 +83,9 @@ class _Framing(enum.IntEnum):
     CHUNKED = 2
     UNTIL_CLOSE = 3
     TUNNEL = 4
+
+
+_HEAD, _CHUNKED, _LENGTH = _Framing.HEAD, _Framing.CHUNKED, _Framing.LENGTH
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -173,11 +176,16 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()  # nobody asked: an answer to nothing must not become the next caller's
             return
         framing = self._framing
-        if framing is _Framing.HEAD:
-            self._read_head(sink, data)
-        elif framing is _Framing.CHUNKED:
+        if framing is _CHUNKED:
+            if self._decoder.between:  # type: ignore[union-attr]  # set with the framing
+                payload = one_chunk(data)
+                if payload is not None:
+                    sink.on_body(payload, data)  # as an event of a paced stream comes
+                    return
             self._read_chunks(sink, data)
-        elif framing is _Framing.LENGTH:
+        elif framing is _HEAD:
+            self._read_head(sink, data)
+        elif framing is _LENGTH:
             self._read_length(sink, data)
         else:
             sink.on_body(data, None)

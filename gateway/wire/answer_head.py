@@ -56,7 +56,7 @@ class Field(NamedTuple):
 
 
 class AnswerHead:
-    """Status and fields of one answer, and what they say of its body (RFC 9112 6.3)."""
+    """Status and fields of one answer, and what they say of its body (RFC 9112 6.3). Never changed once it was read."""
 
     __slots__ = ("chunked", "encoding", "fields", "keep", "kind", "length", "lines", "names_more", "status")
 
@@ -85,15 +85,19 @@ class AnswerHead:
 class AnswerHeads:
     """Reads heads. `dropped`: the names of fields that do not go on, in lower case."""
 
-    __slots__ = ("_dropped", "_fields", "_status_lines")
+    __slots__ = ("_dropped", "_fields", "_last", "_last_text", "_status_lines")
 
     def __init__(self, dropped: Collection[bytes]) -> None:
         self._dropped = frozenset(dropped)
         self._fields: dict[bytes, Field] = {}
         self._status_lines: dict[bytes, tuple[int, bool]] = {}
+        self._last_text = b""
+        self._last: AnswerHead | None = None
 
     def read(self, head: bytes) -> AnswerHead:
         """`head` without the empty line at its end. Raises WireError(502) for what could be read in two ways."""
+        if head == self._last_text and self._last is not None:
+            return self._last
         lines = head.split(b"\r\n")
         known = self._fields
         first = self._status_lines.get(lines[0]) or self._learn_status(lines[0])
@@ -125,6 +129,7 @@ class AnswerHeads:
                     made.encoding = None if encoding == b"identity" else encoding
         if made.chunked and (made.length is not None or not modern):
             raise WireError(502, "an answer whose length is ambiguous")
+        self._last_text, self._last = head, made
         return made
 
     def _read_connection(self, head: AnswerHead, value: bytes, *, modern: bool) -> None:

@@ -10,9 +10,25 @@ from typing import Final
 from gateway.wire.errors import WireError
 
 MAX_LINE_BYTES: Final = 4096
+MAX_BARE_BYTES: Final = 17
 MAX_TRAILER_BYTES: Final = 16 * 1024
 _SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
 _MEMO_ENTRIES: Final = 4096
+
+
+_SIZES: Final[dict[bytes, int]] = {}
+"""Size lines seen, bare ones only: a look-up costs less than a conversion and its checks."""
+
+
+def one_chunk(data: bytes) -> bytes | None:
+    """The payload of bytes that are one whole chunk and nothing else; None: ask the decoder.
+
+    Only of use where a size line is due (`ChunkedDecoder.between`)."""
+    line_end = data.find(b"\r\n", 0, MAX_BARE_BYTES)
+    length = _SIZES.get(data[:line_end])
+    if length and line_end + length + 4 == len(data) and data.endswith(b"\r\n"):
+        return data[line_end + 2 : -2]
+    return None
 
 
 class ChunkedDecoder:
@@ -22,10 +38,7 @@ class ChunkedDecoder:
     bytes fed were complete chunks and nothing else, so that they may be passed on as they are.
     """
 
-    __slots__ = ("_held", "_left", "_trailer", "done", "rest", "whole")
-
-    _sizes: Final[dict[bytes, int]] = {}
-    """Size lines seen, bare ones only: a look-up costs less than a conversion and its checks."""
+    __slots__ = ("_held", "_left", "_trailer", "between", "done", "rest", "whole")
 
     def __init__(self) -> None:
         self._held = b""
@@ -34,12 +47,19 @@ class ChunkedDecoder:
         """Bytes of the chunk under way still to come, its CRLF included; 0 = a size line is next."""
         self._trailer = -1
         """Bytes of the trailer section read so far; -1 = not there yet."""
+        self.between = True
+        """The next byte begins a size line."""
         self.done = False
         self.rest = b""
         self.whole = False
 
     def feed(self, data: bytes) -> bytes:
         """The payload in `data`. Raises WireError(502) for what is not this coding."""
+        payload = self._feed(data)
+        self.between = not self._left and not self._held and self._trailer < 0
+        return payload
+
+    def _feed(self, data: bytes) -> bytes:
         self.whole = False
         if self._held:
             data = self._held + data
@@ -61,7 +81,7 @@ class ChunkedDecoder:
                 aligned = False
                 break
             line = data[at:line_end]
-            length = self._sizes.get(line)
+            length = _SIZES.get(line)
             if length is None:
                 length, bare = self._read_size(line)
                 aligned = aligned and bare
@@ -109,8 +129,8 @@ class ChunkedDecoder:
             raise WireError(502, "a chunk's size is no hexadecimal number")
         length = int(match[1], 16)
         bare = match[1] == line
-        if bare and len(self._sizes) < _MEMO_ENTRIES:
-            self._sizes[line] = length
+        if bare and len(_SIZES) < _MEMO_ENTRIES:
+            _SIZES[line] = length
         return length, bare
 
     def _read_trailer(self, data: bytes, at: int) -> None:
