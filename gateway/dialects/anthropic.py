@@ -38,6 +38,7 @@ from gateway.dialects.metering import (
     as_text,
     decode,
     event_document,
+    usage_at_end,
 )
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Headers, Surface, models_listing
@@ -88,9 +89,8 @@ class AnthropicHandler:
         return None if document is None else plain_message(body, document)
 
     def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        document = decode(body)
-        report = None if document is None else document.get("usage")
-        return read_usage(report) if type(report) is dict else None
+        report = usage_at_end(body)
+        return None if report is None else read_usage(report)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         return large_call(operation, content_type, CRITICAL, ("messages", "system", *SCHEMA_FIELDS), call_of)

@@ -33,6 +33,12 @@ _EDGE_BYTES: Final = 3
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NEVER: Final = b"\xff\xfe\xff\xfe"
 """A mark that no text holds."""
+_QUOTED_USAGE: Final = b'"usage"'
+_LAST_USAGE: Final = re.compile(
+    rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{[^{}"]*+(?:"[^"\\]*+"[^{}"]*+|\{[^{}]*+\}[^{}"]*+)*+\})'
+    rb'[ \t\r\n]*(?:,[ \t\r\n]*"[^"\\]*+"[ \t\r\n]*:[ \t\r\n]*(?:"[^"\\]*+"|[-+.0-9a-zA-Z]++)[ \t\r\n]*)*+\}[ \t\r\n]*'
+)
+"""A flat report, or one with flat details, and what may stand behind it."""
 USAGE_NAME: Final = b'"usage":'
 _NULL_USAGE: Final = (b',"usage":null', b', "usage": null')
 """What OpenAI writes into all other events where usage was asked for. In JSON it is a member wherever it stands:
@@ -74,6 +80,16 @@ def last_finish(tail: bytes) -> str | None:
     """Why an answer ended, by its last bytes: those of an answer that is too long to be kept."""
     found = _FINISH.findall(tail)
     return found[-1].decode() if found else None
+
+
+def usage_at_end(body: bytes) -> Mapping[str, Any] | None:
+    """The top-level `usage` of a whole JSON answer, without reading the rest; None: look for it with care.
+
+    Behind it there are only plain members and the brace that ends the answer: so that brace closes the object in which
+    `usage` stands. Within a text its quotes would be escaped."""
+    at = body.rfind(_QUOTED_USAGE)
+    found = _LAST_USAGE.fullmatch(body, at) if at >= 0 else None
+    return None if found is None else decode(found[1])
 
 
 def without_null_usage(events: bytes) -> bytes:

@@ -35,7 +35,7 @@ from gateway.dialects.input_bound import (
     token_input_bound,
 )
 from gateway.dialects.large import large_call
-from gateway.dialects.metering import NullMeter, decode
+from gateway.dialects.metering import NullMeter, decode, usage_at_end
 from gateway.dialects.openai_answers import (
     ChatStreamMeter,
     OpaqueMeter,
@@ -146,9 +146,8 @@ class OpenAiHandler:
         return None if document is None else plain_chat(body, document)
 
     def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        document = decode(body)
-        report = None if document is None else document.get("usage")
-        return read_usage(report) if type(report) is dict else None
+        report = usage_at_end(body)
+        return None if report is None else read_usage(report)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         fields = text_fields(operation.name)
