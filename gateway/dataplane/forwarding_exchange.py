@@ -475,7 +475,8 @@ class ForwardingExchange(Exchange):
         target = self.row.target or "upstream"
         reason = f"{target}: the {name} timeout ran out"
         if self.answer.started:
-            self.spoilt = not self._client_slow
+            # A tunnel may be quiet and an answer long: neither says that the target is not well.
+            self.spoilt = name == "idle" and self.row.status != 101 and not self._client_slow
             self.fail_attempt(UpstreamTimeout(reason, fix="try again, or raise the route's timeout"))
         else:
             if name == "total":
