@@ -34,6 +34,16 @@ class BadRequest(SluicegateError):
     status, code = 400, "bad_request"
 
 
+class MalformedRequest(BadRequest):
+    """What came is not one HTTP request, strictly read. `status` says what about it."""
+
+    code = "malformed_request"
+
+    def __init__(self, status: int, message: str, *, fix: str = "") -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
+
+
 class RequestExceedsLimit(SluicegateError):
     """The request alone is larger than the whole limit: waiting would not help."""
 

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.dataplane.request import Request, RequestBody
+from gateway.errors import MalformedRequest
 
 if TYPE_CHECKING:
     from gateway.dataplane.protocol import ClientConnection
@@ -51,6 +52,8 @@ class CycleBody:
             self.feed(earlier.read_file(0, earlier.size) if earlier.in_file else earlier.whole())
         if earlier.complete:
             self.end()
+        elif isinstance(earlier.refusal, MalformedRequest):
+            self.refuse(earlier.refusal)
         earlier.close()
 
     def feed(self, chunk: bytes) -> None:
@@ -69,6 +72,11 @@ class CycleBody:
         self.complete = True
         self._cycle.more_body = False
         self._cycle.message_event.set()
+
+    def refuse(self, error: MalformedRequest) -> None:
+        """The rest will not come. The application hears that its client has gone; the client hears why."""
+        self._client.refuse_body(error, started=self._cycle.response_started)
+        self.abandon()
 
     def abandon(self) -> None:
         self._cycle.disconnected = True

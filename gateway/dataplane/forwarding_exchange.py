@@ -464,8 +464,6 @@ class ForwardingExchange(Exchange):
         self.phase_deadline_s = 0.0
         if self.upstream is not None:
             self._time_out(name)
-        elif name == "request body":
-            self.client.abort()
 
     def _time_out(self, name: str) -> None:
         if name == "upload" and self.upstream is not None and not self.upstream.write_paused:
@@ -551,6 +549,7 @@ class ForwardingExchange(Exchange):
             self.settle_verdict(Failure(Fault.BROKEN, f"{target} {reason}", sent=True))
 
     def on_tunnel(self, rest: bytes) -> None:
+        self.drop_upstream()  # nothing that follows may reach the client
         self.on_broken("switched protocols unasked")
 
     def on_writable(self) -> None:

@@ -19,7 +19,7 @@ from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
-from gateway.errors import BodyTooLarge, RouteNotAllowed, SluicegateError, Unauthenticated
+from gateway.errors import RouteNotAllowed, SluicegateError, Unauthenticated
 from gateway.policy.model import Auth, Dialect, Route, Target
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
@@ -74,7 +74,7 @@ class HttpExchange(ForwardingExchange):
 
     async def serve(self) -> None:
         request = self.request
-        if request.body.too_large:
+        if request.body.refusal is not None:
             await request.body.wait_complete()
         if request.has_body and not request.body.complete and request.expect_continue:
             self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -150,7 +150,7 @@ class HttpExchange(ForwardingExchange):
                 while connection.write_paused and not connection.closed:
                     self._writable.clear()
                     await self._writable.wait()
-        except BodyTooLarge as error:
+        except SluicegateError as error:
             self.drop_upstream()
             self.fail_attempt(error)
             return

@@ -1,7 +1,7 @@
 """The HTTP protocol class that uvicorn runs: data-plane requests are served right here, all others by FastAPI.
 
 One connection, one request at a time: what is pipelined behind it waits, parsed, in a queue that is bounded by pausing
-the socket. httptools (llhttp) parses; the checks that it lacks are `gateway.wire.heads`.
+the socket. `request_reader` cuts what comes into requests.
 """
 
 import asyncio
@@ -10,8 +10,6 @@ import time
 from collections import deque
 from typing import Any, Final
 
-import httptools
-import orjson
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
@@ -23,12 +21,14 @@ from gateway.dataplane.express import ExpressCall, set_out
 from gateway.dataplane.head_memo import HeadMemo, memo_of
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
+from gateway.dataplane.refused_head import refusal
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request, RequestBody
+from gateway.dataplane.request_reader import RequestReader
 from gateway.dataplane.routing import exchange_for, operation_of
 from gateway.dialects.base import Operation
+from gateway.errors import MalformedRequest
 from gateway.wire.errors import WireError
-from gateway.wire.heads import check_head
 from gateway.wire.proxy_preamble import read_preamble
 
 log = logging.getLogger("sluicegate.dataplane")
@@ -36,14 +36,20 @@ log = logging.getLogger("sluicegate.dataplane")
 HEAD_SECONDS: Final = 15.0
 """How long a request head may take to arrive."""
 IDLE_SECONDS: Final = 75.0
+"""Without a request; and how long a client may take nothing of what was written to it."""
+BODY_IDLE_SECONDS: Final = 30.0
+"""How long nothing of a request body may come."""
+BODY_GRACE_SECONDS: Final = 60.0
+BODY_LEAST_RATE: Final = 512
+"""Bytes a second that a body must have come at once its grace is over."""
+AHEAD_BYTES: Final = 256 * 1024
+"""What is read of requests that wait behind the one being served."""
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 4 * 1024 * 1024
 """After an answer that closes: what is still on its way is read and dropped, lest a reset destroy the answer."""
 WRITE_HIGH_WATER_BYTES: Final = 64 * 1024
 MEMO_MISSES: Final = 8
 """A client whose heads differ from call to call is not worth remembering."""
-LARGE_DIGITS: Final = 6
-"""A `Content-Length` of more digits may be more than is allowed."""
 MAX_QUEUED: Final = 64
 """Pipelined requests that may wait on one connection."""
 
@@ -76,12 +82,13 @@ class ClientConnection(asyncio.Protocol):
         self.scheme = "http"
         self.serves = Serves.ALL
         self.closed = False
-        self._parser = httptools.HttpRequestParser(self)
-        self._request: Request | None = None
-        """The request whose bytes are being parsed."""
-        self._head_bytes = 0
-        self._in_head = False
-        self._stale_upgrade = False
+        settings = self.plane.settings
+        self._reader = RequestReader(
+            self._new_request,
+            self._on_request,
+            max_head_bytes=settings.max_head_bytes,
+            max_body_bytes=settings.max_body_bytes,
+        )
         self._queue: deque[Request] = deque()
         self._active: Exchange | AsgiRequest | ExpressCall | None = None
         self._active_request: Request | None = None
@@ -90,6 +97,16 @@ class ClientConnection(asyncio.Protocol):
         self._linger_left = LINGER_BYTES
         self._deadline_s = self.loop.time() + HEAD_SECONDS
         self._poisoned = False
+        """What comes next cannot be trusted: it is read and dropped."""
+        self._refusal: WireError | None = None
+        """What to answer to a malformed request once those before it are served."""
+        self._ahead_bytes = 0
+        self._watched: Request | None = None
+        """The request whose body is being looked at for progress."""
+        self._watched_since_s = self._progress_s = 0.0
+        self._progress_bytes = 0
+        self._unsent_bytes = 0
+        self._unsent_since_s = 0.0
         self._preamble: bytes | None = b"" if self.plane.settings.proxy_protocol else None
         """What has come of the PROXY preamble; None once it was read, and where none is expected."""
         self._data = b""
@@ -116,8 +133,6 @@ class ClientConnection(asyncio.Protocol):
         self.server_state.connections.discard(self)
         self.plane.connections.discard(self)
         self.flow.resume_writing()
-        if self._request is not None and self._request is not self._active_request:
-            self._request.sink.close()
         for request in self._queue:
             request.sink.close()
         self._queue.clear()
@@ -148,32 +163,33 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._poisoned:
             return
+        reader = self._reader
         if self._memo is not None and self._recognised(self._memo, data):
             return
-        self._data = data if self._request is None else b""
-        if self._in_head or self._request is None:
-            self._head_bytes += len(data)
+        at_head = reader.request is None and not reader.head_bytes
+        self._data = data if at_head else b""
+        if at_head:
+            self._deadline_s = self.loop.time() + HEAD_SECONDS
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+            rest = reader.feed(data)
+        except WireError as error:
             self._start_next()
-            self._upgraded(data[upgrade.args[0] :])
-            return
-        except httptools.HttpParserError as error:
-            self._start_next()
-            cause = error.__context__
-            if isinstance(cause, WireError):
-                self._bad_request(cause.status, str(cause))
-            else:
-                self._bad_request(400, f"this is not HTTP/1.1: {error}")
+            self._malformed(error)
             return
         self._start_next()
-        if self._in_head and self._head_bytes > self.plane.settings.max_head_bytes:
-            self._bad_request(431, f"the request head is larger than {self.plane.settings.max_head_bytes} bytes")
+        if reader.ended:
+            self._behind_last(rest)
+        elif self._queue:
+            self._ahead_bytes += len(data)
+            if self._ahead_bytes > AHEAD_BYTES or len(self._queue) >= MAX_QUEUED:
+                self.flow.pause_reading()
 
     def _recognised(self, memo: HeadMemo, data: bytes) -> bool:
         """Serve what was received, if it is the head of the call before with another body, and its turn."""
-        if self._active is not None or self._request is not None or memo.snapshot is not self.plane.snapshot:
+        reader = self._reader
+        if self._active is not None or reader.request is not None or reader.head_bytes or self.flow.write_paused:
+            return False
+        if memo.snapshot is not self.plane.snapshot:
             return False
         body = memo.body_of(data)
         if body is None:
@@ -211,83 +227,40 @@ class ClientConnection(asyncio.Protocol):
         self.flow.resume_writing()
         if self._active is not None:
             self._active.client_resumed()
+        elif self._queue:
+            self.loop.call_soon(self._start_next)
 
-    # -- httptools callbacks
+    # -- called by the reader
 
-    def on_message_begin(self) -> None:
+    def _new_request(self) -> Request:
         settings = self.plane.settings
         body = RequestBody(self.flow, settings.data, settings.body_memory_bytes, settings.max_body_bytes)
-        self._request = Request(body, time.perf_counter_ns())
-        self._in_head = True
-        self._stale_upgrade = False
-        self._deadline_s = self.loop.time() + HEAD_SECONDS
+        return Request(body, time.perf_counter_ns())
 
-    def on_url(self, url: bytes) -> None:
-        assert self._request is not None
-        self._request.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._request.headers.append((name.lower(), value))  # type: ignore[union-attr]  # set by on_message_begin
-
-    def on_headers_complete(self) -> None:
-        request, parser = self._request, self._parser
-        assert request is not None
-        self._in_head = False
-        if self._head_bytes > self.plane.settings.max_head_bytes:
-            self._check_head_size(request)
-        self._head_bytes = 0
-        request.method = parser.get_method()
-        request.version = parser.get_http_version()
-        request.keep_alive = parser.should_keep_alive()
-        check_head(request.method, request.target, request.version, request.headers)
-        request.path, _, request.query = request.target.partition(b"?")
-        for name, value in request.headers:
-            if name == b"content-length":
-                request.has_body = value != b"0"
-                if len(value) > LARGE_DIGITS:
-                    request.body.declare(int(value))
-            elif name == b"transfer-encoding":
-                request.has_body = True
-            elif name == b"expect":
-                request.expect_continue = value.lower() == b"100-continue"
-            elif name == b"upgrade":
-                request.upgrade = value.strip().lower()
-            elif name == b"x-request-id":
-                request.client_request_id = value.decode("latin-1")[:256]
-        if parser.should_upgrade():
-            if request.method == b"CONNECT" or request.upgrade != b"websocket":
-                self._stale_upgrade = True  # not ours to switch to (RFC 9110 7.8): served as if it had not been asked
-                return
-        else:
-            request.upgrade = b""
+    def _on_request(self, request: Request) -> None:
         self._deadline_s = 0.0
+        if request.upgrade and (self._queue or self._active is not None):
+            raise WireError(400, "a request for an upgrade cannot be pipelined")
         self._queue.append(request)
-        if len(self._queue) >= MAX_QUEUED:
-            self.flow.pause_reading()
 
-    def _check_head_size(self, request: Request) -> None:
-        """What was received holds more than a head may; is it the head, or the body behind it?"""
-        size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in request.headers)
-        most = self.plane.settings.max_head_bytes
-        if size > most:
-            raise WireError(431, f"the request head is larger than {most} bytes")
-
-    def on_body(self, piece: bytes) -> None:
-        if not self._stale_upgrade:
-            self._request.sink.feed(piece)  # type: ignore[union-attr]
-
-    def on_message_complete(self) -> None:
-        if not self._stale_upgrade:
-            self._request.sink.end()  # type: ignore[union-attr]
-            self._request = None
+    def _behind_last(self, rest: bytes) -> None:
+        """What follows a request that asked for the end of the connection, or for an upgrade."""
+        active = self._active_request
+        if active is not None and active.upgrade:
+            self._tunnel = True
+            if rest and isinstance(self._active, Exchange):
+                self._active.on_client_bytes(rest)
+        else:
+            self._poisoned = True
 
     # -- serving
 
     def _start_next(self) -> None:
         """Serve what waits, if nothing is being served: called when the parser has done with what was received."""
-        if self._active is not None or not self._queue or self.closed:
+        if self._active is not None or not self._queue or self.closed or self.flow.write_paused:
             return
         request = self._queue.popleft()
+        self._ahead_bytes = 0
         operation = None if self.serves is Serves.ADMIN else operation_of(self.plane, request)
         data, self._data = self._data, b""
         if operation is not None and data and self._memo_misses < MEMO_MISSES and not self._queue:
@@ -312,7 +285,7 @@ class ClientConnection(asyncio.Protocol):
         self.server_state.total_requests += 1
         if self.closed or request is None:
             return
-        if not done.answer.keep_alive or self._tunnel:
+        if not done.answer.keep_alive or self._tunnel or (self._reader.ended and not self._queue):
             self._close(linger=not request.sink.complete)
             return
         if not request.sink.complete:
@@ -336,17 +309,20 @@ class ClientConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """The connection lives on: serve what waits, or idle."""
+        self._deadline_s = self.loop.time() + (HEAD_SECONDS if self._reader.head_bytes else IDLE_SECONDS)
         if self._queue:
             self.flow.resume_reading()
             self.loop.call_soon(self._start_next)
+        elif self._refusal is not None:
+            self._answer_malformed(self._refusal)
         elif self._poisoned or self.plane.draining:
-            self.transport.close()
+            self._close(linger=False)
         else:
             self.flow.resume_reading()
-            self._deadline_s = self.loop.time() + IDLE_SECONDS
 
     def _close(self, *, linger: bool) -> None:
         if not linger or self.transport.is_closing():
+            self._deadline_s = self.loop.time() + IDLE_SECONDS
             self.transport.close()
             return
         self._lingering = True
@@ -355,41 +331,34 @@ class ClientConnection(asyncio.Protocol):
             self.transport.write_eof()
         self._deadline_s = self.loop.time() + LINGER_SECONDS
 
-    def _upgraded(self, rest: bytes) -> None:
-        request = self._request or self._active_request
-        if self._stale_upgrade and self._request is not None:
-            # llhttp stops at an upgrade: parse the same request again without it, body and all.
-            request = self._request
-            if request.method == b"CONNECT":
-                self._bad_request(405, "CONNECT is not served on this listener")
-                return
-            lines = [b"%b %b HTTP/%b\r\n" % (request.method, request.target, request.version.encode())]
-            lines += [
-                b"%b: %b\r\n" % (name, value if name != b"connection" else _without_upgrade(value))
-                for name, value in request.headers
-                if name not in (b"upgrade", b"http2-settings")
-            ]
-            request.sink.close()
-            self._parser = httptools.HttpRequestParser(self)
-            self.data_received(b"".join((*lines, b"\r\n", rest)))
-            return
-        self._tunnel = True
-        if rest and isinstance(self._active, Exchange):
-            self._active.on_client_bytes(rest)
-
-    def _bad_request(self, status: int, reason: str) -> None:
-        """Answer what cannot be parsed and close: nothing after it on this connection can be trusted."""
+    def _malformed(self, error: WireError) -> None:
+        """Answer what is no request and close: nothing after it on this connection can be trusted."""
         self._poisoned = True
         self.plane.counted["malformed"] += 1
-        if self._active is not None:
-            if self._active_request is self._request:
-                self._active.client_gone()  # its body is broken: the rest will never come
-                self.transport.abort()
-            return  # the answers before it go out first; exchange_done closes
-        text = b'{"error":{"message":%b,"type":"invalid_request_error","code":"malformed_request"}}' % _json(reason)
-        answer = ClientAnswer(self, http10=False, head_only=False, keep_alive=False)
-        answer.whole(status, [b"content-type: application/json\r\n"], text)
+        reader = self._reader
+        if reader.in_body and reader.request is not None:
+            reader.request.sink.refuse(MalformedRequest(error.status, error.message))  # whoever serves it says so
+        elif self._active is not None or self._queue:
+            self._refusal = error  # the answers before it go out first
+        else:
+            self._answer_malformed(error)
+
+    def _answer_malformed(self, error: WireError) -> None:
+        self._write_refusal(error)
         self._close(linger=True)
+
+    def refuse_body(self, error: MalformedRequest, *, started: bool) -> None:
+        """FastAPI's request has a body that cannot be read: said here, since the application takes its client for
+        gone."""
+        if not started:
+            self._write_refusal(WireError(error.status, error.message))
+
+    def _write_refusal(self, error: WireError) -> None:
+        request = self._reader.request
+        answer = ClientAnswer(
+            self, http10=False, head_only=request is not None and request.method == b"HEAD", keep_alive=False
+        )
+        answer.whole(error.status, *refusal(error, request, self.plane.ids.make(time.time_ns())))
 
     # -- ClientWriter
 
@@ -409,14 +378,45 @@ class ClientConnection(asyncio.Protocol):
     # -- deadlines and shutdown
 
     def check_deadlines(self, now_s: float) -> None:
-        """Slow heads are answered 408, idle connections closed; called once a second."""
+        """Slow heads and bodies are answered 408, idle connections closed; called once a second."""
+        self._check_unsent(now_s)
+        if self._reader.in_body and not self._lingering and not self._poisoned:
+            self._check_body(now_s)
         if not self._deadline_s or now_s < self._deadline_s or self._active is not None:
             return
         self._deadline_s = 0.0
-        if self._lingering or not self._in_head:
-            self.transport.close()
+        if self._lingering or not self._reader.head_bytes:
+            self._close(linger=False)
         else:
-            self._bad_request(408, "the request head took too long")
+            self._malformed(WireError(408, "the request head took too long"))
+
+    def _check_body(self, now_s: float) -> None:
+        """A body must come on, and on average at a modem's pace at least, as long as we read."""
+        reader = self._reader
+        request = reader.request
+        if request is None:
+            return
+        if request is not self._watched:
+            self._watched, self._watched_since_s, self._progress_s = request, now_s, now_s
+            self._progress_bytes = reader.body_bytes
+        elif self.flow.read_paused:
+            self._watched_since_s += now_s - self._progress_s
+            self._progress_s = now_s
+        elif reader.body_bytes > self._progress_bytes:
+            self._progress_s, self._progress_bytes = now_s, reader.body_bytes
+        allowed_s = BODY_GRACE_SECONDS + reader.body_bytes / BODY_LEAST_RATE
+        if now_s - self._progress_s > BODY_IDLE_SECONDS or now_s - self._watched_since_s > allowed_s:
+            self._malformed(WireError(408, "the request body came too slowly"))
+
+    def _check_unsent(self, now_s: float) -> None:
+        """A client that takes nothing of its answers holds no memory of ours. While an exchange runs, its route's idle
+        timeout decides."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or isinstance(self._active, Exchange | ExpressCall) or unsent < self._unsent_bytes:
+            self._unsent_since_s = now_s
+        elif now_s - self._unsent_since_s > IDLE_SECONDS:
+            self.transport.abort()
+        self._unsent_bytes = unsent
 
     def shutdown(self) -> None:
         """The server asks to end: an idle connection closes, a busy one after its answer."""
@@ -429,12 +429,3 @@ class ClientConnection(asyncio.Protocol):
 def protocol_class(plane: Plane) -> type[ClientConnection]:
     """The class that `uvicorn.Config(http=…)` takes, bound to one worker's data plane."""
     return type("BoundClientConnection", (ClientConnection,), {"plane": plane})
-
-
-def _without_upgrade(connection: bytes) -> bytes:
-    tokens = [token.strip() for token in connection.split(b",")]
-    return b", ".join(token for token in tokens if token.lower() not in (b"upgrade", b"http2-settings"))
-
-
-def _json(text: str) -> bytes:
-    return orjson.dumps(text)

@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from gateway.errors import BodyTooLarge
+from gateway.errors import BodyTooLarge, MalformedRequest, SluicegateError
 
 if TYPE_CHECKING:
     from gateway.dataplane.identity import Caller
@@ -41,6 +41,9 @@ class BodySink(Protocol):
 
     def end(self) -> None: ...
 
+    def refuse(self, error: MalformedRequest) -> None:
+        """The rest of the body will not come: it is malformed, or too slow."""
+
     def abandon(self) -> None:
         """The client has gone."""
 
@@ -57,7 +60,7 @@ class RequestBody:
 
     __slots__ = (
         "_chunks", "_control", "_file", "_folder", "_max_bytes", "_memory_bytes", "_paused", "_streamed", "_waiter",
-        "complete", "gone", "kept_bytes", "size", "too_large", "watcher",
+        "complete", "gone", "kept_bytes", "refusal", "size", "watcher",
     )  # fmt: skip
 
     def __init__(self, control: ReadControl, folder: Path, memory_bytes: int, max_bytes: int) -> None:
@@ -75,7 +78,8 @@ class RequestBody:
         """The client left before the body was complete."""
         self.kept_bytes = 0
         self.size = 0
-        self.too_large = False
+        self.refusal: SluicegateError | None = None
+        """What is wrong with the body: too large, malformed, or too slow. No more of it is taken."""
         self.watcher: BodyWatcher | None = None
 
     @classmethod
@@ -86,7 +90,8 @@ class RequestBody:
         made._file = None  # noqa: SLF001
         made._waiter = None  # noqa: SLF001
         made.complete = True
-        made.gone = made.too_large = False
+        made.gone = False
+        made.refusal = None
         made.size = len(body)
         return made
 
@@ -95,7 +100,7 @@ class RequestBody:
     def declare(self, size: int) -> None:
         """What `Content-Length` says: too much is refused before it is sent."""
         if size > self._max_bytes:
-            self.too_large = True
+            self.refusal = self._too_large()
 
     def allow(self, max_bytes: int, headers: Headers) -> None:
         """What is passed on as it comes may be larger than what must be read first. Called before it is taken."""
@@ -105,10 +110,9 @@ class RequestBody:
 
     def feed(self, chunk: bytes) -> None:
         self.size += len(chunk)
-        if self.size > self._max_bytes:
-            self.too_large = True
-            self._chunks.clear()
-            self._wake()
+        if self.size > self._max_bytes and self.refusal is None:
+            self.refuse(self._too_large())
+        if self.refusal is not None:
             return
         if self._streamed:
             self._chunks.append(chunk)
@@ -130,6 +134,13 @@ class RequestBody:
     def end(self) -> None:
         self.complete = True
         self._wake()
+
+    def refuse(self, error: SluicegateError) -> None:
+        """Whoever waits for the body gets this error instead."""
+        if not self.complete and self.refusal is None:
+            self.refusal = error
+            self._chunks.clear()
+            self._wake()
 
     def abandon(self) -> None:
         """The client is gone: whoever waits is woken and finds `gone` set."""
@@ -157,13 +168,11 @@ class RequestBody:
         return joined
 
     async def wait_complete(self) -> None:
-        """Raises BodyTooLarge; returns early with `gone` set when the client leaves."""
-        while not self.complete and not self.gone:
-            if self.too_large:
-                break
+        """Raises what the body is refused for; returns early with `gone` set when the client leaves."""
+        while not self.complete and not self.gone and self.refusal is None:
             await self._wait()
-        if self.too_large:
-            raise self._too_large()
+        if self.refusal is not None:
+            raise self.refusal
 
     def spill_on(self) -> None:
         """A watcher has come after the body began to lie in the file: let it see what is there already."""
@@ -178,11 +187,14 @@ class RequestBody:
         self.kept_bytes = sum(map(len, self._chunks))
 
     async def next_chunk(self) -> bytes:
-        """The next bytes of a streamed body; b"" at its end or when the client has gone. Raises BodyTooLarge."""
-        while not self._chunks and not self.complete and not self.gone and not self.too_large:
+        """The next bytes of a streamed body; b"" at its end or when the client has gone.
+
+        Raises what it is refused for.
+        """
+        while not self._chunks and not self.complete and not self.gone and self.refusal is None:
             await self._wait()
-        if self.too_large:
-            raise self._too_large()
+        if self.refusal is not None:
+            raise self.refusal
         if not self._chunks:
             return b""
         chunk = self._chunks.popleft()

@@ -5,14 +5,23 @@ is longer than `MAX_LINE_BYTES`, every line ends in CRLF.
 """
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 from gateway.wire.errors import WireError
 
 MAX_LINE_BYTES: Final = 4096
 MAX_BARE_BYTES: Final = 17
 MAX_TRAILER_BYTES: Final = 16 * 1024
-_SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_SIZE_LINE: Final = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_STRICT_SIZE_LINE: Final = re.compile(
+    rb"([0-9a-fA-F]{1,15})(?:;[ \t]*%b(?:=(?:%b|\"(?:[\t\x20!#-\[\]-\x7e\x80-\xff]|\\[\t\x20-\x7e])*\"))?)*"
+    % (_TOKEN, _TOKEN)
+)
+"""With extensions as RFC 9112 7.1.1 has them, but for the white space that it calls bad."""
+_TRAILER_LINE: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
+_FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"host"))
+MAX_EXTENSION_BYTES: Final = 16 * 1024
 _MEMO_ENTRIES: Final = 4096
 
 
@@ -40,6 +49,12 @@ class ChunkedDecoder:
 
     __slots__ = ("_held", "_left", "_trailer", "between", "done", "rest", "whole")
 
+    status: ClassVar[int] = 502
+    """Of the errors: whose fault a malformed body is."""
+
+    _known: ClassVar[dict[bytes, int]] = _SIZES
+    """Where size lines that were seen are looked up."""
+
     def __init__(self) -> None:
         self._held = b""
         """A line, or the CRLF after a chunk, of which only the beginning has arrived."""
@@ -54,7 +69,7 @@ class ChunkedDecoder:
         self.whole = False
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in `data`. Raises WireError(502) for what is not this coding."""
+        """The payload in `data`. Raises WireError for what is not this coding."""
         payload = self._feed(data)
         self.between = not self._left and not self._held and self._trailer < 0
         return payload
@@ -76,12 +91,12 @@ class ChunkedDecoder:
             line_end = data.find(b"\r\n", at, at + MAX_LINE_BYTES)
             if line_end < 0:
                 if size - at >= MAX_LINE_BYTES or b"\n" in data[at:]:
-                    raise WireError(502, "a chunk's size line is not one")
+                    raise WireError(self.status, "a chunk's size line is not one")
                 self._held = data[at:]
                 aligned = False
                 break
             line = data[at:line_end]
-            length = _SIZES.get(line)
+            length = self._known.get(line)
             if length is None:
                 length, bare = self._read_size(line)
                 aligned = aligned and bare
@@ -94,14 +109,14 @@ class ChunkedDecoder:
             end = begin + length
             if end + 2 <= size:
                 if data[end : end + 2] != b"\r\n":
-                    raise WireError(502, "a chunk is longer than its size")
+                    raise WireError(self.status, "a chunk is longer than its size")
                 payloads.append(data[begin:end])
                 at = end + 2
                 continue
             self._left = end + 2 - size
             payloads.append(data[begin : min(end, size)])
             if size > end and data[end:] != b"\r":
-                raise WireError(502, "a chunk is longer than its size")
+                raise WireError(self.status, "a chunk is longer than its size")
             aligned = False
             break
         self.whole = aligned
@@ -113,20 +128,20 @@ class ChunkedDecoder:
         if size >= left:
             tail = data[max(0, left - 2) : left]
             if not b"\r\n".endswith(tail):
-                raise WireError(502, "a chunk is longer than its size")
+                raise WireError(self.status, "a chunk is longer than its size")
             payloads.append(data[: max(0, left - 2)])
             self._left = 0
             return left
         self._left = left - size
         payloads.append(data[: max(0, left - 2)])
         if left - 2 < size and data[max(0, left - 2) :] != b"\r":
-            raise WireError(502, "a chunk is longer than its size")
+            raise WireError(self.status, "a chunk is longer than its size")
         return size
 
     def _read_size(self, line: bytes) -> tuple[int, bool]:
         match = _SIZE_LINE.fullmatch(line)
         if match is None:
-            raise WireError(502, "a chunk's size is no hexadecimal number")
+            raise WireError(self.status, "a chunk's size is no hexadecimal number")
         length = int(match[1], 16)
         bare = match[1] == line
         if bare and len(_SIZES) < _MEMO_ENTRIES:
@@ -140,13 +155,42 @@ class ChunkedDecoder:
             if line_end < 0:
                 self._held = data[at:]
                 if self._trailer + len(self._held) > MAX_TRAILER_BYTES or b"\n" in self._held:
-                    raise WireError(502, "a trailer section is not one")
+                    raise WireError(self.status, "a trailer section is not one")
                 return
             if line_end == at:
                 self.done = True
                 self.rest = data[at + 2 :]
                 return
+            field = _TRAILER_LINE.fullmatch(data, at, line_end)
+            if field is None or field[1].lower() in _FRAMING:
+                raise WireError(self.status, "a trailer section holds what no trailer may be")
             self._trailer += line_end - at + 2
             if self._trailer > MAX_TRAILER_BYTES:
-                raise WireError(502, "an endless trailer section")
+                raise WireError(self.status, "an endless trailer section")
             at = line_end + 2
+
+
+class RequestChunks(ChunkedDecoder):
+    """The body of a request: nothing but the grammar, no chunk larger than a body may be, and few extensions."""
+
+    __slots__ = ("_extension_bytes", "_max_body_bytes")
+
+    status = 400
+    _known: ClassVar[dict[bytes, int]] = {}  # a memory of its own: what answers may say is no measure
+
+    def __init__(self, max_body_bytes: int) -> None:
+        super().__init__()
+        self._max_body_bytes = max_body_bytes
+        self._extension_bytes = 0
+
+    def _read_size(self, line: bytes) -> tuple[int, bool]:
+        match = _STRICT_SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise WireError(400, "a chunk's size is no hexadecimal number")
+        length = int(match[1], 16)
+        if length > self._max_body_bytes:
+            raise WireError(413, f"the request body is larger than {self._max_body_bytes} bytes")
+        self._extension_bytes += len(line) - len(match[1])
+        if self._extension_bytes > MAX_EXTENSION_BYTES:
+            raise WireError(400, "the chunks have endless extensions")
+        return length, match[1] == line

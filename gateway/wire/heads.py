@@ -17,14 +17,56 @@ _TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK
 _CONTROLS: Final = bytes({*range(0x20), 0x7F} - {0x09})
 _TARGET_FORBIDDEN: Final = bytes([*range(0x21), 0x7F, *range(0x80, 0x100), *b'#"<>\\^`'])
 """Control bytes, space, non-ASCII, and what no URI holds; `{|}` pass, as browsers send them."""
+_PORT: Final = rb"(?::(?:[0-9]{0,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
 _HOST: Final = re.compile(
-    rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
+    rb"(?:[A-Za-z0-9._~!$&'()*+;=-]|%(?:[2-689A-Fa-f][0-9A-Fa-f]|7[0-9A-Ea-e]))+"
+    + _PORT
+    + rb"|\[[0-9A-Fa-f:.]+\]"
+    + _PORT
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ (?:HTTP/1\.[01])\r\n")
+_OTHER_VERSION: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+(?: HTTP/[0-9]+(?:\.[0-9]+)?)?\r\n")
+_UNFINISHED_LINE: Final = re.compile(
+    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{0,32}(?: [^\x00-\x20\x7f]*(?: [A-Z0-9./]{0,8}\r?)?)?|\r"
+)
+_LOOKED_AT_BYTES: Final = 2048
+"""An unfinished line is looked at up to this length, so that one sent byte by byte costs no more than its length."""
+_OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]")
+"""Bytes that spell a character longer than UTF-8 does: only to get past a check."""
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+MOST_DECODINGS: Final = 3
 _REMEMBERED_BYTES: Final = 512
 """Longer targets are checked anew each time, so that the memory of verdicts stays small."""
 _CLIMBING: Final = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\;]|$)")
 """A `..` segment, also with a path parameter behind it, as some servers cut it off."""
+
+
+def check_request_line(line: bytes) -> None:
+    """`line` with its CRLF (RFC 9112 3): single spaces, nothing around. Raises WireError."""
+    if _REQUEST_LINE.fullmatch(line):
+        return
+    if _OTHER_VERSION.fullmatch(line):
+        raise WireError(505, "this version of HTTP is not spoken here: use HTTP/1.1")
+    raise WireError(400, "this is not HTTP/1.1: the request line is none")
+
+
+def check_unfinished_line(line: bytes) -> None:
+    """What came of a request line so far. Raises WireError where no rest can make it one: TLS, binary protocols."""
+    if len(line) <= _LOOKED_AT_BYTES and not _UNFINISHED_LINE.fullmatch(line):
+        raise WireError(400, "this is not HTTP/1.1: the request line is none")
+
+
+def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Path and query of a checked target in absolute form (RFC 9112 3.2.2); `*` stays. A request of HTTP/1.0 without
+    Host gets the host that its URL names."""
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return target
+    if not any(name == b"host" for name, _ in headers):
+        headers.append((b"host", absolute.group(1)))
+    rest = target[absolute.end() :]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -77,6 +119,8 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
         raise WireError(400, "the Host header is no host name")
     if method == b"CONNECT":
         raise WireError(405, "CONNECT is not served: point the client's base URL here instead of its proxy setting")
+    if method == b"TRACE":
+        raise WireError(405, "TRACE is not served: its answer would show what the gateway adds to a request")
     if len(target.translate(None, _TARGET_FORBIDDEN)) != len(target):
         raise WireError(400, "the request target holds a character that no URL may hold")
     if not target.startswith(b"/"):
@@ -85,17 +129,32 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
         absolute = _ABSOLUTE.match(target)
         if absolute is None:
             raise WireError(400, "the request target is neither a path nor a URL")
+        if not _HOST.fullmatch(absolute.group(1)):
+            raise WireError(400, "the request target names no host")
         if host is not None and absolute.group(1).lower() != host.lower():
             raise WireError(400, "the request target and the Host header name different hosts")
         target = target[absolute.end() :]
     if b".." in target or b"%" in target:
-        path = target.partition(b"?")[0]
-        if b"%" in path:
-            path = unquote_to_bytes(path)
-            if b"\0" in path:
-                raise WireError(400, "the path holds an encoded NUL")
+        _check_path(target.partition(b"?")[0])
+
+
+def _check_path(path: bytes) -> None:
+    """What a server may make of the path: decoded once, and again where it decodes too often."""
+    if _BAD_ESCAPE.search(path):
+        raise WireError(400, "the path holds a % that begins no escape")
+    for _ in range(MOST_DECODINGS):
         if _CLIMBING.search(path):
             raise WireError(400, "the path climbs with `..`: send it resolved")
+        decoded = unquote_to_bytes(path)
+        if decoded == path:
+            return
+        path = decoded
+        if b"\0" in path or b"\r" in path or b"\n" in path:
+            raise WireError(400, "the path holds an encoded NUL or line end")
+        if _OVERLONG.search(path):
+            raise WireError(400, "the path holds an overlong escape")
+    if _CLIMBING.search(path):
+        raise WireError(400, "the path climbs with `..`: send it resolved")
 
 
 _check_target_remembered: Final = lru_cache(maxsize=1024)(_check_target)
