@@ -100,9 +100,9 @@ CHUNKS = [
     *[
         chunked(f"size line {line!r}", line + b"\r\n" + BODY + b"\r\n0\r\n\r\n")
         for line in (
-            b"", b" ", b"g", b"-1", b"-" + HEX, b"+" + HEX, b"0x" + HEX, b"0X" + HEX, b" " + HEX, b"\t" + HEX, HEX + b"h",
-            HEX + b" ;a", HEX + b" " * 3, HEX + b"\t", HEX + b",5", HEX + b"\0", b"\0" + HEX, HEX + b".0", HEX + b"_0",
-            b"1_0", HEX + b"\x0b", b'"' + HEX + b'"', HEX + b" " + HEX, b"\xef\xbc\x95",
+            b"", b" ", b"g", b"-1", b"-" + HEX, b"+" + HEX, b"0x" + HEX, b"0X" + HEX, b" " + HEX, b"\t" + HEX,
+            HEX + b"h", HEX + b" ;a", HEX + b" " * 3, HEX + b"\t", HEX + b",5", HEX + b"\0", b"\0" + HEX, HEX + b".0",
+            HEX + b"_0", b"1_0", HEX + b"\x0b", b'"' + HEX + b'"', HEX + b" " + HEX, b"\xef\xbc\x95",
         )
     ],
     *[
