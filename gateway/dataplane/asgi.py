@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("uvicorn.error")
 access_log = logging.getLogger("uvicorn.access")
+
+
+DECODED: Final = (b"/api/", b"/console/")
+"""Elsewhere an escape stays one: no path becomes API or console only by being decoded, past whoever guards these."""
 
 
 class _Answer:
@@ -104,7 +108,7 @@ class AsgiRequest:
             "headers": request.headers,
             "state": client.app_state.copy(),
             "method": request.method.decode("ascii"),
-            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "path": urllib.parse.unquote(path) if "%" in path and request.path.startswith(DECODED) else path,
             "raw_path": request.path,
             "query_string": request.query,
             "sluicegate.peer": _peer_host(client.transport),

@@ -31,9 +31,11 @@ def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
     lines = []
     for name, value in headers:
         if name not in drop:
+            if b"_" in name and name.replace(b"_", b"-") in drop:
+                continue  # servers of the CGI kind read `x_forwarded_for` as `x-forwarded-for`
             lines.append(b"%b: %b\r\n" % (name, value))
         elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named = frozenset(token.strip().lower() for token in value.split(b","))
+            named = _named_by_connection(headers)
             if not named <= drop:  # what `Connection` names is hop-by-hop too (RFC 9110 7.6.1)
                 return passed_on(headers, drop | named)
     return lines
@@ -42,6 +44,11 @@ def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
 def passing(head: AnswerHead) -> bytes:
     """The lines of an answer's head that go on to the client."""
     return b"".join(passed_on(head.headers, RESPONSE_DROP)) if head.names_more else head.lines
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
+    values = b",".join([value for name, value in headers if name == b"connection"])
+    return frozenset(token.strip().lower() for token in values.split(b","))
 
 
 def trusted_chain(request: Request, peer_ip: str, trusted_hops: int) -> list[str]:
@@ -83,6 +90,11 @@ def without_key(query: bytes, names: frozenset[bytes] = frozenset((b"key",))) ->
     if not query:
         return query
     return b"&".join(part for part in query.split(b"&") if unquote_to_bytes(part.partition(b"=")[0]) not in names)
+
+
+def without_secret(said: bytes, secret: str | None) -> bytes:
+    """What an upstream answered, should it repeat the credential that it was shown."""
+    return said if not secret or secret.encode() not in said else said.replace(secret.encode(), b"[credential]")
 
 
 def media_type(headers: Headers) -> bytes:

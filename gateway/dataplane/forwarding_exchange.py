@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
 from gateway.dataplane.exchange import ClientGone, Exchange
-from gateway.dataplane.forwarding import retry_after_s
+from gateway.dataplane.forwarding import retry_after_s, without_secret
 from gateway.dataplane.health import LIMITED_CREDENTIAL_S, REFUSED_CREDENTIAL_S
 from gateway.dataplane.refusals import MOVES_ON, Refusals
 from gateway.dataplane.request import Headers
@@ -412,8 +412,16 @@ class ForwardingExchange(Exchange):
                 fix=f"the operator must {'renew' if had_one else 'add'} it under Providers",
                 **facts,
             )
+        if last.status < 400 and with_model:
+            # Passed on, a caller's SDK would follow it, with the key of ours that no upstream may see.
+            raise UpstreamFailed(
+                f"provider {self.chosen.target.provider.name if self.chosen else ''} redirects ({last.status})",
+                fix="the operator must set the provider's base_url to the address it is redirected to",
+                **facts,
+            )
         if last.status >= 500 and with_model:
-            said = last.body[:300].decode("utf-8", "replace")
+            secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
+            said = without_secret(last.body, secret)[:300].decode("utf-8", "replace")
             raise UpstreamFailed(
                 f"the upstream of route {self.route.name} answered {last.status}, {times}",
                 fix="try again shortly",

@@ -12,6 +12,7 @@ from gateway.policy.snapshot import Snapshot
 MAX_HEAD_BYTES: Final = 8 * 1024
 MOST_DIGITS: Final = 7
 """Longer bodies take the ordinary way, where they can go to a file."""
+MOST_BODY_BYTES: Final = 10**MOST_DIGITS
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
 

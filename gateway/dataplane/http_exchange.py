@@ -12,6 +12,7 @@ from gateway.dataplane.forwarding import (
     header_value,
     passed_on,
     without_key,
+    without_secret,
 )
 from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, identify
@@ -125,7 +126,10 @@ class HttpExchange(ForwardingExchange):
     async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
         connection.write(self._head(plan))
         self._body_taken = True
+        self.enter_phase("idle", self.route.timeouts.idle_s)  # the upload may take its time, if it goes on
         await self._stream_body(connection)
+        if self._body_sent and not self.first_byte_ns:
+            self.enter_phase("first byte", self.route.timeouts.first_byte_s)
 
     async def _stream_body(self, connection: UpstreamConnection) -> None:
         body, chunked = self.request.body, self._chunked_request()
@@ -169,11 +173,11 @@ class HttpExchange(ForwardingExchange):
         path = request.path
         prefix = (route.match.path or "").rstrip("/").encode() if route.match else b""
         if route.strip_prefix and prefix and path.startswith(prefix):
-            path = path[len(prefix) :] or b"/"
+            path = b"/" + path[len(prefix) :].lstrip(b"/")  # `//host` would name another host
         query = request.query
         drop = REQUEST_DROP
         if self.caller is not None:
-            drop = drop | self.caller.headers_with_key(request.headers)  # any other Authorization passes
+            drop = drop | self.caller.headers_with_key(request.headers, self.snapshot)  # any other Authorization passes
             query = without_key(query)
         if credential is not None:
             drop = drop | {b"authorization"}
@@ -312,7 +316,10 @@ class HttpExchange(ForwardingExchange):
         lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
         if not self.request.body.complete:
             self.answer.keep_alive = False
-        self.answer.whole(failure.status, lines, failure.body)
+        secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
+        self.answer.whole(
+            failure.status, [without_secret(line, secret) for line in lines], without_secret(failure.body, secret)
+        )
 
     # -- WebSocket and other upgrades
 

@@ -1,7 +1,7 @@
 """Who calls: the API key in its many places, or none."""
 
 from hashlib import sha256
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_to_bytes
 
 from gateway.dataplane.forwarding import KEY_HEADERS
 from gateway.dataplane.request import Headers, Request
@@ -21,9 +21,19 @@ class Caller:
         self.key = key
         self._text = text
 
-    def headers_with_key(self, headers: Headers) -> frozenset[bytes]:
-        """Names of the headers that hold the key: a caller may have sent it in several."""
-        return frozenset(name for name, value in headers if name in KEY_HEADERS and self._text in value)
+    def headers_with_key(self, headers: Headers, snapshot: Snapshot) -> frozenset[bytes]:
+        """Names of the headers that hold the key, or another one of ours: a caller may have sent several."""
+        return frozenset(
+            name
+            for name, value in headers
+            if name in KEY_HEADERS and (self._text in value or sha256(_bare(value)).digest() in snapshot.keys)
+        )
+
+
+def _bare(value: bytes) -> bytes:
+    """The key in a header's value, its scheme cut off."""
+    scheme, _, text = value.partition(b" ")
+    return text.strip() if scheme.lower() == b"bearer" else value
 
 
 def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
@@ -44,12 +54,13 @@ def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
         if key is not None:
             return Caller(check_expiry(key, now_s), text)
     if b"key=" in request.query:
-        for name_text, value_text in parse_qsl(request.query.decode("latin-1")):
-            if name_text == "key":
+        for part in request.query.split(b"&"):
+            if part.startswith(b"key="):
                 shown = True
-                key = snapshot.keys.get(sha256(value_text.encode()).digest())
+                text = unquote_to_bytes(part[4:])
+                key = snapshot.keys.get(sha256(text).digest())
                 if key is not None:
-                    return Caller(check_expiry(key, now_s), value_text.encode())
+                    return Caller(check_expiry(key, now_s), text)
     if snapshot.generation == 0:
         raise Unavailable("the gateway has not loaded its configuration yet", fix="try again shortly", retry_after_s=1)
     if shown:

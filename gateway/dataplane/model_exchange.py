@@ -16,6 +16,7 @@ from gateway.dataplane.forwarding import (
     passed_on,
     passing,
     without_key,
+    without_secret,
 )
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
@@ -259,7 +260,7 @@ class ModelExchange(ForwardingExchange):
         self._status, self._answer = status, head
         self.row.upstream_status = status
         self._held_bytes = 0
-        if status >= 400:
+        if status >= 300:
             self._held = []
             return
         assert self.call is not None
@@ -275,7 +276,7 @@ class ModelExchange(ForwardingExchange):
 
     def on_whole(self, head: AnswerHead, body: bytes) -> None:
         status = head.status
-        if status >= 400 or len(body) > HOLD_BYTES or head.kind == b"text/event-stream":
+        if status >= 300 or len(body) > HOLD_BYTES or head.kind == b"text/event-stream":
             super().on_whole(head, body)
             return
         assert self.call is not None
@@ -341,7 +342,7 @@ class ModelExchange(ForwardingExchange):
                 self.on_writable()
         if self._held is None:
             self._end_stream()
-        elif self._status >= 400:
+        elif self._status >= 300:
             self._end_refusal()
         else:
             self._end_plain(self._held[0] if len(self._held) == 1 else b"".join(self._held))
@@ -391,7 +392,7 @@ class ModelExchange(ForwardingExchange):
             headers=self._answer.headers if self._answer is not None else [],
             body=body,
         )
-        if self._status in (401, 403, 408, 425, 429) or self._status >= 500:
+        if self._status in (401, 403, 408, 425, 429) or self._status >= 500 or self._status < 400:
             self.settle_verdict(failure)
             return
         self.deliver(failure)  # the caller's own mistake (400, 404, 422 …): no other target would judge otherwise
@@ -401,7 +402,10 @@ class ModelExchange(ForwardingExchange):
         assert failure.status is not None
         self.row.status = failure.status
         lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
-        self.answer.whole(failure.status, lines, failure.body)
+        secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
+        self.answer.whole(
+            failure.status, [without_secret(line, secret) for line in lines], without_secret(failure.body, secret)
+        )
 
     def client_gone(self) -> None:
         self._flowing = False

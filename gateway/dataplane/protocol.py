@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.express import ExpressCall, set_out
-from gateway.dataplane.head_memo import HeadMemo, memo_of
+from gateway.dataplane.head_memo import MOST_BODY_BYTES, HeadMemo, memo_of
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.refused_head import refusal
@@ -111,6 +111,8 @@ class ClientConnection(asyncio.Protocol):
         """What has come of the PROXY preamble; None once it was read, and where none is expected."""
         self._data = b""
         """What was received last, if a request began with it."""
+        self._most_memo_misses = MEMO_MISSES if settings.max_body_bytes >= MOST_BODY_BYTES else 0
+        """None where a body that is taken for known could be larger than is allowed."""
         self._memo: HeadMemo | None = None
         self._memo_misses = 0
 
@@ -263,7 +265,7 @@ class ClientConnection(asyncio.Protocol):
         self._ahead_bytes = 0
         operation = None if self.serves is Serves.ADMIN else operation_of(self.plane, request)
         data, self._data = self._data, b""
-        if operation is not None and data and self._memo_misses < MEMO_MISSES and not self._queue:
+        if operation is not None and data and self._memo_misses < self._most_memo_misses and not self._queue:
             self._memo_misses += 1
             self._memo = memo_of(data, request, operation, self.plane.snapshot)
         else:

@@ -18,7 +18,7 @@ PROBLEM_LINE: Final = b"content-type: application/problem+json\r\n"
 
 def refusal(error: WireError, request: Request | None, request_id: str) -> tuple[list[bytes], bytes]:
     """Header lines and body. `request` is what was read of it; None where not even its target is known."""
-    path = b"" if request is None else request.target.partition(b"?")[0]
+    path, _, query = (b"" if request is None else request.target).partition(b"?")
     told = MalformedRequest(error.status, error.message)
     id_line = b"x-request-id: %b\r\n" % request_id.encode()
     if path.startswith(API):
@@ -35,6 +35,6 @@ def refusal(error: WireError, request: Request | None, request_id: str) -> tuple
         return [id_line, PROBLEM_LINE], orjson.dumps(problem)
     dialect = Dialect.OPENAI
     if is_data_plane_path(path):
-        dialect = dialect_of(path, [] if request is None else request.headers)
+        dialect = dialect_of(path, query, [] if request is None else request.headers)
     lines, body = error_answer(told, HANDLERS[dialect], request_id)
     return [id_line, *lines], body

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from errno import ECONNRESET
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ MAX_IDLE_PER_ORIGIN = 1024
 IDLE_SECONDS = 55.0
 """Below the keep-alive of common servers (nginx 75 s, uvicorn's 5 s is met by the safe-retry rule)."""
 MAX_HEAD_BYTES = 256 * 1024
+MAX_INTERIM = 64
+"""Answers of status 1xx before the final one."""
 WRITE_HIGH_WATER_BYTES = 256 * 1024
 _heads = AnswerHeads(RESPONSE_DROP)
 
@@ -96,8 +99,8 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_decoder", "_framing", "_held", "_keep", "_left", "_pool", "answered", "bodiless", "closed", "fresh",
-        "idle_since", "sink", "transport", "write_paused",
+        "_decoder", "_framing", "_held", "_interim", "_keep", "_left", "_pool", "answered", "bodiless", "closed",
+        "fresh", "idle_since", "sink", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -115,6 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
         """A byte of the answer has arrived: without one, a connection that ends may have died in the pool."""
         self._framing = _Framing.HEAD
         self._held = b""
+        self._interim = 0
         self._keep = False
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
@@ -127,6 +131,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered = False
         self._framing = _Framing.HEAD
         self._held = b""
+        self._interim = 0
         self._keep = False
         self.sink = sink
 
@@ -220,6 +225,10 @@ class UpstreamConnection(asyncio.Protocol):
             rest = data[head_end + 4 :]
             if head.status >= 200 or head.status == 101:
                 self._take_head(sink, head, rest)
+                return
+            self._interim += 1
+            if self._interim > MAX_INTERIM:
+                self._fail(sink, "sent interim answers without end")
                 return
             if not rest:
                 return
@@ -346,7 +355,10 @@ class OriginPool:
         async with asyncio.timeout(timeout_s):
             if self._tls is None:
                 self._tls = await asyncio.to_thread(tls_context, way.tls)
-            return await dial(self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self))
+            connection = await dial(self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self))
+        if connection.closed or connection.transport.is_closing():
+            raise ConnectionResetError(ECONNRESET, "closed at once, or answered before it was asked")
+        return connection
 
     def give_back(self, connection: UpstreamConnection) -> None:
         if len(self._idle) >= MAX_IDLE_PER_ORIGIN or self.retired:
