@@ -54,6 +54,8 @@ class Conversation:
         self.socket = connection
         self.wire = b""
         self._held = b""
+        self.seen: Seen
+        """The request that is to be answered."""
 
     def read_request(self) -> Seen | None:
         """The next request, or None at the end of the connection. Raises Violation."""
@@ -211,6 +213,7 @@ class RawUpstream:
                 while (seen := conversation.read_request()) is not None:
                     with self._lock:
                         self.seen.append(seen)
+                    conversation.seen = seen
                     self.script(conversation)
             except Violation as violation:
                 self.violations.append(f"{violation} in {conversation.wire + conversation._held!r}")

@@ -13,17 +13,20 @@ SECOND_KEY = "sk-canary-second-key-0123456789"
 SECRET = "sk-canary-providers-secret"
 CLAUDE_SECRET = "sk-canary-claudes-secret"
 BACKEND_SECRET = "sk-canary-backends-secret"
-SECRETS = (SECRET, CLAUDE_SECRET, BACKEND_SECRET)
+OTHER_SECRET = "sk-canary-others-secret"
+SECRETS = (SECRET, CLAUDE_SECRET, BACKEND_SECRET, OTHER_SECRET)
 
 CONFIGURATION = f"""
 providers:
   - {{name: up, dialect: openai, base_url: UP/v1, credentials: [{{name: main, value: {SECRET}}}]}}
+  - {{name: other, dialect: openai, base_url: UP/v1, credentials: [{{name: main, value: {OTHER_SECRET}}}]}}
   - {{name: claude, dialect: anthropic, base_url: UP, credentials: [{{name: main, value: {CLAUDE_SECRET}}}]}}
   - {{name: backend, dialect: http, base_url: UP/base}}
   - {{name: sealed, dialect: http, base_url: UP/sealed, credentials: [{{name: main, value: {BACKEND_SECRET}}}]}}
 routes:
   - {{name: chat, targets: [{{provider: up, model: m}}], retries: 0, TIMES}}
   - {{name: hidden, targets: [{{provider: up, model: hidden-model}}], retries: 0, TIMES}}
+  - {{name: both, targets: [{{provider: up, model: a}}, {{provider: other, model: b}}], retries: 1, TIMES}}
   - {{name: sonnet, targets: [{{provider: claude, model: c}}], retries: 0, TIMES}}
   - {{name: files, match: {{path: /files/}}, strip_prefix: true, targets: [{{provider: backend}}], retries: 0, TIMES}}
   - {{name: crm, match: {{host: crm.internal}}, targets: [{{provider: backend}}], retries: 0, TIMES}}

@@ -105,7 +105,8 @@ def test_slow_heads_and_bodies_are_told_so(sluice: Live, upstream: RawUpstream) 
         "head": b"POST /v1/chat/completions HTTP/1.1\r\nhost:",
         "request line": b"POST /v1/chat/com",
         "call": b"POST /v1/messages HTTP/1.1\r\nhost: g\r\n" + KEY_LINE + bodies,
-        "chunk": b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n" + KEY_LINE + b"transfer-encoding: chunked\r\n\r\n5\r\nhe",
+        "chunk": b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n" + KEY_LINE
+        + b"transfer-encoding: chunked\r\n\r\n5\r\nhe",
         "route": b"POST /files/a HTTP/1.1\r\nhost: g\r\n" + KEY_LINE + bodies,
         "API": b"POST /api/v1/teams HTTP/1.1\r\nhost: g\r\nauthorization: Bearer %b\r\n" % sluice.token.encode()
         + b"content-type: application/json\r\n" + bodies,
