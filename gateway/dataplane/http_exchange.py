@@ -224,8 +224,8 @@ class HttpExchange(ForwardingExchange):
         self.enter_phase("idle", self.route.timeouts.idle_s)
         if not self.first_byte_ns:
             self.first_byte_ns = time.perf_counter_ns()
-        retryable = status in (408, 425, 429) or status >= 500
-        if retryable and self.request.method in SAFE_TO_REPEAT and not self._body_taken:
+        repeatable = self.request.method in SAFE_TO_REPEAT and not self._body_taken
+        if (repeatable and _retryable(status)) or (status >= 400 and self.chosen and self.chosen.credential):
             self._held = []
             return
         self._held = None
@@ -286,7 +286,11 @@ class HttpExchange(ForwardingExchange):
                 headers=self._headers,
                 body=b"".join(self._held),
             )
-            self.settle_verdict(failure)
+            if _retryable(self._status) or self._status == 401:
+                self.settle_verdict(failure)
+            else:
+                self.deliver(failure)
+                self.settle_verdict(None)
             return
         if self._tunnel_up:
             self.answer.ended = True
@@ -396,6 +400,10 @@ class HttpExchange(ForwardingExchange):
 
     def stream_error(self, error: SluicegateError) -> bytes:
         return b""
+
+
+def _retryable(status: int) -> bool:
+    return status in (408, 425, 429) or status >= 500
 
 
 def _chunk(payload: bytes) -> bytes:

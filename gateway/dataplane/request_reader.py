@@ -117,16 +117,12 @@ class RequestReader:
 
     def _read_fields(self, data: bytes, at: int) -> int:
         tail = self._tail
-        end = (tail + data[at : at + 3]).find(_HEAD_END)
-        end = at + end + 4 - len(tail) if end >= 0 else data.find(_HEAD_END, at) + 4
-        if end < 4 and end <= at:
-            end = len(data)
-            piece = data[at:]
-            self._tail = (tail + piece[-3:])[-3:]
-            complete = False
-        else:
-            piece = data[at:end]
-            complete = True
+        seam = (tail + data[at : at + 3]).find(_HEAD_END)  # the empty line may have come in two reads
+        found = at - len(tail) + seam if seam >= 0 else data.find(_HEAD_END, at)
+        complete = seam >= 0 or found >= 0
+        end = found + len(_HEAD_END) if complete else len(data)
+        piece = data[at:end]
+        self._tail = (tail + piece[-3:])[-3:]
         self.head_bytes += len(piece)
         if self.head_bytes > self._max_head_bytes:
             raise WireError(431, f"the request head is larger than {self._max_head_bytes} bytes")

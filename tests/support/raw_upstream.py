@@ -92,6 +92,8 @@ class Conversation:
             body = b""
             while True:
                 size = self._until(b"\r\n")
+                if not size:
+                    raise ConnectionError("half a request")
                 if not re.fullmatch(rb"[0-9a-f]{1,8}\r\n", size):
                     raise Violation(f"chunk size {size!r}")
                 piece = self._take(int(size, 16) + 2)

@@ -16,6 +16,9 @@ BACKEND_SECRET = "sk-canary-backends-secret"
 OTHER_SECRET = "sk-canary-others-secret"
 SECRETS = (SECRET, CLAUDE_SECRET, BACKEND_SECRET, OTHER_SECRET)
 
+LIARS = 320
+"""One target for each lie of test_upstreams.py: one that has failed is set aside for a while."""
+
 CONFIGURATION = f"""
 providers:
   - {{name: up, dialect: openai, base_url: UP/v1, credentials: [{{name: main, value: {SECRET}}}]}}
@@ -39,7 +42,24 @@ teams:
       - {{name: second, routes: [chat, files, crm], keys: [{{name: two, value: {SECOND_KEY}}}]}}
 limits:
   - {{name: many, scope: {{app: indexer}}, metric: requests, window: month, at_most: 10000000}}
-""".replace("TIMES", "timeout: {connect: 1s, first_byte: 2s, idle: 2s, total: 8s}")
+"""
+
+TIMES = "timeout: {connect: 3s, first_byte: 3s, idle: 3s, total: 8s}"
+
+
+def configuration(url: str) -> str:
+    providers = [f"  - {{name: liar-{n}, dialect: http, base_url: UP/base}}" for n in range(LIARS)]
+    routes = [
+        line
+        for n in range(LIARS)
+        for line in (
+            f"  - {{name: plain-{n}, targets: [{{provider: up, model: plain-{n}}}], retries: 0, TIMES}}",
+            f"  - {{name: stream-{n}, targets: [{{provider: up, model: stream-{n}}}], retries: 0, TIMES}}",
+            f"  - {{name: liar-{n}, match: {{path: /liar/{n}}}, targets: [{{provider: liar-{n}}}], retries: 0, TIMES}}",
+        )
+    ]
+    whole = CONFIGURATION.replace("routes:\n", "\n".join([*providers, "routes:", *routes, ""]), 1)
+    return whole.replace("TIMES", TIMES).replace("UP/", url + "/").replace("UP,", url + ",")
 
 
 @pytest.fixture(scope="session")
@@ -50,8 +70,7 @@ def hostile_upstream() -> Iterator[RawUpstream]:
 
 @pytest.fixture(scope="session")
 def hostile_gateway(tmp_path_factory: pytest.TempPathFactory, hostile_upstream: RawUpstream) -> Iterator[Live]:
-    configuration = CONFIGURATION.replace("UP", hostile_upstream.url)
-    with live.gateway(tmp_path_factory.mktemp("hostile"), configuration) as running:
+    with live.gateway(tmp_path_factory.mktemp("hostile"), configuration(hostile_upstream.url)) as running:
         yield running
         log = running.log()
         for secret in (KEY, SECOND_KEY, *SECRETS):

@@ -27,7 +27,7 @@ SECONDS = {
     "capitals": ((HEAD % len(BODY)).replace(b"content-length", b"Content-Length") + BODY, [200], [BODY]),
     "pipelined": (CALL + HEAD % len(LONGER) + LONGER, [200, 200], [BODY, LONGER]),
     "three pipelined": (CALL * 3, [200] * 3, [BODY] * 3),
-    "bytes behind": (CALL + b"x", [200, 400], [BODY]),
+    "bytes behind": (CALL + b"{}", [200, 400], [BODY]),
     "an empty line behind": (CALL + b"\r\n", [200], [BODY]),
     "an empty line before": (b"\r\n" + CALL, [200], [BODY]),
     "a NUL behind": (CALL + b"\0", [200, 400], [BODY]),
@@ -199,7 +199,7 @@ CROSSINGS = [
     "/files//api/v1/providers",
     "/files/%2fapi/v1/providers", "/openai/api/v1/providers", "/v1/%2fapi/v1/providers",
     "/console%2f..%2fapi/v1/providers",
-    "/./api/v1/providers", "/files/./../api/v1/providers", "/api%5cv1/providers", "/api/v1%2fproviders",
+    "/./api/v1/providers", "/files/./../api/v1/providers", "/api%5cv1/providers",
     "/v1//../api/v1/providers",
 ]  # fmt: skip
 
@@ -231,7 +231,7 @@ def test_the_prefix_of_a_provider_holds(sluice: Live, upstream: RawUpstream) -> 
             client.send(f"GET {path} HTTP/1.1\r\nhost: g\r\n".encode() + KEY_LINE + b"\r\n")
             assert client.answer().status == 200
         assert upstream.seen[-1].target.startswith("/base/")
-        assert upstream.seen[-1].target[6] != "/"[0:1] or upstream.seen[-1].target == "/base/"
+        assert not upstream.seen[-1].target.startswith("/base//")
         assert upstream.seen[-1].header("host") == f"127.0.0.1:{upstream.port}"
 
 

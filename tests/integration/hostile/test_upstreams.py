@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.hostile.conftest import KEY
+from tests.integration.hostile.conftest import KEY, LIARS
 from tests.support.live import Live
 from tests.support.raw import RawClient
 from tests.support.raw_upstream import CHAT, Conversation, RawUpstream, Script, answer, then_close, then_stay
 
 KEY_LINE = f"x-api-key: {KEY}"
 WITHIN_S = 12.0
-"""The routes' timeouts are 2 s without progress and 8 s in all."""
+"""The routes' timeouts are 3 s without progress and 8 s in all."""
 FAILED = frozenset((502, 504))
 BROKEN = frozenset((0,))
 """Not a whole answer: the connection ends before its framing says so."""
@@ -237,6 +237,10 @@ CALLS = {
 def tell(sluice: Live, call: str, lie: Lie, number: int) -> str:
     """What was wrong with the end of this lie; "" where nothing was."""
     path, body = CALLS[call]
+    path, body = (
+        path.replace("files/a", f"liar/{number}"),
+        body.replace(b'"chat"', b'"%b-%d"' % (call.encode(), number)),
+    )
     began = time.monotonic()
     with RawClient(sluice.port, timeout_s=WITHIN_S) as client:
         try:
@@ -263,7 +267,8 @@ def tell(sluice: Live, call: str, lie: Lie, number: int) -> str:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_lies_end_well(sluice: Live, upstream: RawUpstream, call: str) -> None:
-    """All of them, some at the same time, as their ends take seconds: so answers could also be mixed up, and must not."""
+    """All of them, some at the same time, as their ends take seconds: so answers could also be mixed up, and must
+    not."""
 
     def lying(conversation: Conversation) -> None:
         seen = conversation.seen
@@ -273,6 +278,7 @@ def test_lies_end_well(sluice: Live, upstream: RawUpstream, call: str) -> None:
         else:
             LIES[int(number)].script(conversation)
 
+    assert len(LIES) <= LIARS
     upstream.script = lying
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         told = list(pool.map(lambda number: tell(sluice, call, LIES[number], number), range(len(LIES))))
