@@ -18,7 +18,7 @@ from tests.unit.wire.cutting import cut_at
 SEEDS = [
     b"GET /files/a?b=c HTTP/1.1\r\nhost: g\r\nx: y\r\n\r\n",
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nhost: g\r\n\r\n",
-    b"POST / HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n2;a\r\nhi\r\n0\r\nx:\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    b"PUT / HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx:\r\n\r\nGET / HTTP/1.0\r\n\r\n",
     b"\r\nGET http://g/a HTTP/1.1\r\nhost: g\r\nconnection: close\r\n\r\nGET /evil HTTP/1.1\r\nhost: g\r\n\r\n",
     b"PUT / HTTP/1.1\r\nhost:g\r\nconnection:upgrade\r\nupgrade:x\r\ncontent-length: 1\r\n\r\naGET / HTTP/1.0\r\n\r\n",
 ]  # fmt: skip
