@@ -22,6 +22,8 @@ _STRICT_SIZE_LINE: Final = re.compile(
 _TRAILER_LINE: Final = re.compile(rb"(%b):[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding", b"host"))
 MAX_EXTENSION_BYTES: Final = 16 * 1024
+FREE_EXTENSION_BYTES: Final = 32
+"""Of each chunk: a signature of AWS is longer, but its chunks are few."""
 _MEMO_ENTRIES: Final = 4096
 
 
@@ -190,7 +192,7 @@ class RequestChunks(ChunkedDecoder):
         length = int(match[1], 16)
         if length > self._max_body_bytes:
             raise WireError(413, f"the request body is larger than {self._max_body_bytes} bytes")
-        self._extension_bytes += len(line) - len(match[1])
+        self._extension_bytes += max(0, len(line) - len(match[1]) - FREE_EXTENSION_BYTES)
         if self._extension_bytes > MAX_EXTENSION_BYTES:
             raise WireError(400, "the chunks have endless extensions")
         return length, match[1] == line
