@@ -87,7 +87,7 @@ class ClientConnection(asyncio.Protocol):
             self._new_request,
             self._on_request,
             max_head_bytes=settings.max_head_bytes,
-            max_body_bytes=settings.max_body_bytes,
+            max_body_bytes=max(settings.max_body_bytes, settings.max_upload_bytes),
         )
         self._queue: deque[Request] = deque()
         self._active: Exchange | AsgiRequest | ExpressCall | None = None

@@ -106,7 +106,8 @@ class RequestBody:
         """What is passed on as it comes may be larger than what must be read first. Called before it is taken."""
         if self.size <= self._max_bytes < max_bytes:
             self._max_bytes = max_bytes
-            self.too_large = any(name == b"content-length" and int(value) > max_bytes for name, value in headers)
+            announced = any(name == b"content-length" and int(value) > max_bytes for name, value in headers)
+            self.refusal = self._too_large() if announced else None
 
     def feed(self, chunk: bytes) -> None:
         self.size += len(chunk)

@@ -240,11 +240,9 @@ def then_close(*pieces: bytes, gap_s: float = 0.0, reset: bool = False) -> Scrip
 
 
 def then_stay(*pieces: bytes, gap_s: float = 0.0) -> Script:
-    """Say this, then wait for the other side to close."""
+    """Say this and keep the connection, for whatever is asked next."""
 
     def script(conversation: Conversation) -> None:
         conversation.say(*pieces, gap_s=gap_s)
-        conversation.stay()
-        raise Hangup
 
     return script
