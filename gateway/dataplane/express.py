@@ -212,6 +212,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     else:
         bounds = (tokens_in, tokens_out)
         candidates = order(route, targets, health, now_s, lambda target: _cost_bound(*bounds, target.price))
+        request.keep_order(plan, candidates)
     target = candidates[0]
     chosen = plan.of(target, health.credential(target.provider, now_s))
     head, state = chosen.head, chosen.state

@@ -76,7 +76,8 @@ class ModelExchange(ForwardingExchange):
             self.admit_to(caller.key.app, caller.key)
         self._read_call(body.whole())
         now_s = self.loop.time()
-        self.plan_attempts(self._plan_call(caller), now_s)
+        plan = self._plan_call(caller)
+        self.plan_attempts(plan, now_s, request.order_for(plan))
         return self.attempt_at_once(now_s)
 
     async def serve(self) -> None:
@@ -94,7 +95,8 @@ class ModelExchange(ForwardingExchange):
             if not request.body.in_file:
                 self.large = None
             self._read_call(b"" if self.large else request.body.whole())
-            self.plan_attempts(self._plan_call(caller), self.loop.time())
+            plan = self._plan_call(caller)
+            self.plan_attempts(plan, self.loop.time(), request.order_for(plan))
         await self.attempt_all()
 
     def _identify(self) -> Caller:

@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -11,6 +12,7 @@ from gateway.errors import BodyTooLarge, MalformedRequest, SluicegateError
 if TYPE_CHECKING:
     from gateway.dataplane.identity import Caller
     from gateway.dataplane.target_plan import CallPlan
+    from gateway.policy.model import Target
     from gateway.policy.snapshot import Snapshot
 
 STREAM_HIGH_WATER_BYTES = 256 * 1024
@@ -246,8 +248,8 @@ class Request:
     """Head and body of one inbound request. `target` is the request target as sent, `path` and `query` its parts."""
 
     __slots__ = (
-        "_caller", "_known_in", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body", "headers",
-        "keep_alive", "method", "path", "plans", "query", "sink", "target", "upgrade", "version",
+        "_caller", "_known_in", "_ordered", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body",
+        "headers", "keep_alive", "method", "path", "plans", "query", "sink", "target", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, body: RequestBody, arrived_ns: int) -> None:
@@ -264,6 +266,7 @@ class Request:
         """What has been worked out for calls with this head, by the route they name."""
         self._caller: Caller | None = None
         self._known_in: Snapshot | None = None
+        self._ordered: tuple[CallPlan, Sequence[Target]] | None = None
         self.path = b""
         self.query = b""
         self.sink: BodySink = body
@@ -280,6 +283,15 @@ class Request:
     def remember(self, snapshot: "Snapshot", caller: "Caller") -> None:
         self._known_in, self._caller = snapshot, caller
         self.plans = {}
+
+    def keep_order(self, plan: "CallPlan", candidates: "Sequence[Target]") -> None:
+        """The strategy has put the targets into order for this very request: who serves it must not ask it again."""
+        self._ordered = (plan, candidates)
+
+    def order_for(self, plan: "CallPlan") -> "Sequence[Target] | None":
+        """What `keep_order` kept, once; None: nobody has asked the strategy."""
+        ordered, self._ordered = self._ordered, None
+        return ordered[1] if ordered is not None and ordered[0] is plan else None
 
     def renew(self, body: RequestBody, arrived_ns: int) -> None:
         """The same head once more, with another body."""

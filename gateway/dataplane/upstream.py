@@ -258,8 +258,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._framing = _Framing.UNTIL_CLOSE
             self._keep = False
         sink.on_head(head)
-        if self.sink is not sink:
+        if self.sink is None:
             return
+        sink = self.sink  # an express call has become the exchange that it would have been
         if self._framing is _Framing.CHUNKED:
             if rest:
                 self._read_chunks(sink, rest)
