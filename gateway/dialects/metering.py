@@ -291,7 +291,12 @@ class StreamMeter:
     def _read_block(self, block: bytes) -> bytes | None:
         """Whole events. None: they pass as they are."""
         events = split_events(block)
-        dropped = [index for index, event in enumerate(events) if self.read_event(event)]
+        dropped = []
+        for index, event in enumerate(events):
+            if event.find(self._mark) >= 0 and event.count(b"\n") == self._lines:
+                self.events += 1  # the mark may have been learnt from an event before it in this block
+            elif self.read_event(event):
+                dropped.append(index)
         if not self._drops:
             return None
         if not dropped:

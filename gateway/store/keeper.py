@@ -42,7 +42,8 @@ from gateway.wire.frames import FrameError, FrameReader, message_of, snapshot_fr
 
 log = logging.getLogger(__name__)
 
-LEDGER_PAUSE_S: Final = 0.04
+LEDGER_PAUSE_S: Final = 0.15
+"""Rows wait for company: a transaction costs as much as a hundred of them."""
 GENERATION_PAUSE_S: Final = 0.2
 SYNC_PAUSE_S: Final = 1.0
 LAST_PASS_S: Final = 4.0
