@@ -39,8 +39,26 @@ class ExpressCall:
     """One call on its way. Made by `set_out`; a `ResponseSink`, and what its client connection holds as active."""
 
     __slots__ = (
-        "amounts", "arrived_ns", "body", "call", "candidates", "chosen", "client", "connection", "deadline_s",
-        "lease_plan", "memo", "need", "now_s", "plain", "plan", "request_id", "room", "started_at_ns",
+        "amounts",
+        "arrived_ns",
+        "body",
+        "call",
+        "candidates",
+        "chosen",
+        "client",
+        "connection",
+        "cost_bound",
+        "deadline_s",
+        "lease_plan",
+        "memo",
+        "now_s",
+        "plain",
+        "plan",
+        "request_id",
+        "room",
+        "started_at_ns",
+        "tokens_in",
+        "tokens_out",
     )  # fmt: skip
 
     memo: "HeadMemo"
@@ -54,7 +72,10 @@ class ExpressCall:
     candidates: "Sequence[Target]"
     lease_plan: LeasePlan
     amounts: list[int]
-    need: Amounts
+    tokens_in: int
+    """No more than this, as `tokens_out` and `cost_bound` (micro-USD, None = unknown)."""
+    tokens_out: int
+    cost_bound: int | None
     request_id: bytes
     started_at_ns: int
     arrived_ns: int
@@ -138,7 +159,7 @@ class ExpressCall:
             forms.closed(
                 request_id, self.started_at_ns, 200, tokens_in, usage.cached_tokens, usage.cache_write_tokens,
                 tokens_out, usage.reasoning_tokens, cost_text, (time.perf_counter_ns() - arrived_ns) / 1e6,
-                ttft_ns / 1e6, 200, max(0, tokens - self.need.tokens), *charged, spool.closed + 1,
+                ttft_ns / 1e6, 200, max(0, tokens - self.tokens_in - self.tokens_out), *charged, spool.closed + 1,
             ),
             self.room,
         )  # fmt: skip
@@ -177,7 +198,8 @@ class ExpressCall:
         )
         exchange.operation = self.memo.operation
         lease_plan, amounts = self.lease_plan, self.amounts
-        reservation = Reservation(chosen.limits, self.need, lease_plan.leases, lease_plan.codes, amounts)
+        need = Amounts(self.tokens_in, self.tokens_out, self.cost_bound)
+        reservation = Reservation(chosen.limits, need, lease_plan.leases, lease_plan.codes, amounts)
         exchange.resume(call, self.plan, self.candidates, chosen, reservation, self.connection, self.now_s)
         plane.spool.adopt(exchange.row.id, self.room)
         plane.exchanges.add(exchange)
@@ -214,7 +236,9 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         candidates = order(route, targets, health, now_s, lambda target: _cost_bound(*bounds, target.price))
         request.keep_order(plan, candidates)
     target = candidates[0]
-    chosen = plan.of(target, health.credential(target.provider, now_s))
+    chosen = plan.only
+    if chosen is None:
+        chosen = plan.of(target, health.credential(target.provider, now_s))
     head, state = chosen.head, chosen.state
     if head is None or state.tripped or state.down or state.cooling_until_s > now_s:
         return False
@@ -251,7 +275,8 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     made = ExpressCall()
     made.memo, made.client, made.connection, made.body = memo, client, connection, body
     made.call, made.plain, made.plan, made.chosen, made.candidates = call, plain, plan, chosen, candidates
-    made.lease_plan, made.amounts, made.need = lease_plan, amounts, Amounts(tokens_in, tokens_out, cost)
+    made.lease_plan, made.amounts = lease_plan, amounts
+    made.tokens_in, made.tokens_out, made.cost_bound = tokens_in, tokens_out, cost
     made.request_id, made.room, made.started_at_ns, made.arrived_ns = request_id, room, started_at_ns, arrived_ns
     made.now_s = now_s
     made.deadline_s = now_s + min(route.timeouts.first_byte_s, route.timeouts.total_s)

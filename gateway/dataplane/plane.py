@@ -27,18 +27,24 @@ SWEEP_SECONDS = 0.1
 class RequestIds:
     """26 hex digits that sort by time: milliseconds since the epoch (12), worker's nonce (7), running number (7)."""
 
-    __slots__ = ("_next", "_nonce")
+    __slots__ = ("_beginning", "_ms", "_next", "_nonce")
 
     def __init__(self) -> None:
         self._nonce = os.urandom(4).hex()[:7].encode()
         self._next = 0
+        self._ms = 0
+        self._beginning = b""
 
     def make(self, now_ns: int) -> str:
         return self.make_bytes(now_ns).decode()
 
     def make_bytes(self, now_ns: int) -> bytes:
-        self._next = (self._next + 1) & 0xFFFFFFF
-        return b"%012x%b%07x" % (now_ns // 1_000_000, self._nonce, self._next)
+        self._next = number = (self._next + 1) & 0xFFFFFFF
+        ms = now_ns // 1_000_000
+        if ms != self._ms:
+            self._ms = ms
+            self._beginning = b"%012x%b" % (ms, self._nonce)
+        return b"%b%07x" % (self._beginning, number)
 
 
 class Plane:

@@ -68,8 +68,8 @@ class CallPlan:
     """One caller on one route."""
 
     __slots__ = (
-        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "route", "row_values", "snapshot", "targets",
-        "wire",
+        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "only", "route", "row_values", "snapshot",
+        "targets", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,8 @@ class CallPlan:
         self._app = app
         self._key = key
         self.row_values = {"team": app.team, "app": app.name, "key": key.name if key else None, "route": route.name}
+        self.only: TargetPlan | None = None
+        """The plan of the only target with the only credential, once it was made: there is nothing to choose."""
         self._by_choice: dict[tuple[int, int], TargetPlan] = {}
 
     def of(self, target: Target, credential: Credential | None) -> TargetPlan:
@@ -104,4 +106,6 @@ class CallPlan:
         if plan is None:
             limits = self.snapshot.limits_for(self._key, self._app, self.route, target, credential)
             plan = self._by_choice[choice] = TargetPlan(self._plane, self.route, target, credential, limits)
+            if len(self.targets) == 1 and len(target.provider.credentials) <= 1:
+                self.only = plan
         return plan

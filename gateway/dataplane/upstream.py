@@ -365,7 +365,7 @@ class OriginPool:
         if len(self._idle) >= MAX_IDLE_PER_ORIGIN or self.retired:
             connection.abort()
             return
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = 0.0
         self._idle.append(connection)
 
     def forget(self, connection: UpstreamConnection) -> None:
@@ -374,7 +374,10 @@ class OriginPool:
             self._idle.remove(connection)
 
     def expire(self, now_s: float) -> None:
-        """Close what has idled for too long."""
+        """Close what has idled for too long. Called once a second: what is new to it begins to idle now."""
+        for connection in self._idle:
+            if not connection.idle_since:
+                connection.idle_since = now_s
         kept = [connection for connection in self._idle if now_s - connection.idle_since <= IDLE_SECONDS]
         if len(kept) < len(self._idle):
             stale = [connection for connection in self._idle if now_s - connection.idle_since > IDLE_SECONDS]
