@@ -28,16 +28,15 @@ RESPONSE_DROP: Final = HOP_BY_HOP | OURS | {b"content-length"}
 
 def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
     """The header lines that go on, as `name: value CRLF` pieces."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            drop = drop | _named_by_connection(headers)  # hop-by-hop too (RFC 9110 7.6.1), whoever names it
+            break
     lines = []
     for name, value in headers:
-        if name not in drop:
-            if b"_" in name and name.replace(b"_", b"-") in drop:
-                continue  # servers of the CGI kind read `x_forwarded_for` as `x-forwarded-for`
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
-            named = _named_by_connection(headers)
-            if not named <= drop:  # what `Connection` names is hop-by-hop too (RFC 9110 7.6.1)
-                return passed_on(headers, drop | named)
+        if name in drop or (b"_" in name and name.replace(b"_", b"-") in drop):
+            continue  # servers of the CGI kind read `x_forwarded_for` as `x-forwarded-for`
+        lines.append(b"%b: %b\r\n" % (name, value))
     return lines
 
 
