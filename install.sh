@@ -337,6 +337,7 @@ write_command() {
 #!/bin/sh
 # Made by install.sh: the installed version, with this installation's folders.
 export PYTHONSAFEPATH=1 SLUICEGATE_DATA="\${SLUICEGATE_DATA:-$data}"
+export SLUICEGATE_COMMAND="$command"
 export SLUICEGATE_UV="\${SLUICEGATE_UV:-$prefix/tools/bin/uv}"
 $unit_line
 exec "$prefix/current/bin/python" -m gateway.cli "\$@"
@@ -366,12 +367,18 @@ write_unit() {
 
 # ---- switch, start, and back where that fails ------------------------------------------------------------------------------
 switch_version() {
+    handover=""
     previous=$(readlink "$prefix/current" 2>/dev/null || true)
     if [[ -x $command ]]; then
         local code=0
         "$command" service status >/dev/null 2>&1 || code=$?
         # 3 = not running; 0 and 1 = running. Anything else: the old version is broken, and that is what we mend.
-        if ((code <= 1)); then step "draining the running version" "$command" service stop; fi
+        # One that can hand its sockets over goes on until the new version serves.
+        if ((code <= 1)) && [[ $start && -f $data/serve.json ]]; then
+            handover=1
+        elif ((code <= 1)); then
+            step "draining the running version" "$command" service stop
+        fi
     fi
     ln -sfn "$version" "$prefix/current.new"
     mv -T "$prefix/current.new" "$prefix/current"
@@ -394,6 +401,11 @@ make_owner() {
 
 start_service() {
     if ! [[ $start ]]; then return; fi
+    if [[ $handover ]]; then
+        say "handing over to the new version …"
+        "$command" service upgrade >"$work/start.log" 2>&1 || { tail -40 "$work/start.log" >&2; go_back "the new version did not take over"; }
+        return
+    fi
     say "starting the gateway …"
     "$command" service start >"$work/start.log" 2>&1 || { tail -40 "$work/start.log" >&2; go_back "the gateway did not start"; }
 }

@@ -11,6 +11,9 @@ from typing import Final
 PR_SET_PDEATHSIG: Final = 1
 """linux/prctl.h: the signal a process gets when its parent dies."""
 
+REPLACED: Final = signal.SIGUSR1
+"""Tells a worker that a successor serves: it goes on until its last answer has ended."""
+
 
 def end_with_parent(parent_pid: int) -> None:
     """Get SIGTERM when the parent dies, even by kill -9; end at once if it is dead already."""

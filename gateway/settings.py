@@ -13,7 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -62,6 +71,8 @@ class Settings(BaseSettings):
     """HOST:PORT of the data plane (and of console and REST API unless `admin_listen` is set)."""
     admin_listen: str | None = None
     """HOST:PORT for console and REST API alone; `listen` then serves the data plane only."""
+    proxy_listen: str | None = None
+    """HOST:PORT of the forward proxy, which serves CONNECT and absolute-form requests and nothing else."""
     data: Path = Field(default_factory=default_data_folder)
     database: str | None = None
     """SQLAlchemy URL; default: SQLite in the data folder. `postgresql://…` is PostgreSQL 15 or newer."""
@@ -71,7 +82,9 @@ class Settings(BaseSettings):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     proxy_protocol: bool = False
-    """Not in this release: refused rather than ignored, since connections would be charged to the load balancer."""
+    """Each connection begins with a PROXY preamble (v1 or v2) that says whose it is; others are refused."""
+    tunnel_idle: PositiveFloat = 600.0
+    """Seconds without a byte after which a tunnel of the forward proxy ends."""
     trusted_hops: int = 0
     """How many proxies in front of us may be believed in `X-Forwarded-For`."""
     zone: str | None = None
@@ -117,7 +130,7 @@ class Settings(BaseSettings):
                 raise ValueError(f"{text!r} is none of off, errors, all, or a share such as 0.01")
         return text
 
-    @field_validator("listen", "admin_listen")
+    @field_validator("listen", "admin_listen", "proxy_listen")
     @classmethod
     def _host_and_port(cls, value: str | None) -> str | None:
         if value is not None:
@@ -125,12 +138,12 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _preamble_before_tls(self) -> "Settings":
-        if self.proxy_protocol and self.tls_cert is not None:
-            raise ValueError(
-                "the PROXY protocol's preamble comes before TLS, which this listener cannot read: let the load "
-                "balancer end TLS, or leave proxy_protocol out"
-            )
+    def _addresses_apart(self) -> "Settings":
+        addresses = [each for each in (self.listen, self.admin_listen, self.proxy_listen) if each is not None]
+        if len(set(addresses)) < len(addresses):
+            raise ValueError("listen, admin_listen and proxy_listen are different addresses")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("tls_key needs tls_cert beside it")
         return self
 
     @model_validator(mode="after")

@@ -15,26 +15,31 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 import uvloop
 
 from gateway.api.app import create_app
+from gateway.certificate import context_of
 from gateway.dataplane import condition
 from gateway.dataplane.checks import Checks
+from gateway.dataplane.doors import Factory, open_door
 from gateway.dataplane.explain import explain
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
-from gateway.dataplane.listeners import Listeners
+from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.protocol import ClientConnection, protocol_class
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import Upstreams
-from gateway.lifetime import calm_collector, end_with_parent, raise_file_limit
+from gateway.lifetime import REPLACED, calm_collector, end_with_parent, raise_file_limit
 from gateway.logs import log_to_stderr
 from gateway.policy.codec import decode_snapshot
 from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
+from gateway.wire.proxy_preamble import Preamble
 
 log = logging.getLogger("sluicegate.worker")
 
@@ -43,6 +48,12 @@ GIL_SWITCH_SECONDS = 0.0005
 
 
 FIRST_SNAPSHOT_SECONDS = 5.0
+STARTUP_FAILURE = 3
+"""Exit code, as uvicorn's."""
+REPLACED_DRAIN_S = 24 * 3600
+"""A replaced worker goes on until its last answer has ended: the routes' own timeouts bound that."""
+REPLACED_IDLE_S = 5.0
+"""How long it waits on idle connections for a last request, whose answer says that it is the last."""
 
 
 class SnapshotFeed:
@@ -76,43 +87,95 @@ class SnapshotFeed:
 
 
 class WorkerServer(uvicorn.Server):
-    """uvicorn's server; from SIGTERM on no answer keeps its connection alive, and live feeds end."""
+    """uvicorn's server on listeners of our own; from SIGTERM on no answer keeps its connection alive, and live feeds
+    end."""
 
-    def __init__(self, config: uvicorn.Config, plane: Plane, feeds_ending: asyncio.Event) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        plane: Plane,
+        feeds_ending: asyncio.Event,
+        listeners: list[tuple[Serves, socket.socket]],
+        tls: ssl.SSLContext | None,
+        protocol: Callable[[Serves], type[ClientConnection]],
+    ) -> None:
         super().__init__(config)
+        self._protocol = protocol
         self._plane = plane
         self._feeds_ending = feeds_ending
+        self._listeners = listeners
+        self._tls = tls
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        doors = [
+            await open_door(
+                sock,
+                self._factory(serves),
+                self._tls,
+                preamble=self._plane.settings.proxy_protocol,
+                tls_optional=serves is Serves.PROXY,
+            )
+            for serves, sock in self._listeners
+        ]
+        self.servers = doors  # type: ignore[assignment]  # closed and waited for, as asyncio's servers are
+        self.started = True
         self.listening.set()
+
+    def _factory(self, serves: Serves) -> Factory:
+        protocol = self._protocol(serves)
+
+        def make(preamble: Preamble | None) -> asyncio.Protocol:
+            connection = protocol(self.config, self.server_state, self.lifespan.state)
+            connection.announced = preamble
+            return connection
+
+        return make
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._feeds_ending.set()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        self._plane.draining = True
+        plane = self._plane
+        if plane.draining and sig != REPLACED:  # the whole gateway ends: what still drains has as long as all others
+            asyncio.get_running_loop().call_later(plane.settings.drain, self._end_at_once)
+            return
+        plane.draining = True
+        if sig == REPLACED:
+            plane.idle_grace_s = REPLACED_IDLE_S
+            self.config.timeout_graceful_shutdown = REPLACED_DRAIN_S
         super().handle_exit(sig, frame)  # type: ignore[arg-type]  # uvicorn's FrameType
+
+    def _end_at_once(self) -> None:
+        self.force_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # as uvicorn declares it
         # uvicorn raises the signal again after a clean shutdown; a drained worker ends with 0.
         if threading.current_thread() is threading.main_thread():
-            for sig in (signal.SIGTERM, signal.SIGINT):
+            for sig in (signal.SIGTERM, signal.SIGINT, REPLACED):
                 signal.signal(sig, self.handle_exit)
         yield
 
 
-async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int | None, slot: int = 0) -> None:
+async def serve(
+    settings: Settings,
+    opened: list[tuple[Serves, socket.socket]],
+    tls: ssl.SSLContext | None,
+    ready_fd: int | None,
+    slot: int = 0,
+) -> None:
     feed = SnapshotFeed()
     link = KeeperLink(settings, on_snapshot=feed.offer, program=f"worker-{slot}")
     book = LeaseBook(link)
     spool = Spool(settings.spool_folder, link.incarnation, settings.spool_segment_bytes, settings.spool_max_bytes)
     link.watch(spool)
-    listeners = Listeners([sock.getsockname() for sock in sockets])
-    plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()), listeners)
+    plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()))
+    plane.own_addresses = tuple(sock.getsockname()[:2] for _, sock in opened)
     checks = Checks(plane, link.send)
     link.follow(checks)
 
@@ -122,7 +185,6 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
     app = create_app(settings, link, lambda: plane.snapshot.generation, plane, explain_here)
     config = uvicorn.Config(
         app,
-        http=connection_class(settings, plane, link),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -130,10 +192,10 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(settings.drain)),
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
     )
-    server = WorkerServer(config, plane, app.state.services.ending)
+    server = WorkerServer(
+        config, plane, app.state.services.ending, opened, tls, partial(connection_class, settings, plane, link)
+    )
 
     async def tell_ready() -> None:
         await feed.first_used.wait()
@@ -161,7 +223,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
             async with asyncio.timeout(FIRST_SNAPSHOT_SECONDS):
                 await feed.first_used.wait()
         try:
-            await server.serve(sockets=sockets)
+            await server.serve(sockets=[sock for _, sock in opened])
         finally:
             for exchange in tuple(plane.exchanges):
                 exchange.shut_down()
@@ -173,18 +235,19 @@ async def serve(settings: Settings, sockets: list[socket.socket], ready_fd: int 
                 task.cancel()
 
 
-def connection_class(settings: Settings, plane: Plane, link: KeeperLink) -> type[ClientConnection]:
+def connection_class(settings: Settings, plane: Plane, link: KeeperLink, serves: Serves) -> type[ClientConnection]:
     """Where `otel` is on one that takes notes for traces."""
     if not settings.otel:
-        return protocol_class(plane)
+        return protocol_class(plane, serves)
     from gateway.dataplane.tracing import traced_protocol_class
 
-    return traced_protocol_class(plane, link)
+    return traced_protocol_class(plane, link, serves)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="One worker of `sluicegate serve`, which starts it.")
-    parser.add_argument("--fd", type=int, action="append", required=True, help="an inherited listening socket")
+    parser.add_argument("--listener", action="append", required=True, help="SERVES:FD, an inherited listening socket")
+    parser.add_argument("--tls-fd", type=int, help="a memory file with chain and key")
     parser.add_argument("--ready-fd", type=int)
     parser.add_argument("--slot", type=int, default=0, help="which of the workers this is")
     parser.add_argument("--parent", type=int, required=True)
@@ -194,8 +257,12 @@ def main() -> int:
     log_to_stderr(settings.log_level, settings.log_format, f"worker-{options.slot}")
     raise_file_limit()
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
-    sockets = [socket.socket(fileno=fd) for fd in options.fd]
-    uvloop.run(serve(settings, sockets, options.ready_fd, options.slot))
+    opened = [
+        (Serves(serves), socket.socket(fileno=int(number)))
+        for serves, number in (each.split(":") for each in options.listener)
+    ]
+    tls = None if options.tls_fd is None else context_of(options.tls_fd)
+    uvloop.run(serve(settings, opened, tls, options.ready_fd, options.slot))
     return 0
 
 

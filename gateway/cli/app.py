@@ -57,6 +57,10 @@ def serve(
         str | None,
         typer.Option(metavar="HOST:PORT", help="Console and REST API here; --listen then has the data plane alone."),
     ] = None,
+    proxy_listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A forward proxy here: HTTPS_PROXY brings applications under policy."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(metavar="DIR", help="Data folder; made (0700) where missing.")] = None,
     database: Annotated[
         str | None, typer.Option(metavar="URL", help="postgresql://… ; default: SQLite in the data folder.")
@@ -92,12 +96,16 @@ def serve(
     access_log: Annotated[
         str | None, typer.Option(metavar="WHICH", help="A line a request: off, errors, all, or a share such as 0.01.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check settings, certificate and database, start nothing.")
+    ] = False,
 ) -> None:
     """Run the gateway in the foreground until SIGTERM.
 
     Every option is also a variable (SLUICEGATE_LISTEN, …) and a key of
     sluicegate.toml in the data folder. SIGTERM drains, SIGHUP re-reads settings
-    and certificates. Ready when GET /readyz answers 200.
+    and certificates, SIGUSR2 changes to the installed release without a pause.
+    Ready when GET /readyz answers 200.
 
     Examples:
       sluicegate serve
@@ -109,6 +117,7 @@ def serve(
     settings = settings_from(
         listen=listen,
         admin_listen=admin_listen,
+        proxy_listen=proxy_listen,
         data=data,
         database=database,
         workers=workers,
@@ -125,9 +134,12 @@ def serve(
         access_log=access_log,
     )
     become_owner(settings.data)
-    from gateway.server import serve as run
+    from gateway import server
 
-    raise typer.Exit(run(settings))
+    if check:
+        server.check(settings)
+        raise typer.Exit
+    raise typer.Exit(server.serve(settings))
 
 
 @app.command(hidden=True)
@@ -145,7 +157,7 @@ def agent(
 
 
 service_app = typer.Typer(
-    no_args_is_help=True, help="Keep the gateway running in the background: start, stop, status, logs."
+    no_args_is_help=True, help="Keep the gateway running in the background: start, stop, status, logs, upgrade."
 )
 app.add_typer(service_app, name="service", rich_help_panel=RUN)
 
@@ -156,6 +168,19 @@ def service_start(data: Data = None) -> None:
     from gateway.cli import service
 
     service.start(settings_from(data=data))
+
+
+@service_app.command("upgrade")
+def service_upgrade(data: Data = None) -> None:
+    """Change to the release that is installed now, without a pause.
+
+    The gateway that runs hands its sockets over. Not one request fails, and
+    answers in progress end where they were to end. If the new release would not
+    start, the present one goes on. install.sh does this by itself.
+    """
+    from gateway.cli import service
+
+    service.upgrade(settings_from(data=data))
 
 
 @service_app.command("stop")

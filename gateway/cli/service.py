@@ -1,11 +1,13 @@
-"""`sluicegate service`: the same four words under systemd and without it.
+"""`sluicegate service`: the same words under systemd and without it.
 
 install.sh names the unit in `SLUICEGATE_UNIT` (set by the installed command) where it made one; anything else runs as a
 guarded background process with its lock and log in the data folder.
 """
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from gateway.settings import Settings
 START_PATIENCE_S = 60.0
 LINES_TOLD = 12
 """Of the log, where a start fails."""
+UPGRADE_PATIENCE_S = 600.0
 KILL_MARGIN_S = 15.0
 """Beyond `drain`: keeper's last batch, then the guard's own end."""
 
@@ -49,6 +52,34 @@ class Service(Protocol):
 
     def follow(self, lines: int, follow: bool) -> int:
         """Print the log's end, with `follow` until interrupted; the exit code."""
+
+
+def _installed() -> list[str]:
+    """The command that leads to whichever release is installed, now or later; else this one."""
+    command = os.environ.get("SLUICEGATE_COMMAND")
+    return [command] if command and os.access(command, os.X_OK) else [sys.executable, "-m", "gateway.cli"]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What the supervisor wrote down of itself (`serve.json`)."""
+
+    pid: int
+    version: str
+    state: str
+    since: float
+    """Unix time of the state."""
+
+
+def serving(data: Path) -> Serving | None:
+    """The supervisor that works in this data folder, if it lives."""
+    try:
+        told = json.loads((data / "serve.json").read_text())
+        found = Serving(pid=told["pid"], version=told["version"], state=told["state"], since=told["since"])
+        alive = b"serve" in Path(f"/proc/{found.pid}/cmdline").read_bytes()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if alive else None
 
 
 class SystemdService:
@@ -88,7 +119,7 @@ class BackgroundService:
         self.process = BackgroundProcess(
             lock=settings.data / "service.lock",
             log=settings.data / "log" / "sluicegate.log",
-            command=[sys.executable, "-m", "gateway.cli", "serve", "--data", str(settings.data)],
+            command=[*_installed(), "serve", "--data", str(settings.data)],
         )
         self.guard: subprocess.Popen[bytes] | None = None
 
@@ -164,6 +195,37 @@ def _wait_ready(service: Service, settings: Settings) -> None:
                 fix="see above; sluicegate service logs tells more, then sluicegate doctor",
             )
         time.sleep(0.1)
+
+
+def upgrade(settings: Settings) -> None:
+    """Let the running gateway become the release that is installed now, without a pause."""
+    service = service_of(settings)
+    before = serving(settings.data)
+    if before is None or not service.state().running:
+        output.fail(
+            "no gateway runs here that could be upgraded without a pause",
+            fix="sluicegate service stop, then sluicegate service start",
+        )
+    os.kill(before.pid, signal.SIGUSR2)
+    until_s = time.monotonic() + UPGRADE_PATIENCE_S
+    with output.step("handing over; requests go on meanwhile"):
+        while True:
+            now = serving(settings.data)
+            if now is None and not service.state().running:
+                output.fail(
+                    "the gateway ended on the way", fix="sluicegate service logs, then sluicegate service start"
+                )
+            if now is not None and now.since > before.since:
+                break
+            if time.monotonic() > until_s:
+                output.fail(
+                    f"not done after {UPGRADE_PATIENCE_S:.0f} s",
+                    fix="sluicegate service logs; the release before goes on as long as the new one is not ready",
+                )
+            time.sleep(0.1)
+    if now.state != "serving":
+        output.fail(now.state, fix="nothing was changed; sluicegate service logs tells more")
+    output.say(f"release {now.version} serves ({service.state().how})")
 
 
 def stop(settings: Settings) -> None:

@@ -8,7 +8,7 @@ what a path names is looked for at each in turn (docs/dialects.md).
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.forwarding import RESPONSE_DROP, header_value, media_type, passed_on, without_key
+from gateway.dataplane.forwarding import header_value, media_type, without_key
 from gateway.dataplane.forwarding_exchange import Failure
 from gateway.dataplane.http_exchange import REPLAYABLE_BYTES
 from gateway.dataplane.plane import Plane
@@ -191,7 +191,7 @@ class AccountExchange(ProviderExchange):
         if self._whole is not None and not self.gone:
             body = accounts.with_results_here(b"".join(self._whole), self._own_url())
             self.row.status = self._status
-            self.answer.whole(self._status, [*passed_on(self._headers, RESPONSE_DROP), self.our_lines()], body)
+            self.answer.whole(self._status, self._answer_lines(self._headers), body)
         super().on_end()
 
     def _own_url(self) -> bytes:
@@ -202,14 +202,15 @@ class AccountExchange(ProviderExchange):
         prefix = b"/anthropic" if request.path.startswith(b"/anthropic/") else b""
         return b"%b://%b%b" % (scheme, host, prefix)
 
-    def _head(self, plan: TargetPlan) -> bytes:
+    def _head(self, plan: TargetPlan, *, expecting: bool = False) -> bytes:
         path = upstream_target(plan.target.provider.base_url, self.operation, "").encode()
         query = without_key(self.request.query)
         target = b"%b?%b" % (path, query) if query else path
+        extra = b"expect: 100-continue\r\n" if expecting else b""
         if self._leads_elsewhere():
-            extra = b"accept-encoding: identity\r\n" + self.body_lines()
+            extra += b"accept-encoding: identity\r\n" + self.body_lines()
             return self.request_head(plan, target, DROP | {b"accept-encoding"}, extra)
-        return self.request_head(plan, target, DROP, self.body_lines())
+        return self.request_head(plan, target, DROP, extra + self.body_lines())
 
     # -- at the end
 

@@ -38,6 +38,10 @@ class _Answer:
     def keep_alive(self, value: bool) -> None:
         self._cycle.keep_alive = value
 
+    @property
+    def started(self) -> bool:
+        return self._cycle.response_started
+
 
 class CycleBody:
     """The body of a request to FastAPI: bytes go straight into uvicorn's cycle, which pauses the socket when behind."""

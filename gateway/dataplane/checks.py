@@ -191,6 +191,9 @@ class _Answer:
     def __init__(self, status: "asyncio.Future[int]") -> None:
         self.status = status
 
+    def on_interim(self, head: AnswerHead) -> None:
+        return
+
     def on_head(self, head: AnswerHead) -> None:
         if not self.status.done():
             self.status.set_result(head.status)

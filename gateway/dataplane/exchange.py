@@ -55,6 +55,8 @@ class Exchange(ABC):
     sent = False
     """A byte of this request may have reached some upstream."""
     gone = False
+    shows_errors = True
+    """Pages of every app's origins may read why nobody was recognised."""
     phase_deadline_s = 0.0
     """Event-loop time at which the present phase has taken too long; 0 = no such time."""
     phase = ""
@@ -170,6 +172,8 @@ class Exchange(ABC):
             row.outcome = Outcome.CLIENT_GONE
         elif not self.answer.started:
             row.status = error.status
+            if self.app is None and self.snapshot.cors and self.shows_errors:
+                self.answer.extra = self.snapshot.cors.answer_lines(self.request.header(b"origin"))
             if not self.request.body.complete:
                 self.answer.keep_alive = False
             lines, body = error_answer(error, self.handler, row.id)
@@ -203,7 +207,9 @@ class Exchange(ABC):
     def admit_to(self, app: App, key: Key | None) -> None:
         """From here on the request belongs to an app and will have its ledger row."""
         self.app, self.key = app, key
-        self.row.team, self.row.app, self.row.key = app.team, app.name, key.name if key else None
+        self.row.team, self.row.app, self.row.key = app.team, app.name, key.name or None if key else None
+        if app.cors is not None:
+            self.answer.extra = app.cors.answer_lines(self.request.header(b"origin"))
 
     # -- deadlines (looked at by the plane's sweep)
 

@@ -146,7 +146,7 @@ class ExpressCall:
         request_id = self.request_id
         client.transport.write(
             b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINES[200], head.lines, request_id, chosen.lines, cost_line, len(body), body)
+            % (STATUS_LINES[200], head.lines, request_id, chosen.answer_lines, cost_line, len(body), body)
         )
         tokens = tokens_in + tokens_out
         charged = plane.book.settle_at(self.lease_plan, self.amounts, (1, tokens_in, tokens_out, tokens, cost, 0))
@@ -166,6 +166,9 @@ class ExpressCall:
         chosen.state.end(answered=True, ttft_s=ttft_ns / 1e9)
         plane.exchanges.discard(self)
         client.express_done()
+
+    def on_interim(self, head: "AnswerHead") -> None:
+        return
 
     def on_head(self, head: "AnswerHead") -> None:
         self.unfold().on_head(head)

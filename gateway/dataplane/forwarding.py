@@ -1,11 +1,14 @@
 """Header rules of a proxy (RFC 9110 7.6): what is passed on, what is dropped, what we add."""
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.dataplane.request import Headers, Request
+from gateway.policy.cors import ANSWER_HEADERS as CORS_HEADERS
 from gateway.wire.answer_head import AnswerHead
 
 HOP_BY_HOP: Final = frozenset(
@@ -24,6 +27,17 @@ MODEL_REQUEST_DROP: Final = REQUEST_DROP | KEY_HEADERS | {b"accept-encoding", b"
 MODEL_QUERY_DROP: Final = frozenset((b"key", b"access_token"))
 """What Google's APIs take as a credential in the query: a call with a model shows none but ours."""
 RESPONSE_DROP: Final = HOP_BY_HOP | OURS | {b"content-length"}
+MODEL_RESPONSE_DROP: Final = RESPONSE_DROP | CORS_HEADERS
+"""What a provider says of other origins is about its own address."""
+TRAILER_DROP: Final = (
+    RESPONSE_DROP
+    | REQUEST_DROP
+    | KEY_HEADERS
+    | CORS_HEADERS
+    | frozenset(b"content-type content-encoding content-range set-cookie cookie cache-control location vary".split())
+)
+"""Fields that would change what was decided when the head passed (RFC 9110 6.5.1)."""
+_TRAILER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 
 
 def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
@@ -41,8 +55,32 @@ def passed_on(headers: Headers, drop: frozenset[bytes]) -> list[bytes]:
 
 
 def passing(head: AnswerHead) -> bytes:
-    """The lines of an answer's head that go on to the client."""
-    return b"".join(passed_on(head.headers, RESPONSE_DROP)) if head.names_more else head.lines
+    """The lines of an answer's head that go on to the caller of a model."""
+    return b"".join(passed_on(head.headers, MODEL_RESPONSE_DROP)) if head.names_more else head.lines
+
+
+def without_fields(lines: bytes, drop: frozenset[bytes]) -> bytes:
+    """Of whole header lines those whose names are not in `drop`."""
+    return b"".join([line + b"\r\n" for line in lines.split(b"\r\n") if line and line.partition(b":")[0] not in drop])
+
+
+def trailer_lines(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The trailer fields that may pass, as lines; names in lower case."""
+    return b"".join([b"%b: %b\r\n" % pair for pair in fields if pair[0].replace(b"_", b"-") not in TRAILER_DROP])
+
+
+def trailer_fields(lines: Sequence[bytes]) -> Headers:
+    """Trailer lines of an upstream as fields; what is not one is left out."""
+    found = [_TRAILER.fullmatch(line) for line in lines]
+    return [(match[1].lower(), match[2].rstrip()) for match in found if match is not None]
+
+
+def takes_trailers(request: Request) -> bool:
+    """Whether the client says that it looks at trailer fields (RFC 9110 10.1.4)."""
+    for name, value in request.headers:
+        if name == b"te" and b"trailers" in value.lower():
+            return request.version == "1.1"
+    return False
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:

@@ -533,6 +533,10 @@ class ForwardingExchange(Exchange):
         if self.upstream is not None:
             self.on_end()
 
+    def on_interim(self, head: AnswerHead) -> None:
+        """Models have nothing to say before they answer."""
+        return
+
     @abstractmethod
     def on_head(self, head: AnswerHead) -> None: ...
 

@@ -6,11 +6,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.forwarding import (
+    FORWARDED,
     REQUEST_DROP,
     RESPONSE_DROP,
     forwarded_lines,
     header_value,
     passed_on,
+    takes_trailers,
+    trailer_fields,
+    trailer_lines,
+    without_fields,
     without_key,
     without_secret,
 )
@@ -21,7 +26,8 @@ from gateway.dataplane.request import Headers, Request
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import RouteNotAllowed, SluicegateError, Unauthenticated
-from gateway.policy.model import Auth, Dialect, Route, Target
+from gateway.policy.cors import ANSWER_HEADERS as CORS_HEADERS
+from gateway.policy.model import App, Auth, Dialect, Key, Route, Target
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
 from gateway.wire.answer_head import AnswerHead
@@ -31,6 +37,8 @@ if TYPE_CHECKING:
 
 REPLAYABLE_BYTES: Final = 64 * 1024
 """A complete body up to this size can be sent again to another target."""
+CONTINUE_WAIT_S: Final = 1.0
+"""How long an upstream may leave an expectation unanswered before the body goes to it all the same (as curl does)."""
 EARLY_CLIENT_BYTES: Final = 256 * 1024
 """What a WebSocket client may send before the upstream has agreed to switch."""
 
@@ -58,10 +66,13 @@ class HttpExchange(ForwardingExchange):
         self._headers: Headers = []
         self._writable: asyncio.Event = asyncio.Event()
         self._tunnel_up = False
+        self._trailers_welcome = takes_trailers(request)
         self._early: list[bytes] = []
         self._body_taken = False
-        self._body_sent = False
         """Bytes of a streamed body have been taken: it cannot be sent a second time."""
+        self._body_sent = False
+        self._permission: asyncio.Future[bool] | None = None
+        """What is waited for before the body is asked of a client that expects 100: the upstream's own word."""
 
     def at_once(self) -> bool:
         self._identify()
@@ -77,31 +88,38 @@ class HttpExchange(ForwardingExchange):
         request = self.request
         if request.body.refusal is not None:
             await request.body.wait_complete()
-        if request.has_body and not request.body.complete and request.expect_continue:
-            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await self.attempt_all()
 
     def _identify(self) -> None:
         route, request = self.route, self.request
         if route.auth is Auth.KEY:
-            self.caller = identify(request, self.snapshot, self.now_s)
-            key = self.caller.key
-            self.admit_to(key.app, key)
-            if key.app.routes is not None and route.name not in key.app.routes:
-                raise RouteNotAllowed(
-                    f"app {key.app.name} may not call route {route.name}", fix="ask its operator for access"
-                )
-        elif route.auth is Auth.SOURCE:
-            raise Unauthenticated(
-                f"route {route.name} knows its callers by their source, which only intercepted connections show",
-                fix="set `auth: key` on the route, or call it through interception",
-            )
+            self.caller = request.caller_in(self.snapshot) or identify(request, self.snapshot, self.now_s)
+            self._admit_caller(self.caller.app, self.caller.key)
         else:
             with contextlib.suppress(Unauthenticated):
                 self.caller = identify(request, self.snapshot, self.now_s)  # asked for or not, it stays with us
-            self.admit_to(ANONYMOUS, None)
+            if route.auth is Auth.SOURCE:
+                self._admit_caller(self._app_by_source(), None)
+            else:
+                self.admit_to(ANONYMOUS, None)
         if request.upgrade:
             self.row.stream = True
+
+    def _admit_caller(self, app: App, key: Key | None) -> None:
+        self.admit_to(app, key)
+        if app.routes is not None and self.route.name not in app.routes:
+            raise RouteNotAllowed(
+                f"app {app.name} may not call route {self.route.name}", fix="ask its operator for access"
+            )
+
+    def _app_by_source(self) -> App:
+        name = self.snapshot.sources.app_at(self.row.client_ip or "")
+        if name is None:
+            raise Unauthenticated(
+                f"route {self.route.name} knows its callers by their address, and {self.row.client_ip} is no app's",
+                fix="name the network in an app's `sources`, or set `auth: key` on the route",
+            )
+        return self.snapshot.apps[name]
 
     def _at_hand(self) -> bool:
         """The whole request is here and small enough to be sent again."""
@@ -118,18 +136,53 @@ class HttpExchange(ForwardingExchange):
             return False
         body = self.request.body.whole()
         if self._chunked_request():
-            body = (_chunk(body) if body else b"") + b"0\r\n\r\n"
+            body = (_chunk(body) if body else b"") + self._last_chunk()
         connection.write(self._head(plan) + body)
         self._body_sent = True
         return True
 
     async def send(self, connection: UpstreamConnection, plan: TargetPlan) -> None:
-        connection.write(self._head(plan))
+        body = self.request.body
+        if self.request.expect_continue and not body.complete and not body.size:
+            if not await self._ask_permission(connection, plan):
+                return
+        else:
+            connection.write(self._head(plan))
         self._body_taken = True
         self.enter_phase("idle", self.route.timeouts.idle_s)  # the upload may take its time, if it goes on
         await self._stream_body(connection)
         if self._body_sent and not self.first_byte_ns:
             self.enter_phase("first byte", self.route.timeouts.first_byte_s)
+
+    async def _ask_permission(self, connection: UpstreamConnection, plan: TargetPlan) -> bool:
+        """Pass the expectation on (RFC 9110 10.1.1): the client hears 100 when the upstream says so, or says nothing
+        for a while, as old ones do. False: it answered without the body, or is gone."""
+        permission: asyncio.Future[bool] = self.loop.create_future()
+        self._permission = permission
+        connection.write(self._head(plan, expecting=True))
+        timer = self.loop.call_later(CONTINUE_WAIT_S, self.end_expectation, True)
+        try:
+            granted = await permission
+        finally:
+            timer.cancel()
+            self._permission = None
+        if granted and not self.gone:
+            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return granted
+
+    def end_expectation(self, granted: bool) -> None:
+        """Whether the body is to be sent is settled, if it was not."""
+        permission = self._permission
+        if permission is not None and not permission.done():
+            permission.set_result(granted)
+
+    def on_interim(self, head: AnswerHead) -> None:
+        if head.status == 100:
+            self.end_expectation(True)
+        elif self.request.version == "1.1" and not self.answer.started and not self.gone:
+            # 102, 103: the client may act upon them.
+            lines = b"".join(passed_on(head.headers, RESPONSE_DROP))
+            self.client.write(b"HTTP/1.1 %d \r\n%b\r\n" % (head.status, lines))
 
     async def _stream_body(self, connection: UpstreamConnection) -> None:
         body, chunked = self.request.body, self._chunked_request()
@@ -161,13 +214,16 @@ class HttpExchange(ForwardingExchange):
         if body.gone:
             return  # client_gone has ended the attempt
         if chunked:
-            connection.write(b"0\r\n\r\n")
+            connection.write(self._last_chunk())
         self._body_sent = True
+
+    def _last_chunk(self) -> bytes:
+        return b"0\r\n%b\r\n" % trailer_lines(self.request.trailers)
 
     def _chunked_request(self) -> bool:
         return header_value(self.request.headers, b"transfer-encoding") is not None
 
-    def _head(self, plan: TargetPlan) -> bytes:
+    def _head(self, plan: TargetPlan, *, expecting: bool = False) -> bytes:
         request, route, settings = self.request, self.route, self.plane.settings
         origin, credential = plan.pool.origin, plan.credential
         path = request.path
@@ -181,6 +237,9 @@ class HttpExchange(ForwardingExchange):
             query = without_key(query)
         if credential is not None:
             drop = drop | {b"authorization"}
+        rules = route.request_headers
+        if rules.drop:
+            drop = drop | rules.drop
         host = (request.header(b"host") or origin.authority) if route.preserve_host else origin.authority
         pieces = [
             b"%b %b%b%b%b HTTP/1.1\r\nhost: %b\r\n%b"
@@ -197,11 +256,22 @@ class HttpExchange(ForwardingExchange):
         if credential is not None:
             pieces += [b"%b: %b\r\n" % pair for pair in self.handler.credential_headers(credential.secret)]
         pieces += passed_on(request.headers, drop)
-        pieces.append(forwarded_lines(request, self.client.client_ip, self.client.scheme, settings.trusted_hops))
+        forwarded = forwarded_lines(request, self.client.client_ip, self.client.scheme, settings.trusted_hops)
+        pieces.append(forwarded if not rules.drop & FORWARDED else without_fields(forwarded, rules.drop))
+        pieces.append(rules.lines)
         if request.upgrade:
             pieces.append(b"connection: upgrade\r\nupgrade: %b\r\n" % request.upgrade)
+        elif self._trailers_welcome:
+            pieces.append(b"connection: te\r\nte: trailers\r\n")
+        if expecting:
+            pieces.append(b"expect: 100-continue\r\n")
+        if request.upgrade:
+            pass
         elif self._chunked_request():
             pieces.append(b"transfer-encoding: chunked\r\n")
+            announced = request.header(b"trailer")
+            if announced is not None:
+                pieces.append(b"trailer: %b\r\n" % announced)
         else:
             length = header_value(request.headers, b"content-length")
             if length is not None:
@@ -218,6 +288,7 @@ class HttpExchange(ForwardingExchange):
     # -- from the upstream
 
     def on_head(self, head: AnswerHead) -> None:
+        self.end_expectation(False)
         status, self._headers = head.status, head.headers
         self._status = status
         self.row.upstream_status = status
@@ -236,12 +307,26 @@ class HttpExchange(ForwardingExchange):
     def _start_answer(self) -> None:
         headers = self._headers
         length = header_value(headers, b"content-length")
-        lines = [*passed_on(headers, RESPONSE_DROP), self.our_lines()]
+        lines = self._answer_lines(headers)
         size = int(length) if length is not None and length.isdigit() else None
+        if not self.request.body.complete:
+            self.answer.keep_alive = False  # whether the rest of the body still comes is the client's to decide
         self.row.status = self._status
         self._judge_answer()
         if not self.gone:
-            self.client.write(self.answer.start(self._status, lines, size))
+            head = self.answer.start(self._status, lines, size)
+            announced = header_value(headers, b"trailer")
+            if announced is not None and self.answer.chunked and self._trailers_welcome:
+                head = b"%btrailer: %b\r\n\r\n" % (head[:-2], announced)
+            self.client.write(head)
+
+    def _answer_lines(self, headers: Headers) -> list[bytes]:
+        """The upstream's head as it goes on, with ours and the route's own lines."""
+        rules = self.route.response_headers
+        drop = RESPONSE_DROP | rules.drop if rules.drop else RESPONSE_DROP
+        if self.answer.extra:
+            drop = drop | CORS_HEADERS  # the caller's app has rules of its own
+        return [*passed_on(headers, drop), rules.lines, self.our_lines()]
 
     def _judge_answer(self) -> None:
         """What goes to the client as it is, since the request cannot be repeated, is learnt from all the same."""
@@ -272,6 +357,7 @@ class HttpExchange(ForwardingExchange):
 
     def on_end(self) -> None:
         upstream = self.upstream
+        trailers = upstream.trailers if upstream is not None else []
         if upstream is not None and self._body_sent and not self._tunnel_up:
             self.upstream = None
             upstream.release()
@@ -296,7 +382,8 @@ class HttpExchange(ForwardingExchange):
             self.answer.ended = True
             self.answer.keep_alive = False
         elif not self.gone:
-            self.answer.end()
+            passed = trailers and self.answer.chunked and self._trailers_welcome
+            self.answer.end(b"", trailer_lines(trailer_fields(trailers)) if passed else b"")
         self._writable.set()
         self.settle_verdict(None)
 
@@ -311,13 +398,14 @@ class HttpExchange(ForwardingExchange):
         """The upload ends with the upstream, wherever it waits."""
         super().drop_upstream()
         self._writable.set()
+        self.end_expectation(False)
         if self._body_taken and not self._body_sent:
             self.request.body.abandon()
 
     def deliver(self, failure: Failure) -> None:
         assert failure.status is not None
         self.row.status = failure.status
-        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
+        lines = self._answer_lines(failure.headers)
         if not self.request.body.complete:
             self.answer.keep_alive = False
         secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
@@ -339,8 +427,8 @@ class HttpExchange(ForwardingExchange):
         switch = [
             b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n",
             b"upgrade: %b\r\n" % (header_value(self._headers, b"upgrade") or self.request.upgrade),
-            *passed_on(self._headers, RESPONSE_DROP),
-            self.our_lines(),
+            *self._answer_lines(self._headers),
+            self.answer.extra,
             b"\r\n",
             rest,
         ]

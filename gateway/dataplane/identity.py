@@ -15,10 +15,11 @@ HOW = "send a key of this gateway as `Authorization: Bearer KEY`, `x-api-key: KE
 class Caller:
     """The key that was shown, and its text, so that it can be kept from the upstream."""
 
-    __slots__ = ("_text", "key")
+    __slots__ = ("_text", "app", "key")
 
     def __init__(self, key: Key, text: bytes) -> None:
         self.key = key
+        self.app = key.app
         self._text = text
 
     def headers_with_key(self, headers: Headers, snapshot: Snapshot) -> frozenset[bytes]:

@@ -10,7 +10,7 @@ from gateway.dataplane.compressed import CompressedMeter, decoding
 from gateway.dataplane.forwarding import (
     MODEL_QUERY_DROP,
     MODEL_REQUEST_DROP,
-    RESPONSE_DROP,
+    MODEL_RESPONSE_DROP,
     forwarded_lines,
     header_value,
     passed_on,
@@ -100,8 +100,10 @@ class ModelExchange(ForwardingExchange):
         await self.attempt_all()
 
     def _identify(self) -> Caller:
-        caller = identify(self.request, self.snapshot, self.now_s)
-        self.request.remember(self.snapshot, caller)
+        caller = self.request.caller_in(self.snapshot)  # the forward proxy has found it out already
+        if caller is None:
+            caller = identify(self.request, self.snapshot, self.now_s)
+            self.request.remember(self.snapshot, caller)
         self.admit_to(caller.key.app, caller.key)
         return caller
 
@@ -123,6 +125,7 @@ class ModelExchange(ForwardingExchange):
         if plan is None:
             route = find_route(self.snapshot, caller.key.app, name)
             plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
+            plan.extra = self.answer.extra
             self.request.plans[name] = plan
         self.row.route = plan.route.name
         if plan.wire is not self.handler:
@@ -403,7 +406,7 @@ class ModelExchange(ForwardingExchange):
     def deliver(self, failure: Failure) -> None:
         assert failure.status is not None
         self.row.status = failure.status
-        lines = [*passed_on(failure.headers, RESPONSE_DROP), self.our_lines()]
+        lines = [*passed_on(failure.headers, MODEL_RESPONSE_DROP), self.our_lines()]
         secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
         self.answer.whole(
             failure.status, [without_secret(line, secret) for line in lines], without_secret(failure.body, secret)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.dataplane.egress import EgressBook
 from gateway.dataplane.health import Health
 from gateway.dataplane.leases import LeaseBook
-from gateway.dataplane.listeners import Listeners
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import OriginPool, Upstreams
 from gateway.policy.matching import HttpRoutes
@@ -56,10 +56,8 @@ class Plane:
         book: LeaseBook,
         spool: Spool,
         upstreams: Upstreams,
-        listeners: Listeners = Listeners(),  # noqa: B008 - it never changes
     ) -> None:
         self.settings = settings
-        self.listeners = listeners
         self.book = book
         self.spool = spool
         self.upstreams = upstreams
@@ -71,7 +69,13 @@ class Plane:
         self.connections: set[ClientConnection] = set()
         self.counted: Counter[str] = Counter()
         """What never reaches the ledger: unauthenticated and malformed requests, by error code."""
+        self._egress = EgressBook(EMPTY)
         self.draining = False
+        self.idle_grace_s = 0.2
+        """While draining: how long a kept-alive connection may wait for one more request, whose answer then says that
+        it is the last. A client that has just sent one would otherwise see its connection reset."""
+        self.own_addresses: tuple[tuple[str, int], ...] = ()
+        """What this worker listens on."""
 
     def use(self, snapshot: Snapshot) -> None:
         """From now on new requests are decided by this snapshot."""
@@ -83,6 +87,12 @@ class Plane:
     def spool_full(self) -> bool:
         """Whether the last request had to be refused for want of room in the spool, and not long ago."""
         return self.spool.had_no_room()
+
+    def egress(self, snapshot: Snapshot) -> EgressBook:
+        """Where apps may go through the forward proxy under this snapshot."""
+        if self._egress.snapshot is not snapshot:
+            self._egress = EgressBook(snapshot)
+        return self._egress
 
     def pool_of(self, provider: Provider) -> OriginPool:
         return self.upstreams.of(provider)
@@ -96,7 +106,7 @@ class Plane:
             now = loop.time()
             for exchange in tuple(self.exchanges):
                 exchange.check_deadlines(now)
-            if now - last_slow >= 1.0:
+            if now - last_slow >= 1.0 or self.draining:
                 last_slow = now
                 self.upstreams.expire(now)
                 for connection in tuple(self.connections):

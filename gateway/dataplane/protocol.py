@@ -21,6 +21,7 @@ from gateway.dataplane.express import ExpressCall, set_out
 from gateway.dataplane.head_memo import MOST_BODY_BYTES, HeadMemo, memo_of
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
+from gateway.dataplane.proxied import proxied_exchange, proxied_operation
 from gateway.dataplane.refused_head import refusal
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request, RequestBody
@@ -29,7 +30,7 @@ from gateway.dataplane.routing import exchange_for, operation_of
 from gateway.dialects.base import Operation
 from gateway.errors import MalformedRequest
 from gateway.wire.errors import WireError
-from gateway.wire.proxy_preamble import read_preamble
+from gateway.wire.proxy_preamble import Preamble
 
 log = logging.getLogger("sluicegate.dataplane")
 
@@ -55,11 +56,14 @@ MAX_QUEUED: Final = 64
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client connection. `plane` is set by the subclass that `protocol_class` makes."""
+    """One client connection. `plane` and `serves` are set by the subclass that `protocol_class` makes."""
 
     plane: Plane
+    serves: Serves
     express = True
     """Common calls may go the express way, past `_serve` and `exchange_done`."""
+    announced: Preamble | None = None
+    """What a load balancer said of the connection before it began."""
 
     def __init__(
         self,
@@ -80,7 +84,6 @@ class ClientConnection(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
         self.scheme = "http"
-        self.serves = Serves.ALL
         self.closed = False
         settings = self.plane.settings
         self._reader = RequestReader(
@@ -88,6 +91,7 @@ class ClientConnection(asyncio.Protocol):
             self._on_request,
             max_head_bytes=settings.max_head_bytes,
             max_body_bytes=max(settings.max_body_bytes, settings.max_upload_bytes),
+            tunnels=self.serves is Serves.PROXY,
         )
         self._queue: deque[Request] = deque()
         self._active: Exchange | AsgiRequest | ExpressCall | None = None
@@ -107,8 +111,6 @@ class ClientConnection(asyncio.Protocol):
         self._progress_bytes = 0
         self._unsent_bytes = 0
         self._unsent_since_s = 0.0
-        self._preamble: bytes | None = b"" if self.plane.settings.proxy_protocol else None
-        """What has come of the PROXY preamble; None once it was read, and where none is expected."""
         self._data = b""
         """What was received last, if a request began with it."""
         self._most_memo_misses = MEMO_MISSES if settings.max_body_bytes >= MOST_BODY_BYTES else 0
@@ -124,7 +126,8 @@ class ClientConnection(asyncio.Protocol):
         self.flow = FlowControl(self.transport)
         self.client = get_remote_addr(self.transport)
         self.server = get_local_addr(self.transport)
-        self.serves = self.plane.listeners.serves(self.server)
+        if self.announced is not None and self.announced.client is not None:
+            self.client = self.announced.client
         self.client_ip = self.client[0] if self.client else ""
         self.scheme = "https" if is_ssl(self.transport) else "http"
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
@@ -150,10 +153,6 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        if self._preamble is not None:
-            data = self._take_preamble(self._preamble + data)
-            if not data:
-                return
         if self._tunnel:
             if isinstance(self._active, Exchange):
                 self._active.on_client_bytes(data)
@@ -203,23 +202,6 @@ class ClientConnection(asyncio.Protocol):
             self._serve(memo.request, memo.operation)
         return True
 
-    def _take_preamble(self, received: bytes) -> bytes:
-        """Learn from a load balancer whose connection this is; returns what follows, b"" while that is not known."""
-        try:
-            preamble = read_preamble(received)
-        except WireError as error:
-            log.warning("connection refused", extra={"reason": error.message})
-            self.transport.abort()
-            return b""
-        if preamble is None:
-            self._preamble = received
-            return b""
-        self._preamble = None
-        if preamble.client is not None:
-            self.client = preamble.client
-            self.client_ip = preamble.client[0]
-        return received[preamble.length :]
-
     def pause_writing(self) -> None:
         self.flow.pause_writing()
         if self._active is not None:
@@ -241,14 +223,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _on_request(self, request: Request) -> None:
         self._deadline_s = 0.0
-        if request.upgrade and (self._queue or self._active is not None):
-            raise WireError(400, "a request for an upgrade cannot be pipelined")
+        if (request.upgrade or request.method == b"CONNECT") and (self._queue or self._active is not None):
+            raise WireError(400, "a request for an upgrade or a tunnel cannot be pipelined")
         self._queue.append(request)
 
     def _behind_last(self, rest: bytes) -> None:
-        """What follows a request that asked for the end of the connection, or for an upgrade."""
+        """What follows a request that asked for the end of the connection, for an upgrade or for a tunnel."""
         active = self._active_request
-        if active is not None and active.upgrade:
+        if active is not None and (active.upgrade or active.method == b"CONNECT"):
             self._tunnel = True
             if rest and isinstance(self._active, Exchange):
                 self._active.on_client_bytes(rest)
@@ -263,8 +245,13 @@ class ClientConnection(asyncio.Protocol):
             return
         request = self._queue.popleft()
         self._ahead_bytes = 0
-        operation = None if self.serves is Serves.ADMIN else operation_of(self.plane, request)
+        serves = self.serves
         data, self._data = self._data, b""
+        if serves is Serves.PROXY:
+            operation = proxied_operation(self.plane, request)
+            data = b""  # who asks is found out anew for each request: no head is remembered
+        else:
+            operation = None if serves is Serves.ADMIN else operation_of(self.plane, request)
         if operation is not None and data and self._memo_misses < self._most_memo_misses and not self._queue:
             self._memo_misses += 1
             self._memo = memo_of(data, request, operation, self.plane.snapshot)
@@ -274,7 +261,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _serve(self, request: Request, operation: Operation | None) -> None:
         self._active_request = request
-        exchange = exchange_for(self.plane, self, request, operation)
+        if self.serves is Serves.PROXY:
+            exchange = proxied_exchange(self.plane, self, request, operation)
+        else:
+            exchange = exchange_for(self.plane, self, request, operation)
         self._active = exchange
         if isinstance(exchange, Exchange):
             self.plane.exchanges.add(exchange)
@@ -311,13 +301,15 @@ class ClientConnection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """The connection lives on: serve what waits, or idle."""
-        self._deadline_s = self.loop.time() + (HEAD_SECONDS if self._reader.head_bytes else IDLE_SECONDS)
+        # An answer that promised to keep the connection is never followed by a close at once, drain or not.
+        idle_s = self.plane.idle_grace_s if self.plane.draining else IDLE_SECONDS
+        self._deadline_s = self.loop.time() + (HEAD_SECONDS if self._reader.head_bytes else idle_s)
         if self._queue:
             self.flow.resume_reading()
             self.loop.call_soon(self._start_next)
         elif self._refusal is not None:
             self._answer_malformed(self._refusal)
-        elif self._poisoned or self.plane.draining:
+        elif self._poisoned:
             self._close(linger=False)
         else:
             self.flow.resume_reading()
@@ -421,13 +413,16 @@ class ClientConnection(asyncio.Protocol):
         self._unsent_bytes = unsent
 
     def shutdown(self) -> None:
-        """The server asks to end: an idle connection closes, a busy one after its answer."""
-        if self._active is None:
-            self.transport.close()
-        else:
-            self._active.answer.keep_alive = False
+        """The server asks to end: an idle connection closes after a moment's grace, a busy one after its answer."""
+        active = self._active
+        if active is None:
+            if not (self._reader.head_bytes or self._lingering or self._queue):
+                grace_s = self.loop.time() + self.plane.idle_grace_s
+                self._deadline_s = min(self._deadline_s or grace_s, grace_s)
+        elif not active.answer.started:
+            active.answer.keep_alive = False
 
 
-def protocol_class(plane: Plane) -> type[ClientConnection]:
-    """The class that `uvicorn.Config(http=…)` takes, bound to one worker's data plane."""
-    return type("BoundClientConnection", (ClientConnection,), {"plane": plane})
+def protocol_class(plane: Plane, serves: Serves) -> type[ClientConnection]:
+    """The class of all connections to one listener of a worker."""
+    return type("BoundClientConnection", (ClientConnection,), {"plane": plane, "serves": serves})

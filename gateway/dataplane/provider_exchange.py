@@ -3,12 +3,19 @@
 import time
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.forwarding import KEY_HEADERS, REQUEST_DROP, forwarded_lines, header_value, passed_on
+from gateway.dataplane.forwarding import (
+    KEY_HEADERS,
+    MODEL_RESPONSE_DROP,
+    REQUEST_DROP,
+    forwarded_lines,
+    header_value,
+    passed_on,
+)
 from gateway.dataplane.forwarding_exchange import Failure
 from gateway.dataplane.http_exchange import REPLAYABLE_BYTES, HttpExchange
 from gateway.dataplane.identity import Caller, identify
 from gateway.dataplane.plane import Plane
-from gateway.dataplane.request import Request
+from gateway.dataplane.request import Headers, Request
 from gateway.dataplane.target_plan import TargetPlan
 from gateway.dialects.base import Operation
 from gateway.wire.answer_head import AnswerHead
@@ -34,7 +41,8 @@ class ProviderExchange(HttpExchange):
         return False
 
     def identify(self) -> Caller:
-        self.caller = caller = identify(self.request, self.snapshot, self.now_s)
+        known = self.request.caller_in(self.snapshot)  # the forward proxy has found it out already
+        self.caller = caller = known or identify(self.request, self.snapshot, self.now_s)
         self.admit_to(caller.key.app, caller.key)
         return caller
 
@@ -60,6 +68,7 @@ class ProviderExchange(HttpExchange):
         return status in (401, 403, 408, 425, 429) or status >= 500
 
     def on_head(self, head: AnswerHead) -> None:
+        self.end_expectation(False)
         status, self._headers = head.status, head.headers
         self._status = status
         self.row.upstream_status = status
@@ -68,6 +77,9 @@ class ProviderExchange(HttpExchange):
         self._held = [] if self.is_refusal(status) else None
         if self._held is None and status != 101:
             self._start_answer()
+
+    def _answer_lines(self, headers: Headers) -> list[bytes]:
+        return [*passed_on(headers, MODEL_RESPONSE_DROP), self.our_lines()]
 
     def on_body(self, payload: bytes, framed: bytes | None) -> None:
         held = self._held

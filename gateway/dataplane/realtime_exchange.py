@@ -83,7 +83,7 @@ class RealtimeExchange(ProviderExchange):
         """By the subprotocol that holds a key, where there is one, else as every caller."""
         text = realtime.key_in(protocols)
         key = self.snapshot.keys.get(sha256(text).digest()) if text else None
-        if text is None or key is None:
+        if text is None or key is None or self.request.caller_in(self.snapshot) is not None:
             self.identify()
             return
         self.caller = Caller(check_expiry(key, self.now_s), text)
@@ -98,7 +98,7 @@ class RealtimeExchange(ProviderExchange):
         price = target.price
         return Amounts(given, output, None if price is None else cost_bound_microusd(given, output, price))
 
-    def _head(self, plan: TargetPlan) -> bytes:
+    def _head(self, plan: TargetPlan, *, expecting: bool = False) -> bytes:
         assert plan.target.model is not None
         path = upstream_target(plan.target.provider.base_url, self.operation, "").encode()
         query = realtime.query_for(without_key(self.request.query), plan.target.model)

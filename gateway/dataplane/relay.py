@@ -26,6 +26,8 @@ class ClientAnswer:
     _chunked = False
     started = False
     ended = False
+    extra = b""
+    """Header lines that this caller's answers carry, whatever they are (CORS)."""
 
     def __init__(self, client: ClientWriter, *, http10: bool, head_only: bool, keep_alive: bool) -> None:
         self._client = client
@@ -45,7 +47,7 @@ class ClientAnswer:
             framing, body = b"", b""
         else:
             framing = b"content-length: %d\r\n" % len(body)
-        head = b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
+        head = b"".join((STATUS_LINES[status], *lines, self.extra, framing, self._connection_line(), b"\r\n"))
         self._client.write(head if self.head_only or not body else head + body)
 
     def start(self, status: int, lines: list[bytes], length: int | None) -> bytes:
@@ -64,7 +66,7 @@ class ClientAnswer:
         else:
             self._chunked = not self.head_only
             framing = b"transfer-encoding: chunked\r\n"
-        return b"".join((STATUS_LINES[status], *lines, framing, self._connection_line(), b"\r\n"))
+        return b"".join((STATUS_LINES[status], *lines, self.extra, framing, self._connection_line(), b"\r\n"))
 
     def write(self, payload: bytes, head: bytes = b"", framed: bytes | None = None) -> None:
         """`framed`: the payload as complete chunks, passed on as they are where the answer is chunked too."""
@@ -81,9 +83,15 @@ class ClientAnswer:
         elif head or payload:
             self._client.write(head + payload)
 
-    def end(self, head: bytes = b"") -> None:
+    @property
+    def chunked(self) -> bool:
+        """The body goes out in chunks, so that trailer fields may follow it."""
+        return self._chunked and not self.head_only
+
+    def end(self, head: bytes = b"", trailers: bytes = b"") -> None:
+        """`trailers`: field lines, for where `chunked` is true."""
         self.ended = True
-        last = b"0\r\n\r\n" if self._chunked and not self.head_only else b""
+        last = b"0\r\n%b\r\n" % trailers if self._chunked and not self.head_only else b""
         if head or last:
             self._client.write(head + last)
 

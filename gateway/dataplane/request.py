@@ -5,7 +5,7 @@ import tempfile
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
 from gateway.errors import BodyTooLarge, MalformedRequest, SluicegateError
 
@@ -20,6 +20,10 @@ FILE_CHUNK_BYTES = 256 * 1024
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, values as received, in order."""
+
+
+NO_TRAILERS: Final[Headers] = []
+"""Of all requests whose body is not chunked; never changed."""
 
 
 class BodyWatcher(Protocol):
@@ -249,7 +253,8 @@ class Request:
 
     __slots__ = (
         "_caller", "_known_in", "_ordered", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body",
-        "headers", "keep_alive", "method", "path", "plans", "query", "sink", "target", "upgrade", "version",
+        "headers", "keep_alive", "method", "path", "plans", "query", "sink", "target", "trailers", "upgrade",
+        "version",
     )  # fmt: skip
 
     def __init__(self, body: RequestBody, arrived_ns: int) -> None:
@@ -272,6 +277,8 @@ class Request:
         self.sink: BodySink = body
         """Where the parser puts the body: `body`, or FastAPI's cycle."""
         self.target = b""
+        self.trailers: Headers = NO_TRAILERS
+        """Fields behind a chunked body, complete when it is."""
         self.upgrade = b""
         """The protocol of an upgrade that is asked for (`websocket`), or b""."""
         self.version = "1.1"

@@ -9,10 +9,11 @@ from typing import Final
 
 import httptools
 
+from gateway.dataplane.forwarding import trailer_fields
 from gateway.dataplane.request import Request
 from gateway.wire.chunked import ChunkedDecoder, RequestChunks
 from gateway.wire.errors import WireError
-from gateway.wire.heads import check_head, check_request_line, check_unfinished_line, origin_form
+from gateway.wire.heads import check_head, check_request_line, check_unfinished_line, connect_target, origin_form
 
 _HEAD_END: Final = b"\r\n\r\n"
 LARGE_DIGITS: Final = 6
@@ -26,7 +27,8 @@ class RequestReader:
 
     __slots__ = (
         "_chunks", "_empty_lines", "_head_complete", "_left", "_line", "_max_body_bytes", "_max_head_bytes",
-        "_new_request", "_on_request", "_parser", "_tail", "_upgrading", "body_bytes", "ended", "head_bytes", "request",
+        "_new_request", "_on_request", "_parser", "_tail", "_tunnels", "_upgrading", "body_bytes", "ended",
+        "head_bytes", "request",
     )  # fmt: skip
 
     def __init__(
@@ -36,16 +38,19 @@ class RequestReader:
         *,
         max_head_bytes: int,
         max_body_bytes: int,
+        tunnels: bool = False,
     ) -> None:
+        """`tunnels`: CONNECT is served."""
         self._new_request = new_request
         self._on_request = on_request
         self._max_head_bytes = max_head_bytes
         self._max_body_bytes = max_body_bytes
+        self._tunnels = tunnels
         self._parser: httptools.HttpRequestParser | None = None
         self.request: Request | None = None
         """The request whose bytes are being read; None between requests."""
         self.ended = False
-        """No further request follows on this connection: the last one asked for its end, or for an upgrade."""
+        """No further request follows on this connection: the last one asked for its end, an upgrade or a tunnel."""
         # of the head under way
         self._line: bytes | None = b""
         """The request line as far as it has come; None once it was read."""
@@ -159,6 +164,9 @@ class RequestReader:
         request, upgrading = self.request, self._upgrading
         assert request is not None
         self._line, self.head_bytes, self._head_complete, self._upgrading = b"", 0, False, False
+        if request.method == b"CONNECT" and self._tunnels:
+            self._end_connect(request)
+            return
         check_head(request.method, request.target, request.version, request.headers)
         target = request.target if request.target.startswith(b"/") else origin_form(request.target, request.headers)
         request.path, _, request.query = target.partition(b"?")
@@ -172,7 +180,7 @@ class RequestReader:
             elif name == b"transfer-encoding":
                 request.has_body = chunked = True
             elif name == b"expect":
-                request.expect_continue = value.lower() == b"100-continue"
+                request.expect_continue = value.lower() == b"100-continue" and request.version == "1.1"
             elif name == b"upgrade":
                 request.upgrade = value.lower()
             elif name == b"x-request-id":
@@ -193,6 +201,21 @@ class RequestReader:
         self.request = None
         self._on_request(request)
 
+    def _end_connect(self, request: Request) -> None:
+        """The target is an authority, which `connect_target` judges; the fields are judged as anybody's.
+
+        What follows is the tunnel's, whatever a field says of a body (RFC 9110 9.3.6)."""
+        check_head(b"OPTIONS", b"*", request.version, request.headers)
+        connect_target(request.target, request.header(b"host"))
+        for name, value in request.headers:
+            if name == b"x-request-id":
+                request.client_request_id = value.decode("latin-1")[:256]
+        self._parser = None
+        self.ended = True
+        request.sink.end()
+        self.request = None
+        self._on_request(request)
+
     # -- the body
 
     def _read_chunks(self, chunks: ChunkedDecoder, data: bytes) -> bytes:
@@ -203,6 +226,8 @@ class RequestReader:
         if not chunks.done:
             return b""
         self._chunks = None
+        if chunks.trailers:
+            self.request.trailers = trailer_fields(chunks.trailers)  # type: ignore[union-attr]  # as above
         self._end_body()
         return chunks.rest
 

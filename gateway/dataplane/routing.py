@@ -7,6 +7,7 @@ from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.http_exchange import HttpExchange
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.model_exchange import ModelExchange
+from gateway.dataplane.preflight import PreflightExchange, is_preflight
 from gateway.dataplane.realtime_exchange import RealtimeExchange
 from gateway.dataplane.unknown_path import ElsewhereExchange, UnknownPathExchange
 from gateway.dialects.accounts import AccountOperation
@@ -27,7 +28,7 @@ HEALTH: Final = (b"/healthz", b"/readyz")
 
 def operation_of(plane: "Plane", request: "Request") -> Operation | None:
     """The dialect's operation that this request asks for; None where it is somebody else's."""
-    if plane.http_routes and _route_by_host(plane, request) is not None:
+    if plane.http_routes and route_by_host(plane, request) is not None:
         return None
     return classify(request.method, request.path, request.query, request.headers)
 
@@ -44,12 +45,16 @@ def exchange_for(
         return exchange
     path = request.path
     if plane.http_routes:
-        route = _route_by_host(plane, request)
+        route = route_by_host(plane, request)
         if route is None and not is_data_plane_path(path) and path != b"/" and not path.startswith(OURS):
             route = plane.http_routes.by_path(path.decode("latin-1"))
         if route is not None:
+            if request.method == b"OPTIONS" and plane.snapshot.cors and is_preflight(request, route):
+                return PreflightExchange(plane, client, request, route)
             return HttpExchange(plane, client, request, route)
     if is_data_plane_path(path):
+        if request.method == b"OPTIONS" and plane.snapshot.cors and is_preflight(request, None):
+            return PreflightExchange(plane, client, request, None)
         beside = classify_beside(request.method, path, request.query, request.headers)
         if isinstance(beside, AccountOperation):
             return AccountExchange(plane, client, request, beside)
@@ -61,7 +66,7 @@ def exchange_for(
     return AsgiRequest(client, request)
 
 
-def _route_by_host(plane: "Plane", request: "Request") -> Route | None:
+def route_by_host(plane: "Plane", request: "Request") -> Route | None:
     host = (request.header(b"host") or b"").decode("latin-1").lower()
     host = host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
     return plane.http_routes.by_host(host, request.path.decode("latin-1"))

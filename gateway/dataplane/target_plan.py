@@ -29,8 +29,8 @@ class TargetPlan:
     """One target with one credential, for one caller."""
 
     __slots__ = (
-        "credential", "forms", "head", "lease_plan", "limits", "lines", "pool", "row_sample", "row_values", "state",
-        "target",
+        "answer_lines", "credential", "forms", "head", "lease_plan", "limits", "lines", "pool", "row_sample",
+        "row_values", "state", "target",
     )  # fmt: skip
 
     def __init__(
@@ -43,6 +43,8 @@ class TargetPlan:
         self.state: TargetState = plane.health.of(target)
         self.lines = route_lines(route.name, target.name)
         """`x-sluicegate-route` and `-target` of the answer."""
+        self.answer_lines = self.lines
+        """The same with what all answers to this head carry (CORS)."""
         self.row_values = {"target": target.name, "provider": target.provider.name, "model": target.model}
         self.head: bytes | None = None
         """The upstream's request head up to its Content-Length, once it was made."""
@@ -68,8 +70,8 @@ class CallPlan:
     """One caller on one route."""
 
     __slots__ = (
-        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "only", "route", "row_values", "snapshot",
-        "targets", "wire",
+        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "extra", "only", "route", "row_values",
+        "snapshot", "targets", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -95,9 +97,16 @@ class CallPlan:
         """What all these targets speak."""
         self._app = app
         self._key = key
-        self.row_values = {"team": app.team, "app": app.name, "key": key.name if key else None, "route": route.name}
+        self.row_values = {
+            "team": app.team,
+            "app": app.name,
+            "key": key.name or None if key else None,
+            "route": route.name,
+        }
         self.only: TargetPlan | None = None
         """The plan of the only target with the only credential, once it was made: there is nothing to choose."""
+        self.extra = b""
+        """Lines that all answers to this head carry (`ClientAnswer.extra`)."""
         self._by_choice: dict[tuple[int, int], TargetPlan] = {}
 
     def of(self, target: Target, credential: Credential | None) -> TargetPlan:
@@ -106,6 +115,7 @@ class CallPlan:
         if plan is None:
             limits = self.snapshot.limits_for(self._key, self._app, self.route, target, credential)
             plan = self._by_choice[choice] = TargetPlan(self._plane, self.route, target, credential, limits)
+            plan.answer_lines = plan.lines + self.extra
             if len(self.targets) == 1 and len(target.provider.credentials) <= 1:
                 self.only = plan
         return plan

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.keeper_link import KeeperLink
+from gateway.dataplane.listeners import Serves
 from gateway.dataplane.protocol import ClientConnection
 from gateway.dataplane.request import Request
 from gateway.dialects.base import Operation
@@ -62,6 +63,6 @@ class TracedConnection(ClientConnection):
         return note
 
 
-def traced_protocol_class(plane: "Plane", link: KeeperLink) -> type[ClientConnection]:
-    """The class that `uvicorn.Config(http=…)` takes, where `otel` is on."""
-    return type("TracedClientConnection", (TracedConnection,), {"plane": plane, "link": link})
+def traced_protocol_class(plane: "Plane", link: KeeperLink, serves: Serves) -> type[ClientConnection]:
+    """The class of all connections to one listener, where `otel` is on."""
+    return type("TracedClientConnection", (TracedConnection,), {"plane": plane, "link": link, "serves": serves})

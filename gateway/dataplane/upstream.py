@@ -12,7 +12,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from gateway.dataplane.dialing import dial, tls_context
-from gateway.dataplane.forwarding import RESPONSE_DROP
+from gateway.dataplane.forwarding import MODEL_RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
 from gateway.policy.model import Provider, UpstreamTls
 from gateway.wire.answer_head import AnswerHead, AnswerHeads
@@ -28,11 +28,14 @@ MAX_HEAD_BYTES = 256 * 1024
 MAX_INTERIM = 64
 """Answers of status 1xx before the final one."""
 WRITE_HIGH_WATER_BYTES = 256 * 1024
-_heads = AnswerHeads(RESPONSE_DROP)
+_heads = AnswerHeads(MODEL_RESPONSE_DROP)
 
 
 class ResponseSink(Protocol):
     """Who is told of an answer, in this order: `on_head`, any number of `on_body`, then `on_end` or `on_broken`."""
+
+    def on_interim(self, head: AnswerHead) -> None:
+        """A 1xx answer other than 101; the final one is still to come."""
 
     def on_head(self, head: AnswerHead) -> None: ...
 
@@ -138,6 +141,11 @@ class UpstreamConnection(asyncio.Protocol):
     def write(self, payload: bytes) -> None:
         self.transport.write(payload)
 
+    @property
+    def trailers(self) -> list[bytes]:
+        """Lines of the trailer section, once a chunked answer has ended."""
+        return self._decoder.trailers if self._framing is _Framing.CHUNKED and self._decoder is not None else []
+
     def release(self) -> None:
         """The answer is complete: back to the pool, or closed where the peer will not keep it."""
         self.sink = None
@@ -230,7 +238,8 @@ class UpstreamConnection(asyncio.Protocol):
             if self._interim > MAX_INTERIM:
                 self._fail(sink, "sent interim answers without end")
                 return
-            if not rest:
+            sink.on_interim(head)
+            if not rest or self.sink is not sink:
                 return
             data = rest
 
@@ -242,7 +251,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._framing = _Framing.TUNNEL
             self._keep = False
             sink.on_head(head)
-            sink.on_tunnel(rest)
+            heir = self.sink
+            if heir is not None:
+                heir.on_tunnel(rest)
             return
         if self.bodiless or status == 204 or status == 304:
             self._framing, self._left = _Framing.LENGTH, 0

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from gateway.policy.cors import Cors
+from gateway.policy.cors import Cors, CorsUnion
+from gateway.policy.egress import Sources
 from gateway.policy.header_rules import NO_RULES, HeaderRules, header_rules
 from gateway.policy.model import (
     App,
@@ -138,6 +139,8 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
         apps={app.name: app for app in apps.values()},
         providers={provider.name: provider for provider in providers.values()},
         limits=tuple(_limit(row) for row in read["limits"]),
+        cors=CorsUnion((app.cors, app.routes) for app in apps.values() if app.cors is not None),
+        sources=Sources((network, app.name) for app in apps.values() for network in app.sources),
     )
 
 

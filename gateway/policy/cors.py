@@ -63,16 +63,20 @@ class CorsUnion:
 
     __slots__ = ("_all",)
 
-    def __init__(self, rules: Iterable[Cors]) -> None:
+    def __init__(self, rules: Iterable[tuple[Cors, frozenset[str] | None]] = ()) -> None:
+        """Each app's rules with the names of the routes that it may call (None = all)."""
         self._all = tuple(rules)
 
     def __bool__(self) -> bool:
         return bool(self._all)
 
-    def preflight_lines(self, origin: bytes, method: bytes, headers: bytes) -> bytes | None:
-        """Header lines of the answer, None where no app takes such a call. `headers`: names with commas between."""
+    def preflight_lines(self, origin: bytes, method: bytes, headers: bytes, route: str | None) -> bytes | None:
+        """Header lines of the answer, None where no app takes such a call. `headers`: names with commas between;
+        `route`: the HTTP route that claims the call."""
         asked = [name.strip().lower() for name in headers.decode("latin-1").split(",") if name.strip()]
-        for rules in self._all:
+        for rules, routes in self._all:
+            if route is not None and routes is not None and route not in routes:
+                continue
             if not rules.allows(origin.decode("latin-1")) or not _fits(method.decode("latin-1"), rules.methods):
                 continue
             if EVERY not in rules.headers and not rules.headers.issuperset(asked):
@@ -90,7 +94,7 @@ class CorsUnion:
     def answer_lines(self, origin: bytes | None) -> bytes:
         """For an error whose app is not known, so that the page can read what is wrong."""
         if origin is not None:
-            for rules in self._all:
+            for rules, _ in self._all:
                 if rules.allows(origin.decode("latin-1")):
                     return rules.answer_lines(origin)
         return VARY

@@ -49,7 +49,7 @@ class Destination:
             return False
         if self.network is not None:
             address = address_of(host)
-            return address is not None and address in self.network
+            return address is not None and (address in self.network or plain_address(address) in self.network)
         wanted = self.host or ""
         if wanted == "*":
             return True
@@ -59,11 +59,10 @@ class Destination:
 class Egress:
     """All that one app may reach."""
 
-    __slots__ = ("_destinations", "_networks")
+    __slots__ = ("_destinations",)
 
     def __init__(self, destinations: Iterable[Destination]) -> None:
         self._destinations = tuple(destinations)
-        self._networks = tuple(each.network for each in self._destinations if each.network is not None)
 
     def find(self, host: str, port: int) -> Destination | None:
         """The entry by which the app may go there: one that allows any protocol before one that does not, an exact one
@@ -71,11 +70,12 @@ class Egress:
         fitting = [each for each in self._destinations if each.names(host, port)]
         return min(fitting, key=lambda each: (not each.opaque, each.is_pattern), default=None)
 
-    def allows_address(self, by: Destination, address: Address) -> bool:
+    def allows_address(self, by: Destination, address: Address, port: int) -> bool:
         """Whether the name that `by` allows may lead to this address."""
-        if by.network is not None or any(address in network for network in self._networks):
-            return True
         address = plain_address(address)
+        written = str(address)
+        if by.network is not None or any(each.network and each.names(written, port) for each in self._destinations):
+            return True
         if by.host == "localhost":
             return address.is_loopback
         if reaches_this_host(address):
@@ -131,6 +131,8 @@ def parse_destination(text: str) -> Destination:
         return Destination(text=text, network=network, ports=ports, opaque=opaque)
     host = host.removesuffix(".")
     bare = host.removeprefix("*.")
+    if rest.startswith("*.") and host == "*":
+        raise ValueError(f"{text!r} names no domain")
     if host != "*" and (
         not bare
         or len(bare) > LONGEST_HOST

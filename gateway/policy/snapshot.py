@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.policy.cors import CorsUnion
+from gateway.policy.egress import Sources
 from gateway.policy.model import App, Credential, Key, Limit, Provider, Route, Scope, Target
 
 
@@ -16,6 +18,10 @@ class Snapshot:
     apps: Mapping[str, App]
     providers: Mapping[str, Provider]
     limits: Sequence[Limit]
+    cors: CorsUnion = field(default_factory=CorsUnion)
+    """Of all apps that name origins; false where none does."""
+    sources: Sources = field(default_factory=lambda: Sources(()))
+    """By which network callers without a key are known."""
     _memo: dict[tuple[int, int, int, int], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def limits_for(

@@ -6,6 +6,7 @@ still in spools is taken by its successor.
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -22,8 +23,12 @@ END_WITHIN_S: Final = 6.0
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, ready_fd: int | None) -> None:
     keeper = asyncio.get_running_loop().create_task(Keeper(settings).run())
+    if ready_fd is not None:
+        with contextlib.suppress(BrokenPipeError):  # only a successor is waited for
+            os.write(ready_fd, b"r")
+        os.close(ready_fd)
 
     def end() -> None:
         keeper.cancel()
@@ -44,13 +49,14 @@ async def serve(settings: Settings) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="The keeper of `sluicegate serve`, which starts it.")
     parser.add_argument("--parent", type=int, help="end when this process ends")
-    parent = parser.parse_args().parent
-    if parent is not None:
-        end_with_parent(parent)
+    parser.add_argument("--ready-fd", type=int, help="is told once nothing but the lock is waited for")
+    options = parser.parse_args()
+    if options.parent is not None:
+        end_with_parent(options.parent)
     settings = Settings.handed_down()
     log_to_stderr(settings.log_level, settings.log_format, "keeper")
     calm_collector()
-    asyncio.run(serve(settings))
+    asyncio.run(serve(settings, options.ready_fd))
 
 
 if __name__ == "__main__":

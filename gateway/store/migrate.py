@@ -104,6 +104,12 @@ def check(engine: Engine) -> None:
         )
 
 
+def refuse_unfit(engine: Engine) -> None:
+    """Raises SchemaMismatch where `upgrade` would."""
+    with engine.connect() as connection:
+        _refuse_newer(_current(connection))
+
+
 def _alembic(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

@@ -49,7 +49,7 @@ class ChunkedDecoder:
     bytes fed were complete chunks and nothing else, so that they may be passed on as they are.
     """
 
-    __slots__ = ("_held", "_left", "_trailer", "between", "done", "rest", "whole")
+    __slots__ = ("_held", "_left", "_trailer", "between", "done", "rest", "trailers", "whole")
 
     status: ClassVar[int] = 502
     """Of the errors: whose fault a malformed body is."""
@@ -68,6 +68,8 @@ class ChunkedDecoder:
         """The next byte begins a size line."""
         self.done = False
         self.rest = b""
+        self.trailers: list[bytes] = []
+        """Lines of the trailer section, without their ends."""
         self.whole = False
 
     def feed(self, data: bytes) -> bytes:
@@ -151,7 +153,7 @@ class ChunkedDecoder:
         return length, bare
 
     def _read_trailer(self, data: bytes, at: int) -> None:
-        """Trailer fields are read and dropped: none of ours means anything to a client."""
+        """Trailer fields are only kept: which of them may pass is the relay's to say."""
         while True:
             line_end = data.find(b"\r\n", at)
             if line_end < 0:
@@ -169,6 +171,7 @@ class ChunkedDecoder:
             self._trailer += line_end - at + 2
             if self._trailer > MAX_TRAILER_BYTES:
                 raise WireError(self.status, "an endless trailer section")
+            self.trailers.append(data[at:line_end])
             at = line_end + 2
 
 

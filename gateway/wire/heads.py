@@ -36,6 +36,7 @@ _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf
 """Bytes that spell a character longer than UTF-8 does: only to get past a check."""
 _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 MOST_DECODINGS: Final = 3
+_AUTHORITY: Final = re.compile(rb"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
 _REMEMBERED_BYTES: Final = 512
 """Longer targets are checked anew each time, so that the memory of verdicts stays small."""
 _CLIMBING: Final = re.compile(rb"(?:^|[/\\])\.\.(?:[/\\;]|$)")
@@ -60,13 +61,10 @@ def check_unfinished_line(line: bytes) -> None:
 def origin_form(target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
     """Path and query of a checked target in absolute form (RFC 9112 3.2.2); `*` stays. A request of HTTP/1.0 without
     Host gets the host that its URL names."""
-    absolute = _ABSOLUTE.match(target)
-    if absolute is None:
-        return target
-    if not any(name == b"host" for name, _ in headers):
-        headers.append((b"host", absolute.group(1)))
-    rest = target[absolute.end() :]
-    return rest if rest.startswith(b"/") else b"/" + rest
+    authority, rest = split_absolute(target)
+    if authority and not any(name == b"host" for name, _ in headers):
+        headers.append((b"host", authority))
+    return rest
 
 
 def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -95,6 +93,30 @@ def check_head(method: bytes, target: bytes, version: str, headers: Sequence[tup
         _check_target(method, target, host)
 
 
+def split_absolute(target: bytes) -> tuple[bytes, bytes]:
+    """Host (with port) and path with query of an absolute target; of another one no host and the target itself."""
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        return b"", target
+    path = target[absolute.end() :]
+    return absolute.group(1), path if path.startswith(b"/") else b"/" + path
+
+
+def connect_target(target: bytes, host: bytes | None) -> tuple[str, int]:
+    """Host (lower case, without brackets) and port of a CONNECT request. Raises WireError.
+
+    The Host header says the same, if anything: some clients leave the port out of it."""
+    match = _AUTHORITY.fullmatch(target)
+    if match is None:
+        raise WireError(400, "CONNECT names a host and a port: CONNECT api.example.com:443")
+    name, port = match[1].decode("ascii").lower(), int(match[2])
+    if not 0 < port < 65536:
+        raise WireError(400, "CONNECT names no port")
+    if host is not None and host.lower() not in (target.lower(), match[1].lower()):
+        raise WireError(400, "CONNECT and the Host header name different hosts")
+    return name.strip("[]").removesuffix("."), port
+
+
 def _check_single(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """The fields that say where a request goes and where it ends come once."""
     names = [name for name, _ in headers]
@@ -118,7 +140,11 @@ def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:
     if host is not None and not _HOST.fullmatch(host):
         raise WireError(400, "the Host header is no host name")
     if method == b"CONNECT":
-        raise WireError(405, "CONNECT is not served: point the client's base URL here instead of its proxy setting")
+        raise WireError(
+            405,
+            "CONNECT is not served on this address: point the client's base URL here, or its proxy "
+            "setting at the forward proxy (--proxy-listen)",
+        )
     if method == b"TRACE":
         raise WireError(405, "TRACE is not served: its answer would show what the gateway adds to a request")
     if len(target.translate(None, _TARGET_FORBIDDEN)) != len(target):

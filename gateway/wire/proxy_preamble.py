@@ -82,3 +82,30 @@ def _read_binary(received: bytes) -> Preamble | None:
     client = ipaddress.ip_address(received[HEAD_BYTES : HEAD_BYTES + width])
     port_at = HEAD_BYTES + 2 * width
     return Preamble(length, (str(client), int.from_bytes(received[port_at : port_at + 2], "big")))
+
+
+class PreambleReader:
+    """Reads a preamble from a socket that others read after it: never asks for a byte beyond the preamble's end."""
+
+    __slots__ = ("_received",)
+
+    def __init__(self) -> None:
+        self._received = b""
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes may be read now."""
+        have = self._received
+        if len(have) < len(SIGNATURE):
+            # The shortest line, `PROXY UNKNOWN\r\n`, is longer than the binary signature.
+            return len(SIGNATURE) - len(have)
+        if have[: len(SIGNATURE)] != SIGNATURE:
+            return 1  # a line has no length: a byte at a time, some hundred at most
+        if len(have) < HEAD_BYTES:
+            return HEAD_BYTES - len(have)
+        return HEAD_BYTES + int.from_bytes(have[14:16], "big") - len(have)
+
+    def feed(self, piece: bytes) -> Preamble | None:
+        """None while it is not whole. Raises WireError."""
+        self._received += piece
+        return read_preamble(self._received)

@@ -63,6 +63,18 @@ def test_start_status_stop(service: Cli, port: int) -> None:
     assert service("service", "stop").ok().out == "not running\n"
 
 
+def test_upgrade_replaces_all_but_the_supervisor(service: Cli, port: int) -> None:
+    assert service("service", "upgrade").code != 0
+    service("service", "start").ok()
+    (serve,) = children_of(guard_of(service.data))
+    before = children_of(serve)
+    assert "serves" in service("service", "upgrade").ok().out
+    assert children_of(guard_of(service.data)) == [serve]
+    until(lambda: not set(before) & set(children_of(serve)))
+    assert service("service", "status").ok().out.startswith("ready")
+    assert service("service", "upgrade").ok()
+
+
 def test_what_dies_is_started_again(service: Cli, port: int) -> None:
     service("service", "start").ok()
     guard = guard_of(service.data)

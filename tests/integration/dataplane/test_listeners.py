@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import live
-from tests.support.cli import Cli
+from tests.support.certificates import make_certificates
 from tests.support.live import Live
 from tests.support.ports import free_port
 from tests.support.provider import Provider
@@ -96,7 +97,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Ite
             return False
 
     try:
-        running.until(ready, 20)
+        running.until(ready, live.READY_WITHIN_S)
         yield running
     finally:
         running.finish()
@@ -130,15 +131,54 @@ def test_without_a_proper_preamble_nothing_is_served(proxied: Live, preamble: by
         assert b'"object"' not in client.read_to_end()
 
 
-def test_the_proxy_protocol_before_tls_is_refused_not_ignored(tmp_path: Path) -> None:
-    """The preamble comes before the handshake: a listener that cannot read it there must not start."""
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    options = ["--proxy-protocol", "--tls-cert", "cert.pem", "--tls-key", "key.pem"]
-    said = Cli(data)("serve", "--listen", f"127.0.0.1:{free_port()}", *options)
-    assert said.code not in (0, -9)
-    assert "PROXY protocol" in said.err
-    assert "Traceback" not in said.err
+@pytest.mark.parametrize("preamble", [PROXY_V1, PROXY_V2_TLV], ids=["v1", "v2"])
+@pytest.mark.parametrize("size", [1, 1000])
+def test_the_proxy_protocol_comes_before_tls(
+    tls_proxied: tuple[Live, ssl.SSLContext], provider: Provider, preamble: bytes, size: int
+) -> None:
+    """A load balancer that passes TLS through: the preamble in clear, then the client's handshake."""
+    running, context = tls_proxied
+    body = b'{"model":"chat","messages":[]}'
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as plain:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(preamble), size):
+            plain.sendall(preamble[at : at + size])
+        with context.wrap_socket(plain, server_hostname="localhost") as secured:
+            secured.sendall(head.encode() + body)
+            assert secured.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert secured.version() == "TLSv1.3"
+            assert secured.selected_alpn_protocol() == "http/1.1"
+    assert provider.last.header("x-forwarded-for") == "203.0.113.7"
+    assert provider.last.header("x-forwarded-proto") == "https"
+
+
+@pytest.fixture(scope="module")
+def tls_proxied(tmp_path_factory: pytest.TempPathFactory, provider: Provider) -> Iterator[tuple[Live, ssl.SSLContext]]:
+    folder = tmp_path_factory.mktemp("tls-proxied")
+    certificates = make_certificates(folder / "ca")
+    context = ssl.create_default_context(cafile=str(certificates.authority))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    running = live.Live(folder, workers=1, database_url=None, env={})
+    running.token = live.prepare(running.data, None, configuration(provider.url))
+    options = ("--proxy-protocol", "--tls-cert", str(certificates.chain), "--tls-key", str(certificates.key))
+    running.start(*options, ready=False)
+
+    def ready() -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", running.port), timeout=5) as plain:
+                plain.sendall(PROXY_V2_LOCAL)
+                with context.wrap_socket(plain, server_hostname="localhost") as secured:
+                    secured.sendall(b"GET /readyz HTTP/1.1\r\nhost: g\r\n\r\n")
+                    return secured.recv(4096).startswith(b"HTTP/1.1 200 ")
+        except OSError:
+            return False
+
+    try:
+        running.until(ready, live.READY_WITHIN_S)
+        yield running, context
+    finally:
+        running.finish()
 
 
 def test_trusted_hops_are_believed(tmp_path: Path, provider: Provider) -> None:
