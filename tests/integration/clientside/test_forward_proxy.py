@@ -389,6 +389,17 @@ def test_a_model_call_at_a_providers_address_goes_the_routes_way(side: Side) -> 
     assert row["input_tokens"] > 0
 
 
+def test_what_lies_at_a_providers_account_goes_the_routes_way_too(side: Side) -> None:
+    """Files name no model: they go under the gateway's credential, and the proxy's key says whose they are."""
+    side.up.forget()
+    with httpx2.Client(proxy=side.proxy_url()) as client:
+        answer = client.get(f"{side.up.url}/v1/files", headers={"authorization": "Bearer the-applications-own"})
+    assert side.up.last.header("authorization") == "Bearer sk-upstream-secret"
+    assert b"the-applications-own" not in side.up.last.head
+    row = side.sluice.row(answer.headers["x-request-id"])
+    assert (row["app"], row["key"], row["route"]) == ("web", "k", "chat")
+
+
 def test_an_http_route_claims_its_host(side: Side, raw: ScriptedUpstream) -> None:
     def script(upstream: Conversation) -> None:
         upstream.read_until(b"\r\n\r\n")

@@ -126,15 +126,17 @@ def test_early_hints_pass(sluice: Live, raw: ScriptedUpstream) -> None:
 def test_a_flood_of_interim_answers_ends(sluice: Live, raw: ScriptedUpstream) -> None:
     raw.serve(answering(b"HTTP/1.1 102 Processing\r\n\r\n" * 5000 + OK))
     with RawClient(sluice.port) as client:
-        client.send(b"GET /x HTTP/1.1\r\n" + AUTH + b"\r\n")
-        assert client.answer().body == b"ok"
+        client.send(b"GET /x HTTP/1.1\r\n" + AUTH + b"connection: close\r\n\r\n")
+        received = client.read_to_end()
+    assert received.count(b"HTTP/1.1 102 ") == 64
+    assert b"HTTP/1.1 502 " in received
 
 
 # ---- trailers
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
-TRAILED = CHUNKED + b"2\r\nab\r\n0\r\nX-Sum: 42\r\nContent-Length: 9\r\nset-cookie: a=b\r\nx-request-id: evil\r\n\r\n"
+TRAILED = CHUNKED + b"2\r\nab\r\n0\r\nX-Sum: 42\r\nContent-Type: a/b\r\nset-cookie: a=b\r\nx-request-id: evil\r\n\r\n"
 
 
 def test_trailers_pass_to_who_takes_them(sluice: Live, raw: ScriptedUpstream) -> None:
@@ -164,7 +166,7 @@ def test_trailers_of_a_request_pass_and_are_no_headers(sluice: Live, raw: Script
     raw.serve(answering(OK, after=b"x-sum: 7\r\n\r\n"))
     message = (
         b"POST /x HTTP/1.1\r\n" + AUTH + b"transfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
-        b"5\r\nhello\r\n0\r\nHost: evil\r\nx-api-key: nonsense\r\nX-Sum: 7\r\n\r\n"
+        b"5\r\nhello\r\n0\r\nCookie: evil\r\nx-api-key: nonsense\r\nX-Sum: 7\r\n\r\n"
     )
     with RawClient(sluice.port) as client:
         for at in range(0, len(message), size):
@@ -188,10 +190,9 @@ def test_a_trailer_shows_no_key(sluice: Live) -> None:
 def test_an_endless_trailer_section_ends(sluice: Live) -> None:
     with RawClient(sluice.port) as client:
         client.send(b"POST /x HTTP/1.1\r\n" + AUTH + b"transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n")
-        with pytest.raises((BrokenPipeError, ConnectionResetError, TimeoutError)):
-            for _ in range(2000):
-                client.send(b"x-endless: " + b"a" * 1000 + b"\r\n")
-                time.sleep(0.001)
+        client.send((b"x-endless: " + b"a" * 1000 + b"\r\n") * 20)
+        answer = client.answer()
+        assert (answer.status, answer.header("connection")) == (400, "close")
 
 
 # ---- framing
@@ -293,7 +294,8 @@ def test_a_body_that_stalls_is_408(sluice: Live, raw: ScriptedUpstream) -> None:
 
     raw.serve(script)
     with RawClient(sluice.port, timeout_s=60) as client:
-        client.send(b"POST /x HTTP/1.1\r\n" + AUTH + b"content-length: 100\r\n\r\nhello")
+        host = AUTH.replace(b"raw.internal", b"ruled.internal")  # whose idle timeout is longer
+        client.send(b"POST /x HTTP/1.1\r\n" + host + b"content-length: 100\r\n\r\nhello")
         received = client.read_to_end()
     assert received.startswith(b"HTTP/1.1 408 ")
 
