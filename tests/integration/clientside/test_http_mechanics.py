@@ -156,7 +156,7 @@ def test_trailers_are_dropped_for_who_does_not(sluice: Live, raw: ScriptedUpstre
     with RawClient(sluice.port) as client:
         client.send(b"GET /x HTTP/" + version + b"\r\n" + AUTH + b"connection: close\r\n\r\n")
         received = client.read_to_end()
-    assert b"42" not in received
+    assert b"x-sum" not in received.lower()
     assert b"trailer" not in received.lower()
     assert received.endswith(b"2\r\nab\r\n0\r\n\r\n" if version == b"1.1" else b"\r\n\r\nab")
 
