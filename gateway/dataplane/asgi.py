@@ -127,7 +127,10 @@ class AsgiRequest:
             default_headers=client.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=request.expect_continue,
-            keep_alive=request.keep_alive and request.version != "1.0" and not client.plane.draining,
+            keep_alive=request.keep_alive
+            and request.body.refusal is None
+            and request.version != "1.0"
+            and not client.plane.draining,
             on_response=self._answered,
         )
         self.answer = _Answer(self._cycle)

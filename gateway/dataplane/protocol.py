@@ -244,7 +244,9 @@ class ClientConnection(asyncio.Protocol):
         if self._active is not None or not self._queue or self.closed or self.flow.write_paused:
             return
         request = self._queue.popleft()
-        self._ahead_bytes = 0
+        if not self._queue:  # read on only now: a read may bring thousands of requests
+            self._ahead_bytes = 0
+            self.flow.resume_reading()
         serves = self.serves
         data, self._data = self._data, b""
         if serves is Serves.PROXY:
@@ -305,7 +307,6 @@ class ClientConnection(asyncio.Protocol):
         idle_s = self.plane.idle_grace_s if self.plane.draining else IDLE_SECONDS
         self._deadline_s = self.loop.time() + (HEAD_SECONDS if self._reader.head_bytes else idle_s)
         if self._queue:
-            self.flow.resume_reading()
             self.loop.call_soon(self._start_next)
         elif self._refusal is not None:
             self._answer_malformed(self._refusal)

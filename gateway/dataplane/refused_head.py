@@ -15,12 +15,17 @@ from gateway.wire.errors import WireError
 API: Final = b"/api/"
 PROBLEM_LINE: Final = b"content-type: application/problem+json\r\n"
 
+ALLOW_LINE = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+"""What is served of the methods that RFC 9110 names; a 405 must say so (15.5.6)."""
+
 
 def refusal(error: WireError, request: Request | None, request_id: str) -> tuple[list[bytes], bytes]:
     """Header lines and body. `request` is what was read of it; None where not even its target is known."""
     path, _, query = (b"" if request is None else request.target).partition(b"?")
     told = MalformedRequest(error.status, error.message)
     id_line = b"x-request-id: %b\r\n" % request_id.encode()
+    if error.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        id_line += ALLOW_LINE
     if path.startswith(API):
         problem = {
             "type": "/api/docs#problem-" + told.code,
