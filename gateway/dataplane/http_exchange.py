@@ -218,7 +218,11 @@ class HttpExchange(ForwardingExchange):
         self._body_sent = True
 
     def _last_chunk(self) -> bytes:
-        return b"0\r\n%b\r\n" % trailer_lines(self.request.trailers)
+        trailers = self.request.trailers
+        if not trailers:
+            return b"0\r\n\r\n"
+        announced = {name.strip() for name in (self.request.header(b"trailer") or b"").lower().split(b",")}
+        return b"0\r\n%b\r\n" % trailer_lines(pair for pair in trailers if pair[0] in announced)
 
     def _chunked_request(self) -> bool:
         return header_value(self.request.headers, b"transfer-encoding") is not None

@@ -166,7 +166,7 @@ def test_trailers_of_a_request_pass_and_are_no_headers(sluice: Live, raw: Script
     raw.serve(answering(OK, after=b"x-sum: 7\r\n\r\n"))
     message = (
         b"POST /x HTTP/1.1\r\n" + AUTH + b"transfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n"
-        b"5\r\nhello\r\n0\r\nCookie: evil\r\nx-api-key: nonsense\r\nX-Sum: 7\r\n\r\n"
+        b"5\r\nhello\r\n0\r\nCookie: evil\r\nx-unannounced: evil\r\nx-api-key: nonsense\r\nX-Sum: 7\r\n\r\n"
     )
     with RawClient(sluice.port) as client:
         for at in range(0, len(message), size):
