@@ -14,7 +14,7 @@ from gateway.cli.top_figures import Figures, Row, Window, in_order, is_error, pe
 KEYS_LINE: Final = "g group   s sort   q quit"
 FEWEST_GROUPS: Final = 3
 FEWEST_REQUESTS: Final = 5
-CHROME_LINES: Final = 13
+CHROME_LINES: Final = 14
 """Heading, table heads and lines between."""
 WIDE_COLUMNS: Final = 110
 HEADINGS: Final = ("started", "app", "route", "target", "status", "in", "out", "USD", "first", "total")

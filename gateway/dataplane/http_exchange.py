@@ -308,6 +308,10 @@ class HttpExchange(ForwardingExchange):
             return
         self._start_answer()
 
+    def is_failure(self, status: int) -> bool:
+        """Whether an answer that was held means that the attempt failed; else it goes to the client as it is."""
+        return _retryable(status) or status == 401
+
     def _start_answer(self) -> None:
         headers = self._headers
         length = header_value(headers, b"content-length")
@@ -376,7 +380,7 @@ class HttpExchange(ForwardingExchange):
                 headers=self._headers,
                 body=b"".join(self._held),
             )
-            if _retryable(self._status) or self._status == 401:
+            if self.is_failure(self._status):
                 self.settle_verdict(failure)
             else:
                 self.deliver(failure)

@@ -67,6 +67,9 @@ class ProviderExchange(HttpExchange):
         """Whether another target may answer better, or the caller is to be told in our words."""
         return status in (401, 403, 408, 425, 429) or status >= 500
 
+    def is_failure(self, status: int) -> bool:
+        return self.is_refusal(status)
+
     def on_head(self, head: AnswerHead) -> None:
         self.end_expectation(False)
         status, self._headers = head.status, head.headers

@@ -42,12 +42,17 @@ def views(row: Provider) -> dict[str, Any]:
     }
 
 
-def fill(row: Provider, wanted: ProviderDocument, sealer: Sealer) -> None:
-    """Bring the row, which has its id, to `wanted`. A secret goes with what it belongs to."""
+def fill(row: Provider, wanted: ProviderDocument) -> None:
+    """Bring the row to `wanted`, but for the secrets."""
     proxy, tls, health = wanted.proxy, wanted.tls, wanted.health
     row.proxy = None if proxy is None else proxy.model_dump(exclude={"password"})
     row.tls = None if tls is None else tls.model_dump(exclude={"key"})
     row.health = None if health is None else health.model_dump()
+
+
+def fill_secrets(row: Provider, wanted: ProviderDocument, sealer: Sealer) -> None:
+    """Seal the secrets to the row, which has its id. A secret goes with what it belongs to."""
+    proxy, tls = wanted.proxy, wanted.tls
     given: dict[str, SecretStr | None] = {}
     if proxy is not None and proxy.user is not None:
         given[PROXY_PASSWORD] = proxy.password

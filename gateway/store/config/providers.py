@@ -112,6 +112,8 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
         if not new and (row.dialect == Dialect.HTTP) != (wanted.dialect is Dialect.HTTP):
             self._refuse_in_use(row, f"cannot become a provider of dialect {wanted.dialect} while it is in use")
         row.name, row.dialect, row.base_url = wanted.name, wanted.dialect, wanted.base_url
+        row.zone, row.tags = wanted.zone, list(wanted.tags) or None
+        provider_upstream.fill(row, wanted)
         if new:
             row.credentials, row.secrets = [], []
             self.session.add(row)
@@ -128,8 +130,7 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
                 sealed = self.editing.sealer.seal(secret, row.id, each.name)
                 credential.sealed, credential.sealing_key_id = sealed.ciphertext, sealed.key_id
                 credential.last_four = secret[-4:] if len(secret) >= _SHORTEST_TO_SHOW else ""
-        row.zone, row.tags = wanted.zone, list(wanted.tags) or None
-        provider_upstream.fill(row, wanted, self.editing.sealer)
+        provider_upstream.fill_secrets(row, wanted, self.editing.sealer)
 
     def limits_naming(self, row: Provider) -> ColumnElement[bool]:
         credentials = select(Credential.id).where(Credential.provider_id == row.id)
