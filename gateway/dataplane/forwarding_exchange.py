@@ -302,7 +302,8 @@ class ForwardingExchange(Exchange):
         self._trial = choice.state.begin(self.loop.time())
         failure: Failure | None = None
         try:
-            connection = choice.pool.take()
+            connection = None if self._died_idle else choice.pool.take()  # one dead connection is enough
+            self._died_idle = False
             while True:
                 if connection is None:
                     opened = await self._connect(choice)

@@ -4,6 +4,7 @@ soon, in one upstream request, and with nothing of it in the next answer."""
 import concurrent.futures
 import gzip
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -282,8 +283,11 @@ def test_lies_end_well(sluice: Live, upstream: RawUpstream, call: str) -> None:
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         told = list(pool.map(lambda number: tell(sluice, call, LIES[number], number), range(len(LIES))))
     assert not [complaint for complaint in told if complaint]
-    asked = [seen.header("x-lie") for seen in upstream.seen if seen.header("x-lie") is not None]
-    assert sorted(map(int, asked)) == list(range(len(LIES)))  # each once: none was asked again
+    asked = Counter(LIES[int(seen.header("x-lie"))].name for seen in upstream.seen if seen.header("x-lie") is not None)
+    assert len(asked) == len(LIES)
+    # Each once. A connection of the pool that ends without a byte may have died before: then once more, on a new one.
+    assert {name for name, times in asked.items() if times > 1} <= {"nothing, closed", "reset"}
+    assert max(asked.values()) <= 2
 
 
 def test_a_second_answer_a_little_later(sluice: Live, upstream: RawUpstream) -> None:
