@@ -117,7 +117,7 @@ def test_nothing_remembers_a_secret(sluice: Live, upstream: RawUpstream) -> None
     with RawClient(sluice.port) as client:
         client.post("/v1/chat/completions", CHAT, f"x-api-key: {KEY}", f"x-request-id: {KEY[:3]}")
     for path in ("providers", "keys", "apps", "routes", "ledger?limit=1000", "audit", "export"):
-        said = sluice.api.get(f"/api/v1/{path}").text
+        said = sluice.api.get(f"/api/v1/{path}", timeout=60).text
         for secret in (*SECRETS, KEY, SECOND_KEY):
             assert secret not in said, path
     rows = str(sluice.ledger())
