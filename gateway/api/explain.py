@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.caller import Desk, permit
@@ -137,6 +137,14 @@ class ExplainAnswer(BaseModel):
     """In the order in which they would be tried."""
     skipped: list[Skipped]
     worker: AnsweringWorker
+
+
+@router.api_route(
+    "/routes/{ref:path}/explain", methods=["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"], include_in_schema=False
+)
+def explain_no_other_way(ref: str) -> None:
+    """Names of routes may hold slashes: without this, these methods would be about a route named `…/explain`."""
+    raise HTTPException(405, headers={"allow": "POST"})
 
 
 @router.post("/routes/{ref:path}/explain", tags=["routes"])

@@ -184,7 +184,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     fix = ""
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = allowed_methods(request)
+        allowed = [named] if (named := headers.get("allow")) else allowed_methods(request)
         headers = {"allow": ", ".join(allowed)}
         detail = f"{request.url.path} does not answer {request.method}"
         fix = f"use {' or '.join(allowed)}"
