@@ -139,8 +139,8 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
         apps={app.name: app for app in apps.values()},
         providers={provider.name: provider for provider in providers.values()},
         limits=tuple(_limit(row) for row in read["limits"]),
-        cors=CorsUnion((app.cors, app.routes) for app in apps.values() if app.cors is not None),
-        sources=Sources((network, app.name) for app in apps.values() for network in app.sources),
+        cors=CorsUnion(tuple((app.cors, app.routes) for app in apps.values() if app.cors is not None)),
+        sources=Sources.of((network, app.name) for app in apps.values() for network in app.sources),
     )
 
 

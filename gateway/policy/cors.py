@@ -4,7 +4,6 @@ A preflight shows no key, so nobody can tell whose it is: it is answered by all 
 answer to the call itself by the caller's own app (docs/decisions/0006-cors.md).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,23 +57,21 @@ class Cors:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
 class CorsUnion:
     """All apps that name origins, for requests of which the app is not known: preflights, and answers to bad keys."""
 
-    __slots__ = ("_all",)
-
-    def __init__(self, rules: Iterable[tuple[Cors, frozenset[str] | None]] = ()) -> None:
-        """Each app's rules with the names of the routes that it may call (None = all)."""
-        self._all = tuple(rules)
+    rules: tuple[tuple[Cors, frozenset[str] | None], ...] = ()
+    """Each app's, with the names of the routes that it may call (None = all)."""
 
     def __bool__(self) -> bool:
-        return bool(self._all)
+        return bool(self.rules)
 
     def preflight_lines(self, origin: bytes, method: bytes, headers: bytes, route: str | None) -> bytes | None:
         """Header lines of the answer, None where no app takes such a call. `headers`: names with commas between;
         `route`: the HTTP route that claims the call."""
         asked = [name.strip().lower() for name in headers.decode("latin-1").split(",") if name.strip()]
-        for rules, routes in self._all:
+        for rules, routes in self.rules:
             if route is not None and routes is not None and route not in routes:
                 continue
             if not rules.allows(origin.decode("latin-1")) or not _fits(method.decode("latin-1"), rules.methods):
@@ -94,7 +91,7 @@ class CorsUnion:
     def answer_lines(self, origin: bytes | None) -> bytes:
         """For an error whose app is not known, so that the page can read what is wrong."""
         if origin is not None:
-            for rules, _ in self._all:
+            for rules, _ in self.rules:
                 if rules.allows(origin.decode("latin-1")):
                     return rules.answer_lines(origin)
         return VARY

@@ -11,7 +11,7 @@ metadata service, and a pattern never into a private network: such addresses mus
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -170,18 +170,21 @@ def _cut_port(text: str) -> tuple[str, frozenset[int] | None]:
     return host, frozenset((int(port),))
 
 
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Networks by which callers without a key are known; the smallest that holds an address wins."""
 
-    __slots__ = ("_networks",)
+    networks: tuple[tuple[Network, str], ...] = ()
+    """With the name of the app; the smallest first."""
 
-    def __init__(self, apps: Iterable[tuple[str, str]]) -> None:
+    @classmethod
+    def of(cls, apps: Iterable[tuple[str, str]]) -> Self:
         """`apps`: network and name of the app."""
         parsed = [(ipaddress.ip_network(network), name) for network, name in apps]
-        self._networks = sorted(parsed, key=lambda pair: pair[0].prefixlen, reverse=True)
+        return cls(tuple(sorted(parsed, key=lambda pair: pair[0].prefixlen, reverse=True)))
 
     def __bool__(self) -> bool:
-        return bool(self._networks)
+        return bool(self.networks)
 
     def app_at(self, client_ip: str) -> str | None:
         """The name of the app whose this address is."""
@@ -189,4 +192,4 @@ class Sources:
         if address is None:
             return None
         address = plain_address(address)
-        return next((name for network, name in self._networks if address in network), None)
+        return next((name for network, name in self.networks if address in network), None)

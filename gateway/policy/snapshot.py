@@ -20,7 +20,7 @@ class Snapshot:
     limits: Sequence[Limit]
     cors: CorsUnion = field(default_factory=CorsUnion)
     """Of all apps that name origins; false where none does."""
-    sources: Sources = field(default_factory=lambda: Sources(()))
+    sources: Sources = field(default_factory=Sources)
     """By which network callers without a key are known."""
     _memo: dict[tuple[int, int, int, int], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
 

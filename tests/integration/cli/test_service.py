@@ -55,7 +55,7 @@ def test_start_status_stop(service: Cli, port: int) -> None:
     assert "already running" in service("service", "start").ok().out
     assert guard_of(service.data) == guard
     assert service("service", "status").ok().out.startswith("ready")
-    assert "serving on" in service("service", "logs", "-n", "50").ok().out
+    assert f"serving listen=127.0.0.1:{port}" in service("service", "logs", "-n", "50").ok().out
     assert service("doctor").ok().out.count("broken\t") == 0
     service("service", "stop").ok()
     until(lambda: gone(guard), 5)

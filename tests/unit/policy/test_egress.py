@@ -106,7 +106,7 @@ def test_names_that_old_resolvers_take_for_addresses(host: str, is_one: bool) ->
 
 
 def test_the_smallest_network_wins() -> None:
-    sources = Sources([("10.0.0.0/8", "wide"), ("10.1.0.0/16", "narrow"), ("::1/128", "here")])
+    sources = Sources.of([("10.0.0.0/8", "wide"), ("10.1.0.0/16", "narrow"), ("::1/128", "here")])
     assert sources.app_at("10.2.0.1") == "wide"
     assert sources.app_at("10.1.0.1") == "narrow"
     assert sources.app_at("::ffff:10.1.0.1") == "narrow"
