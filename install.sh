@@ -42,18 +42,22 @@ step() {
     local text=$1 log begun=$SECONDS code=0 turn=0 spin='⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏'
     shift
     log=$work/step.log
+    # In the background, then waited for: after `"$@" ||` bash would heed `set -e` nowhere within the command, and a
+    # failure in its middle would pass unseen.
+    "$@" >"$log" 2>&1 </dev/null &
+    local child=$!
     if [[ -n $erase ]]; then
-        "$@" >"$log" 2>&1 </dev/null &
-        local child=$!
         while kill -0 "$child" 2>/dev/null; do
             printf '%s%s %s %s%d s%s' "$erase" "$blue${spin:turn++%10:1}$plain" "$text" "$dim" $((SECONDS - begun)) "$plain"
             sleep 0.1
         done
-        wait "$child" || code=$?
-        printf '%s' "$erase"
     else
         printf '%s … ' "$text"
-        "$@" >"$log" 2>&1 </dev/null || code=$?
+    fi
+    wait "$child" || code=$?
+    if [[ -n $erase ]]; then
+        printf '%s' "$erase"
+    else
         printf '%s\n' "$( ((code)) && echo failed || echo "$((SECONDS - begun)) s")"
     fi
     if ((code)); then
