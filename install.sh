@@ -438,7 +438,11 @@ print_result() {
         say "  Login     as before   (a forgotten password: $name user passwd admin)"
     fi
     say
-    say "  Try next  ${blue}$name demo${plain}      a real model through the gateway, no account needed"
+    if [[ $demo ]]; then
+        say "  Try next  ${blue}$name top${plain}       what goes through, live"
+    else
+        say "  Try next  ${blue}$name demo${plain}      a real model through the gateway, no account needed"
+    fi
     say "            ${blue}$name doctor${plain}    what this host lacks, and the command that mends it"
 }
 

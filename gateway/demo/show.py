@@ -1,5 +1,7 @@
 """The choreography of `sluicegate demo`: gateway, model, configuration, two chats, their ledger rows, what to paste."""
 
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,7 @@ from gateway.demo.snippets import snippets
 from gateway.demo.talk import Added, Answer, Talk
 from gateway.demo.undo import parts, remove_configuration
 from gateway.errors import NotFound
+from gateway.handover import COMMAND_VARIABLE
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
 from gateway.store import ledger
@@ -218,6 +221,17 @@ def _print_end(console: Console, settings: Settings, files: DemoFiles, added: Ad
     for title, _language, text in snippets(data_plane_url(settings), files.key()):
         console.print(f"\n[dim]# {title}[/]")
         console.print(Text(text), soft_wrap=True)
-    console.print(
-        f"\n[dim]sluicegate usage · sluicegate top · sluicegate demo --down removes it all · {took_s:.0f} s[/]\n"
-    )
+    command = _command()
+    ways = f"{command} usage · {command} top · {command} demo --down removes it all"
+    console.print(f"\n[dim]{ways} · {took_s:.0f} s[/]\n", soft_wrap=True)
+
+
+def _command() -> str:
+    """What to write at a prompt to get this installation: the bare name where the shell finds this one by it."""
+    installed = os.environ.get(COMMAND_VARIABLE)
+    found = shutil.which("sluicegate")
+    if installed is None or (
+        found and Path(found).exists() and Path(installed).exists() and Path(found).samefile(installed)
+    ):
+        return "sluicegate"
+    return installed

@@ -6,6 +6,7 @@ cut into events, and only those that may tell usage or an end are decoded.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -124,7 +125,7 @@ class NullMeter:
         return Usage()
 
 
-class AnswerMeter:
+class AnswerMeter(ABC):
     """A plain JSON answer; `learn` and `read_usage` of the subclass know the dialect.
 
     What most answers never set stands on the class: setting ten fields for each would cost half a microsecond.
@@ -150,9 +151,9 @@ class AnswerMeter:
     def __init__(self, call: Call) -> None:
         self._call = call
 
+    @abstractmethod
     def learn(self, document: dict[str, Any]) -> None:
         """Take model, usage and why it ended from the answer, or from its `members` alone where it is too long."""
-        raise NotImplementedError
 
     def feed(self, piece: bytes) -> bytes | None:
         if self.events or len(piece) > WHOLE_BYTES:
@@ -206,7 +207,7 @@ class AnswerMeter:
         return Usage(input_tokens=self._call.input_estimate, output_tokens=output)
 
 
-class StreamMeter:
+class StreamMeter(ABC):
     """A stream of server-sent events. The subclass says what an ordinary event looks like, and reads the others.
 
     `_mark` and `_lines`: each ordinary event holds the mark once and this many line feeds. `_start` and `_end`: a piece
@@ -260,12 +261,13 @@ class StreamMeter:
         """What came last is the beginning of an event."""
         return self._held is not None
 
+    @abstractmethod
     def read_event(self, event: bytes) -> bool:
         """Learn from one raw event that may be out of the ordinary. True: it is to be taken out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_usage(self, report: Mapping[str, Any]) -> Usage | None:
-        raise NotImplementedError
+        """What the `usage_member` of an event says, in the dialect's own words; None where it says nothing."""
 
     def finish_of_overlong(self, head: bytes) -> str | None:
         """What the first bytes of an event that is too long to keep tell of the answer's end."""

@@ -5,6 +5,7 @@ Everything happens in the caller's session and is committed by it. One writer at
 """
 
 import builtins
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -85,7 +86,7 @@ Wanted = TypeVar("Wanted", bound=Document)
 Shown = TypeVar("Shown", bound=EntityView)
 
 
-class Collection(Generic[Row, Wanted, Shown]):
+class Collection(ABC, Generic[Row, Wanted, Shown]):
     """All things of one kind. A subclass says what they consist of."""
 
     kind: ClassVar[str]
@@ -101,21 +102,21 @@ class Collection(Generic[Row, Wanted, Shown]):
 
     # ---- what a subclass says
 
+    @abstractmethod
     def show(self, row: Row) -> Shown:
         """The view of a row that `query` loaded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def document_of(self, row: Row) -> Wanted:
         """The document that would make this row, without secrets."""
-        raise NotImplementedError
 
     def normal(self, row: Row | None, wanted: Wanted) -> Wanted:
         """`wanted` as `document_of` would write it, so that the two compare. Raises Invalid for bad references."""
         return wanted
 
+    @abstractmethod
     def fill(self, row: Row, wanted: Wanted) -> None:
         """Bring the row to `wanted`. Raises Invalid or Conflict, before it has touched the row."""
-        raise NotImplementedError
 
     def refuse_deletion(self, row: Row) -> None:
         """Raises Conflict, saying by what, while the row is in use."""

@@ -4,7 +4,9 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Metric, Scope, WindowName } from "@/api/model";
 import { appsQuery, keysQuery, teamsQuery } from "@/features/apps/queries";
+import { providersQuery } from "@/features/providers/queries";
 import { routesQuery } from "@/features/routes/queries";
+import { targetName } from "@/features/routes/target";
 import { FormDialog, Line } from "@/ui/FormDialog";
 import { limitsQuery, makeLimit } from "./queries";
 
@@ -27,7 +29,7 @@ const WINDOWS: readonly { value: WindowName; label: string }[] = [
   { value: "lifetime", label: "In all, ever" },
 ];
 
-type Kind = "everyone" | Extract<keyof Scope, "team" | "app" | "key" | "route">;
+type Kind = "everyone" | keyof Scope;
 
 const KINDS: readonly { value: Kind; label: string }[] = [
   { value: "everyone", label: "Everyone" },
@@ -35,6 +37,10 @@ const KINDS: readonly { value: Kind; label: string }[] = [
   { value: "app", label: "An app" },
   { value: "key", label: "A key" },
   { value: "route", label: "A route" },
+  { value: "provider", label: "A provider" },
+  { value: "credential", label: "A credential" },
+  { value: "target", label: "A target" },
+  { value: "model", label: "A model" },
 ];
 
 export function LimitForm({ close }: { close: () => void }) {
@@ -91,12 +97,14 @@ export function LimitForm({ close }: { close: () => void }) {
   );
 }
 
-/** What a limit of this kind can be for; keys as `app/name`. */
+/** What a limit of this kind can be for: keys as `app/name`, credentials as `provider/name`, targets as `provider/model`. */
 function useNames(kind: Kind): string[] {
   const teams = useQuery({ ...teamsQuery, enabled: kind === "team" });
   const apps = useQuery({ ...appsQuery, enabled: kind === "app" });
   const keys = useQuery({ ...keysQuery, enabled: kind === "key" });
-  const routes = useQuery({ ...routesQuery, enabled: kind === "route" });
+  const routes = useQuery({ ...routesQuery, enabled: kind === "route" || kind === "target" || kind === "model" });
+  const providers = useQuery({ ...providersQuery, enabled: kind === "provider" || kind === "credential" });
+  const targets = routes.data?.flatMap((route) => route.targets) ?? [];
   switch (kind) {
     case "everyone":
       return [];
@@ -108,5 +116,13 @@ function useNames(kind: Kind): string[] {
       return keys.data?.map((each) => `${each.app}/${each.name}`) ?? [];
     case "route":
       return routes.data?.map((each) => each.name) ?? [];
+    case "provider":
+      return providers.data?.map((each) => each.name) ?? [];
+    case "credential":
+      return providers.data?.flatMap((each) => each.credentials.map((credential) => `${each.name}/${credential.name}`)) ?? [];
+    case "target":
+      return [...new Set(targets.map(targetName))];
+    case "model":
+      return [...new Set(targets.flatMap((target) => target.model ?? []))];
   }
 }

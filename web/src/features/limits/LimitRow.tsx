@@ -27,6 +27,8 @@ export function LimitRow({ limit }: { limit: Limit }) {
         <div className={styles.name}>{limit.name}</div>
         <div className={styles.promise}>
           {promise(limit)} for {whom(limit.scope)}
+          {limit.unpriced === "admit" && limit.metric === "cost_usd" ? "; lets pass what has no price" : ""}
+          {limit.when_unavailable === "admit" ? "; lets pass while the quota authority is away" : ""}
         </div>
       </div>
       <div className={styles.bar}>

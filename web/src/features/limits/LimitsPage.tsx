@@ -25,7 +25,7 @@ export function LimitsPage() {
       {limits.error ? <Problem error={limits.error} again={() => void limits.refetch()} /> : null}
       {limits.isPending ? <Skeleton height={180} radius={8} /> : null}
       {limits.data?.length === 0 ? (
-        <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route or model." action={make} snippet={example} />
+        <Empty title="No limits" why="Nothing bounds what apps may spend. A limit counts requests, tokens, cost or requests at once, for everyone or for a team, app, key, route, provider, credential, target or model." action={make} snippet={example} />
       ) : null}
       {limits.data && limits.data.length > 0 ? (
         <>

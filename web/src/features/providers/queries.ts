@@ -13,3 +13,10 @@ export const providerQuery = (name: string) =>
   queryOptions({ queryKey: ["providers", name], queryFn: () => unwrap(api.GET("/api/v1/providers/{ref}", { params: { path: { ref: name } } })) });
 
 export const makeProvider = (provider: Wanted) => unwrap(api.POST("/api/v1/providers", { body: provider }));
+
+/** What this node knows of upstreams: active checks, and what each worker avoids by itself. */
+export const healthQuery = queryOptions({
+  queryKey: ["upstream-health"],
+  queryFn: () => unwrap(api.GET("/api/v1/telemetry/health")),
+  refetchInterval: 10_000,
+});

@@ -1,18 +1,20 @@
-/** One route: its targets in order, how it retries and waits, and how to call it. */
+/** One route: its targets and which is taken, how it retries and waits, what it does to headers, and how to call it. */
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, useState } from "react";
-import type { Route } from "@/api/model";
+import type { HeaderRules, Route } from "@/api/model";
+import { healthQuery } from "@/features/providers/queries";
 import { Problem } from "@/ui/Answer";
 import { Snippet } from "@/ui/Copy";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
+import { Mark } from "@/ui/Mark";
 import { exact, plural, share } from "@/units/count";
 import { span } from "@/units/time";
 import { routeQuery } from "./queries";
 import styles from "./routes.module.css";
 import { CALLS, callOf, type Call } from "./snippets";
-import { targetName } from "./target";
+import { STRATEGIES, targetName } from "./target";
 
 export function RouteDrawer() {
   const { name } = useParams({ from: "/frame/routes/$name" });
@@ -32,14 +34,19 @@ function Details({ route }: { route: Route }) {
   const weights = route.targets.reduce((sum, target) => sum + target.weight, 0);
   return (
     <>
-      <Part title={`Targets, ${route.strategy}`}>
+      <Part title="Targets">
+        <p className={styles.how}>
+          <code>{route.strategy}</code>: {STRATEGIES[route.strategy]}
+          {route.prefer.length > 0 ? `; before all others, providers with the tag ${route.prefer.join(", then ")}` : ""}
+        </p>
         <ol className={styles.targets}>
           {route.targets.map((target) => (
             <li key={targetName(target)}>
               <Link to="/requests" search={{ target: targetName(target) }} title="Requests that this target served">
                 <code>{targetName(target)}</code>
               </Link>
-              {route.strategy === "weighted" ? <span>{share(target.weight / weights)}</span> : null}
+              <Cooling target={targetName(target)} />
+              {route.strategy === "weighted" ? <span>{target.weight === 0 ? "only when no other is ready" : share(target.weight / weights)}</span> : null}
             </li>
           ))}
         </ol>
@@ -48,6 +55,9 @@ function Details({ route }: { route: Route }) {
         <Facts
           facts={[
             ["Claims", route.match ? <code key="m">{(route.match.host ?? "any host") + (route.match.path ?? "")}</code> : `requests whose model is “${route.name}”`],
+            ...(route.match ? ([["Callers show", CALLERS[route.auth]]] as const) : []),
+            ...(route.match?.path ? ([["Path sent upstream", route.strip_prefix ? `without ${route.match.path}` : "as it came"]] as const) : []),
+            ...(route.match ? ([["Host sent upstream", route.preserve_host ? "the caller's" : "the provider's"]] as const) : []),
             ["Retries", route.retries === 0 ? "none" : `${plural(route.retries, "attempt")} after the first`],
             ["Waits to connect", span(route.timeout.connect)],
             ["Waits for the first byte", span(route.timeout.first_byte)],
@@ -58,6 +68,8 @@ function Details({ route }: { route: Route }) {
           ]}
         />
       </Part>
+      <Rules title="Request headers, before they go upstream" rules={route.request_headers} />
+      <Rules title="Answer headers, before they go to the caller" rules={route.response_headers} />
       {route.match ? null : (
         <Part title="Call it">
           <SegmentedControl data={[...CALLS]} value={call} onChange={(chosen) => setCall(chosen as Call)} size="xs" mb={8} aria-label="Language" />
@@ -68,5 +80,44 @@ function Details({ route }: { route: Route }) {
         Requests through this route
       </Link>
     </>
+  );
+}
+
+const CALLERS: Readonly<Record<Route["auth"], string>> = {
+  key: "an app's key",
+  source: "nothing: their network says whose they are",
+  none: "nothing: anybody may call",
+};
+
+/** Header rules in the order in which they are applied. */
+function Rules({ title, rules }: { title: string; rules: HeaderRules }) {
+  const steps = [
+    ...rules.remove.map((name) => ["remove", name] as const),
+    ...Object.entries(rules.set).map(([name, value]) => ["set", `${name}: ${value}`] as const),
+    ...Object.entries(rules.add).map(([name, value]) => ["add", `${name}: ${value}`] as const),
+  ];
+  if (steps.length === 0) return null;
+  return (
+    <Part title={title}>
+      <ul className={styles.rules}>
+        {steps.map(([deed, header]) => (
+          <li key={`${deed} ${header}`}>
+            {deed} <code>{header}</code>
+          </li>
+        ))}
+      </ul>
+    </Part>
+  );
+}
+
+/** Says so where workers keep requests away from a target after failures. */
+function Cooling({ target }: { target: string }) {
+  const workers = useQuery(healthQuery).data?.workers ?? [];
+  const avoiding = workers.filter((worker) => worker.cooling.includes(target)).length;
+  if (avoiding === 0) return null;
+  return (
+    <Mark tone="warn" title={`After failures in a row, or as it asked: ${avoiding} of ${plural(workers.length, "worker")} send elsewhere while there is another target`}>
+      Cooling
+    </Mark>
   );
 }

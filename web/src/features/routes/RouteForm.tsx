@@ -1,14 +1,16 @@
-/** A new route for callers that name a model: its targets, tried in order or by weight. */
+/** A new route for callers that name a model: its targets, and which of them is taken. */
 import { ActionIcon, Autocomplete, Button, NumberInput, Select, TextInput } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
+import type { Strategy } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
 import { providersQuery } from "@/features/providers/queries";
 import { FormDialog } from "@/ui/FormDialog";
 import { makeRoute, routesQuery } from "./queries";
 import styles from "./routes.module.css";
+import { STRATEGIES } from "./target";
 
 interface Wanted {
   provider: string;
@@ -16,16 +18,12 @@ interface Wanted {
   weight: number;
 }
 
-const STRATEGIES = [
-  { value: "ordered", label: "In order: the next when one fails" },
-  { value: "weighted", label: "By weight" },
-] as const;
-type StrategyName = (typeof STRATEGIES)[number]["value"];
+const CHOICES = Object.entries(STRATEGIES).map(([value, how]) => ({ value, label: how.charAt(0).toUpperCase() + how.slice(1) }));
 
 export function RouteForm({ close }: { close: () => void }) {
   const providers = useQuery(providersQuery).data?.filter((each) => each.dialect !== "http").map((each) => each.name) ?? [];
   const [name, setName] = useState("");
-  const [strategy, setStrategy] = useState<StrategyName>("ordered");
+  const [strategy, setStrategy] = useState<Strategy>("ordered");
   const [targets, setTargets] = useState<readonly Wanted[]>([{ provider: "", model: "", weight: 1 }]);
   const queries = useQueryClient();
   const navigate = useNavigate();
@@ -45,7 +43,7 @@ export function RouteForm({ close }: { close: () => void }) {
       close={close}
     >
       <TextInput label="Name" description="What callers write as “model”; each target's model is the provider's own name for it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Select label="Targets are taken" data={[...STRATEGIES]} value={strategy} allowDeselect={false} onChange={(chosen) => setStrategy(chosen as StrategyName)} />
+      <Select label="Targets are taken" data={CHOICES} value={strategy} allowDeselect={false} onChange={(chosen) => setStrategy(chosen as Strategy)} />
       {targets.map((target, at) => (
         <fieldset key={at} className={styles.wanted}>
           <legend>Target {at + 1}</legend>

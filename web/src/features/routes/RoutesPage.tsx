@@ -15,7 +15,7 @@ import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { routesQuery } from "./queries";
 import { RouteForm } from "./RouteForm";
-import { targetName } from "./target";
+import { targetNames } from "./target";
 
 export function RoutesPage() {
   const routes = useQuery(routesQuery);
@@ -66,7 +66,7 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<R
     },
     { id: "kind", header: "Serves", hide: "phone", cell: (route) => (route.match ? <code>{(route.match.host ?? "") + (route.match.path ?? "")}</code> : "model name") },
     { id: "strategy", header: "Strategy", hide: "tablet", sortBy: (route) => route.strategy, cell: (route) => route.strategy },
-    { id: "targets", header: "Targets", cell: (route) => <code>{route.targets.map(targetName).join(" → ")}</code> },
+    { id: "targets", header: "Targets", cell: (route) => <code>{targetNames(route)}</code> },
     { id: "requests", header: "Requests", number: true, sortBy: (route) => of(route)?.requests ?? 0, cell: (route) => <Count n={of(route)?.requests} unit="requests" why={quiet} /> },
     {
       id: "spend",
