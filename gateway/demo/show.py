@@ -230,8 +230,6 @@ def _command() -> str:
     """What to write at a prompt to get this installation: the bare name where the shell finds this one by it."""
     installed = os.environ.get(COMMAND_VARIABLE)
     found = shutil.which("sluicegate")
-    if installed is None or (
-        found and Path(found).exists() and Path(installed).exists() and Path(found).samefile(installed)
-    ):
+    if installed is None or not Path(installed).exists() or (found and Path(found).samefile(installed)):
         return "sluicegate"
     return installed
