@@ -187,15 +187,17 @@ class Live:
         assert answer.status_code == 200, answer.text
         self.keys.update(keys_of(yaml))
 
-    def ledger(self) -> list[Row]:
-        """Every ledger row as it stands in SQL, oldest first."""
+    def ledger(self, request_id: str | None = None) -> list[Row]:
+        """Every ledger row as it stands in SQL, oldest first; or the one of this request."""
         if self._engine is None:
             from gateway.settings import Settings
 
             url = Settings(data=self.data, database=self.database_url).database_url
             self._engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         with self._engine.connect() as connection:
-            rows = connection.execute(sqlalchemy.text("SELECT * FROM ledger ORDER BY started_at_ns, id"))
+            chosen = "WHERE id = :id" if request_id else ""
+            query = sqlalchemy.text(f"SELECT * FROM ledger {chosen} ORDER BY started_at_ns, id")
+            rows = connection.execute(query, {"id": request_id} if request_id else {})
             return [dict(row) for row in rows.mappings()]
 
     def wait_for_rows(self, count: int, within_s: float = 5.0) -> list[Row]:
@@ -212,10 +214,11 @@ class Live:
 
     def row(self, request_id: str | None, within_s: float = 5.0) -> Row:
         """The ledger row of a request."""
+        assert request_id, "no request id was given"
         found: list[Row] = []
 
         def there() -> bool:
-            found[:] = [row for row in self.ledger() if row["id"] == request_id]
+            found[:] = self.ledger(request_id)
             return bool(found)
 
         self.until(there, within_s, lambda: f"no ledger row {request_id}")
