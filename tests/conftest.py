@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase
+from hypothesis import settings as property_settings
 
 from gateway.settings import Settings
 from gateway.store import migrate
 from gateway.store.database import make_engine
 from tests.support.postgres import Postgres
+
+# `tests/run` runs what failed once more: to shrink an example again, for minutes, would tell nothing new.
+property_settings.register_profile("again", phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
 @pytest.fixture(scope="session")
@@ -75,13 +80,18 @@ def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def migrated_sqlite_url(sqlite_url: str, _migrated_sqlite: Path) -> str:
+    """As `sqlite_url`, with the present schema already in it."""
+    shutil.copy(_migrated_sqlite, sqlite_url.removeprefix("sqlite:///"))
+    return sqlite_url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """As `database_url`, with the present schema already in it."""
     if request.param == "sqlite":
-        url = request.getfixturevalue("sqlite_url")
-        shutil.copy(request.getfixturevalue("_migrated_sqlite"), url.removeprefix("sqlite:///"))
-        yield url
+        yield request.getfixturevalue("migrated_sqlite_url")
         return
     server: Postgres = request.getfixturevalue("postgres_server")
     name = server.new_database(template=request.getfixturevalue("_migrated_postgres"))

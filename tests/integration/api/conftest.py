@@ -9,14 +9,14 @@ from tests.integration.api.served import ServedApi, served
 
 
 @pytest.fixture
-def api(database_url: str, tmp_path: Path) -> Iterator[ServedApi]:
+def api(migrated_url: str, tmp_path: Path) -> Iterator[ServedApi]:
     """An empty gateway, on SQLite and on PostgreSQL."""
-    with served(tmp_path, database_url) as found:
+    with served(tmp_path, migrated_url) as found:
         yield found
 
 
 @pytest.fixture
-def sqlite_api(sqlite_url: str, tmp_path: Path) -> Iterator[ServedApi]:
+def sqlite_api(migrated_sqlite_url: str, tmp_path: Path) -> Iterator[ServedApi]:
     """An empty gateway on SQLite, where the database cannot make a difference."""
-    with served(tmp_path, sqlite_url) as found:
+    with served(tmp_path, migrated_sqlite_url) as found:
         yield found

@@ -4,16 +4,14 @@ import pytest
 from sqlalchemy import Engine, delete, select
 
 from gateway.settings import Settings
-from gateway.store import identity, migrate, passwords
+from gateway.store import identity, passwords
 from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.models import User
 
 
 @pytest.fixture
-def engine(database_url: str) -> Engine:
-    engine = make_engine(Settings(database=database_url).database_url)
-    migrate.upgrade(engine)
-    return engine
+def engine(migrated_url: str) -> Engine:
+    return make_engine(Settings(database=migrated_url).database_url)
 
 
 @pytest.mark.parametrize("chosen", [None, "secret"])

@@ -200,9 +200,8 @@ def ground(tmp_path: Path, migrated_url: str) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def sqlite_ground(tmp_path: Path, sqlite_url: str, _migrated_sqlite: Path) -> Iterator[Ground]:
-    Path(sqlite_url.removeprefix("sqlite:///")).write_bytes(_migrated_sqlite.read_bytes())
-    yield from make_ground(tmp_path, sqlite_url)
+def sqlite_ground(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Ground]:
+    yield from make_ground(tmp_path, migrated_sqlite_url)
 
 
 @pytest.fixture

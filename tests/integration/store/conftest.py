@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.settings import Settings
-from gateway.store import migrate
 from gateway.store.database import make_engine
 
 
@@ -18,6 +17,7 @@ def empty_engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def engine(empty_engine: Engine) -> Engine:
-    migrate.upgrade(empty_engine)
-    return empty_engine
+def engine(migrated_url: str) -> Iterator[Engine]:
+    engine = make_engine(Settings(database=migrated_url).database_url)
+    yield engine
+    engine.dispose()
