@@ -8,7 +8,7 @@ Whatever turns out otherwise unfolds the call into the ModelExchange that it wou
 So nothing but the common case is dealt with here; docs/performance.md says what that spares.
 """
 
-import time
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
@@ -18,21 +18,27 @@ from gateway.dataplane.relay import STATUS_LINES, ClientAnswer
 from gateway.dataplane.request import RequestBody
 from gateway.errors import LedgerUnavailable
 from gateway.policy.quota import Amounts
-from gateway.policy.usage import cost_bound_microusd, cost_microusd
+from gateway.policy.usage import PER_MILLION, cost_bound_microusd, cost_microusd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.dataplane.head_memo import HeadMemo
+    from gateway.dataplane.plane import Plane
     from gateway.dataplane.protocol import ClientConnection
+    from gateway.dataplane.request import Request
     from gateway.dataplane.target_plan import CallPlan, TargetPlan
     from gateway.dataplane.upstream import UpstreamConnection
-    from gateway.dialects.base import Call, PlainReader
-    from gateway.policy.model import Price, Target
+    from gateway.dialects.base import Call
+    from gateway.policy.model import Target
+    from gateway.policy.records import RecordForms
     from gateway.wire.answer_head import AnswerHead
 
 _JSON: Final = b"application/json"
 _UNKNOWN: Final = b"null"
+_OK: Final = STATUS_LINES[200]
+NS: Final = 1e-9
+"""perf_counter and the event loop read the same clock (CLOCK_MONOTONIC): this makes one of the other's."""
 
 
 class ExpressCall:
@@ -47,12 +53,10 @@ class ExpressCall:
         "chosen",
         "client",
         "connection",
-        "cost_bound",
         "deadline_s",
+        "forms",
         "lease_plan",
         "memo",
-        "now_s",
-        "plain",
         "plan",
         "request_id",
         "room",
@@ -66,21 +70,20 @@ class ExpressCall:
     connection: "UpstreamConnection"
     body: bytes
     call: "Call"
-    plain: "PlainReader"
     plan: "CallPlan"
     chosen: "TargetPlan"
     candidates: "Sequence[Target]"
     lease_plan: LeasePlan
-    amounts: list[int]
+    """Those of the time it set out, as `forms`: by its end `chosen` may have the next window's."""
+    forms: "RecordForms"
+    amounts: "Sequence[int]"
     tokens_in: int
-    """No more than this, as `tokens_out` and `cost_bound` (micro-USD, None = unknown)."""
+    """No more than this, as `tokens_out`."""
     tokens_out: int
-    cost_bound: int | None
     request_id: bytes
     started_at_ns: int
     arrived_ns: int
-    now_s: float
-    """Event-loop time of the start."""
+    """By perf_counter."""
     deadline_s: float
     room: int
     """In the spool, for the close record."""
@@ -119,53 +122,49 @@ class ExpressCall:
 
     def on_whole(self, head: "AnswerHead", body: bytes) -> None:
         """The answer is there: meter, settle, record, answer, and everything is ready for the next call."""
-        client, chosen = self.client, self.chosen
+        client, chosen, memo = self.client, self.chosen, self.memo
         plane = client.plane
+        plain = memo.plain
         usage = None
-        if (
-            head.status == 200
-            and head.kind == _JSON
-            and head.encoding is None
-            and not head.names_more
-            and len(body) <= HOLD_BYTES
-            and not self.call.stream
-            and not plane.draining
-        ):
-            usage = self.plain.plain_usage(self.memo.operation, body)
+        if head.plain and plain is not None and len(body) <= HOLD_BYTES and not (self.call.stream or plane.draining):
+            usage = plain.plain_usage(memo.operation, body)
         if usage is None:
             self.unfold().on_whole(head, body)
             return
-        first_byte_ns = time.perf_counter_ns()
+        now_ns = perf_counter_ns()
         self.connection.release()
-        tokens_in, tokens_out, price = usage.input_tokens, usage.output_tokens, chosen.target.price
-        cost, cost_text, cost_line = 0, _UNKNOWN, b""
-        if price is not None:
-            cost = cost_microusd(usage, price)
-            cost_text = b"%d" % cost
-            cost_line = b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost, 1_000_000)
-        request_id = self.request_id
-        client.transport.write(
-            b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
-            % (STATUS_LINES[200], head.lines, request_id, chosen.answer_lines, cost_line, len(body), body)
-        )
+        tokens_in, cached, written = usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens
+        tokens_out, reasoning, rates = usage.output_tokens, usage.reasoning_tokens, chosen.rates
         tokens = tokens_in + tokens_out
+        if rates is None:
+            cost, cost_text, cost_line = 0, _UNKNOWN, b""
+        else:
+            if cached or written or reasoning:
+                assert chosen.target.price is not None
+                cost = cost_microusd(usage, chosen.target.price)
+            else:
+                cost = (tokens_in * rates.input + tokens_out * rates.output + rates.fixed) // PER_MILLION
+            cost_text = b"%d" % cost
+            cost_line = b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost, PER_MILLION)
         charged = plane.book.settle_at(self.lease_plan, self.amounts, (1, tokens_in, tokens_out, tokens, cost, 0))
-        arrived_ns = self.arrived_ns
-        ttft_ns = first_byte_ns - arrived_ns
-        spool = plane.spool
-        forms = chosen.forms
-        assert forms is not None
+        took_us = (now_ns - self.arrived_ns) // 1000
+        overrun = tokens - self.tokens_in - self.tokens_out
+        request_id, spool = self.request_id, plane.spool
+        # The record first: whoever has the answer finds its row completed, even if the worker dies at this point.
         spool.close_prepared(
-            forms.closed(
-                request_id, self.started_at_ns, 200, tokens_in, usage.cached_tokens, usage.cache_write_tokens,
-                tokens_out, usage.reasoning_tokens, cost_text, (time.perf_counter_ns() - arrived_ns) / 1e6,
-                ttft_ns / 1e6, 200, max(0, tokens - self.tokens_in - self.tokens_out), *charged, spool.closed + 1,
+            self.forms.closed % (
+                request_id, self.started_at_ns, 200, tokens_in, cached, written, tokens_out, reasoning, cost_text,
+                took_us, took_us, 200, max(0, overrun), *charged, spool.closed + 1,
             ),
             self.room,
         )  # fmt: skip
-        chosen.state.end(answered=True, ttft_s=ttft_ns / 1e9)
+        client.transport.write(
+            b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
+            % (_OK, head.lines, request_id, chosen.answer_lines, cost_line, len(body), body)
+        )
+        chosen.state.served(took_us * 1e-6)
         plane.exchanges.discard(self)
-        client.express_done()
+        client.express_done(now_ns * NS)
 
     def on_interim(self, head: "AnswerHead") -> None:
         return
@@ -200,10 +199,12 @@ class ExpressCall:
             plane, client, request, self.memo.operation.dialect, (self.request_id.decode(), self.started_at_ns)
         )
         exchange.operation = self.memo.operation
-        lease_plan, amounts = self.lease_plan, self.amounts
-        need = Amounts(self.tokens_in, self.tokens_out, self.cost_bound)
-        reservation = Reservation(chosen.limits, need, lease_plan.leases, lease_plan.codes, amounts)
-        exchange.resume(call, self.plan, self.candidates, chosen, reservation, self.connection, self.now_s)
+        lease_plan = self.lease_plan
+        rates = chosen.rates
+        cost = None if rates is None else rates.bound(self.tokens_in, self.tokens_out)
+        need = Amounts(self.tokens_in, self.tokens_out, cost)
+        reservation = Reservation(lease_plan.limits, need, lease_plan.leases, lease_plan.codes, self.amounts)
+        exchange.resume(call, self.plan, self.candidates, chosen, reservation, self.connection, self.arrived_ns * NS)
         plane.spool.adopt(exchange.row.id, self.room)
         plane.exchanges.add(exchange)
         client.replace_active(exchange)
@@ -212,87 +213,94 @@ class ExpressCall:
 
 def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     """Send a call on its way, if it is a common one. False: nothing has been done."""
-    plane, request, operation = client.plane, memo.request, memo.operation
-    plain = memo.plain
-    if plain is None:
+    plane, request, operation, plain = client.plane, memo.request, memo.operation, memo.plain
+    if plain is None or plane.draining:
         return False
     call = plain.plain_call(operation, body)
     if call is None:
         return False
     plan = request.plans.get(call.route)
-    if plan is None or plan.wire is not memo.handler or plane.draining:
+    if plan is None or plan.wire is not memo.handler:
         return False
-    started_at_ns = time.time_ns()
-    arrived_ns = time.perf_counter_ns()
-    wall_s = started_at_ns / 1e9
-    if plan.expires_at_s <= wall_s:
-        return False
-    now_s = client.loop.time()
-    route, targets, health = plan.route, plan.targets, plane.health
-    tokens_in, tokens_out = call.input_bound, call.output_bound
-    if tokens_out is None:
-        tokens_out = route.max_output_tokens * call.choices
-    if len(targets) == 1:
-        candidates = targets
-    else:
-        bounds = (tokens_in, tokens_out)
-        candidates = order(route, targets, health, now_s, lambda target: _cost_bound(*bounds, target.price))
-        request.keep_order(plan, candidates)
-    target = candidates[0]
-    chosen = plan.only
+    started_at_ns = time_ns()
+    arrived_ns = perf_counter_ns()
+    now_s = arrived_ns * NS
+    candidates, chosen = plan.targets, plan.only
     if chosen is None:
-        chosen = plan.of(target, health.credential(target.provider, now_s))
-    head, state = chosen.head, chosen.state
-    if head is None or state.tripped or state.down or state.cooling_until_s > now_s:
+        candidates, chosen = _choose(plane, request, plan, call, now_s)
+    if not chosen.from_ns <= started_at_ns < chosen.until_ns and not chosen.prepare(plane.book, started_at_ns):
         return False
-    # What it may need there, and whether the leases hold it.
-    cost = _cost_bound(tokens_in, tokens_out, target.price)
-    lease_plan = chosen.lease_plan
-    if lease_plan is None or chosen.forms is None or not lease_plan.from_s <= wall_s < lease_plan.until_s:
-        lease_plan = chosen.plan_leases(plane.book, wall_s)
-    forms = chosen.forms
-    if forms is None or (cost is None and lease_plan.counts_cost):
+    state = chosen.state
+    if state.tripped or state.down or state.cooling_until_s > now_s:
         return False
-    vector = (1, tokens_in, tokens_out, tokens_in + tokens_out, cost or 0, 1)
-    amounts = [vector[code] for code in lease_plan.codes]
-    if not lease_plan.fits(amounts):
-        return False
+    # What it may need there, whether the leases hold it, and who brings it there.
+    tokens_in, tokens_out, rates = call.input_bound, call.output_bound, chosen.rates
+    if tokens_out is None:
+        tokens_out = chosen.most_tokens_out * call.choices
+    if rates is None:
+        cost, cost_text = 0, _UNKNOWN
+    else:
+        cost = (tokens_in * rates.dearest_input + tokens_out * rates.dearest_output + rates.fixed) // PER_MILLION
+        cost_text = b"%d" % cost
     connection = chosen.pool.take()
     if connection is None:
         return False
-    # From here on the call belongs to the gateway: open record, reservation, upstream.
+    lease_plan, forms = chosen.lease_plan, chosen.forms
+    amounts = lease_plan.take((1, tokens_in, tokens_out, tokens_in + tokens_out, cost, 1))
+    if amounts is None:
+        chosen.pool.give_back(connection)
+        return False
+    # From here on the call belongs to the gateway: open record, upstream.
     request_id = plane.ids.make_bytes(started_at_ns)
-    spool = plane.spool
+    spool, stream = plane.spool, call.stream
+    charges = lease_plan.charges(amounts) if lease_plan.counts_slots else amounts
     try:
         room = spool.open_prepared(
-            forms.opened(
-                request_id, started_at_ns, b"true" if call.stream else b"false",
-                lease_plan.charges(amounts), spool.closed, tokens_in,
-                tokens_out, _UNKNOWN if cost is None else b"%d" % cost,
+            forms.opened % (
+                request_id, started_at_ns, b"true" if stream else b"false", *charges, spool.closed, tokens_in,
+                tokens_out, cost_text,
             )
         )  # fmt: skip
     except LedgerUnavailable:
+        lease_plan.put_back(amounts)
         chosen.pool.give_back(connection)
         return False
-    lease_plan.take(amounts)
     made = ExpressCall()
     made.memo, made.client, made.connection, made.body = memo, client, connection, body
-    made.call, made.plain, made.plan, made.chosen, made.candidates = call, plain, plan, chosen, candidates
-    made.lease_plan, made.amounts = lease_plan, amounts
-    made.tokens_in, made.tokens_out, made.cost_bound = tokens_in, tokens_out, cost
+    made.call, made.plan, made.chosen, made.candidates = call, plan, chosen, candidates
+    made.lease_plan, made.forms, made.amounts = lease_plan, forms, amounts
+    made.tokens_in, made.tokens_out = tokens_in, tokens_out
     made.request_id, made.room, made.started_at_ns, made.arrived_ns = request_id, room, started_at_ns, arrived_ns
-    made.now_s = now_s
-    made.deadline_s = now_s + min(route.timeouts.first_byte_s, route.timeouts.total_s)
-    state.begin(now_s)
-    connection.begin(made)
-    assert target.model is not None
-    if target.model != call.route or call.stream:
-        body = memo.handler.rewrite(operation, call, _JSON, body, target.model)
-    connection.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+    made.deadline_s = now_s + chosen.patience_s
+    state.in_flight += 1
+    state.begun += 1
+    state.begun_at_s = now_s
+    connection.answered = False
+    connection.sink = client.active = made
+    if stream or not chosen.keeps_model:
+        assert chosen.target.model is not None
+        body = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
+    connection.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(body), body))
     plane.exchanges.add(made)
-    client.begin_express(made)
     return True
 
 
-def _cost_bound(tokens_in: int, tokens_out: int, price: "Price | None") -> int | None:
-    return None if price is None else cost_bound_microusd(tokens_in, tokens_out, price)
+def _choose(
+    plane: "Plane", request: "Request", plan: "CallPlan", call: "Call", now_s: float
+) -> "tuple[Sequence[Target], TargetPlan]":
+    """The first of the targets that the route's strategy puts in order, with a credential."""
+    route, targets, health = plan.route, plan.targets, plane.health
+    candidates = targets
+    if len(targets) > 1:
+        tokens_out = call.output_bound
+        if tokens_out is None:
+            tokens_out = route.max_output_tokens * call.choices
+        bounds = (call.input_bound, tokens_out)
+
+        def cost_bound(target: "Target") -> int | None:
+            return None if target.price is None else cost_bound_microusd(*bounds, target.price)
+
+        candidates = order(route, targets, health, now_s, cost_bound)
+        request.keep_order(plan, candidates)
+    target = candidates[0]
+    return candidates, plan.of(target, health.credential(target.provider, now_s))

@@ -19,13 +19,19 @@ _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.
 class HeadMemo:
     """The last head of a connection, cut at the digits of its Content-Length, with the request that it made."""
 
-    __slots__ = ("_after", "_before", "handler", "operation", "plain", "request", "snapshot")
+    __slots__ = (
+        "_after", "_after_bytes", "_before", "_before_bytes", "_most_bytes", "handler", "operation", "plain", "request",
+        "snapshot",
+    )  # fmt: skip
 
     def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         """Under which it was found whose the request is."""
         self._before = before
+        self._before_bytes = len(before)
         self._after = after
+        self._after_bytes = len(after)
+        self._most_bytes = len(before) + MOST_DIGITS + len(after)
         self.request = request
         self.operation = operation
         self.handler = HANDLERS[operation.dialect]
@@ -36,13 +42,12 @@ class HeadMemo:
         """The body, where `data` is this very head and one whole body of the length it tells; else None."""
         if not data.startswith(self._before):
             return None
-        at = len(self._before)
-        after = self._after
-        after_at = data.find(after, at, at + MOST_DIGITS + len(after))
-        if after_at < 0:
+        begin = self._before_bytes
+        end = data.find(self._after, begin, self._most_bytes)
+        if end < 0:
             return None
-        digits = data[at:after_at]
-        body = data[after_at + len(after) :]
+        digits = data[begin:end]
+        body = data[end + self._after_bytes :]
         return body if digits.isdigit() and int(digits) == len(body) else None
 
 

@@ -7,6 +7,7 @@ Nothing is held while the keeper is asked, so a request that waits never makes a
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from gateway.errors import LimitsUnavailable
@@ -60,14 +61,14 @@ class Authority(Protocol):
 
 
 class Lease:
-    """One limit in one window, as far as this worker may spend it. `granted` is `available + used + reserved`."""
+    """One limit in one window, as far as this worker may spend it: `granted` is `available + used + reserved`."""
 
     __slots__ = (
         "account",
         "asked_at_s",
         "at_most",
         "available",
-        "reserved",
+        "granted",
         "settled",
         "tight",
         "used",
@@ -85,7 +86,7 @@ class Lease:
         self.available = 0
         """May be spent without asking; negative where an answer used more than it had reserved."""
         self.used = 0
-        self.reserved = 0
+        self.granted = 0
         self.tight = False
         """The limit is near: what becomes free goes back at once, and each reservation is asked for."""
         self.at_most = at_most
@@ -93,6 +94,18 @@ class Lease:
         """What all workers have used, as last told: it only grows, so a refusal because of it is exact."""
         self.wish = 0
         self.asked_at_s = 0.0
+
+    @property
+    def reserved(self) -> int:
+        """What calls under way may still use: not kept, as two sums a call and limit would be."""
+        return self.granted - self.used - self.available
+
+    def take_idle(self) -> int:
+        """What is idle is granted no more; returned."""
+        idle = max(0, self.available)
+        self.available -= idle
+        self.granted -= idle
+        return idle
 
 
 class Reservation:
@@ -133,12 +146,15 @@ class Reservation:
 class LeasePlan:
     """The leases of one tuple of limits, in their order, good from `from_s` until the first of their windows ends."""
 
-    __slots__ = ("at_mosts", "codes", "counts_cost", "counts_slots", "from_s", "leases", "limits", "until_s")
+    __slots__ = (
+        "amounts_of", "at_mosts", "codes", "counts_cost", "counts_slots", "from_s", "leases", "limits", "until_s"
+    )  # fmt: skip
 
     def __init__(self, limits: tuple[Limit, ...], leases: tuple[Lease, ...]) -> None:
         self.limits = limits
         self.leases = leases
         self.codes = tuple([METRIC_INDEX[limit.metric] for limit in limits])
+        self.amounts_of: Callable[[AmountVector], Sequence[int]] = _picking(self.codes)
         self.at_mosts = tuple([limit.at_most for limit in limits])
         self.counts_cost = COST_INDEX in self.codes
         self.counts_slots = SLOT_INDEX in self.codes
@@ -160,18 +176,30 @@ class LeasePlan:
             return amounts
         return [amount for amount, code in zip(amounts, self.codes, strict=True) if code != SLOT_INDEX]
 
-    def fits(self, amounts: Sequence[int]) -> bool:
-        """Whether the leases hold these amounts."""
-        for lease, amount in zip(self.leases, amounts):  # noqa: B905, SIM110 - on every call, and `all` costs twice that
-            if amount > lease.available:
-                return False
-        return True
+    def put_back(self, amounts: Sequence[int]) -> None:
+        """What `take` reserved is not needed after all, and no time has passed since."""
+        for lease, amount in zip(self.leases, amounts, strict=True):
+            lease.available += amount
 
-    def take(self, amounts: Sequence[int]) -> None:
-        """Reserve amounts that fit."""
-        for lease, amount in zip(self.leases, amounts):  # noqa: B905
-            lease.available -= amount
-            lease.reserved += amount
+    def take(self, vector: AmountVector) -> Sequence[int] | None:
+        """Reserve `vector`, all or nothing. Returns the amount of each lease; None: they do not hold it."""
+        amounts = self.amounts_of(vector)
+        lacking = False
+        for lease, amount in zip(self.leases, amounts):  # noqa: B905 - on every call
+            lease.available = left = lease.available - amount
+            if left < 0:
+                lacking = True
+        if lacking:
+            self.put_back(amounts)
+            return None
+        return amounts
+
+
+def _picking(codes: tuple[int, ...]) -> Callable[[AmountVector], Sequence[int]]:
+    """What picks these elements of a vector, in one step where there are several."""
+    if len(codes) > 1:
+        return itemgetter(*codes)
+    return lambda vector: [vector[code] for code in codes]
 
 
 class _Claim:
@@ -224,7 +252,6 @@ class LeaseBook:
             return None
         for lease, amount in zip(plan.leases, amounts, strict=True):
             lease.available -= amount
-            lease.reserved += amount
         return Reservation(limits, need, plan.leases, plan.codes, amounts)
 
     async def reserve(self, limits: tuple[Limit, ...], need: Amounts, now_s: float) -> Reservation:
@@ -287,7 +314,6 @@ class LeaseBook:
         charges: list[int] = []
         for lease, code, amount in zip(reservation.leases, reservation.codes, reservation.amounts, strict=True):
             actual = vector[code] if cost_known or code != COST_INDEX else amount
-            lease.reserved -= amount
             lease.used += actual
             lease.available += amount - actual
             if lease.tight:
@@ -304,19 +330,15 @@ class LeaseBook:
             plan = self._make_plan(limits, now_s)
         return plan
 
-    def settle_at(self, plan: LeasePlan, amounts: Sequence[int], vector: AmountVector) -> list[int]:
-        """`settle` for amounts that were taken by `LeasePlan.take`. Returns what each lease is charged."""
-        charged: list[int] = []
-        for lease, code, amount in zip(plan.leases, plan.codes, amounts):  # noqa: B905 - checked when they were taken
-            actual = vector[code]
-            lease.reserved -= amount
+    def settle_at(self, plan: LeasePlan, amounts: Sequence[int], vector: AmountVector) -> Sequence[int]:
+        """`settle` for amounts that were taken by `LeasePlan.take`. Returns what each account is charged."""
+        charged = plan.amounts_of(vector)
+        for lease, amount, actual in zip(plan.leases, amounts, charged):  # noqa: B905 - as many as were taken
             lease.used += actual
             lease.available += amount - actual
             if lease.tight:
                 self._give_back(lease)
-            if code != SLOT_INDEX:
-                charged.append(actual)
-        return charged
+        return plan.charges(charged) if plan.counts_slots else charged
 
     def release(self, reservation: Reservation) -> Charges:
         """End a reservation for which no upstream was asked: nothing is charged."""
@@ -331,10 +353,7 @@ class LeaseBook:
         self._returns.clear()
         for lease in self._leases.values():
             lease.tight = False
-        return [
-            [lease.account, lease.window_start_s, lease.available + lease.used + lease.reserved]
-            for lease in self._leases.values()
-        ]
+        return [[lease.account, lease.window_start_s, lease.granted] for lease in self._leases.values()]
 
     def disconnected(self) -> None:
         """Nothing that was asked for will be answered on that connection; nothing need be given back on it."""
@@ -351,6 +370,7 @@ class LeaseBook:
             lease = self._leases.get((account, start_s))
             if lease is not None:
                 lease.available += delta
+                lease.granted += delta
                 if tight is not None:
                     lease.tight = bool(tight)
                 lease.settled = max(lease.settled, settled)
@@ -372,8 +392,7 @@ class LeaseBook:
             if lease is None:
                 answers.append([account, start_s, 0, 0, 0, 1])
                 continue
-            idle = max(0, lease.available)
-            lease.available -= idle
+            idle = lease.take_idle()
             idle += self._returns.pop((account, start_s), 0)
             answers.append([account, start_s, idle, lease.used, lease.reserved, int(lease.tight)])
             lease.tight = True
@@ -430,8 +449,7 @@ class LeaseBook:
         items = []
         for i in lacking:
             lease, need = claim.leases[i], max(0, claim.deltas[i])
-            idle = max(0, lease.available)
-            lease.available -= idle
+            idle = lease.take_idle()
             items.append(
                 [
                     lease.account,
@@ -471,7 +489,6 @@ class LeaseBook:
                 )
         for lease, delta in zip(leases, deltas, strict=True):
             lease.available -= delta
-            lease.reserved += delta
 
     def _refusal(self, limit: Limit, lease: Lease, need: int, now_s: float) -> Exception:
         state = LimitState(
@@ -501,7 +518,7 @@ class LeaseBook:
             self._current[account] = lease
         if limit.at_most < lease.at_most:  # lowered: what is idle was granted under another limit
             self._give_back(lease)
-            lease.available = min(lease.available, 0)  # without a connection too: the next hello tells it
+            lease.take_idle()  # without a connection too: the next hello tells it
         lease.at_most = limit.at_most
         return lease
 
@@ -513,7 +530,6 @@ class LeaseBook:
                 del self._leases[key]
 
     def _free(self, lease: Lease, amount: int, actual: int) -> None:
-        lease.reserved -= amount
         lease.used += actual
         lease.available += amount - actual
         if lease.tight:
@@ -521,10 +537,9 @@ class LeaseBook:
 
     def _give_back(self, lease: Lease) -> None:
         """Return the idle part; what is given back within one turn of the event loop travels in one frame."""
-        idle = lease.available
-        if idle <= 0 or not self._authority.connected:
+        if lease.available <= 0 or not self._authority.connected:
             return
-        lease.available = 0
+        idle = lease.take_idle()
         key = (lease.account, lease.window_start_s)
         self._returns[key] = self._returns.get(key, 0) + idle
         if not self._flushing:
@@ -546,7 +561,6 @@ def _take(leases: Sequence[Lease], deltas: Sequence[int]) -> bool:
             return False
     for lease, delta in zip(leases, deltas, strict=True):
         lease.available -= delta
-        lease.reserved += delta
     return True
 
 

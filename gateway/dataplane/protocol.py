@@ -94,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
             tunnels=self.serves is Serves.PROXY,
         )
         self._queue: deque[Request] = deque()
-        self._active: Exchange | AsgiRequest | ExpressCall | None = None
+        self.active: Exchange | AsgiRequest | ExpressCall | None = None
         self._active_request: Request | None = None
         self._tunnel = False
         self._lingering = False
@@ -116,6 +116,9 @@ class ClientConnection(asyncio.Protocol):
         self._most_memo_misses = MEMO_MISSES if settings.max_body_bytes >= MOST_BODY_BYTES else 0
         """None where a body that is taken for known could be larger than is allowed."""
         self._memo: HeadMemo | None = None
+        self._ready: HeadMemo | None = None
+        """The memo, while nothing stands between the next request and being served: between requests of the express
+        way and of well-behaved clients, that is always."""
         self._memo_misses = 0
 
     # -- asyncio.Protocol
@@ -135,27 +138,36 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self._ready = None
         self.server_state.connections.discard(self)
         self.plane.connections.discard(self)
         self.flow.resume_writing()
         for request in self._queue:
             request.sink.close()
         self._queue.clear()
-        if self._active is not None:
-            self._active.client_gone()
+        if self.active is not None:
+            self.active.client_gone()
 
     def eof_received(self) -> bool:
         # A half-closed client is told apart from a gone one only inside a tunnel; elsewhere clients that shut down
         # their side after the request are so rare, and those that left so common, that an end is an end (as nginx).
-        if self._tunnel and isinstance(self._active, Exchange):
-            self._active.client_half_closed()
+        if self._tunnel and isinstance(self.active, Exchange):
+            self.active.client_half_closed()
             return True
         return False
 
     def data_received(self, data: bytes) -> None:
+        ready = self._ready
+        if ready is not None and self.active is None and ready.snapshot is self.plane.snapshot:
+            body = ready.body_of(data)
+            if body is not None:
+                if not (self.express and set_out(self, ready, body)):
+                    self._serve_again(ready, body)
+                return
+        self._ready = None
         if self._tunnel:
-            if isinstance(self._active, Exchange):
-                self._active.on_client_bytes(data)
+            if isinstance(self.active, Exchange):
+                self.active.on_client_bytes(data)
             return
         if self._lingering:
             self._linger_left -= len(data)
@@ -188,29 +200,35 @@ class ClientConnection(asyncio.Protocol):
     def _recognised(self, memo: HeadMemo, data: bytes) -> bool:
         """Serve what was received, if it is the head of the call before with another body, and its turn."""
         reader = self._reader
-        if self._active is not None or reader.request is not None or reader.head_bytes or self.flow.write_paused:
+        if self.active is not None or reader.request is not None or reader.head_bytes or self.flow.write_paused:
             return False
         if memo.snapshot is not self.plane.snapshot:
             return False
         body = memo.body_of(data)
         if body is None:
             return False
-        self._deadline_s = 0.0
-        self._memo_misses = 0
         if not (self.express and set_out(self, memo, body)):
-            memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
-            self._serve(memo.request, memo.operation)
+            self._serve_again(memo, body)
         return True
 
+    def _serve_again(self, memo: HeadMemo, body: bytes) -> None:
+        """Serve the memo's request with another body."""
+        self._ready = None
+        self._deadline_s = 0.0
+        self._memo_misses = 0
+        memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
+        self._serve(memo.request, memo.operation)
+
     def pause_writing(self) -> None:
+        self._ready = None
         self.flow.pause_writing()
-        if self._active is not None:
-            self._active.client_paused()
+        if self.active is not None:
+            self.active.client_paused()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        if self._active is not None:
-            self._active.client_resumed()
+        if self.active is not None:
+            self.active.client_resumed()
         elif self._queue:
             self.loop.call_soon(self._start_next)
 
@@ -223,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _on_request(self, request: Request) -> None:
         self._deadline_s = 0.0
-        if (request.upgrade or request.method == b"CONNECT") and (self._queue or self._active is not None):
+        if (request.upgrade or request.method == b"CONNECT") and (self._queue or self.active is not None):
             raise WireError(400, "a request for an upgrade or a tunnel cannot be pipelined")
         self._queue.append(request)
 
@@ -232,8 +250,8 @@ class ClientConnection(asyncio.Protocol):
         active = self._active_request
         if active is not None and (active.upgrade or active.method == b"CONNECT"):
             self._tunnel = True
-            if rest and isinstance(self._active, Exchange):
-                self._active.on_client_bytes(rest)
+            if rest and isinstance(self.active, Exchange):
+                self.active.on_client_bytes(rest)
         else:
             self._poisoned = True
 
@@ -241,7 +259,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _start_next(self) -> None:
         """Serve what waits, if nothing is being served: called when the parser has done with what was received."""
-        if self._active is not None or not self._queue or self.closed or self.flow.write_paused:
+        if self.active is not None or not self._queue or self.closed or self.flow.write_paused:
             return
         request = self._queue.popleft()
         if not self._queue:  # read on only now: a read may bring thousands of requests
@@ -267,7 +285,7 @@ class ClientConnection(asyncio.Protocol):
             exchange = proxied_exchange(self.plane, self, request, operation)
         else:
             exchange = exchange_for(self.plane, self, request, operation)
-        self._active = exchange
+        self.active = exchange
         if isinstance(exchange, Exchange):
             self.plane.exchanges.add(exchange)
         exchange.start()
@@ -275,7 +293,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_done(self, done: "Exchange | AsgiRequest") -> None:
         """The active request is served: go on with the next one, or close as its answer said."""
         request = self._active_request
-        self._active = self._active_request = None
+        self.active = self._active_request = None
         self.server_state.total_requests += 1
         if self.closed or request is None:
             return
@@ -287,18 +305,18 @@ class ClientConnection(asyncio.Protocol):
             return
         self._go_on()
 
-    def begin_express(self, call: ExpressCall) -> None:
-        self._active, self._active_request = call, call.memo.request
-
     def replace_active(self, exchange: Exchange) -> None:
-        """The active call goes on as another exchange."""
-        self._active = exchange
+        """The active express call goes on as another exchange."""
+        self.active, self._active_request = exchange, exchange.request
+        self._ready = None
+        self._deadline_s = 0.0
 
-    def express_done(self) -> None:
-        """`exchange_done` of a call that was served whole, on a connection that lives on."""
-        self._active = self._active_request = None
-        self.server_state.total_requests += 1
-        if not self.closed:
+    def express_done(self, now_s: float) -> None:
+        """`exchange_done` of a call that was served whole, on a connection that lives on. `now_s`: event-loop time."""
+        self.active = None
+        if self._ready is not None:  # nothing else has happened meanwhile
+            self._deadline_s = now_s + IDLE_SECONDS
+        elif not self.closed:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -314,6 +332,9 @@ class ClientConnection(asyncio.Protocol):
             self._close(linger=False)
         else:
             self.flow.resume_reading()
+            reader = self._reader
+            if reader.request is None and not reader.head_bytes and not reader.ended and not self.flow.write_paused:
+                self._ready = self._memo
 
     def _close(self, *, linger: bool) -> None:
         if not linger or self.transport.is_closing():
@@ -333,7 +354,7 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         if reader.in_body and reader.request is not None:
             reader.request.sink.refuse(MalformedRequest(error.status, error.message))  # whoever serves it says so
-        elif self._active is not None or self._queue:
+        elif self.active is not None or self._queue:
             self._refusal = error  # the answers before it go out first
         else:
             self._answer_malformed(error)
@@ -377,7 +398,7 @@ class ClientConnection(asyncio.Protocol):
         self._check_unsent(now_s)
         if self._reader.in_body and not self._lingering and not self._poisoned:
             self._check_body(now_s)
-        if not self._deadline_s or now_s < self._deadline_s or self._active is not None:
+        if not self._deadline_s or now_s < self._deadline_s or self.active is not None:
             return
         self._deadline_s = 0.0
         if self._lingering or not self._reader.head_bytes:
@@ -407,7 +428,7 @@ class ClientConnection(asyncio.Protocol):
         """A client that takes nothing of its answers holds no memory of ours. While an exchange runs, its route's idle
         timeout decides."""
         unsent = self.transport.get_write_buffer_size()
-        if not unsent or isinstance(self._active, Exchange | ExpressCall) or unsent < self._unsent_bytes:
+        if not unsent or isinstance(self.active, Exchange | ExpressCall) or unsent < self._unsent_bytes:
             self._unsent_since_s = now_s
         elif now_s - self._unsent_since_s > IDLE_SECONDS:
             self.transport.abort()
@@ -415,7 +436,7 @@ class ClientConnection(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """The server asks to end: an idle connection closes after a moment's grace, a busy one after its answer."""
-        active = self._active
+        active = self.active
         if active is None:
             if not (self._reader.head_bytes or self._lingering or self._queue):
                 grace_s = self.loop.time() + self.plane.idle_grace_s

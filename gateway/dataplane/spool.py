@@ -38,6 +38,7 @@ RETRY_AFTER_S: Final = 0.05
 """Pause between attempts to allocate a segment while the disk or the spool is full."""
 
 FULL_FOR_S: Final = 2.0
+PADDED_HEAD_BYTES: Final = HEAD_BYTES + 7
 
 _pack_head = RECORD_HEAD.pack_into
 
@@ -98,7 +99,7 @@ class Spool:
         spare = self._allocate()
         if spare is not None:
             self._spares.append(spare)
-        self._free = 0
+        self._good_to = 0
         self._count_free()
 
     def open(self, row: LedgerRow, charges: Charges, need: Amounts | None = None) -> None:
@@ -110,10 +111,10 @@ class Spool:
     def open_prepared(self, payload: bytes, held: int = 0) -> int:
         """`open` with the payload made; returns the room that is set aside for the close record (instead of `held`),
         which `close_prepared` wants back. Raises LedgerUnavailable."""
-        size = (len(payload) + HEAD_BYTES + 7) & ~7
+        size = (len(payload) + PADDED_HEAD_BYTES) & ~7
         room = size + CLOSE_MARGIN_BYTES
         promised = self._promised + room - held
-        if self._free < size + promised:
+        if self._position + size + promised > self._good_to:
             self._make_room(size + promised)
         self._promised = promised
         self._append(payload, size)
@@ -124,7 +125,7 @@ class Spool:
         `closed + 1`."""
         self.closed += 1
         self._promised -= room
-        self._append(payload, (len(payload) + HEAD_BYTES + 7) & ~7)
+        self._append(payload, (len(payload) + PADDED_HEAD_BYTES) & ~7)
 
     def adopt(self, request_id: str, room: int) -> None:
         """A request that was opened by `open_prepared` will be closed by `close`."""
@@ -137,7 +138,7 @@ class Spool:
         size = record_bytes(len(payload))
         room = self._closing_rooms.pop(row.id, 0)
         self._promised -= room
-        if size > room and self._free < size + self._promised:
+        if size > room and self._position + size + self._promised > self._good_to:
             try:
                 self._make_room(size + self._promised)
             except LedgerUnavailable:
@@ -168,7 +169,6 @@ class Spool:
         memory[start : start + length] = payload
         _pack_head(memory, position, length, _crc32(payload))
         self._position = position + size
-        self._free -= size
 
     def _rotate(self) -> None:
         """Go on in the next segment; another one is prepared meanwhile."""
@@ -192,7 +192,7 @@ class Spool:
     def _make_room(self, wanted: int) -> None:
         """Count what the thread has prepared, else allocate here. Raises LedgerUnavailable."""
         self._count_free()
-        while self._free < wanted:
+        while self._position + wanted > self._good_to:
             now_s = time.monotonic()
             if now_s < self._retry_at_s:
                 raise _full()
@@ -204,9 +204,10 @@ class Spool:
             self._count_free()
 
     def _count_free(self) -> None:
-        """Bytes that records can surely have: the end of each segment may be too short for the next record."""
-        here = max(0, self._size - self._position - MAX_RECORD_BYTES)
-        self._free = here + len(self._spares) * (self._size - MAX_RECORD_BYTES)
+        """Up to where records can surely go on, as if all segments were one: the end of each may be too short for the
+        next record."""
+        here = max(self._position, self._size - MAX_RECORD_BYTES)
+        self._good_to = here + len(self._spares) * (self._size - MAX_RECORD_BYTES)
 
     def _allocate(self) -> _Segment | None:
         """A new segment, or None while the disk is full or the keeper is too far behind."""

@@ -4,7 +4,6 @@ SDKs send the same head over a kept-alive connection, so the second call finds a
 snapshot; with the next it is made anew.
 """
 
-import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from gateway.dialects.registry import HANDLERS
 from gateway.policy.model import App, Credential, Dialect, Key, Limit, Route, Target
 from gateway.policy.records import RecordForms
 from gateway.policy.snapshot import Snapshot
-from gateway.policy.usage import LedgerRow
+from gateway.policy.usage import LedgerRow, Rates
 from gateway.policy.windows import NEVER_S
 
 if TYPE_CHECKING:
@@ -29,13 +28,28 @@ class TargetPlan:
     """One target with one credential, for one caller."""
 
     __slots__ = (
-        "answer_lines", "credential", "forms", "head", "lease_plan", "limits", "lines", "pool", "row_sample",
-        "row_values", "state", "target",
+        "_expires_at_ns", "answer_lines", "credential", "express_head", "forms", "from_ns", "head", "keeps_model",
+        "lease_plan", "limits", "lines", "most_tokens_out", "patience_s", "pool", "rates", "row_sample", "row_values",
+        "state", "target", "until_ns",
     )  # fmt: skip
 
+    lease_plan: LeasePlan
+    """What an express call takes from, set by `prepare`."""
+    forms: RecordForms
+    """Its records, made for these leases."""
+    express_head: bytes
+    """`head`, which is there then."""
+
     def __init__(
-        self, plane: "Plane", route: Route, target: Target, credential: Credential | None, limits: tuple[Limit, ...]
+        self,
+        plane: "Plane",
+        route: Route,
+        target: Target,
+        credential: Credential | None,
+        limits: tuple[Limit, ...],
+        expires_at_s: float,
     ) -> None:
+        """`expires_at_s`: when the caller's key does (Unix time)."""
         self.target = target
         self.credential = credential
         self.limits = limits
@@ -50,20 +64,32 @@ class TargetPlan:
         """The upstream's request head up to its Content-Length, once it was made."""
         self.row_sample: dict[str, Any] | None = None
         """What the first call wrote into its open record: others with this head differ in id, times and figures."""
-        self.lease_plan: LeasePlan | None = None
-        """What an express call takes from; `forms` are its records, made for these leases."""
-        self.forms: RecordForms | None = None
+        self.from_ns = self.until_ns = 0
+        """Between these (Unix time) an express call finds all of it here, `lease_plan` and `forms` too."""
+        self._expires_at_ns = int(expires_at_s * 1e9)
+        self.rates = None if target.price is None else Rates(target.price)
+        self.most_tokens_out = route.max_output_tokens
+        """Of a call that names no bound."""
+        self.keeps_model = target.model == route.name
+        """The provider knows the model by the name that callers write."""
+        self.patience_s = min(route.timeouts.first_byte_s, route.timeouts.total_s)
 
-    def plan_leases(self, book: LeaseBook, now_s: float) -> LeasePlan:
-        """The leases of the windows that hold `now_s` (Unix time), and the records that name them."""
-        plan = self.lease_plan
-        if plan is None or not plan.from_s <= now_s < plan.until_s:
-            plan = self.lease_plan = book.plan_of(self.limits, now_s)
-            self.forms = None
-        if self.forms is None and self.row_sample is not None:
-            with contextlib.suppress(ValueError):  # names too long, or no text: calls go the ordinary way
-                self.forms = RecordForms(LedgerRow(**self.row_sample), plan.accounts)
-        return plan
+    def prepare(self, book: LeaseBook, now_ns: int) -> bool:
+        """Work out for express calls the leases of the windows that hold `now_ns` (Unix time) and the records that name
+        them. False: there can be none now."""
+        plan = book.plan_of(self.limits, now_ns / 1e9)
+        self.until_ns = 0
+        if self.head is None or self.row_sample is None or (plan.counts_cost and self.rates is None):
+            return False
+        try:
+            self.forms = RecordForms(LedgerRow(**self.row_sample), plan.accounts)
+        except ValueError:  # names too long, or no text
+            return False
+        self.lease_plan = plan
+        self.express_head = self.head
+        self.from_ns = int(plan.from_s * 1e9)
+        self.until_ns = min(int(plan.until_s * 1e9), self._expires_at_ns)
+        return now_ns < self.until_ns
 
 
 class CallPlan:
@@ -114,7 +140,9 @@ class CallPlan:
         plan = self._by_choice.get(choice)
         if plan is None:
             limits = self.snapshot.limits_for(self._key, self._app, self.route, target, credential)
-            plan = self._by_choice[choice] = TargetPlan(self._plane, self.route, target, credential, limits)
+            plan = self._by_choice[choice] = TargetPlan(
+                self._plane, self.route, target, credential, limits, self.expires_at_s
+            )
             plan.answer_lines = plan.lines + self.extra
             if len(self.targets) == 1 and len(target.provider.credentials) <= 1:
                 self.only = plan

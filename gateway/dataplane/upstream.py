@@ -132,10 +132,6 @@ class UpstreamConnection(asyncio.Protocol):
         """Start an exchange. `bodiless`: the answer has no body whatever its head says (HEAD)."""
         self.bodiless = bodiless
         self.answered = False
-        self._framing = _Framing.HEAD
-        self._held = b""
-        self._interim = 0
-        self._keep = False
         self.sink = sink
 
     def write(self, payload: bytes) -> None:
@@ -149,11 +145,13 @@ class UpstreamConnection(asyncio.Protocol):
     def release(self) -> None:
         """The answer is complete: back to the pool, or closed where the peer will not keep it."""
         self.sink = None
-        self.fresh = False
-        if self._keep and not self.closed:
-            self._pool.give_back(self)
-        else:
+        if not self._keep or self.closed:
             self.abort()
+            return
+        self.fresh = False
+        if self._framing is not _HEAD or self._interim or self.bodiless:
+            self._framing, self._interim, self.bodiless = _HEAD, 0, False
+        self._pool.give_back(self)
 
     def abort(self) -> None:
         """Close at once, whatever is on the way: the upstream sees a reset or an end and can stop its work."""
@@ -231,6 +229,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(sink, f"sent what is not HTTP ({error.message})")
                 return
             rest = data[head_end + 4 :]
+            if head.plain and head.length == len(rest) and not self.bodiless:
+                self._keep = head.keep
+                sink.on_whole(head, rest)  # as most plain answers come: head and body in one read
+                return
             if head.status >= 200 or head.status == 101:
                 self._take_head(sink, head, rest)
                 return
@@ -259,7 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._framing, self._left = _Framing.LENGTH, 0
         elif length is not None:
             if length == len(rest):
-                sink.on_whole(head, rest)  # as most plain answers come: head and body in one read
+                sink.on_whole(head, rest)
                 return
             self._framing, self._left = _Framing.LENGTH, length
         elif head.chunked:

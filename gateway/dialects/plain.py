@@ -19,22 +19,16 @@ def plain_messages_bound(body: bytes, document: Mapping[str, Any], plain_names: 
     messages = document.get("messages")
     if type(messages) is not list or not plain_names.issuperset(document):
         return None
-    strings = len(document)
-    for value in document.values():
-        kind = type(value)
-        if kind is str:
-            strings += 1
-        elif (kind is list and value is not messages) or kind is dict:
-            return None
-    bound = MESSAGE_TOKENS * (len(messages) + 1)
-    for message in messages:
-        if type(message) is not dict:
-            return None
-        strings += 2 * len(message)
-        for text in message.values():
-            if type(text) is not str:
-                return None
-            bound += len(text) if text.isascii() else text_bytes(text)
+    kinds = list(map(type, document.values()))
+    if dict in kinds or kinds.count(list) != 1:
+        return None
+    try:
+        texts = [text for message in messages for text in message.values()]
+        joined = "".join(texts)
+    except (AttributeError, TypeError):  # a message that is no object, a value that is no text
+        return None
+    strings = len(document) + kinds.count(str) + 2 * len(texts)
+    bound = MESSAGE_TOKENS * (len(messages) + 1) + (len(joined) if joined.isascii() else text_bytes(joined))
     # As many strings in the bytes as were decoded, names included: so no name stands there twice, for the decoder would
     # have dropped the first one. Each string has two quotes, and any other quote is escaped.
     quotes = body.count(b'"') - 2 * strings

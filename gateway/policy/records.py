@@ -53,8 +53,8 @@ FIGURES: Final = (
 """What a close record made by RecordForms has of its own, in the order of LEDGER_FIELDS."""
 _FIGURE_PLACES: Final = dict.fromkeys(FIGURES, "%d") | {
     "cost_usd_micros": "%b",
-    "latency_ms": "%.3f",
-    "ttft_ms": "%.3f",
+    "latency_ms": "%de-3",
+    "ttft_ms": "%de-3",
 }
 
 
@@ -138,7 +138,7 @@ class RecordForms:
     what encoding a row costs. `row` holds what they share; `accounts` are (account, window start) of what is charged.
     """
 
-    __slots__ = ("_closed", "_opened")
+    __slots__ = ("closed", "opened")
 
     def __init__(self, row: LedgerRow, accounts: Sequence[tuple[int, int]]) -> None:
         """Raises ValueError where the shared values leave no room, or are none that JSON can hold."""
@@ -146,29 +146,14 @@ class RecordForms:
         ended = LedgerRow(**vars(row) | {"outcome": str(Outcome.COMPLETED), "attempts": 1})
         closed = _form(ended, {"id": "%b", "started_at_ns": "%d"} | _FIGURE_PLACES)
         charges = ",".join([f"{account},{start},%d" for account, start in accounts]).encode()
-        self._opened = b"[%d,%b,[%b],%%d,[%%d,%%d,%%b]]" % (OPENED, opened, charges)
-        self._closed = b"[%d,%b,[%b],%%d,null]" % (CLOSED, closed, charges)
-        if len(self._closed) + 32 * (len(FIGURES) + len(accounts)) > MAX_PAYLOAD_BYTES:
+        self.opened: Final = b"[%d,%b,[%b],%%d,[%%d,%%d,%%b]]" % (OPENED, opened, charges)
+        """`% (id, start, b"true" or b"false" for stream, what is reserved of each account, number of closed ones,
+        bounds of tokens in and out, cost bound as text)`. A cost that is not known is b"null"."""
+        self.closed: Final = b"[%d,%b,[%b],%%d,null]" % (CLOSED, closed, charges)
+        """`% (id, start, the FIGURES in their order: cost as text, latency and time to first byte in microseconds; what
+        each account is charged, number)`."""
+        if len(self.closed) + 32 * (len(FIGURES) + len(accounts)) > MAX_PAYLOAD_BYTES:
             raise ValueError("names too long for a prepared record")
-
-    def opened(
-        self,
-        request_id: bytes,
-        started_at_ns: int,
-        stream: bytes,
-        amounts: Sequence[int],
-        number: int,
-        input_bound: int,
-        output_bound: int,
-        cost_bound: bytes,
-    ) -> bytes:
-        """`stream`: b"true" or b"false". `amounts`: reserved of each account. `cost_bound`: b"null" = unknown."""
-        figures = (number, input_bound, output_bound, cost_bound)
-        return self._opened % (request_id, started_at_ns, stream, *amounts, *figures)
-
-    def closed(self, *figures: bytes | float) -> bytes:
-        """Id, start, the FIGURES in their order (the cost as text, b"null" = unknown), the charges, the number."""
-        return self._closed % figures
 
 
 class SegmentCutter:

@@ -41,11 +41,24 @@ def cost_microusd(usage: Usage, price: Price) -> int:
 
 
 def cost_bound_microusd(input_tokens: int, output_tokens: int, price: Price) -> int:
-    """No answer within these token bounds costs more: each token at the dearest price of its kind."""
-    dearest_input = max(price.input, price.cached_input or 0, price.cache_write or 0)
-    dearest_output = max(price.output, price.reasoning or 0)
-    total = input_tokens * dearest_input + output_tokens * dearest_output + price.per_request * PER_MILLION
-    return (total + PER_MILLION // 2) // PER_MILLION
+    return Rates(price).bound(input_tokens, output_tokens)
+
+
+class Rates:
+    """A price as plain calls need it: the same sums as above, with what never changes worked out beforehand."""
+
+    __slots__ = ("dearest_input", "dearest_output", "fixed", "input", "output")
+
+    def __init__(self, price: Price) -> None:
+        self.input = price.input
+        self.output = price.output
+        self.dearest_input = max(price.input, price.cached_input or 0, price.cache_write or 0)
+        self.dearest_output = max(price.output, price.reasoning or 0)
+        self.fixed = price.per_request * PER_MILLION + PER_MILLION // 2
+
+    def bound(self, input_tokens: int, output_tokens: int) -> int:
+        """No answer within these token bounds costs more micro-USD: each token at the dearest price of its kind."""
+        return (input_tokens * self.dearest_input + output_tokens * self.dearest_output + self.fixed) // PER_MILLION
 
 
 class Outcome(StrEnum):

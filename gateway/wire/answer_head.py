@@ -23,6 +23,9 @@ _FIELD: Final = re.compile(
 )
 
 
+_JSON: Final = b"application/json"
+
+
 class Role(IntEnum):
     """What a field means to whoever relays the answer."""
 
@@ -58,7 +61,7 @@ class Field(NamedTuple):
 class AnswerHead:
     """Status and fields of one answer, and what they say of its body (RFC 9112 6.3). Never changed once it was read."""
 
-    __slots__ = ("chunked", "encoding", "fields", "keep", "kind", "length", "lines", "names_more", "status")
+    __slots__ = ("chunked", "encoding", "fields", "keep", "kind", "length", "lines", "names_more", "plain", "status")
 
     def __init__(self, status: int, fields: list[Field], *, keep: bool) -> None:
         self.status = status
@@ -73,6 +76,8 @@ class AnswerHead:
         """Content-Encoding, in lower case; None = identity."""
         self.names_more = False
         """`Connection` names fields beyond the usual ones: they are hop-by-hop too (RFC 9110 7.6.1)."""
+        self.plain = False
+        """Status 200, JSON, not encoded, with nothing hop-by-hop but the usual."""
         self.lines = b"".join([field.line for field in fields])
         """The lines that go on to the client."""
 
@@ -129,6 +134,7 @@ class AnswerHeads:
                     made.encoding = None if encoding == b"identity" else encoding
         if made.chunked and (made.length is not None or not modern):
             raise WireError(502, "an answer whose length is ambiguous")
+        made.plain = status == 200 and made.kind == _JSON and made.encoding is None and not made.names_more
         self._last_text, self._last = head, made
         return made
 
