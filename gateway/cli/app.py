@@ -273,6 +273,9 @@ def restore(
 
     What is there now is replaced, in one transaction. The gateway must not run
     meanwhile: `sluicegate service stop` first.
+
+    Example:
+      sluicegate restore /var/backups/sluicegate-2026-11-26.tar.gz
     """
     from gateway.cli import backup
 

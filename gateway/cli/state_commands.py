@@ -118,7 +118,11 @@ def key_list(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """List keys: how each begins, never the key."""
+    """List keys: how each begins, never the key.
+
+    Example:
+      sluicegate key list --app indexer
+    """
     from gateway.cli import state
 
     state.list_keys(app, json, url=url, token=token, data=data, database=database)
@@ -132,7 +136,11 @@ def key_revoke(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Make a key worthless, in every worker within a second."""
+    """Make a key worthless, in every worker within a second.
+
+    Example:
+      sluicegate key revoke indexer/ci
+    """
     from gateway.cli import state
 
     state.revoke_key(key, url=url, token=token, data=data, database=database)
@@ -168,7 +176,11 @@ def token_create(
 def token_list(
     json: Json = False, url: Url = None, token: Token = None, data: Data = None, database: Database = None
 ) -> None:
-    """List tokens: how each begins, never the token."""
+    """List tokens: how each begins, never the token.
+
+    Example:
+      sluicegate token list --json
+    """
     from gateway.cli import state
 
     state.list_tokens(json, url=url, token=token, data=data, database=database)
@@ -182,7 +194,11 @@ def token_revoke(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Make a token worthless at once."""
+    """Make a token worthless at once.
+
+    Example:
+      sluicegate token revoke ci
+    """
     from gateway.cli import state
 
     state.revoke_token(name, url=url, token=token, data=data, database=database)
@@ -203,6 +219,10 @@ def user_passwd(
 
     Asks for it at a terminal; else takes it from SLUICEGATE_ADMIN_PASSWORD, or
     makes one and prints it on the last line.
+
+    Examples:
+      sluicegate user passwd
+      sluicegate user passwd mia --url https://gateway.internal
     """
     from gateway.cli import state
 
@@ -243,7 +263,6 @@ def usage(
       sluicegate usage
       sluicegate usage --group-by model --sort cost
       sluicegate usage --group-by app,day --from 7d --csv
-      sluicegate usage --group-by team,day --from 7d
       sluicegate usage --group-by app --from 2026-11-01 --to 2026-12-01 --json
     """
     from gateway.cli import usage
@@ -290,8 +309,10 @@ def explain(
     route: Annotated[str, typer.Argument(metavar="ROUTE", help="Its name or id.")],
     app: Annotated[str | None, typer.Option(metavar="APP", help="Whose limits and permissions count.")] = None,
     key: Annotated[str | None, typer.Option(metavar="APP/KEY", help="The same of one key.")] = None,
-    input_tokens: Annotated[int | None, typer.Option(min=0, metavar="N")] = None,
-    output_tokens: Annotated[int | None, typer.Option(min=0, metavar="N")] = None,
+    input_tokens: Annotated[int | None, typer.Option(min=0, metavar="N", help="Of its prompt.")] = None,
+    output_tokens: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="The most it asks for. Default: the route's bound.")
+    ] = None,
     json: Json = False,
     url: Url = None,
     token: Token = None,
@@ -326,7 +347,12 @@ def prices_update(
     data: Data = None,
     database: Database = None,
 ) -> None:
-    """Take newer model prices into use. Your own `prices` in sluicegate.yaml go before them."""
+    """Take newer model prices into use. Your own `prices` in sluicegate.yaml go before them.
+
+    Examples:
+      sluicegate prices update
+      sluicegate prices update ./data.json
+    """
     from gateway.cli import prices
 
     prices.update(settings_from(data=data, database=database), source)

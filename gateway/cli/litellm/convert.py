@@ -277,13 +277,14 @@ def _whole_limits(router: Part, settings: Part, general: Part, deployments: Depl
     for name in budgets.names():
         config = budgets.part(name)
         plain = name.replace("_", "-")
-        for provider in (each["name"] for each in deployments.providers):
-            if provider == plain or provider.startswith(f"{plain}-"):
-                made = budget_limit(
-                    f"{provider}-budget", {"provider": provider}, config, config.get("budget_limit"), "time_period"
-                )
-                if made:
-                    found.append(made)
+        names = [each["name"] for each in deployments.providers]
+        names = [each for each in names if each == plain or each.startswith(f"{plain}-")]
+        amount = config.get("budget_limit")
+        made = budget_limit(f"{name}-budget", {}, config, amount, "time_period") if names else None
+        if made:
+            found += [made | {"name": f"{each}-budget", "scope": {"provider": each}} for each in names]
+            if len(names) > 1:
+                budgets.note(name, f"each of {', '.join(names)} gets the whole budget: divide it")
         config.close({}, "has no counterpart")
     return found
 
