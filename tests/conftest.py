@@ -11,8 +11,10 @@ from hypothesis import settings as property_settings
 from gateway.settings import Settings
 from gateway.store import migrate
 from gateway.store.database import make_engine
+from tests.support import trust
 from tests.support.postgres import Postgres
 
+trust.share()
 # `tests/run` runs what failed once more: to shrink an example again, for minutes, would tell nothing new.
 property_settings.register_profile("again", phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
