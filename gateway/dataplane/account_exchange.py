@@ -191,6 +191,7 @@ class AccountExchange(ProviderExchange):
         if self._whole is not None and not self.gone:
             body = accounts.with_results_here(b"".join(self._whole), self._own_url())
             self.row.status = self._status
+            self.record_end()
             self.answer.whole(self._status, self._answer_lines(self._headers), body)
         super().on_end()
 

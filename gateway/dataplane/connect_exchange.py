@@ -275,8 +275,11 @@ class ConnectExchange(Exchange):
     def used(self) -> Amounts:
         return NEED
 
-    def finish(self) -> None:
+    def record_end(self) -> None:
         self.row.bytes_in, self.row.bytes_out = self._bytes_in, self._bytes_out
+        super().record_end()
+
+    def finish(self) -> None:
         self._end(reset=False)
         super().finish()
 

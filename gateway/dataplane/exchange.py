@@ -58,6 +58,7 @@ class Exchange(ABC):
     shows_errors = True
     """Pages of every app's origins may read why nobody was recognised."""
     finished = False
+    _recorded = False
     phase_deadline_s = 0.0
     """Event-loop time at which the present phase has taken too long; 0 = no such time."""
     phase = ""
@@ -179,6 +180,7 @@ class Exchange(ABC):
                 self.answer.extra = self.snapshot.cors.answer_lines(self.request.header(b"origin"))
             if not self.request.body.complete:
                 self.answer.keep_alive = False
+            self.record_end()
             lines, body = error_answer(error, self.handler, row.id)
             self.answer.whole(error.status, [self.our_lines(), *lines], body)
         elif not self.answer.ended:
@@ -192,9 +194,20 @@ class Exchange(ABC):
         if self.finished:
             return
         self.finished = True
-        plane, row = self.plane, self.row
         if self.upstream is not None:
             self.drop_upstream()
+        self.record_end()
+        self.plane.exchanges.discard(self)
+        self.request.body.close()
+        self.client.exchange_done(self)
+
+    def record_end(self) -> None:
+        """Settle and write the close record, before the last of the answer is written: whoever has it whole finds its
+        row ended, even if this process dies at that very moment."""
+        if self._recorded:
+            return
+        self._recorded = True
+        plane, row = self.plane, self.row
         row.latency_ms = (time.perf_counter_ns() - self.request.arrived_ns) // 1000 / 1000
         if self.first_byte_ns:
             row.ttft_ms = (self.first_byte_ns - self.request.arrived_ns) // 1000 / 1000
@@ -207,9 +220,6 @@ class Exchange(ABC):
             plane.spool.close(row, charges)
         elif row.error_code:
             plane.counted[row.error_code] += 1
-        plane.exchanges.discard(self)
-        self.request.body.close()
-        self.client.exchange_done(self)
 
     def admit_to(self, app: App, key: Key | None) -> None:
         """From here on the request belongs to an app and will have its ledger row."""

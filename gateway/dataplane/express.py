@@ -60,7 +60,7 @@ class ExpressCall:
         "plan",
         "request_id",
         "room",
-        "started_at_ns",
+        "started_text",
         "tokens_in",
         "tokens_out",
     )  # fmt: skip
@@ -81,7 +81,8 @@ class ExpressCall:
     """No more than this, as `tokens_out`."""
     tokens_out: int
     request_id: bytes
-    started_at_ns: int
+    started_text: bytes
+    """Unix time in nanoseconds."""
     arrived_ns: int
     """By perf_counter."""
     deadline_s: float
@@ -148,13 +149,14 @@ class ExpressCall:
             cost_line = b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost, PER_MILLION)
         charged = plane.book.settle_at(self.lease_plan, self.amounts, (1, tokens_in, tokens_out, tokens, cost, 0))
         took_us = (now_ns - self.arrived_ns) // 1000
+        took_text = b"%de-3" % took_us  # milliseconds
         overrun = tokens - self.tokens_in - self.tokens_out
         request_id, spool = self.request_id, plane.spool
         # The record first: whoever has the answer finds its row completed, even if the worker dies at this point.
         spool.close_prepared(
             self.forms.closed % (
-                request_id, self.started_at_ns, 200, tokens_in, cached, written, tokens_out, reasoning, cost_text,
-                took_us, took_us, 200, max(0, overrun), *charged, spool.closed + 1,
+                request_id, self.started_text, tokens_in, cached, written, tokens_out, reasoning, cost_text,
+                took_text, took_text, max(0, overrun), *charged, spool.closed + 1,
             ),
             self.room,
         )  # fmt: skip
@@ -196,7 +198,7 @@ class ExpressCall:
         plane.exchanges.discard(self)
         request.renew(RequestBody.of(self.body), self.arrived_ns)
         exchange = ModelExchange(
-            plane, client, request, self.memo.operation.dialect, (self.request_id.decode(), self.started_at_ns)
+            plane, client, request, self.memo.operation.dialect, (self.request_id.decode(), int(self.started_text))
         )
         exchange.operation = self.memo.operation
         lease_plan = self.lease_plan
@@ -252,12 +254,13 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         return False
     # From here on the call belongs to the gateway: open record, upstream.
     request_id = plane.ids.make_bytes(started_at_ns)
+    started_text = b"%d" % started_at_ns
     spool, stream = plane.spool, call.stream
     charges = lease_plan.charges(amounts) if lease_plan.counts_slots else amounts
     try:
         room = spool.open_prepared(
             forms.opened % (
-                request_id, started_at_ns, b"true" if stream else b"false", *charges, spool.closed, tokens_in,
+                request_id, started_text, b"true" if stream else b"false", *charges, spool.closed, tokens_in,
                 tokens_out, cost_text,
             )
         )  # fmt: skip
@@ -270,7 +273,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     made.call, made.plan, made.chosen, made.candidates = call, plan, chosen, candidates
     made.lease_plan, made.forms, made.amounts = lease_plan, forms, amounts
     made.tokens_in, made.tokens_out = tokens_in, tokens_out
-    made.request_id, made.room, made.started_at_ns, made.arrived_ns = request_id, room, started_at_ns, arrived_ns
+    made.request_id, made.room, made.started_text, made.arrived_ns = request_id, room, started_text, arrived_ns
     made.deadline_s = now_s + chosen.patience_s
     state.in_flight += 1
     state.begun += 1

@@ -391,6 +391,7 @@ class HttpExchange(ForwardingExchange):
             self.answer.keep_alive = False
         elif not self.gone:
             passed = trailers and self.answer.chunked and self._trailers_welcome
+            self.record_end()
             self.answer.end(b"", trailer_lines(trailer_fields(trailers)) if passed else b"")
         self._writable.set()
         self.settle_verdict(None)
@@ -417,6 +418,7 @@ class HttpExchange(ForwardingExchange):
         if not self.request.body.complete:
             self.answer.keep_alive = False
         secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
+        self.record_end()
         self.answer.whole(
             failure.status, [without_secret(line, secret) for line in lines], without_secret(failure.body, secret)
         )

@@ -362,6 +362,7 @@ class ModelExchange(ForwardingExchange):
             if rest:
                 self.answer.write(rest, head)
                 head = b""
+            self.record_end()
             self.answer.end(head)
         else:
             self.row.outcome = Outcome.CLIENT_GONE
@@ -384,6 +385,7 @@ class ModelExchange(ForwardingExchange):
             self._cost = cost_microusd(usage, price)
             lines.append(cost_line(self._cost))
         self.row.status = self._status
+        self.record_end()
         self.answer.whole(self._status, lines, body)
         self.settle_verdict(None)
 
@@ -408,6 +410,7 @@ class ModelExchange(ForwardingExchange):
         self.row.status = failure.status
         lines = [*passed_on(failure.headers, MODEL_RESPONSE_DROP), self.our_lines()]
         secret = self.chosen.credential.secret if self.chosen and self.chosen.credential else None
+        self.record_end()
         self.answer.whole(
             failure.status, [without_secret(line, secret) for line in lines], without_secret(failure.body, secret)
         )

@@ -90,15 +90,12 @@ class Spool:
         """Rows of refused requests for which there was no room."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock_descriptor = _take_lock(folder, incarnation)
-        first = self._allocate()
-        if first is None:
+        if not self._allocate():
             raise _full()
-        self._memory = first.memory
-        self._current = first
+        self._current = self._spares.popleft()
+        self._memory = self._current.memory
         self._position = 0
-        spare = self._allocate()
-        if spare is not None:
-            self._spares.append(spare)
+        self._allocate()
         self._good_to = 0
         self._count_free()
 
@@ -185,9 +182,7 @@ class Spool:
 
     def _prepare(self) -> None:
         if not self._spares:
-            spare = self._allocate()
-            if spare is not None:
-                self._spares.append(spare)
+            self._allocate()
 
     def _make_room(self, wanted: int) -> None:
         """Count what the thread has prepared, else allocate here. Raises LedgerUnavailable."""
@@ -196,11 +191,9 @@ class Spool:
             now_s = time.monotonic()
             if now_s < self._retry_at_s:
                 raise _full()
-            spare = self._allocate()
-            if spare is None:
+            if not self._allocate():
                 self._retry_at_s = now_s + RETRY_AFTER_S
                 raise _full()
-            self._spares.append(spare)
             self._count_free()
 
     def _count_free(self) -> None:
@@ -209,20 +202,22 @@ class Spool:
         here = max(self._position, self._size - MAX_RECORD_BYTES)
         self._good_to = here + len(self._spares) * (self._size - MAX_RECORD_BYTES)
 
-    def _allocate(self) -> _Segment | None:
-        """A new segment, or None while the disk is full or the keeper is too far behind."""
+    def _allocate(self) -> bool:
+        """A new spare segment; False while the disk is full or the keeper is too far behind. Segments are used in the
+        order of their numbers, in which the keeper reads them: so it becomes a spare while the lock is held."""
         with self._allocating:
             self._past = [path for path in self._past if path.exists()]
             if (len(self._past) + len(self._spares) + 2) * self._size > self._max_bytes + self._size:
-                return None
+                return False
             path = self._folder / f"{self._incarnation}-{self._next_number:06d}.spool"
             try:
                 segment = _Segment(path, self._size)
             except OSError as error:
                 log.warning("no room for a spool segment", extra={"error": str(error)})
-                return None
+                return False
             self._next_number += 1
-            return segment
+            self._spares.append(segment)
+            return True
 
 
 def _take_lock(folder: Path, incarnation: str) -> int:

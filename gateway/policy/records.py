@@ -47,14 +47,14 @@ OPENED_BEGIN: Final = b'[%d,["' % OPENED
 _values_of = attrgetter(*LEDGER_FIELDS)
 
 FIGURES: Final = (
-    "status", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd_micros", "latency_ms", "ttft_ms", "upstream_status", "overrun",
+    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd_micros",
+    "latency_ms", "ttft_ms", "overrun",
 )  # fmt: skip
 """What a close record made by RecordForms has of its own, in the order of LEDGER_FIELDS."""
 _FIGURE_PLACES: Final = dict.fromkeys(FIGURES, "%d") | {
     "cost_usd_micros": "%b",
-    "latency_ms": "%de-3",
-    "ttft_ms": "%de-3",
+    "latency_ms": "%b",
+    "ttft_ms": "%b",
 }
 
 
@@ -142,16 +142,15 @@ class RecordForms:
 
     def __init__(self, row: LedgerRow, accounts: Sequence[tuple[int, int]]) -> None:
         """Raises ValueError where the shared values leave no room, or are none that JSON can hold."""
-        opened = _form(row, {"id": "%b", "started_at_ns": "%d", "stream": "%b"})
-        ended = LedgerRow(**vars(row) | {"outcome": str(Outcome.COMPLETED), "attempts": 1})
-        closed = _form(ended, {"id": "%b", "started_at_ns": "%d"} | _FIGURE_PLACES)
+        opened = _form(row, {"id": "%b", "started_at_ns": "%b", "stream": "%b"})
+        completed = {"outcome": str(Outcome.COMPLETED), "attempts": 1, "status": 200, "upstream_status": 200}
+        closed = _form(LedgerRow(**vars(row) | completed), {"id": "%b", "started_at_ns": "%b"} | _FIGURE_PLACES)
         charges = ",".join([f"{account},{start},%d" for account, start in accounts]).encode()
         self.opened: Final = b"[%d,%b,[%b],%%d,[%%d,%%d,%%b]]" % (OPENED, opened, charges)
-        """`% (id, start, b"true" or b"false" for stream, what is reserved of each account, number of closed ones,
-        bounds of tokens in and out, cost bound as text)`. A cost that is not known is b"null"."""
+        """`% (id, start as text, b"true" or b"false" for stream, what is reserved of each account, number of closed
+        ones, bounds of tokens in and out, cost bound as text)`. A cost that is not known is b"null"."""
         self.closed: Final = b"[%d,%b,[%b],%%d,null]" % (CLOSED, closed, charges)
-        """`% (id, start, the FIGURES in their order: cost as text, latency and time to first byte in microseconds; what
-        each account is charged, number)`."""
+        """`% (id, start, the FIGURES in their order: cost and times as text; what each account is charged, number)`."""
         if len(self.closed) + 32 * (len(FIGURES) + len(accounts)) > MAX_PAYLOAD_BYTES:
             raise ValueError("names too long for a prepared record")
 
