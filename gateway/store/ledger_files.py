@@ -42,7 +42,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection")."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ROW_GROUP_ROWS: Final = 65_536
-"""Of Parquet: some 10 MB in memory, and enough for its readers to skip by."""
+"""Of Parquet: some 20 MB in memory as columns, and enough for its readers to skip by."""
 
 
 class Format(StrEnum):
@@ -163,7 +163,8 @@ class ParquetEncoder:
         self._sink = _Drain()
         self._schema = self.schema()
         self._writer = pyarrow.parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
-        self._waiting: list[Sequence[Any]] = []
+        self._waiting: list[pyarrow.RecordBatch] = []
+        """Less than a row group. As columns: rows of Python objects take ten times the memory."""
 
     @staticmethod
     def schema() -> "pyarrow.Schema":
@@ -193,20 +194,22 @@ class ParquetEncoder:
         return self._sink.take()
 
     def rows(self, rows: Rows) -> bytes:
-        self._waiting += rows
-        while len(self._waiting) >= ROW_GROUP_ROWS:
-            self._write(self._waiting[:ROW_GROUP_ROWS])
-            del self._waiting[:ROW_GROUP_ROWS]
+        self._waiting.append(self._columns(rows))
+        if sum(batch.num_rows for batch in self._waiting) >= ROW_GROUP_ROWS:
+            table = self._arrow.Table.from_batches(self._waiting)
+            whole = table.num_rows - table.num_rows % ROW_GROUP_ROWS
+            self._write(table.slice(0, whole))
+            self._waiting = table.slice(whole).to_batches()
         return self._sink.take()
 
     def end(self) -> bytes:
         if self._waiting:
-            self._write(self._waiting)
+            self._write(self._arrow.Table.from_batches(self._waiting))
             self._waiting = []
         self._writer.close()
         return self._sink.take()
 
-    def _write(self, rows: Rows) -> None:
+    def _columns(self, rows: Rows) -> "pyarrow.RecordBatch":
         columns = list(zip(*rows, strict=True))
         arrays = []
         for at, field in zip(_ORDER, self._schema, strict=True):
@@ -216,7 +219,9 @@ class ParquetEncoder:
             elif field.name in BOOLEANS:
                 values = [bool(value) for value in values]
             arrays.append(self._arrow.array(values, type=field.type))
-        table = self._arrow.Table.from_arrays(arrays, schema=self._schema)
+        return self._arrow.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def _write(self, table: "pyarrow.Table") -> None:
         self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
 
