@@ -71,9 +71,9 @@ function Details({ route }: { route: Route }) {
       <Rules title="Request headers, before they go upstream" rules={route.request_headers} />
       <Rules title="Answer headers, before they go to the caller" rules={route.response_headers} />
       {route.match ? null : (
-        <Part title="Call it">
-          <SegmentedControl data={[...CALLS]} value={call} onChange={(chosen) => setCall(chosen as Call)} size="xs" mb={8} aria-label="Language" />
-          <Snippet text={callOf(call, route.name)} what={`${call} example`} />
+        <Part title="Call it with curl, or the SDK of">
+          <SegmentedControl data={[...CALLS]} value={call} onChange={(chosen) => setCall(chosen as Call)} size="xs" mb={8} aria-label="With curl, or whose SDK" />
+          <Snippet text={callOf(call, route.name)} what={call === "curl" ? "curl example" : `example with the SDK of ${call}`} />
         </Part>
       )}
       <Link to="/requests" search={{ route: route.name }}>
