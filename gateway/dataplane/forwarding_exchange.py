@@ -466,6 +466,9 @@ class ForwardingExchange(Exchange):
         self.active = False
 
     def check_deadlines(self, now_s: float) -> None:
+        upstream = self.upstream
+        if upstream is not None and upstream.stirred:
+            upstream.stirred, self.active = False, True
         if self.active and self.phase in ("idle", "upload"):
             self.active = False
             self.phase_deadline_s = now_s + self.route.timeouts.idle_s
@@ -473,7 +476,7 @@ class ForwardingExchange(Exchange):
             return
         name = "total" if now_s >= self.total_deadline_s else self.phase
         self.phase_deadline_s = 0.0
-        if self.upstream is not None:
+        if upstream is not None:
             self._time_out(name)
 
     def _time_out(self, name: str) -> None:

@@ -66,6 +66,7 @@ class Lease:
     __slots__ = (
         "account",
         "asked_at_s",
+        "asking",
         "at_most",
         "available",
         "granted",
@@ -94,6 +95,8 @@ class Lease:
         """What all workers have used, as last told: it only grows, so a refusal because of it is exact."""
         self.wish = 0
         self.asked_at_s = 0.0
+        self.asking: asyncio.Future[dict[str, Any]] | None = None
+        """The answer to an ask that is under way."""
 
     @property
     def reserved(self) -> int:
@@ -410,6 +413,7 @@ class LeaseBook:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + ASK_TIMEOUT_S
         rounds = 0
+        waited = False
         while not _take(leases, deltas):
             lacking = [i for i, lease in enumerate(leases) if lease.available < deltas[i]]
             now_s = self._clock()
@@ -423,6 +427,12 @@ class LeaseBook:
             if rounds > ROUNDS_BEFORE_ALL:
                 lacking = list(range(len(leases)))
             if not lacking:
+                continue
+            asked = [lease.asking for lease in map(leases.__getitem__, lacking) if lease.asking and not lease.tight]
+            if len(asked) == len(lacking) and not waited:
+                # Others have asked already, for much more than they need: at the beginning of a window hundreds would.
+                waited = True
+                await asyncio.wait(asked, timeout=deadline_s - loop.time())
                 continue
             claim = _Claim(leases, deltas, loop.create_future())
             message = await self._ask(claim, lacking, limits, deadline_s, now_s)
@@ -461,6 +471,8 @@ class LeaseBook:
                 ]
             )
         self._claims[seq] = claim
+        for i in lacking:
+            claim.leases[i].asking = claim.answer
         self._authority.send({"type": "ask", "seq": seq, "items": items})
         try:
             async with asyncio.timeout_at(deadline_s):
@@ -474,6 +486,10 @@ class LeaseBook:
             raise
         finally:
             self._claims.pop(seq, None)
+            claim.answer.cancel()  # of one that was not answered: whoever waits for it asks for itself
+            for i in lacking:
+                if claim.leases[i].asking is claim.answer:
+                    claim.leases[i].asking = None
 
     def _admit_without(
         self, limits: Sequence[Limit], leases: Sequence[Lease], deltas: Sequence[int], lacking: Sequence[int]

@@ -332,7 +332,13 @@ class ModelExchange(ForwardingExchange):
                 self.phase = "idle"  # the sweep sets its deadline
                 self.attempt_answered()
             self.answer.write(payload, head, framed)
-            self._flowing = self.answer.takes_chunks and self.first_byte_ns > 0
+            if not self._flowing and self.answer.takes_chunks and self.first_byte_ns:
+                self._flowing = True
+                if self.upstream is not None:
+                    self.upstream.offer_lane((self.meter.feed, self.client.transport.write, self._pass_edited))
+
+    def _pass_edited(self, payload: bytes) -> None:
+        self._pass_on(payload, None)
 
     def on_end(self) -> None:
         self._end_attempt(reusable=True)
@@ -417,6 +423,8 @@ class ModelExchange(ForwardingExchange):
 
     def client_gone(self) -> None:
         self._flowing = False
+        if self.upstream is not None:
+            self.upstream.offer_lane(None)
         meter = self.meter
         if self.answer.started and meter is not None and meter.usage is not None and meter.finish_reason is not None:
             # It has all it asked for: SDKs hang up at the last event, without waiting for the end of the body.

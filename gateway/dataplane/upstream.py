@@ -5,10 +5,10 @@ import contextlib
 import enum
 import logging
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from errno import ECONNRESET
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from gateway.dataplane.dialing import dial, tls_context
@@ -81,6 +81,11 @@ def origin_of(base_url: str) -> Origin:
     return Origin(tls, parts.hostname, parts.port or (443 if tls else 80), parts.path.rstrip("/").encode())
 
 
+Lane: TypeAlias = tuple[Callable[[bytes], bytes | None], Callable[[bytes], None], Callable[[bytes], None]]
+"""What a chunk's payload is fed to; what the chunk is then written with as it came, where the answer is None; and what
+gets the payload that takes its place otherwise."""
+
+
 class _Framing(enum.IntEnum):
     """How the end of the body is known (RFC 9112 6.3)."""
 
@@ -102,8 +107,8 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_decoder", "_framing", "_held", "_interim", "_keep", "_left", "_pool", "answered", "bodiless", "closed",
-        "fresh", "idle_since", "sink", "transport", "write_paused",
+        "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "answered",
+        "bodiless", "closed", "fresh", "idle_since", "sink", "stirred", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -125,6 +130,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep = False
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
+        self._lane: Lane | None = None
+        """What whole chunks go through, while a chunk's beginning is due."""
+        self._offered_lane: Lane | None = None
+        self.stirred = False
+        """Something has gone through the lane since the sink looked last."""
 
     # -- used by the exchange
 
@@ -136,6 +146,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def write(self, payload: bytes) -> None:
         self.transport.write(payload)
+
+    def offer_lane(self, lane: "Lane | None") -> None:
+        """From here on whole chunks pass the sink by; it gets all else. An event of a paced stream then touches a third
+        of the objects, of which those of other streams have mostly left the processor's cache."""
+        self._offered_lane = lane
+        self._lane = lane if self._decoder is not None and self._decoder.between else None
 
     @property
     def trailers(self) -> list[bytes]:
@@ -151,11 +167,13 @@ class UpstreamConnection(asyncio.Protocol):
         self.fresh = False
         if self._framing is not _HEAD or self._interim or self.bodiless:
             self._framing, self._interim, self.bodiless = _HEAD, 0, False
+            self._lane = self._offered_lane = None
+            self.stirred = False
         self._pool.give_back(self)
 
     def abort(self) -> None:
         """Close at once, whatever is on the way: the upstream sees a reset or an end and can stop its work."""
-        self.sink = None
+        self.sink = self._lane = self._offered_lane = None
         if not self.closed:
             self.transport.abort()
 
@@ -182,16 +200,28 @@ class UpstreamConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
+        lane = self._lane
+        if lane is not None:
+            payload = one_chunk(data)
+            if payload is not None:  # as an event of a paced stream comes
+                self.stirred = True
+                feed, write, otherwise = lane
+                edited = feed(payload)
+                if edited is None:
+                    write(data)
+                else:
+                    otherwise(edited)
+                return
         sink = self.sink
         if sink is None:
             self.abort()  # nobody asked: an answer to nothing must not become the next caller's
             return
         framing = self._framing
         if framing is _CHUNKED:
-            if self._decoder.between:  # type: ignore[union-attr]  # set with the framing
+            if lane is None and self._decoder.between:  # type: ignore[union-attr]  # set with the framing
                 payload = one_chunk(data)
                 if payload is not None:
-                    sink.on_body(payload, data)  # as an event of a paced stream comes
+                    sink.on_body(payload, data)
                     return
             self._read_chunks(sink, data)
         elif framing is _HEAD:
@@ -303,6 +333,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         if payload:
             sink.on_body(payload, data if decoder.whole else None)
+        if self._offered_lane is not None:
+            self._lane = self._offered_lane if decoder.between else None
         if decoder.done and self.sink is sink:
             if decoder.rest:
                 self._keep = False

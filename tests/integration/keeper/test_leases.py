@@ -5,6 +5,7 @@ import random
 import time
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,27 @@ def test_every_unit_of_a_limit_can_be_reserved_from_workers_with_idle_slices(gro
             assert refusal.value.fields["used"] + refusal.value.fields["reserved"] == 1_000
             made[0].book.release(held.pop())
             held.append(await made[2].reserve((limit,), ONE))
+
+    asyncio.run(run())
+
+
+def test_a_crowd_at_the_beginning_of_a_window_asks_once(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        limits = (ground.limit(1_000_000), ground.limit(1_000_000, Metric.REQUESTS))
+        asks = 0
+        async with workers(ground, 1) as (worker,):
+            send = worker.link.send
+
+            def counting(message: dict[str, Any]) -> None:
+                nonlocal asks
+                asks += message["type"] == "ask"
+                send(message)
+
+            monkeypatch.setattr(worker.link, "send", counting)
+            held = await asyncio.gather(*[worker.reserve(limits, ONE) for _ in range(300)])
+            assert asks == 1
+            for reservation in held:
+                worker.book.release(reservation)
 
     asyncio.run(run())
 
