@@ -4,32 +4,22 @@ A row is inserted if its id is not there yet, and only then is anything charged:
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from sqlalchemy import Connection, Table
 
 from gateway.policy.records import Record
-from gateway.policy.usage import LEDGER_FIELDS
-from gateway.store import rollup
+from gateway.store import ledger_insert, rollup
 from gateway.store.base import Base
 from gateway.store.leases import LeaseKey
 from gateway.store.ledger_models import LedgerEntry
+from gateway.store.row_groups import RowGroup, grouped
 from gateway.store.statements import Statement
 
 LEDGER: Final[Table] = Base.metadata.tables[LedgerEntry.__tablename__]
 
-_OFTEN: Final = LEDGER_FIELDS.index("process")
-"""Fields from here on are null in nearly all rows."""
-
-
-def _insert(names: Sequence[str]) -> Statement:
-    columns, marks = ", ".join([f'"{name}"' for name in names]), ", ".join(["?"] * len(names))
-    return Statement(f"INSERT INTO ledger ({columns}) VALUES ({marks})")  # noqa: S608 - constants
-
-
-_INSERT: Final = _insert(LEDGER_FIELDS)
-_INSERT_OFTEN: Final = _insert(LEDGER_FIELDS[:_OFTEN])
 _KNOWN: Final = Statement(
     "SELECT id FROM ledger WHERE id IN (SELECT value FROM json_each(?))",
     postgresql="SELECT id FROM ledger WHERE id = ANY(?)",
@@ -45,30 +35,51 @@ _CHARGE_LEASE: Final = Statement(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What a batch brought that the ledger did not have."""
+
+    records: list[Record]
+    groups: list[RowGroup]
+    """The rows of `records`."""
+
+
 def ingest(
     connection: Connection, node: str, incarnation: str, ended: Sequence[Record], *, all_new: bool = False
-) -> list[Record]:
-    """Insert the rows that are new and charge what they used. Returns the records whose rows were new.
+) -> Entered:
+    """Insert the rows that are new and charge what they used.
 
     `all_new`: the ledger is not asked which it has. Where it has one all the same the database raises IntegrityError,
     and nothing has happened."""
-    new = ended if all_new else _unknown(connection, ended)
+    new = list(ended) if all_new else _unknown(connection, ended)
     if not new:
-        return []
+        return Entered([], [])
+    groups = grouped([record.values for record in new])
+    _charge(connection, node, incarnation, charged_by([record.charges for record in new]))
+    ledger_insert.insert(connection, groups)
+    rollup.add_groups(connection, groups)
+    return Entered(new, groups)
+
+
+def charged_by(charges: Sequence[Sequence[int]]) -> dict[LeaseKey, int]:
+    """Sums of `Charges` by account and window. Most requests of a batch charge the same ones: theirs are summed as
+    columns."""
     charged: dict[LeaseKey, int] = {}
-    for record in new:
-        numbers = iter(record.charges)
-        for account, start_s, amount in zip(numbers, numbers, numbers, strict=True):
-            key = (account, start_s)
-            charged[key] = charged.get(key, 0) + amount
-    _charge(connection, node, incarnation, charged)
-    rows = [record.values for record in new]
-    if any(any(values[_OFTEN:]) for values in rows):
-        _INSERT.run_each(connection, rows)
-    else:  # what most rows never have need not be handed over
-        _INSERT_OFTEN.run_each(connection, [values[:_OFTEN] for values in rows])
-    rollup.add_rows(connection, rows)
-    return list(new)
+    alike: dict[int, list[Sequence[int]]] = {}
+    for numbers in charges:
+        alike.setdefault(len(numbers), []).append(numbers)
+    for requests in alike.values():
+        columns = iter(zip(*requests, strict=True))
+        for accounts, starts, amounts in zip(columns, columns, columns, strict=True):
+            if accounts.count(accounts[0]) == starts.count(starts[0]) == len(requests):
+                added = {(accounts[0], starts[0]): sum(amounts)}
+            else:
+                added = {}
+                for key, amount in zip(zip(accounts, starts, strict=True), amounts, strict=True):
+                    added[key] = added.get(key, 0) + amount
+            for key, amount in added.items():
+                charged[key] = charged.get(key, 0) + amount
+    return charged
 
 
 def _unknown(connection: Connection, ended: Sequence[Record]) -> list[Record]:

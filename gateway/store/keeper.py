@@ -32,6 +32,7 @@ from gateway.store.keeper_sessions import Session, Sessions
 from gateway.store.keeper_watch import Watch, configured
 from gateway.store.leases import LeaseKey
 from gateway.store.prices import price_book
+from gateway.store.row_groups import grouped
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.store.sql_thread import SqlThread, write_transaction
 from gateway.telemetry.access_log import AccessLog
@@ -334,11 +335,13 @@ class Keeper:
         if not progress.ended:
             return
         counted = self._journal.marks.get(incarnation, 0)
-        new = set(map(id, progress.new))
-        self._metrics.observe(
-            [each for each in progress.ended if (each.number > counted if each.closed else id(each) in new)]
-        )
-        self._journal.marks[incarnation] = max(counted, *[each.number for each in progress.ended if each.closed], 0)
+        if len(progress.new) == len(progress.ended) and all(r.closed and r.number > counted for r in progress.ended):
+            self._metrics.observe(progress.new_rows)
+        else:
+            new = set(map(id, progress.new))
+            wanted = [r for r in progress.ended if (r.number > counted if r.closed else id(r) in new)]
+            self._metrics.observe(grouped([record.values for record in wanted]))
+        self._journal.marks[incarnation] = max(counted, *[r.number for r in progress.ended if r.closed], 0)
         self._journal.write()
 
     async def _run_snapshots(self) -> None:

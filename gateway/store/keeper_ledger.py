@@ -14,7 +14,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 from gateway.policy.records import Record, mend
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store import leases
-from gateway.store.ingest import ingest, known_ids
+from gateway.store.ingest import Entered, ingest, known_ids
+from gateway.store.row_groups import RowGroup
 from gateway.store.spool_reader import SpoolReader, is_alive, segments_in
 from gateway.store.sql_thread import write_transaction
 
@@ -29,6 +30,8 @@ class Progress:
     """What one step did."""
 
     new: list[Record] = field(default_factory=list)
+    new_rows: list[RowGroup] = field(default_factory=list)
+    """Those of `new`."""
     ended: list[Record] = field(default_factory=list)
     """All that are in SQL now, `new` and known ones: a keeper that was killed after its commit comes by them again."""
     more: bool = False
@@ -155,7 +158,7 @@ class SpoolLedger:
             self._new_readers.discard(reader.incarnation)
             if reader.open:
                 with self._engine.begin() as connection:
-                    reader.resolve(known_ids(connection, list(reader.open)))
+                    reader.resolve_open(known_ids(connection, list(reader.open)))
 
     def _ingest(self, reader: SpoolReader, batch: list[Record], progress: Progress) -> None:
         try:
@@ -164,11 +167,12 @@ class SpoolLedger:
             for record in batch:
                 mend(record)
             new = self._insert(reader, batch)
-        reader.resolve([record.request_id for record in batch])
-        progress.new += new
+        reader.resolve(len(batch))
+        progress.new += new.records
+        progress.new_rows += new.groups
         progress.ended += batch
 
-    def _insert(self, reader: SpoolReader, batch: list[Record]) -> list[Record]:
+    def _insert(self, reader: SpoolReader, batch: list[Record]) -> Entered:
         """What is known lies at the beginning of what a reader reads: behind a batch that was new all is new."""
         if reader.past_known:
             try:
@@ -178,7 +182,7 @@ class SpoolLedger:
                 reader.past_known = False
         with write_transaction(self._engine) as connection:
             new = ingest(connection, self._node, reader.incarnation, batch)
-        reader.past_known = len(new) == len(batch)
+        reader.past_known = len(new.records) == len(batch)
         return new
 
     def _end(self, reader: SpoolReader, progress: Progress) -> None:

@@ -1,14 +1,14 @@
 """Hourly sums of the ledger, kept in the transaction that inserts the rows: charts never scan the ledger."""
 
-from collections.abc import Iterable, Sequence
-from operator import itemgetter
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from sqlalchemy import Connection, Table
 
-from gateway.policy.usage import LEDGER_FIELDS, Outcome
+from gateway.policy.usage import Outcome
 from gateway.store.base import Base
 from gateway.store.ledger_models import HOUR_S, UsageHour
+from gateway.store.row_groups import RowGroup
 from gateway.store.statements import Statement
 
 USAGE_HOUR: Final[Table] = Base.metadata.tables[UsageHour.__tablename__]
@@ -34,10 +34,6 @@ _ADD: Final = Statement(
     f"INSERT INTO usage_hour ({_KEY_COLUMNS}, {', '.join(SUMS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
     f" ON CONFLICT ({_KEY_COLUMNS}) DO UPDATE SET {_ADDED}"
 )
-_kind_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in ("status", "outcome", *NAMES)])
-_tokens_of: Final = itemgetter(*[LEDGER_FIELDS.index(name) for name in SUMS[3:]])
-_STARTED: Final = LEDGER_FIELDS.index("started_at_ns")
-_COST: Final = SUMS.index("cost_usd_micros") - 3
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -45,28 +41,42 @@ def is_error(status: int, outcome: str) -> bool:
     return outcome in FAILED or status >= 400
 
 
-def add_rows(connection: Connection, rows: Iterable[Sequence[Any]]) -> None:
-    """Add rows (values in the order of LEDGER_FIELDS) that are new in the ledger to the sums of their hours."""
-    alike: dict[tuple[Any, ...], list[Sequence[Any]]] = {}
-    for values in rows:
-        kind = (values[_STARTED] // _HOUR_NS, *_kind_of(values))
-        found = alike.get(kind)
-        if found is None:
-            alike[kind] = [values]
-        else:
-            found.append(values)
+def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
+    """Add rows that are new in the ledger to the sums of their hours."""
     sums: dict[tuple[int | str, ...], list[int]] = {}
-    for (hour, status, outcome, *names), group_rows in alike.items():
-        group = (hour * HOUR_S, *[name or "" for name in names])
-        added = sums.setdefault(group, [0] * len(SUMS))
-        added[0] += len(group_rows)
-        if is_error(status, outcome):
-            added[1] += len(group_rows)
-        columns = list(zip(*map(_tokens_of, group_rows), strict=True))
-        if None in columns[_COST]:
-            priceless = [row for row in zip(*columns, strict=True) if row[_COST] is None]
-            added[2] += sum(bool(read or made) for read, _, _, made, _, _ in priceless)
-        for i, column in enumerate(columns, 3):
-            added[i] += sum(filter(None, column))
+    for group in groups:
+        names = [group.shared(name) or "" for name in NAMES]
+        for hour, part in _by_hour(group):
+            added = sums.setdefault((hour * HOUR_S, *names), [0] * len(SUMS))
+            added[0] += len(part.rows)
+            if is_error(part.shared("status"), part.shared("outcome")):
+                added[1] += len(part.rows)
+            added[2] += _unpriced(part)
+            for i, name in enumerate(SUMS[3:], 3):
+                added[i] += part.sum_of(name)
     # In one order on every node, so that two keepers never wait for each other's rows.
-    _ADD.run_each(connection, [(*group, *sums[group]) for group in sorted(sums)])
+    _ADD.run_each(connection, [(*key, *sums[key]) for key in sorted(sums)])
+
+
+def _by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:
+    started = group.column("started_at_ns")
+    first = min(started) // _HOUR_NS
+    if max(started) // _HOUR_NS == first:
+        return [(first, group)]
+    hours: dict[int, RowGroup] = {}
+    for row, started_ns in zip(group.rows, started, strict=True):
+        part = hours.get(started_ns // _HOUR_NS)
+        if part is None:
+            hours[started_ns // _HOUR_NS] = RowGroup(row)
+        else:
+            part.rows.append(row)
+    return list(hours.items())
+
+
+def _unpriced(group: RowGroup) -> int:
+    """How many used tokens whose cost is not known."""
+    costs = group.column("cost_usd_micros")
+    if None not in costs:
+        return 0
+    used = zip(costs, group.column("input_tokens"), group.column("output_tokens"), strict=True)
+    return sum([cost is None and bool(read or made) for cost, read, made in used])

@@ -6,11 +6,12 @@ A segment may go when it is complete and every record in it belongs to a request
 
 import fcntl
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, repeat
+from operator import itemgetter
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from gateway.policy.records import (
     OPENED_BEGIN,
@@ -31,28 +32,22 @@ _ERROR: Final = LEDGER_FIELDS.index("error_code")
 
 
 class _Segment:
-    __slots__ = ("cutter", "descriptor", "path", "unresolved")
+    __slots__ = ("cutter", "descriptor", "needed_until", "open", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.cutter = SegmentCutter()
-        self.unresolved = 0
-        """Records of requests that are not in SQL yet."""
+        self.open = 0
+        """Requests in flight whose newest open record lies here."""
+        self.needed_until = 0
+        """Of that many ended requests (the reader's count) some have a record here."""
 
 
-class _Opened(NamedTuple):
-    """The newest open record of a request in flight."""
+_Opened = tuple[bytes, _Segment]
+"""The newest open record of a request in flight: its payload, and where it lies."""
 
-    payload: bytes
-    segment: _Segment
-
-
-class _Ended(NamedTuple):
-    """A request that has ended and is not known to be in SQL, with the segments that hold it."""
-
-    record: Record
-    lies_in: tuple[_Segment, ...]
+_segment_of: Final = itemgetter(1)
 
 
 class SpoolReader:
@@ -70,14 +65,17 @@ class SpoolReader:
         self._segments: dict[int, _Segment] = {}
         self._reading = 0
         self._open: dict[str, _Opened] = {}
-        self._ended: deque[_Ended] = deque()
+        self._ended: deque[Record] = deque()
+        """Requests that have ended and are not known to be in SQL."""
+        self._read_ended = 0
+        """How many ever were in `_ended`."""
         self._done: list[_Segment] = []
         self._to_sync: set[_Segment] = set()
 
     @property
     def open(self) -> dict[str, Record]:
         """Requests in flight, as their newest open records tell."""
-        return {request_id: record_of(opened.payload) for request_id, opened in list(self._open.items())}
+        return {request_id: record_of(payload) for request_id, (payload, _) in list(self._open.items())}
 
     @property
     def waiting(self) -> int:
@@ -126,19 +124,18 @@ class SpoolReader:
 
     def take_ended(self, most: int) -> list[Record]:
         """The oldest ended requests; they stay here until `resolve`."""
-        return [ended.record for ended in islice(self._ended, most)]
+        return list(islice(self._ended, most))
 
-    def resolve(self, request_ids: Iterable[str]) -> None:
-        """These requests are in SQL."""
-        gone = set(request_ids)
-        ended = self._ended
-        while ended and ended[0].record.request_id in gone:
-            first = ended.popleft()
-            self.recorded = max(self.recorded, first.record.number)
-            for segment in first.lies_in:
-                segment.unresolved -= 1
-        for request_id in gone.intersection(self._open):
-            self._open.pop(request_id).segment.unresolved -= 1
+    def resolve(self, count: int) -> None:
+        """So many of the oldest ended requests are in SQL."""
+        numbers = [self._ended.popleft().number for _ in range(count)]
+        self.recorded = max(self.recorded, *numbers, 0)
+
+    def resolve_open(self, request_ids: Iterable[str]) -> None:
+        """These requests, which seem to be in flight, are in SQL."""
+        for request_id in request_ids:
+            _, segment = self._open.pop(request_id)
+            segment.open -= 1
 
     def interrupt(self) -> None:
         """The worker is dead and everything is read: what is open has ended, charged with its whole reservation, and
@@ -146,26 +143,29 @@ class SpoolReader:
         segment = self._segments.get(self._reading)
         if segment is not None and any(os.pread(segment.descriptor, 8, segment.cutter.position)):
             self.torn += 1
-        for opened in self._open.values():
-            record = record_of(opened.payload)
+        self._read_ended += len(self._open)
+        for payload, segment in self._open.values():
+            record = record_of(payload)
             record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
             record.values[_ESTIMATED] = True
             record.values[_ERROR] = "worker_died"
             for at, bound in zip(_BOUNDED, record.bounds or (), strict=False):
                 record.values[at] = record.values[at] or bound or None
-            self._ended.append(_Ended(record, (opened.segment,)))
+            self._ended.append(record)
+            segment.open -= 1
+            segment.needed_until = self._read_ended
         self._open.clear()
 
     def to_sync(self) -> list[int]:
         """Descriptors (copies, the caller closes them) of segments that were read and must reach the disk: power loss
         may cost no more than the pause between two syncs."""
-        segments = [each for each in self._to_sync if each.unresolved or not each.cutter.ended]
+        segments = [each for each in self._to_sync if self._needs(each) or not each.cutter.ended]
         self._to_sync.clear()
         return [os.dup(segment.descriptor) for segment in segments]
 
     def removable(self) -> list[Path]:
         """Segments that are complete and in SQL: they may go once SQL is on disk."""
-        return [segment.path for segment in self._done if not segment.unresolved]
+        return [segment.path for segment in self._done if not self._needs(segment)]
 
     def remove(self, paths: Iterable[Path]) -> None:
         """Delete these of the removable segments."""
@@ -186,25 +186,35 @@ class SpoolReader:
             path.unlink(missing_ok=True)
         (self._folder / f"{self.incarnation}.lock").unlink(missing_ok=True)
 
+    def _needs(self, segment: _Segment) -> bool:
+        """Whether a record in it belongs to a request that is not in SQL yet."""
+        return segment.open > 0 or segment.needed_until > self._read_ended - len(self._ended)
+
     def _take(self, segment: _Segment, payloads: Sequence[bytes]) -> None:
-        """Records in the order they were written. A newer open record of a request replaces an older one."""
-        ended, opened = self._ended, self._open
-        records = iter(self._records_of([payload for payload in payloads if not payload.startswith(OPENED_BEGIN)]))
-        for payload in payloads:
-            if payload.startswith(OPENED_BEGIN):
-                request_id = opened_id(payload)
-                earlier = opened.get(request_id)
-                if earlier is not None:
-                    earlier.segment.unresolved -= 1
-                opened[request_id] = _Opened(payload, segment)
-                segment.unresolved += 1
-                continue
-            record = next(records)
-            if record is None:
-                continue
-            segment.unresolved += 1
-            earlier = opened.pop(record.values[0], None)
-            ended.append(_Ended(record, (segment,) if earlier is None else (segment, earlier.segment)))
+        """Records in the order they were written: of one request the newest open record counts, until a close record.
+        No open record comes after that."""
+        opening = [payload for payload in payloads if payload.startswith(OPENED_BEGIN)]
+        if opening:
+            request_ids = list(map(opened_id, opening))
+            self._forget(self._open.keys() & request_ids)
+            before = len(self._open)
+            self._open.update(zip(request_ids, zip(opening, repeat(segment)), strict=False))
+            segment.open += len(self._open) - before
+        if len(opening) < len(payloads):
+            closing = [payload for payload in payloads if not payload.startswith(OPENED_BEGIN)]
+            records = [record for record in self._records_of(closing) if record is not None]
+            self._ended.extend(records)
+            self._read_ended += len(records)
+            segment.needed_until = self._read_ended
+            self._forget([record.values[0] for record in records])
+
+    def _forget(self, request_ids: Iterable[str]) -> None:
+        """Their open records no longer count; the segments that these lie in are needed for what was read so far."""
+        pop = self._open.pop
+        gone = [opened for opened in [pop(request_id, None) for request_id in request_ids] if opened is not None]
+        for segment, count in Counter(map(_segment_of, gone)).items():
+            segment.open -= count
+            segment.needed_until = self._read_ended
 
     def _records_of(self, payloads: Sequence[bytes]) -> Sequence[Record | None]:
         """All at once where they are whole; None for one of a release whose records cannot be read."""

@@ -9,12 +9,13 @@ costs a few joins. The number of series is bounded: beyond `MOST_SERIES` everyth
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final
 
-from gateway.policy.records import Record
-from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store.rollup import is_error
+from gateway.store.row_groups import RowGroup
 from gateway.telemetry.exposition import Family, Kind, labelled
 
 REQUEST_SECONDS: Final = (
@@ -42,11 +43,6 @@ OTHER: Final = "other"
 MICROS_PER_USD: Final = 1_000_000
 MOST_CODES: Final = 100
 
-_AT: Final = {name: LEDGER_FIELDS.index(name) for name in LEDGER_FIELDS}
-_ROUTE, _TARGET, _APP, _TEAM = (_AT[name] for name in ("route", "target", "app", "team"))
-_STATUS, _OUTCOME, _INPUT, _OUTPUT = (_AT[name] for name in ("status", "outcome", "input_tokens", "output_tokens"))
-_COST, _ATTEMPTS, _LATENCY, _TTFT = (_AT[name] for name in ("cost_usd_micros", "attempts", "latency_ms", "ttft_ms"))
-
 FAMILIES: Final = (
     Family("sluicegate_requests", Kind.COUNTER, "Requests with a ledger row, by the answer's status."),
     Family("sluicegate_errors", Kind.COUNTER, "Requests that failed: refused, interrupted, or answered 400 and above."),
@@ -67,16 +63,20 @@ Group = tuple[str, str, str, str]
 class _Histogram:
     """Observations in seconds: how many in each bucket, and their sum."""
 
-    __slots__ = ("bounds", "counts", "total_s")
+    __slots__ = ("_bounds_ms", "bounds", "counts", "total_s")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
+        self._bounds_ms = [bound * 1000 for bound in bounds]
         self.counts = [0] * (len(bounds) + 1)
         self.total_s = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(self.bounds, seconds)] += 1
-        self.total_s += seconds
+    def observe(self, milliseconds: Sequence[float | None]) -> None:
+        """None: not known of that request."""
+        known = [each for each in milliseconds if each is not None] if None in milliseconds else milliseconds
+        for bucket, count in Counter(map(bisect_left, repeat(self._bounds_ms), known)).items():
+            self.counts[bucket] += count
+        self.total_s += sum(known) / 1000
 
     def lines(self, name: str, labels: str) -> str:
         text = []
@@ -188,30 +188,28 @@ class LedgerMetrics:
 
     # -- counting ---------------------------------------------------------------------------------------------------
 
-    def observe(self, records: Iterable[Record]) -> None:
+    def observe(self, rows: Iterable[RowGroup]) -> None:
         """Count rows that have entered SQL."""
-        for record in records:
-            values = record.values
-            group = (values[_ROUTE] or "", values[_TARGET] or "", values[_APP] or "", values[_TEAM] or "")
-            status = values[_STATUS]
+        for alike in rows:
+            route, target, app, team = [alike.shared(name) or "" for name in ("route", "target", "app", "team")]
+            group: Group = (route, target, app, team)
+            count, status = len(alike.rows), alike.shared("status")
             series = self._groups.get(group)
             if series is None or status not in series.statuses:
                 group, series = self._room_for(group, status)
             counts = series.statuses[status]
-            counts[0] += 1
-            counts[1] += is_error(status, values[_OUTCOME])
-            series.input_tokens += values[_INPUT] or 0
-            series.output_tokens += values[_OUTPUT] or 0
-            series.cost_micros += values[_COST] or 0
+            counts[0] += count
+            counts[1] += count * is_error(status, alike.shared("outcome"))
+            series.input_tokens += alike.sum_of("input_tokens")
+            series.output_tokens += alike.sum_of("output_tokens")
+            series.cost_micros += alike.sum_of("cost_usd_micros")
             series.changed = True
             self._dirty_groups.add(group)
             pair_key = group[:2]
             pair = self._pairs[pair_key]
-            pair.attempts += values[_ATTEMPTS] or 0
-            if values[_LATENCY] is not None:
-                pair.request_s.observe(values[_LATENCY] / 1000)
-            if values[_TTFT] is not None:
-                pair.ttft_s.observe(values[_TTFT] / 1000)
+            pair.attempts += count * (alike.shared("attempts") or 0)
+            pair.request_s.observe(alike.column("latency_ms"))
+            pair.ttft_s.observe(alike.column("ttft_ms"))
             pair.changed = True
             self._dirty_pairs.add(pair_key)
 

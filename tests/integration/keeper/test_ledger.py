@@ -68,7 +68,7 @@ def some_rows(count: int, seed: int = 1) -> list[LedgerRow]:
 
 def put(engine: Engine, rows: list[LedgerRow]) -> int:
     with write_transaction(engine) as connection:
-        return len(ingest(connection, "node", "incarnation", [record(row) for row in rows]))
+        return len(ingest(connection, "node", "incarnation", [record(row) for row in rows]).records)
 
 
 def newest_first(rows: list[LedgerRow]) -> list[str]:
@@ -116,9 +116,9 @@ def test_replaying_a_spool_changes_nothing(engine: Engine) -> None:
     rows = some_rows(50)
     records = [record(row, 7, 0, 3) for row in rows]
     with write_transaction(engine) as connection:
-        assert len(ingest(connection, "node", "aa", [*records, *records[:10]])) == 50
+        assert len(ingest(connection, "node", "aa", [*records, *records[:10]]).records) == 50
     with write_transaction(engine) as connection:
-        assert ingest(connection, "node", "aa", records) == []
+        assert ingest(connection, "node", "aa", records).records == []
     with engine.begin() as connection:
         assert connection.execute(text("SELECT settled FROM limit_account")).scalar_one() == 150
         assert connection.execute(text("SELECT ingested FROM lease")).scalar_one() == 150

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from gateway.policy.records import Record
 from gateway.policy.usage import LEDGER_FIELDS
+from gateway.store.row_groups import grouped
 from gateway.telemetry.ledger_metrics import LedgerMetrics
 from gateway.telemetry.metrics_journal import MetricsJournal
 from gateway.telemetry.node_gauges import OPENMETRICS_END, NodeState, render_node
@@ -23,6 +24,10 @@ def record(number: int = 1, **values: Any) -> Record:
         "latency_ms": 120.0, "ttft_ms": 7.0, "attempts": 1, "outcome": "completed",
     } | values  # fmt: skip
     return Record(True, [row.get(name) for name in LEDGER_FIELDS], [], number)
+
+
+def count(metrics: LedgerMetrics, records: list[Record]) -> None:
+    metrics.observe(grouped([each.values for each in records]))
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -42,8 +47,8 @@ WHO = {"route": "chat", "target": "up/m", "app": "a", "team": "t"}
 
 def test_a_row_becomes_figures() -> None:
     metrics = LedgerMetrics()
-    metrics.observe(
-        [record(1), record(2, status=429, outcome="refused", ttft_ms=None, attempts=0, cost_usd_micros=None)]
+    count(
+        metrics, [record(1), record(2, status=429, outcome="refused", ttft_ms=None, attempts=0, cost_usd_micros=None)]
     )
     text = metrics.render(openmetrics=False)
     assert value(text, "sluicegate_requests_total", **WHO, status="200") == 1
@@ -62,7 +67,7 @@ def test_a_row_becomes_figures() -> None:
 
 def test_openmetrics_is_openmetrics() -> None:
     metrics = LedgerMetrics()
-    metrics.observe([record(route='odd "name"\\\nof a route')])
+    count(metrics, [record(route='odd "name"\\\nof a route')])
     metrics.reject({"invalid_api_key": 3})
     state = NodeState(in_flight={"chat": 2}, limits={"daily": 0.5}, targets={"up/m": 1.0}, cpu_s={"keeper": 1.25})
     text = metrics.render(openmetrics=True) + render_node(state, openmetrics=True) + OPENMETRICS_END
@@ -78,7 +83,7 @@ def test_openmetrics_is_openmetrics() -> None:
 
 def test_series_are_bounded_and_nothing_is_lost() -> None:
     metrics = LedgerMetrics(most_series=10)
-    metrics.observe([record(number, app=f"app-{number}") for number in range(25)])
+    count(metrics, [record(number, app=f"app-{number}") for number in range(25)])
     text = metrics.render(openmetrics=False)
     counts = {
         dict(labels)["app"]: found
@@ -94,7 +99,7 @@ def test_a_scrape_of_many_series_is_cheap() -> None:
     """1,000 routes × 1,000 apps: what is shown is bounded, and idle series cost next to nothing."""
     metrics = LedgerMetrics()
     for route in range(1000):
-        metrics.observe([record(route=f"route-{route}", app=f"app-{app}") for app in range(route % 7, 1000, 25)])
+        count(metrics, [record(route=f"route-{route}", app=f"app-{app}") for app in range(route % 7, 1000, 25)])
     first = metrics.render(openmetrics=False)
     assert first.count("sluicegate_requests_total{") <= 10_001
     began = time.process_time()
@@ -107,11 +112,11 @@ def test_counters_survive_the_keeper(tmp_path: Path) -> None:
     path = tmp_path / "metrics.journal"
     metrics = LedgerMetrics()
     journal = MetricsJournal(path, metrics)
-    metrics.observe([record(1), record(2, app="b")])
+    count(metrics, [record(1), record(2, app="b")])
     metrics.reject({"malformed": 2})
     journal.marks["w1"] = 2
     journal.write()
-    metrics.observe([record(3, status=503)])
+    count(metrics, [record(3, status=503)])
     journal.marks["w1"] = 3
     journal.write()
     before = metrics.render(openmetrics=False)
@@ -121,7 +126,7 @@ def test_counters_survive_the_keeper(tmp_path: Path) -> None:
     successor = MetricsJournal(path, again)
     assert successor.marks == {"w1": 3}
     assert samples(again.render(openmetrics=False)) == samples(before)
-    again.observe([record(4)])
+    count(again, [record(4)])
     successor.write()
     third = LedgerMetrics()
     MetricsJournal(path, third)
@@ -134,7 +139,7 @@ def test_the_journal_is_written_anew_when_it_has_grown(tmp_path: Path, monkeypat
     metrics = LedgerMetrics()
     journal = MetricsJournal(path, metrics)
     for number in range(500):
-        metrics.observe([record(number)])
+        count(metrics, [record(number)])
         journal.write()
     assert path.stat().st_size < 21_000
     again = LedgerMetrics()

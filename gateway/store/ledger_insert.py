@@ -1,0 +1,70 @@
+"""New rows into the table `ledger`, many at a time.
+
+SQLite takes rows of one group as few long statements: what they share is bound once, and a statement that goes on keeps
+its place at the end of each index, where a new one would look for it (7.5 instead of 19 µs a row with six indexes).
+psycopg sends rows in a pipeline of its own.
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from gateway.policy.usage import LEDGER_FIELDS
+from gateway.store.row_groups import FIGURES, SHARED, RowGroup, figures_of, shared_of
+from gateway.store.statements import Statement
+
+SIZES: Final = (64, 8, 1)
+"""Rows of one statement. SQLite before 3.32 binds 999 values at most."""
+
+_RARE: Final = LEDGER_FIELDS.index("process")
+"""Fields from here on are null in nearly all rows."""
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join([f'"{name}"' for name in names])
+
+
+def _insert(names: Sequence[str]) -> Statement:
+    return Statement(f"INSERT INTO ledger ({_columns(names)}) VALUES ({', '.join(['?'] * len(names))})")  # noqa: S608 - constants
+
+
+def _insert_alike(rows: int) -> str:
+    """The shared values are `?1`, `?2`, … of every row."""
+    shared = [f"?{number}" for number in range(1, len(SHARED) + 1)]
+    first = range(len(SHARED) + 1, len(SHARED) + 1 + rows * len(FIGURES), len(FIGURES))
+    values = [", ".join([*shared, *[f"?{start + at}" for at in range(len(FIGURES))]]) for start in first]
+    return f"INSERT INTO ledger ({_columns((*SHARED, *FIGURES))}) VALUES ({'), ('.join(values)})"  # noqa: S608 - constants
+
+
+_INSERT_ALIKE: Final = {size: _insert_alike(size) for size in SIZES}
+_INSERT: Final = _insert(LEDGER_FIELDS)
+_INSERT_OFTEN: Final = _insert(LEDGER_FIELDS[:_RARE])
+
+
+def insert(connection: Connection, groups: Sequence[RowGroup]) -> None:
+    """Insert rows that are new. Raises IntegrityError where one is not."""
+    if connection.dialect.name == "sqlite":
+        _insert_statements(connection, groups)
+        return
+    rows = [row for group in groups for row in group.rows]
+    if any(any(row[_RARE:]) for row in rows):
+        _INSERT.run_each(connection, rows)
+    else:  # what most rows never have need not be handed over
+        _INSERT_OFTEN.run_each(connection, [row[:_RARE] for row in rows])
+
+
+def _insert_statements(connection: Connection, groups: Sequence[RowGroup]) -> None:
+    values: dict[int, list[tuple[Any, ...]]] = {size: [] for size in SIZES}
+    for group in groups:
+        shared = shared_of(group.rows[0])
+        figures = list(map(figures_of, group.rows))
+        at = 0
+        for size in SIZES:
+            while len(figures) - at >= size:
+                values[size].append((*shared, *chain.from_iterable(figures[at : at + size])))
+                at += size
+    for size in SIZES:
+        if values[size]:
+            connection.exec_driver_sql(_INSERT_ALIKE[size], values[size])
