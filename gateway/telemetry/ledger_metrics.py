@@ -73,7 +73,7 @@ class _Histogram:
 
     def observe(self, milliseconds: Sequence[float | None]) -> None:
         """None: not known of that request."""
-        known = [each for each in milliseconds if each is not None] if None in milliseconds else milliseconds
+        known = [each for each in milliseconds if each is not None]
         for bucket, count in Counter(map(bisect_left, repeat(self._bounds_ms), known)).items():
             self.counts[bucket] += count
         self.total_s += sum(known) / 1000
