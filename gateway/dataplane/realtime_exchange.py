@@ -239,6 +239,7 @@ class RealtimeExchange(ProviderExchange):
     def _close(self, last_words: bytes) -> None:
         """End the session from our side: the client is told, the provider stops at once."""
         self._over = True
+        self.record_end()
         if not self.gone:
             self.client.write(last_words)
         self.drop_upstream()
