@@ -8,16 +8,25 @@ import os
 import ssl
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.errors import SluicegateError
-from gateway.settings import Settings
 
 ALPN: Final = ("http/1.1",)
 MOST_BYTES: Final = 1024 * 1024
 
 Stamp = tuple[tuple[int, int, int], ...]
 """Inode, size and change time of each file."""
+
+
+class CertificateFiles(Protocol):
+    """The part of the settings that is about the certificate."""
+
+    @property
+    def tls_cert(self) -> Path | None: ...
+
+    @property
+    def tls_key(self) -> Path | None: ...
 
 
 class CertificateRefused(SluicegateError):
@@ -29,7 +38,7 @@ class CertificateRefused(SluicegateError):
         super().__init__(message, fix="name a PEM chain, leaf first, and its unencrypted key: --tls-cert and --tls-key")
 
 
-def load_certificate(settings: Settings) -> int | None:
+def load_certificate(settings: CertificateFiles) -> int | None:
     """A descriptor of a memory file with chain and key; None where no TLS is asked for. Raises CertificateRefused."""
     if settings.tls_cert is None:
         return None
@@ -70,7 +79,7 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted, which nobody can answer here")
 
 
-def stamp_of(settings: Settings) -> Stamp:
+def stamp_of(settings: CertificateFiles) -> Stamp:
     """Tells whether the files have changed; missing ones are all zeros."""
     return tuple(_stamp(path) for path in (settings.tls_cert, settings.tls_key) if path is not None)
 

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, Protocol
 
 from gateway.dataplane.listeners import Serves
@@ -23,6 +24,8 @@ from gateway.listening import Listener
 VARIABLE: Final = "SLUICEGATE_HANDOVER"
 COMMAND_VARIABLE: Final = "SLUICEGATE_COMMAND"
 """The installed command, which always leads to the newest version; set by what install.sh writes."""
+STARTED_BY: Final = "SLUICEGATE_STARTED_BY"
+"""The command that became the supervisor."""
 CHECK_SECONDS: Final = 300.0
 HELD_BACK: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 """Signals that wait while nobody handles them."""
@@ -81,22 +84,35 @@ class Adopted:
         self.send_signal(signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn(StrEnum):
+    """What the one who takes over is to do."""
+
+    START = "start"
+    """Start children: there are none yet."""
+    UPGRADE = "upgrade"
+    """Replace the children by ones of this release."""
+    UNFIT = "unfit"
+    """Keep the children: the database could not be prepared for this release."""
+
+
+@dataclass(slots=True, kw_only=True)
 class Handover:
-    listeners: list[Listener]
-    keeper: int | None
-    workers: list[int]
-    draining: list[int]
-    exporters: list[int]
-    certificate: int | None
+    listeners: list[Listener] = field(default_factory=list)
+    keeper: int | None = None
+    workers: list[int] = field(default_factory=list)
+    draining: list[int] = field(default_factory=list)
+    exporters: list[int] = field(default_factory=list)
+    certificate: int | None = None
+    turn: Turn = Turn.START
 
 
-def command() -> list[str]:
-    """How this process was started, by way of the installed command where there is one."""
+def command(started_by: list[str] | None = None) -> list[str]:
+    """How `sluicegate serve` was started, by way of the installed command where there is one. `started_by`: what this
+    process was before it became the supervisor."""
     installed = os.environ.get(COMMAND_VARIABLE)
     if installed and os.access(installed, os.X_OK) and "serve" in sys.argv:
         return [installed, *sys.argv[sys.argv.index("serve") :]]
-    return [sys.executable, *sys.orig_argv[1:]]
+    return started_by or [sys.executable, *sys.orig_argv[1:]]
 
 
 class Check:
@@ -142,6 +158,7 @@ def hand_over(new: list[str], left: Handover) -> None:
         "draining": left.draining,
         "exporters": left.exporters,
         "certificate": left.certificate,
+        "turn": left.turn,
     }
     signal.pthread_sigmask(signal.SIG_BLOCK, HELD_BACK)
     try:
@@ -173,6 +190,7 @@ def taken_over() -> Handover | None:
         draining=left["draining"],
         exporters=left.get("exporters", []),
         certificate=certificate,
+        turn=Turn(left.get("turn", Turn.UPGRADE)),
     )
 
 

@@ -3,12 +3,27 @@ the supervisor's own successor."""
 
 import socket
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.dataplane.listeners import Serves
-from gateway.settings import Settings, split_address
 
 BACKLOG: Final = 4096
+
+
+class Addresses(Protocol):
+    """The part of the settings that is about listening."""
+
+    @property
+    def listen(self) -> str: ...
+
+    @property
+    def admin_listen(self) -> str | None: ...
+
+    @property
+    def proxy_listen(self) -> str | None: ...
+
+    @property
+    def workers(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -24,7 +39,7 @@ class Listener:
             sock.close()
 
 
-def open_listeners(settings: Settings, inherited: list[Listener]) -> list[Listener]:
+def open_listeners(settings: Addresses, inherited: list[Listener]) -> list[Listener]:
     """The sockets that these settings ask for. Of `inherited` those that fit are taken and the others closed: what
     waits in their queues is lost, as it is when an address is given up. Raises OSError naming the address."""
     wanted = _addresses(settings)
@@ -59,7 +74,7 @@ def sockets_of(listeners: list[Listener], worker: int, workers: int) -> list[tup
     ]
 
 
-def _addresses(settings: Settings) -> list[tuple[Serves, str]]:
+def _addresses(settings: Addresses) -> list[tuple[Serves, str]]:
     if settings.admin_listen is None:
         wanted = [(Serves.ALL, settings.listen)]
     else:
@@ -91,3 +106,11 @@ def _refuse_taken(address: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[v6]:PORT` or `:PORT` as host and port. Raises ValueError saying what is expected."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080 or [::]:8080")
+    return host.strip("[]") or "0.0.0.0", int(port)

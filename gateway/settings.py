@@ -31,10 +31,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.listening import split_address
 from gateway.logs import LogFormat
+from gateway.serve_settings import HANDED_DOWN
 
 DEFAULT_DATA = Path("/var/lib/sluicegate")
-HANDED_DOWN = "SLUICEGATE_HANDED_DOWN"
 
 
 def default_data_folder() -> Path:
@@ -220,11 +221,3 @@ def _from_secret_files(settings_cls: type[BaseSettings]) -> dict[str, Any]:
     """`SLUICEGATE_DATABASE_FILE=/run/secrets/database`: the setting is what that file holds. Raises OSError."""
     named = {name: os.environ.get(f"SLUICEGATE_{name.upper()}_FILE") for name in settings_cls.model_fields}
     return {name: Path(file).read_text(encoding="utf-8").strip() for name, file in named.items() if file}
-
-
-def split_address(value: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[v6]:PORT` or `:PORT` as host and port. Raises ValueError saying what is expected."""
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{value!r} is not HOST:PORT, e.g. 127.0.0.1:8080 or [::]:8080")
-    return host.strip("[]") or "0.0.0.0", int(port)

@@ -5,7 +5,8 @@ import json
 import ssl
 from dataclasses import dataclass
 
-from gateway.settings import Settings, split_address
+from gateway.listening import split_address
+from gateway.settings import Settings
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 

@@ -139,7 +139,7 @@ def serve(
     if check:
         server.check(settings)
         raise typer.Exit
-    raise typer.Exit(server.serve(settings))
+    server.serve(settings)
 
 
 @app.command(hidden=True)

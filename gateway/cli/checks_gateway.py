@@ -11,7 +11,8 @@ from gateway.cli.address import api_url, readiness
 from gateway.cli.checks import Finding, broken, fine, noted, weak
 from gateway.cli.service import service_of
 from gateway.errors import SluicegateError
-from gateway.settings import Settings, split_address
+from gateway.listening import split_address
+from gateway.settings import Settings
 
 CONNECT_TIMEOUT_S = 2.0
 

@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.policy.quota import limit_of
-from gateway.settings import HANDED_DOWN, Settings
+from gateway.serve_settings import HANDED_DOWN
+from gateway.settings import Settings
 from gateway.store import leases
 from gateway.store.keeper_events import Event, EventFeed, changes
 from gateway.store.keeper_sessions import Session, Sessions
