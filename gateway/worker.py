@@ -1,6 +1,6 @@
 """`python -m gateway.worker`: one worker process, composed of data plane, REST API and the link to the keeper.
 
-Started by `gateway.server` with its listening sockets as inherited file descriptors; writes one byte to the readiness
+Started by `gateway.supervisor` with its listening sockets as inherited file descriptors; writes one byte to the readiness
 pipe once it serves with a snapshot.
 """
 
