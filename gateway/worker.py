@@ -1,7 +1,7 @@
 """`python -m gateway.worker`: one worker process, composed of data plane, REST API and the link to the keeper.
 
-Started by `gateway.supervisor` with its listening sockets as inherited file descriptors; writes one byte to the readiness
-pipe once it serves with a snapshot.
+Started by `gateway.supervisor` with its listening sockets as inherited file descriptors; writes one byte to the
+readiness pipe once it serves with a snapshot.
 """
 
 import argparse
