@@ -170,25 +170,21 @@ class SegmentCutter:
         """Payloads at the beginning of `piece`, which lies at `position`; then whether more bytes are wanted now (a
         record reaches beyond the piece). Raises TornRecord only where nothing whole precedes the torn record."""
         payloads: list[bytes] = []
-        at = 0
-        while at + HEAD_BYTES <= len(piece):
-            length, checksum = RECORD_HEAD.unpack_from(piece, at)
-            if length == 0:
+        begin, at, last = self.position, 0, len(piece) - HEAD_BYTES
+        head_at, add = RECORD_HEAD.unpack_from, payloads.append  # this loop runs twice a request
+        while at <= last:
+            length, checksum = head_at(piece, at)
+            if not 0 < length <= MAX_PAYLOAD_BYTES:
+                if 0 < length < END_MARK:
+                    return self._torn(payloads, at)
+                self.ended = length == END_MARK
                 return payloads, False
-            if length == END_MARK:
-                self.ended = True
-                return payloads, False
-            if length > MAX_PAYLOAD_BYTES:
-                return self._torn(payloads, at)
             payload = piece[at + HEAD_BYTES : at + HEAD_BYTES + length]
-            if len(payload) < length:
-                return payloads, True
             if crc32(payload) != checksum:
-                return self._torn(payloads, at)
-            payloads.append(payload)
-            size = record_bytes(length)
-            at += size
-            self.position += size
+                return (payloads, True) if len(payload) < length else self._torn(payloads, at)
+            add(payload)
+            at += (length + HEAD_BYTES + 7) & ~7
+            self.position = begin + at
         return payloads, True
 
     def _torn(self, payloads: list[bytes], at: int) -> tuple[list[bytes], bool]:

@@ -58,7 +58,8 @@ def insert(connection: Connection, groups: Sequence[RowGroup]) -> None:
 def _insert_statements(connection: Connection, groups: Sequence[RowGroup]) -> None:
     values: dict[int, list[tuple[Any, ...]]] = {size: [] for size in SIZES}
     for group in groups:
-        shared = shared_of(group.rows[0])
+        # Python's driver looks for an adapter of every bool that it binds.
+        shared = [int(value) if isinstance(value, bool) else value for value in shared_of(group.rows[0])]
         figures = list(map(figures_of, group.rows))
         at = 0
         for size in SIZES:
