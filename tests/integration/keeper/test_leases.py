@@ -328,7 +328,7 @@ def test_windows_that_are_over_leave_nothing_behind(quiet_ground: Ground) -> Non
             for second in range(300):
                 reservation = await worker.book.reserve((limit, other), Amounts(0, 0, 0), start_s + second)
                 worker.book.settle(reservation, Amounts(0, 0, 0))
-            assert len(ground.rows("SELECT * FROM lease")) >= 300
+            assert len(ground.rows("SELECT * FROM lease")) > 200  # all that the keeper has not tidied at its start
             await keeper._tidy()
             assert len(ground.rows("SELECT * FROM lease")) <= 1
             assert len(ground.rows("SELECT * FROM limit_account")) <= 1
