@@ -24,7 +24,7 @@ from gateway.policy.model import Credential, Dialect, Provider, Target
 from gateway.policy.quota import Amounts
 
 if TYPE_CHECKING:
-    from gateway.dataplane.leases import Reservation
+    from gateway.dataplane.lease import Reservation
     from gateway.dataplane.protocol import ClientConnection
 
 MOST_EDITED_BYTES: Final = 4 * 1024 * 1024

@@ -26,7 +26,7 @@ from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Charges, LedgerRow, Outcome
 
 if TYPE_CHECKING:
-    from gateway.dataplane.leases import Reservation
+    from gateway.dataplane.lease import Reservation
     from gateway.dataplane.protocol import ClientConnection
     from gateway.dataplane.upstream import UpstreamConnection
 

@@ -12,7 +12,7 @@ from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
-from gateway.dataplane.leases import LeasePlan, Reservation
+from gateway.dataplane.lease import LeasePlan, Reservation
 from gateway.dataplane.model_exchange import HOLD_BYTES, ModelExchange
 from gateway.dataplane.relay import STATUS_LINES, ClientAnswer
 from gateway.dataplane.request import RequestBody

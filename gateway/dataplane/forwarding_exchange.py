@@ -35,7 +35,7 @@ from gateway.policy.usage import Outcome
 from gateway.wire.answer_head import AnswerHead
 
 if TYPE_CHECKING:
-    from gateway.dataplane.leases import Reservation
+    from gateway.dataplane.lease import Reservation
 
 SAFE_TO_REPEAT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """Idempotent methods (RFC 9110 9.2.2)."""

@@ -21,7 +21,7 @@ from gateway.dataplane.forwarding import (
 from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
-from gateway.dataplane.leases import Reservation
+from gateway.dataplane.lease import Reservation
 from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from gateway.dataplane.leases import LeaseBook, Reservation
+from gateway.dataplane.lease import Reservation
+from gateway.dataplane.leases import LeaseBook
 from gateway.policy.model import Limit, Metric
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Charges

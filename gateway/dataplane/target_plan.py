@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.dataplane.answers import route_lines
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.identity import Caller
-from gateway.dataplane.leases import LeaseBook, LeasePlan
+from gateway.dataplane.lease import LeasePlan
+from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.upstream import OriginPool
 from gateway.dialects.base import DialectHandler
 from gateway.dialects.registry import HANDLERS

@@ -17,7 +17,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from gateway.dataplane.keeper_link import KeeperLink
-from gateway.dataplane.leases import LeaseBook, Reservation
+from gateway.dataplane.lease import Reservation
+from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.spool import Spool
 from gateway.policy.model import Limit, LimitId, Metric, Scope, WhenUnknown, Window
 from gateway.policy.quota import Amounts, account_of

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.dataplane.leases import Reservation
+from gateway.dataplane.lease import Reservation
 from gateway.errors import LimitExceeded, RequestExceedsLimit
 from gateway.policy.model import Limit, Metric, Scope
 from gateway.policy.quota import Amounts

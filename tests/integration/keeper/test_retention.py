@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway.dataplane.leases import Reservation
+from gateway.dataplane.lease import Reservation
 from gateway.policy.quota import Amounts
 from gateway.policy.records import CLOSED, payload_of, record_of
 from gateway.settings import Settings
