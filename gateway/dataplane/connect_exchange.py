@@ -59,6 +59,8 @@ class ConnectExchange(Exchange):
         self._early_bytes = 0
         self._established = False
         self._client_half_closed = False
+        self._peer_half_closed = False
+        """Before the client was told that the tunnel stands."""
         self._ended: asyncio.Future[None] = self.loop.create_future()
         self._bytes_in = self._bytes_out = 0
 
@@ -106,6 +108,8 @@ class ConnectExchange(Exchange):
             self.on_client_bytes(payload)
         if self._client_half_closed:
             self.client_half_closed()
+        if self._peer_half_closed:
+            self.on_peer_half_closed()
 
     def our_lines(self) -> bytes:
         return super().our_lines() + (CHALLENGE if self._challenge else b"")
@@ -231,7 +235,9 @@ class ConnectExchange(Exchange):
             self.client.write(payload)
 
     def on_peer_half_closed(self) -> None:
-        if self._client_half_closed or not self.client.transport.can_write_eof():
+        if not self._established:
+            self._peer_half_closed = True
+        elif self._client_half_closed or not self.client.transport.can_write_eof():
             self._end(reset=False)
         elif not self.gone:
             self.client.transport.write_eof()
