@@ -185,6 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self._lane = self._offered_lane = None
         sink, self.sink = self.sink, None
         if sink is None:
             self._pool.forget(self)
