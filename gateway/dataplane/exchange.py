@@ -57,7 +57,6 @@ class Exchange(ABC):
     gone = False
     shows_errors = True
     """Pages of every app's origins may read why nobody was recognised."""
-    finished = False
     _recorded = False
     phase_deadline_s = 0.0
     """Event-loop time at which the present phase has taken too long; 0 = no such time."""
@@ -150,8 +149,6 @@ class Exchange(ABC):
 
     def end_with(self, error: Exception) -> None:
         """End with an error, told to the client in its dialect where that is still possible."""
-        if self.finished:
-            return
         if isinstance(error, ClientGone):
             self.row.outcome = Outcome.CLIENT_GONE
         elif isinstance(error, SluicegateError):
@@ -190,10 +187,7 @@ class Exchange(ABC):
             self.answer.break_off()
 
     def finish(self) -> None:
-        """Settle, record, and let the client connection go on; what comes after the first time does nothing."""
-        if self.finished:
-            return
-        self.finished = True
+        """Settle, record, and let the client connection go on."""
         if self.upstream is not None:
             self.drop_upstream()
         self.record_end()

@@ -18,7 +18,7 @@ from gateway.dataplane.relay import STATUS_LINES, ClientAnswer
 from gateway.dataplane.request import RequestBody
 from gateway.errors import LedgerUnavailable
 from gateway.policy.quota import Amounts
-from gateway.policy.usage import PER_MILLION, cost_bound_microusd, cost_microusd
+from gateway.policy.usage import PER_MILLION, cost_bound_microusd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,11 +140,7 @@ class ExpressCall:
         if rates is None:
             cost, cost_text, cost_line = 0, _UNKNOWN, b""
         else:
-            if cached or written or reasoning:
-                assert chosen.target.price is not None
-                cost = cost_microusd(usage, chosen.target.price)
-            else:
-                cost = (tokens_in * rates.input + tokens_out * rates.output + rates.fixed) // PER_MILLION
+            cost = rates.cost(usage)
             cost_text = b"%d" % cost
             cost_line = b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost, PER_MILLION)
         charged = plane.book.settle_at(self.lease_plan, self.amounts, (1, tokens_in, tokens_out, tokens, cost, 0))
@@ -164,7 +160,7 @@ class ExpressCall:
             b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
             % (_OK, head.lines, request_id, chosen.answer_lines, cost_line, len(body), body)
         )
-        chosen.state.served(took_us * 1e-6)
+        chosen.state.end(answered=True, ttft_s=took_us * 1e-6)
         plane.exchanges.discard(self)
         client.express_done(now_ns * NS)
 
@@ -242,7 +238,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     if rates is None:
         cost, cost_text = 0, _UNKNOWN
     else:
-        cost = (tokens_in * rates.dearest_input + tokens_out * rates.dearest_output + rates.fixed) // PER_MILLION
+        cost = rates.bound(tokens_in, tokens_out)
         cost_text = b"%d" % cost
     connection = chosen.pool.take()
     if connection is None:
@@ -275,9 +271,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     made.tokens_in, made.tokens_out = tokens_in, tokens_out
     made.request_id, made.room, made.started_text, made.arrived_ns = request_id, room, started_text, arrived_ns
     made.deadline_s = now_s + chosen.patience_s
-    state.in_flight += 1
-    state.begun += 1
-    state.begun_at_s = now_s
+    state.begin(now_s)
     connection.answered = False
     connection.sink = client.active = made
     if stream or not chosen.keeps_model:

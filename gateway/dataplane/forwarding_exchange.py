@@ -445,8 +445,6 @@ class ForwardingExchange(Exchange):
                 self.spawn()
         elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_result(failure)
-            if failure is None and not self.uploading:
-                self.finish()  # not when the task wakes: whoever has the whole answer finds its row, even if we die now
 
     def fail_attempt(self, error: Exception) -> None:
         """End the exchange from within a callback, e.g. when an answer breaks off in the middle."""

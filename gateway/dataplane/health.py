@@ -94,16 +94,6 @@ class TargetState:
                 known_s = self.ttft_s
                 self.ttft_s = ttft_s if known_s is None else known_s + EWMA_WEIGHT * (ttft_s - known_s)
 
-    def served(self, ttft_s: float) -> None:
-        """`end` of an attempt that was answered and no trial, on a target that is well."""
-        if self.probing or self.tripped:
-            self.end(answered=True, ttft_s=ttft_s)
-            return
-        self.in_flight -= 1
-        self.failures = 0
-        known_s = self.ttft_s
-        self.ttft_s = ttft_s if known_s is None else known_s + EWMA_WEIGHT * (ttft_s - known_s)
-
     def recover(self) -> None:
         """A trial was answered: the target is well."""
         self.probing = self.tripped = False

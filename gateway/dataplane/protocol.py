@@ -161,6 +161,7 @@ class ClientConnection(asyncio.Protocol):
         if ready is not None and self.active is None and ready.snapshot is self.plane.snapshot:
             body = ready.body_of(data)
             if body is not None:
+                self._memo_misses = 0
                 if not (self.express and set_out(self, ready, body)):
                     self._serve_again(ready, body)
                 return
@@ -177,8 +178,6 @@ class ClientConnection(asyncio.Protocol):
         if self._poisoned:
             return
         reader = self._reader
-        if self._memo is not None and self._recognised(self._memo, data):
-            return
         at_head = reader.request is None and not reader.head_bytes
         self._data = data if at_head else b""
         if at_head:
@@ -197,25 +196,10 @@ class ClientConnection(asyncio.Protocol):
             if self._ahead_bytes > AHEAD_BYTES or len(self._queue) >= MAX_QUEUED:
                 self.flow.pause_reading()
 
-    def _recognised(self, memo: HeadMemo, data: bytes) -> bool:
-        """Serve what was received, if it is the head of the call before with another body, and its turn."""
-        reader = self._reader
-        if self.active is not None or reader.request is not None or reader.head_bytes or self.flow.write_paused:
-            return False
-        if memo.snapshot is not self.plane.snapshot:
-            return False
-        body = memo.body_of(data)
-        if body is None:
-            return False
-        if not (self.express and set_out(self, memo, body)):
-            self._serve_again(memo, body)
-        return True
-
     def _serve_again(self, memo: HeadMemo, body: bytes) -> None:
         """Serve the memo's request with another body."""
         self._ready = None
         self._deadline_s = 0.0
-        self._memo_misses = 0
         memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
         self._serve(memo.request, memo.operation)
 
@@ -231,6 +215,8 @@ class ClientConnection(asyncio.Protocol):
             self.active.client_resumed()
         elif self._queue:
             self.loop.call_soon(self._start_next)
+        else:
+            self._get_ready()
 
     # -- called by the reader
 
@@ -332,9 +318,14 @@ class ClientConnection(asyncio.Protocol):
             self._close(linger=False)
         else:
             self.flow.resume_reading()
-            reader = self._reader
-            if reader.request is None and not reader.head_bytes and not reader.ended and not self.flow.write_paused:
-                self._ready = self._memo
+            self._get_ready()
+
+    def _get_ready(self) -> None:
+        """Nothing is being served and nothing waits: what comes next may be the last head once more."""
+        reader = self._reader
+        between = reader.request is None and not reader.head_bytes and not reader.ended
+        if between and not (self.flow.write_paused or self._poisoned or self._lingering or self._tunnel):
+            self._ready = self._memo
 
     def _close(self, *, linger: bool) -> None:
         if not linger or self.transport.is_closing():

@@ -47,18 +47,24 @@ def cost_bound_microusd(input_tokens: int, output_tokens: int, price: Price) -> 
 class Rates:
     """A price as plain calls need it: the same sums as above, with what never changes worked out beforehand."""
 
-    __slots__ = ("dearest_input", "dearest_output", "fixed", "input", "output")
+    __slots__ = ("_dearest_input", "_dearest_output", "_fixed", "_price")
 
     def __init__(self, price: Price) -> None:
-        self.input = price.input
-        self.output = price.output
-        self.dearest_input = max(price.input, price.cached_input or 0, price.cache_write or 0)
-        self.dearest_output = max(price.output, price.reasoning or 0)
-        self.fixed = price.per_request * PER_MILLION + PER_MILLION // 2
+        self._price = price
+        self._dearest_input = max(price.input, price.cached_input or 0, price.cache_write or 0)
+        self._dearest_output = max(price.output, price.reasoning or 0)
+        self._fixed = price.per_request * PER_MILLION + PER_MILLION // 2
 
     def bound(self, input_tokens: int, output_tokens: int) -> int:
         """No answer within these token bounds costs more micro-USD: each token at the dearest price of its kind."""
-        return (input_tokens * self.dearest_input + output_tokens * self.dearest_output + self.fixed) // PER_MILLION
+        return (input_tokens * self._dearest_input + output_tokens * self._dearest_output + self._fixed) // PER_MILLION
+
+    def cost(self, usage: Usage) -> int:
+        """`cost_microusd`, at once where nothing was cached and nothing reasoned."""
+        price = self._price
+        if usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+            return cost_microusd(usage, price)
+        return (usage.input_tokens * price.input + usage.output_tokens * price.output + self._fixed) // PER_MILLION
 
 
 class Outcome(StrEnum):
