@@ -456,6 +456,11 @@ class ForwardingExchange(Exchange):
         elif self._verdict is not None and not self._verdict.done():
             self._verdict.set_exception(error)
 
+    def finish(self) -> None:
+        # Errors kept here know by their tracebacks who raised them: us.
+        self._refusals = self._verdict = None
+        super().finish()
+
     # -- deadlines (looked at by the plane's sweep)
 
     def enter_phase(self, name: str, allowed_s: float) -> None:

@@ -145,6 +145,7 @@ class ClientConnection(asyncio.Protocol):
         for request in self._queue:
             request.sink.close()
         self._queue.clear()
+        self._reader.close()
         if self.active is not None:
             self.active.client_gone()
 

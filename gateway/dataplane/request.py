@@ -155,7 +155,9 @@ class RequestBody:
         self._wake()
 
     def close(self) -> None:
+        """Nobody reads or writes it any more."""
         self._chunks.clear()
+        self.refusal = None  # by its traceback it knows who has raised it: us
         if self._file is not None:
             self._file.close()
             self._file = None
