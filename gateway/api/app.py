@@ -32,6 +32,7 @@ from gateway.api import (
 )
 from gateway.api.edge import Edge
 from gateway.api.query import refuse_unknown_query
+from gateway.api.reports import Reports
 from gateway.api.services import Drain, Services, WorkerLink
 from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
@@ -73,11 +74,13 @@ def create_app(
     `app.state.services.ending`, which ends the live feeds.
     """
     engine = make_engine(settings.database_url, pool_size=THREADS + 2)
+    reports = Reports(engine)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         yield
+        await reports.reporters.close()
         engine.dispose()
 
     app = FastAPI(
@@ -95,6 +98,7 @@ def create_app(
     app.state.services = Services(
         settings=settings,
         engine=engine,
+        reports=reports,
         link=link,
         snapshot_generation=snapshot_generation,
         drain=drain,

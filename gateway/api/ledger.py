@@ -1,6 +1,7 @@
 """`GET /api/v1/ledger`: one row a request, newest first, paged by key."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -10,14 +11,15 @@ from pydantic import AfterValidator, BeforeValidator
 from starlette.responses import Response
 
 from gateway.api.caller import Desk, permit
-from gateway.api.ledger_rows import LedgerRowView, row_json
+from gateway.api.ledger_rows import LedgerRowView
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ListLimit, Page
 from gateway.errors import NotFound
 from gateway.policy.roles import Permission
-from gateway.policy.usage import LedgerRow, Outcome, row_from_mapping
+from gateway.policy.usage import LEDGER_FIELDS, LedgerRow, Outcome, row_from_mapping
 from gateway.store import ledger
 from gateway.store.documents import no_number
 from gateway.store.ledger import LedgerFilter
+from gateway.store.report import row_json
 
 router = APIRouter(prefix="/api/v1", tags=["ledger"])
 
@@ -107,17 +109,18 @@ def list_ledger(
     """Requests that have ended, newest first; with `open=true` also those in flight on this node."""
     ascending = order is Order.ASC
     in_flight = [] if not open else [row_from_mapping(row) for row in desk.services.open_rows()]
-    with desk.read() as session:
-        page = ledger.list_ledger(session, wanted, cursor=cursor, limit=limit, ascending=ascending)
-    rows, next_cursor = page.rows, page.next_cursor
-    if in_flight:
-        ended = {row.id for row in rows}
-        fitting = [row for row in in_flight if row.id not in ended and fits(row, wanted, cursor, ascending)]
-        merged = sorted(rows + fitting, key=position, reverse=not ascending)
-        rows = merged[:limit]
-        next_cursor = ledger.cursor_after(rows[-1]) if rows and (next_cursor or len(merged) > limit) else None
-    items = [row_json(row) for row in rows]
-    return Response(orjson.dumps({"items": items, "next_cursor": next_cursor}), media_type="application/json")
+    services = desk.services
+    fitting = [row for row in in_flight if fits(row, wanted, cursor, ascending)]
+    question = ledger.ledger_question(
+        services.engine, wanted, cursor=cursor, limit=limit, ascending=ascending, in_flight=fitting
+    )
+    others = replace(wanted, since=None, until=None)
+    return services.reports.respond(question, repr((others, hours_between(wanted.since, wanted.until), limit, order)))
+
+
+def hours_between(since: datetime | None, until: datetime | None) -> int | None:
+    """How much time a question is about: a page that is read again a minute later asks for as much. None = for all."""
+    return None if since is None else round(((until or datetime.now(UTC)) - since) / timedelta(hours=1))
 
 
 @router.get("/ledger/{id}", response_model=LedgerRowView)
@@ -127,7 +130,8 @@ def get_ledger_row(id: str, desk: Reading) -> Response:  # noqa: A002  as in the
         row = ledger.get_row(session, id)
     if own_team(desk, row.team) == NO_TEAM:
         raise NotFound(f"no request {id} in the ledger", fix="rows appear within 2 s of a request's end")
-    return Response(orjson.dumps(row_json(row)), media_type="application/json")
+    shown = row_json(LEDGER_FIELDS, [getattr(row, name) for name in LEDGER_FIELDS])
+    return Response(orjson.dumps(shown), media_type="application/json")
 
 
 def position(row: LedgerRow) -> tuple[int, str]:

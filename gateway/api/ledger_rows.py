@@ -1,14 +1,14 @@
-"""The shape of a ledger row as the API shows it, and rows as JSON."""
+"""The shape of a ledger row as the API shows it, and rows of the live feed as JSON."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import BaseModel
 
-from gateway.policy.usage import LEDGER_FIELDS, LedgerRow, Outcome
+from gateway.policy.usage import LEDGER_FIELDS, Outcome
+from gateway.store.report import rfc3339
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 COPIED: Final = tuple(name for name in LEDGER_FIELDS if name != "started_at_ns")
 
 
@@ -56,21 +56,8 @@ class LedgerRowView(BaseModel):
     bytes_out: int | None
 
 
-def row_json(row: LedgerRow) -> dict[str, Any]:
-    """A `LedgerRowView` ready for JSON; not made by way of pydantic, because a page may have a thousand."""
-    shown = {name: getattr(row, name) for name in COPIED}
-    shown["started_at"] = rfc3339_ns(row.started_at_ns)
-    return shown
-
-
 def event_json(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The same from a row's fields, as the keeper's feed carries them."""
+    """A `LedgerRowView` ready for JSON, of a row's fields as the keeper's feed carries them."""
     shown = {name: fields.get(name) for name in COPIED}
-    shown["started_at"] = rfc3339_ns(fields["started_at_ns"])
+    shown["started_at"] = rfc3339(fields["started_at_ns"])
     return shown
-
-
-def rfc3339_ns(at_ns: int) -> str:
-    """To the microsecond, UTC."""
-    at = EPOCH + timedelta(microseconds=at_ns // 1_000)
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

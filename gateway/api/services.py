@@ -12,6 +12,7 @@ import anyio.from_thread
 from fastapi import Request
 from sqlalchemy import Engine
 
+from gateway.api.reports import Reports
 from gateway.errors import Unavailable
 from gateway.policy.explanation import Explanation, Question
 from gateway.policy.quota import LimitState
@@ -62,6 +63,7 @@ class Drain(Protocol):
 class Services:
     settings: Settings
     engine: Engine
+    reports: Reports
     link: WorkerLink | None
     """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
     snapshot_generation: Callable[[], int] | None

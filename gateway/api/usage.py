@@ -1,19 +1,15 @@
 """`GET /api/v1/usage`: sums of the ledger by any of its names and by day or hour."""
 
-import base64
-import binascii
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from starlette.responses import Response
 
 from gateway.api.caller import Desk, permit
-from gateway.api.ledger import Name, Since, Until, own_team
+from gateway.api.ledger import Name, Since, Until, hours_between, own_team
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ListLimit, Page
-from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
 from gateway.store import ledger
 
@@ -62,40 +58,15 @@ def get_usage(
 ) -> Response:
     """Sums by group, in the groups' order. Without `group_by` one item, the total."""
     groups = list(dict.fromkeys(name.strip() for name in group_by.split(",") if name.strip()))
-    with desk.read() as session:
-        items = ledger.usage(
-            session,
-            groups,
-            since,
-            until,
-            team=own_team(desk, team),
-            app=app,
-            key=key,
-            route=route,
-            target=target,
-            provider=provider,
-            model=model,
-        )
-    if cursor is not None:
-        last = _group_of(cursor, len(groups))
-        items = [item for item in items if _group(item, groups) > last]
-    next_cursor = _cursor(_group(items[limit - 1], groups)) if len(items) > limit else None
-    return Response(orjson.dumps({"items": items[:limit], "next_cursor": next_cursor}), media_type="application/json")
-
-
-def _group(item: dict[str, Any], groups: list[str]) -> list[str]:
-    return [item[name] or "" for name in groups]
-
-
-def _cursor(group: list[str]) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps(group)).decode().rstrip("=")
-
-
-def _group_of(cursor: str, length: int) -> list[str]:
-    try:
-        group = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
-        group = None
-    if not isinstance(group, list) or len(group) != length or not all(isinstance(name, str) for name in group):
-        raise BadRequest("the cursor is not one that this list gave", fix="leave `cursor` out to begin anew")
-    return group
+    services = desk.services
+    only = {
+        "team": own_team(desk, team),
+        "app": app,
+        "key": key,
+        "route": route,
+        "target": target,
+        "provider": provider,
+        "model": model,
+    }
+    question = ledger.usage_question(services.engine, groups, since, until, only, cursor=cursor, limit=limit)
+    return services.reports.respond(question, repr((groups, only, hours_between(since, until))))

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a SQLite writer waits for its turn."""
+CONNECT_TIMEOUT_S: Final = 5
 
 _WRITES: Final = "sluicegate_writes"
 
@@ -28,7 +29,11 @@ def make_engine(url: str, *, pool_size: int = 5) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
-        url, pool_size=pool_size, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 5}
+        url,
+        pool_size=pool_size,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
     )
 
 

@@ -2,19 +2,43 @@
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Engine, Integer, Select, and_, cast, func, select, tuple_
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Integer,
+    Select,
+    and_,
+    cast,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.errors import BadRequest, NotFound
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.store.database import read_session
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger_models import HOUR_S
+from gateway.store.report import (
+    EPOCH,
+    LedgerQuestion,
+    Statement,
+    UsageQuestion,
+    cursor_after,
+    usage_items,
+)
 from gateway.store.rollup import FAILED, NAMES, SUMS, USAGE_HOUR
 
 HOUR_NS: Final = HOUR_S * 1_000_000_000
@@ -24,7 +48,7 @@ SCAN_ROWS: Final = 5_000
 GROUPS: Final = (*NAMES, "day", "hour")
 """What usage can be grouped by."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TRUTHS: Final = tuple(name for name in LEDGER_FIELDS if isinstance(LEDGER.c[name].type, Boolean))
 _COLUMNS: Final = [LEDGER.c[name] for name in LEDGER_FIELDS]
 
 
@@ -59,19 +83,53 @@ def list_ledger(
     session: Session, wanted: LedgerFilter, *, cursor: str | None = None, limit: int = 100, ascending: bool = False
 ) -> LedgerPage:
     """One page, newest first unless `ascending`. Raises BadRequest on a cursor that is not ours."""
+    query = _page(wanted, cursor, limit, ascending)
+    rows = [LedgerRow(**row) for row in session.execute(query).mappings()]
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return LedgerPage(rows, cursor_after(rows[-1].started_at_ns, rows[-1].id) if more else None)
+
+
+def ledger_question(
+    engine: Engine,
+    wanted: LedgerFilter,
+    *,
+    cursor: str | None = None,
+    limit: int = 100,
+    ascending: bool = False,
+    in_flight: Sequence[LedgerRow] = (),
+) -> LedgerQuestion:
+    """What asks for the same page as JSON, with those rows in flight that belong to it or to later ones."""
+    nearest = sorted(in_flight, key=lambda row: (row.started_at_ns, row.id), reverse=not ascending)[: limit + 1]
+    return LedgerQuestion(
+        statement=_written_out(engine, _page(wanted, cursor, limit, ascending)),
+        fields=LEDGER_FIELDS,
+        truths=_TRUTHS,
+        limit=limit,
+        ascending=ascending,
+        in_flight=[[getattr(row, name) for name in LEDGER_FIELDS] for row in nearest],
+    )
+
+
+def _page(wanted: LedgerFilter, cursor: str | None, limit: int, ascending: bool) -> Select[Any]:
+    """One row more than the page has, which says that there is another."""
     position = tuple_(LEDGER.c.started_at_ns, LEDGER.c.id)
     query = select(*_COLUMNS).where(*_conditions(wanted)).limit(limit + 1)
     if cursor is not None:
         last = tuple_(*position_of(cursor))
         query = query.where(position > last if ascending else position < last)
     if ascending:
-        query = query.order_by(LEDGER.c.started_at_ns, LEDGER.c.id)
-    else:
-        query = query.order_by(LEDGER.c.started_at_ns.desc(), LEDGER.c.id.desc())
-    rows = [LedgerRow(**row) for row in session.execute(query).mappings()]
-    more = len(rows) > limit
-    rows = rows[:limit]
-    return LedgerPage(rows, cursor_after(rows[-1]) if more else None)
+        return query.order_by(LEDGER.c.started_at_ns, LEDGER.c.id)
+    return query.order_by(LEDGER.c.started_at_ns.desc(), LEDGER.c.id.desc())
+
+
+def _written_out(engine: Engine, query: Select[Any]) -> Statement:
+    compiled = query.compile(engine, compile_kwargs={"render_postcompile": True})
+    if not isinstance(compiled, SQLCompiler):
+        raise TypeError("a select is compiled by a SQLCompiler")
+    if compiled.positiontup is None:
+        return Statement(compiled.string, compiled.params)
+    return Statement(compiled.string, [compiled.params[name] for name in compiled.positiontup])
 
 
 def scan(engine: Engine, wanted: LedgerFilter, *, rows_a_read: int = SCAN_ROWS) -> Iterator[list[Sequence[Any]]]:
@@ -94,6 +152,12 @@ def scan(engine: Engine, wanted: LedgerFilter, *, rows_a_read: int = SCAN_ROWS) 
             return
 
 
+def export_order(database_url: str, wanted: LedgerFilter, format_: str) -> bytes:
+    """What tells a reporter (`store.reporter_main`) to write all rows that fit as a file."""
+    named = {name: getattr(wanted, name) for name in LedgerFilter.__dataclass_fields__}
+    return orjson.dumps({"kind": "export", "url": database_url, "format": format_, "wanted": named})
+
+
 def get_row(session: Session, request_id: str) -> LedgerRow:
     """One request by its `x-request-id`. Raises NotFound."""
     row = session.execute(select(*_COLUMNS).where(LEDGER.c.id == request_id)).mappings().first()
@@ -113,6 +177,44 @@ def usage(
 
     Each item holds its group's keys (`day` as a date, `hour` in RFC 3339; None where a request had none) and the sums.
     `only` narrows to one team, app, route, …. Raises BadRequest on a group that does not exist."""
+    connection = session.connection()
+    statements = [_written_out(connection.engine, query) for query in _sums(group_by, since, until, only)]
+    return [shown for _, shown in usage_items(statements, group_by, SUMS, fetching(connection))]
+
+
+def usage_question(
+    engine: Engine,
+    group_by: Sequence[str],
+    since: datetime | None,
+    until: datetime | None,
+    only: Mapping[str, str | None],
+    *,
+    cursor: str | None,
+    limit: int,
+) -> UsageQuestion:
+    """What asks for one page of the same as JSON. Raises BadRequest, also on a cursor that is not ours."""
+    return UsageQuestion(
+        statements=[_written_out(engine, query) for query in _sums(group_by, since, until, only)],
+        groups=group_by,
+        sums=SUMS,
+        limit=limit,
+        after=None if cursor is None else _group_of(cursor, len(group_by)),
+    )
+
+
+def fetching(connection: Connection) -> Callable[[Statement], CursorResult[Any]]:
+    """What runs a statement that was written out."""
+
+    def fetch(statement: Statement) -> CursorResult[Any]:
+        values = statement.values if isinstance(statement.values, dict) else tuple(statement.values)
+        return connection.exec_driver_sql(statement.sql, values)
+
+    return fetch
+
+
+def _sums(
+    group_by: Sequence[str], since: datetime | None, until: datetime | None, only: Mapping[str, str | None]
+) -> Iterator[Select[Any]]:
     for name in group_by:
         if name not in GROUPS:
             raise BadRequest(f"cannot group by {name!r}", fix=f"use some of {', '.join(GROUPS)}")
@@ -120,33 +222,24 @@ def usage(
     until_ns = None if until is None else unix_ns(until)
     first_hour = None if since_ns is None else -(-since_ns // HOUR_NS)
     end_hour = None if until_ns is None else until_ns // HOUR_NS
-    found: dict[tuple[Any, ...], list[int]] = {}
     if first_hour is None or end_hour is None or first_hour <= end_hour:
         conditions = [USAGE_HOUR.c[name] == value for name, value in only.items() if value is not None]
         if first_hour is not None:
             conditions.append(USAGE_HOUR.c.hour_s >= first_hour * HOUR_S)
         if end_hour is not None:
             conditions.append(USAGE_HOUR.c.hour_s < end_hour * HOUR_S)
-        _add(session, _from_hours(group_by, conditions), len(group_by), found)
+        yield _from_hours(group_by, conditions)
         if since_ns is not None and first_hour is not None and since_ns < first_hour * HOUR_NS:
-            end_ns = first_hour * HOUR_NS
-            _add(session, _from_rows(group_by, since_ns, end_ns, only), len(group_by), found)
+            yield _from_rows(group_by, since_ns, first_hour * HOUR_NS, only)
         if until_ns is not None and end_hour is not None and end_hour * HOUR_NS < until_ns:
-            start_ns = end_hour * HOUR_NS
-            _add(session, _from_rows(group_by, start_ns, until_ns, only), len(group_by), found)
+            yield _from_rows(group_by, end_hour * HOUR_NS, until_ns, only)
     elif since_ns is not None and until_ns is not None and since_ns < until_ns:
-        _add(session, _from_rows(group_by, since_ns, until_ns, only), len(group_by), found)
-    return [
-        {name: _shown(name, value) for name, value in zip(group_by, group, strict=True)}
-        | dict(zip(SUMS, sums, strict=True))
-        for group, sums in sorted(found.items())
-        if sums[0]
-    ]
+        yield _from_rows(group_by, since_ns, until_ns, only)
 
 
 def unix_ns(moment: datetime) -> int:
     """Exact nanoseconds of an aware datetime."""
-    return (moment - _EPOCH) // timedelta(microseconds=1) * 1_000
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def _conditions(wanted: LedgerFilter) -> list[ColumnElement[bool]]:
@@ -162,11 +255,6 @@ def _conditions(wanted: LedgerFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def cursor_after(row: LedgerRow) -> str:
-    """What asks for the page behind this row."""
-    return base64.urlsafe_b64encode(f"{row.started_at_ns}.{row.id}".encode()).decode().rstrip("=")
-
-
 def position_of(cursor: str) -> tuple[int, str]:
     """`(started_at_ns, id)` of the row that the page before ended with. Raises BadRequest."""
     try:
@@ -177,6 +265,17 @@ def position_of(cursor: str) -> tuple[int, str]:
         return int(started), request_id
     except (ValueError, binascii.Error) as error:
         raise BadRequest("the cursor is not one of ours", fix="use `next_cursor` of the page before") from error
+
+
+def _group_of(cursor: str, length: int) -> list[str]:
+    """The group that the page before ended with. Raises BadRequest."""
+    try:
+        group = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError):
+        group = None
+    if not isinstance(group, list) or len(group) != length or not all(isinstance(name, str) for name in group):
+        raise BadRequest("the cursor is not one that this list gave", fix="leave `cursor` out to begin anew")
+    return group
 
 
 def _from_hours(group_by: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
@@ -209,19 +308,3 @@ def _from_rows(group_by: Sequence[str], since_ns: int, until_ns: int, only: Mapp
     conditions += [row[name] == value for name, value in only.items() if value is not None]
     query = select(*selected, *sums).where(*conditions)
     return query.group_by(*groups) if groups else query
-
-
-def _add(session: Session, query: Select[Any], names: int, found: dict[tuple[Any, ...], list[int]]) -> None:
-    for row in session.execute(query):
-        group, sums = tuple(row[:names]), row[names:]
-        into = found.setdefault(group, [0] * len(SUMS))
-        for i, amount in enumerate(sums):
-            into[i] += int(amount)
-
-
-def _shown(name: str, value: Any) -> Any:
-    if name == "day":
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d")
-    if name == "hour":
-        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return value or None

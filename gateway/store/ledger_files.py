@@ -8,7 +8,6 @@ CSV, null elsewhere: not known, never 0.
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -17,6 +16,7 @@ from sqlalchemy import BigInteger, Boolean, Float, Integer, String
 
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.store.ingest import LEDGER
+from gateway.store.report import rfc3339
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,7 +40,6 @@ _TEXTS: Final = tuple(
 _BOOLEANS: Final = tuple(index for index, name in enumerate(COLUMNS) if name in BOOLEANS)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What spreadsheets take for the beginning of a formula (OWASP, "CSV Injection")."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ROW_GROUP_ROWS: Final = 65_536
 """Of Parquet: some 20 MB in memory as columns, and enough for its readers to skip by."""
 
@@ -248,9 +247,3 @@ class _Drain(io.RawIOBase):
         taken = b"".join(self._pieces)
         self._pieces.clear()
         return taken
-
-
-def rfc3339(at_ns: int) -> str:
-    """To the microsecond, UTC."""
-    at = _EPOCH + timedelta(microseconds=at_ns // 1_000)
-    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")

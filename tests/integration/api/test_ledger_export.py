@@ -120,7 +120,7 @@ def test_a_team_gets_its_own_rows(gateway: ServedApi) -> None:
 
 def exports() -> list[int]:
     """Processes of this test that write an export."""
-    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "gateway.store.export_main"], capture_output=True)
+    found = subprocess.run(["pgrep", "-P", str(os.getpid()), "-f", "gateway.store.reporter_main"], capture_output=True)
     return [int(pid) for pid in found.stdout.split()]
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -20,11 +21,11 @@ from gateway.policy.records import CLOSED, Record, payload_of, record_of
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
 from gateway.store.database import make_engine, read_session
-from gateway.store.export_main import order_of
 from gateway.store.ingest import ingest
 from gateway.store.keeper_ledger import SpoolLedger
-from gateway.store.ledger import LedgerFilter, get_row, list_ledger, usage
+from gateway.store.ledger import LedgerFilter, export_order, get_row, list_ledger, usage
 from gateway.store.ledger_files import Format
+from gateway.store.reporter_main import HEAD, Frame
 from gateway.store.sql_thread import write_transaction
 from tests.integration.keeper.conftest import new_row
 
@@ -216,16 +217,22 @@ def test_the_first_page_of_ten_million_rows_comes_at_once_and_all_are_exported_i
 def export_peak_mb(engine: Engine, count: int, format_: Format) -> float:
     """Resident memory of the process that writes all rows at its highest."""
     url = engine.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", "gateway.store.export_main", order_of(LedgerFilter(), format_)]
     began_s = time.monotonic()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=os.environ | Settings(database=url).to_hand_down()
-    ) as process:
-        assert process.stdout is not None
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([sys.executable, "-m", "gateway.store.reporter_main"], stdin=theirs) as process:
+        theirs.close()
+        ours.sendall(export_order(url, LedgerFilter(), format_) + b"\n")
         lines = size = 0
-        while piece := process.stdout.read(1 << 20):
-            lines += piece.count(b"\n")
-            size += len(piece)
+        with ours.makefile("rb") as frames:
+            while True:
+                kind, length = HEAD.unpack(frames.read(HEAD.size))
+                if kind != Frame.PIECE:
+                    break
+                piece = frames.read(length)
+                lines += piece.count(b"\n")
+                size += length
+        assert kind == Frame.END
+        ours.shutdown(socket.SHUT_RDWR)
         _, code, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(code)
     assert process.returncode == 0
