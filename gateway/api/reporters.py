@@ -19,7 +19,7 @@ import orjson
 
 from gateway.errors import BadRequest, SluicegateError, Unavailable
 from gateway.serve_settings import HANDED_DOWN
-from gateway.store.reporter_main import HEAD, WITHIN_S, Failure, Frame
+from gateway.store.reporter_main import HEAD, SHARE, WITHIN_S, Failure, Frame
 
 REPORTS_AT_ONCE: Final = 2
 """In one worker; others wait for their turn."""
@@ -27,6 +27,8 @@ WAITING: Final = 32
 EXPORTS_AT_ONCE: Final = 2
 """In one worker: each is a process that reads SQL as fast as its reader takes it."""
 IDLE_S: Final = 30.0
+PATIENCE_S: Final = 20.0
+"""How long a report may find no time on a core that is full of calls. It is then begun again with a share of it."""
 PIECE_BYTES: Final = 64 * 1024
 
 
@@ -51,11 +53,12 @@ class Reporter:
         """Of the frame that is being read."""
 
     @classmethod
-    async def start(cls) -> "Reporter":
+    async def start(cls, *, share: bool) -> "Reporter":
+        """`share`: it has a small share of its core even where calls want all of it."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await anyio.to_thread.run_sync(_start, theirs)
         try:
+            with theirs:
+                process = await anyio.to_thread.run_sync(_start, theirs, share)
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=PIECE_BYTES)
         except BaseException:
             ours.close()  # which ends it
@@ -89,6 +92,14 @@ class Reporter:
         self._left -= len(piece)
         return piece
 
+    async def whole(self, question: bytes) -> bytes:
+        """The answer. Raises what `piece` does."""
+        await self.ask(question)
+        pieces = []
+        while piece := await self.piece():
+            pieces.append(piece)
+        return b"".join(pieces)
+
     async def end(self) -> None:
         """At once, whatever it is doing."""
         self._process.kill()
@@ -97,10 +108,10 @@ class Reporter:
             await anyio.to_thread.run_sync(self._process.wait)
 
 
-def _start(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+def _start(theirs: socket.socket, share: bool) -> "subprocess.Popen[bytes]":
     environment = {name: value for name, value in os.environ.items() if name != HANDED_DOWN}  # no use for its secrets
-    return subprocess.Popen(
-        [sys.executable, "-m", "gateway.store.reporter_main"],
+    return subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "gateway.store.reporter_main", *([SHARE] if share else [])],
         stdin=theirs.fileno(),
         stdout=subprocess.DEVNULL,
         env=environment,
@@ -117,6 +128,16 @@ def failure(word: bytes) -> SluicegateError:
             return BadRequest("a value of the request cannot be stored", fix="send text without NUL characters")
         case _:
             return ReportFailed("the report could not be finished", fix="try again; the gateway's log says more")
+
+
+@asynccontextmanager
+async def _with_a_share() -> AsyncIterator[Reporter]:
+    """One that lives for one question."""
+    reporter = await Reporter.start(share=True)
+    try:
+        yield reporter
+    finally:
+        await reporter.end()
 
 
 class Reporters:
@@ -138,12 +159,8 @@ class Reporters:
         self._asked += 1
         try:
             with anyio.fail_after(WITHIN_S - 1):
-                async with self._turns, self._one() as reporter:
-                    await reporter.ask(orjson.dumps(question))
-                    pieces = []
-                    while piece := await reporter.piece():
-                        pieces.append(piece)
-            return b"".join(pieces)
+                async with self._turns:
+                    return await self._answer(orjson.dumps(question))
         except TimeoutError as error:
             raise ReportTimedOut(
                 f"the report has taken longer than {WITHIN_S} s",
@@ -162,11 +179,8 @@ class Reporters:
             )
         self._exports += 1
         try:
-            reporter = await Reporter.start()
-            try:
+            async with _with_a_share() as reporter:
                 yield reporter
-            finally:
-                await reporter.end()
         finally:
             self._exports -= 1
 
@@ -176,12 +190,19 @@ class Reporters:
         while self._idle:
             await self._idle.pop().end()
 
+    async def _answer(self, question: bytes) -> bytes:
+        with anyio.move_on_after(PATIENCE_S):
+            async with self._kept() as reporter:
+                return await reporter.whole(question)
+        async with _with_a_share() as reporter:
+            return await reporter.whole(question)
+
     @asynccontextmanager
-    async def _one(self) -> AsyncIterator[Reporter]:
+    async def _kept(self) -> AsyncIterator[Reporter]:
         """An idle one, else a new one. It is kept if it came to the end of its answer."""
         while self._idle and not self._idle[-1].alive:
             await self._idle.pop().end()
-        reporter = self._idle.pop() if self._idle else await Reporter.start()
+        reporter = self._idle.pop() if self._idle else await Reporter.start(share=False)
         try:
             yield reporter
         except BaseException:

@@ -1,7 +1,7 @@
 """How an endpoint answers a `store.report` question: at once where little is to be read, else by a reporter.
 
-What is little is found by trying: the worker's thread runs the SQL until it has taken so many steps or milliseconds, or
-has given so many rows. What was too much once goes to a reporter at once for as long as it is remembered.
+What is little is found by trying: the worker's thread runs the SQL until it has taken some milliseconds or has given
+more than a few rows. What was too much goes to a reporter at once for as long as it is remembered.
 """
 
 import sqlite3
@@ -23,12 +23,12 @@ from gateway.store.database import CONNECT_TIMEOUT_S, read_session
 from gateway.store.ledger import fetching
 from gateway.store.report import Question, Row, Statement, answer
 
-STEPS: Final = 300_000
-"""Of SQLite's virtual machine: some 5 ms."""
-LOOKS: Final = 20
-"""How often the steps are counted meanwhile."""
-MILLISECONDS: Final = 20
-"""In PostgreSQL, whose time is not the worker's."""
+SQLITE_S: Final = 0.01
+"""Of the thread's CPU time."""
+LOOK_EVERY: Final = 10_000
+"""Steps of SQLite's virtual machine: some tenths of a millisecond."""
+POSTGRES_MS: Final = 20
+"""Of time, which is not the worker's."""
 FEW_ROWS: Final = 300
 """As JSON: some 3 ms."""
 REMEMBERED: Final = 256
@@ -112,15 +112,15 @@ def answer_here(engine: Engine, question: Question) -> bytes:
                 raise TooMuch
             return rows
 
-        with _within_a_few_steps(connection):
+        with _within_milliseconds(connection):
             return answer(question, fetch_few)
 
 
 @contextmanager
-def _within_a_few_steps(connection: Connection) -> Iterator[None]:
+def _within_milliseconds(connection: Connection) -> Iterator[None]:
     """Raises TooMuch where SQL within takes longer."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {MILLISECONDS}")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = {POSTGRES_MS}")
         try:
             yield
         except OperationalError as error:
@@ -130,18 +130,19 @@ def _within_a_few_steps(connection: Connection) -> Iterator[None]:
         return
     sqlite = connection.connection.driver_connection
     assert isinstance(sqlite, sqlite3.Connection)
-    looks = 0
+    until_s = time.thread_time() + SQLITE_S
+    too_long = False
 
-    def too_many() -> bool:
-        nonlocal looks
-        looks += 1
-        return looks > LOOKS
+    def look() -> bool:
+        nonlocal too_long
+        too_long = time.thread_time() > until_s
+        return too_long
 
-    sqlite.set_progress_handler(too_many, STEPS // LOOKS)
+    sqlite.set_progress_handler(look, LOOK_EVERY)
     try:
         yield
     except OperationalError as error:
-        if looks > LOOKS:
+        if too_long:
             raise TooMuch from error
         raise
     finally:
