@@ -28,6 +28,8 @@ from gateway.store.report import Fetch, Row, Statement, answer, question_of
 
 NICE: Final = 19
 SHARE: Final = "--share"
+SHARE_NICE: Final = 10
+"""A tenth of a core that calls want all of."""
 WITHIN_S: Final = 120
 """A report that takes longer ends with its process, whatever it is doing. Exports take as long as their readers."""
 BUSY_TIMEOUT_S: Final = 5
@@ -136,11 +138,11 @@ def why(error: Exception) -> bytes:
 
 
 def come_last(*, share: bool) -> None:
-    """Run when nothing else wants the core; with a `share`, some hundredth of the time even then.
+    """Run when nothing else wants the core; with a `share`, some of the time even then.
 
     A waking call takes the core from an idle policy (sched(7)) at once, from a nice process only when its slice ends.
     That policy cannot be left again without privileges, so who is to have a share is so from the start."""
-    os.nice(NICE)
+    os.nice(SHARE_NICE if share else NICE)
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH if share else os.SCHED_IDLE, os.sched_param(0))
 
