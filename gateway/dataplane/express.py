@@ -149,8 +149,10 @@ class ExpressCall:
         overrun = tokens - self.tokens_in - self.tokens_out
         request_id, spool = self.request_id, plane.spool
         # The record first: whoever has the answer finds its row completed, even if the worker dies at this point.
-        spool.close_prepared(
-            self.forms.closed % (
+        forms = self.forms
+        spool.close_by_form(
+            forms,
+            forms.closed % (
                 request_id, self.started_text, tokens_in, cached, written, tokens_out, reasoning, cost_text,
                 took_text, took_text, max(0, overrun), *charged, spool.closed + 1,
             ),
@@ -254,11 +256,12 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     spool, stream = plane.spool, call.stream
     charges = lease_plan.charges(amounts) if lease_plan.counts_slots else amounts
     try:
-        room = spool.open_prepared(
+        room = spool.open_by_form(
+            forms,
             forms.opened % (
                 request_id, started_text, b"true" if stream else b"false", *charges, spool.closed, tokens_in,
                 tokens_out, cost_text,
-            )
+            ),
         )  # fmt: skip
     except LedgerUnavailable:
         lease_plan.put_back(amounts)

@@ -25,6 +25,7 @@ from gateway.policy.records import (
     MAX_RECORD_BYTES,
     OPENED,
     RECORD_HEAD,
+    RecordForms,
     payload_of,
     record_bytes,
 )
@@ -103,29 +104,35 @@ class Spool:
         """Record that the request is admitted, with the most it can be charged and use; room for its close record is
         set aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
         payload = payload_of(OPENED, row, charges, self.closed, need)
-        self._closing_rooms[row.id] = self.open_prepared(payload, self._closing_rooms.get(row.id, 0))
-
-    def open_prepared(self, payload: bytes, held: int = 0) -> int:
-        """`open` with the payload made; returns the room that is set aside for the close record (instead of `held`),
-        which `close_prepared` wants back. Raises LedgerUnavailable."""
-        size = (len(payload) + PADDED_HEAD_BYTES) & ~7
+        size = record_bytes(len(payload))
         room = size + CLOSE_MARGIN_BYTES
-        promised = self._promised + room - held
+        promised = self._promised + room - self._closing_rooms.get(row.id, 0)
         if self._position + size + promised > self._good_to:
             self._make_room(size + promised)
         self._promised = promised
         self._append(payload, size)
+        self._closing_rooms[row.id] = room
+
+    def open_by_form(self, forms: RecordForms, payload: bytes) -> int:
+        """`open` with the payload made; returns the room that is set aside for the close record, which `close_by_form`
+        wants back. Raises LedgerUnavailable."""
+        size = (len(payload) + PADDED_HEAD_BYTES) & ~7
+        room = forms.room + CLOSE_MARGIN_BYTES
+        promised = self._promised + room
+        if self._position + size + room + promised > self._good_to:
+            self._make_room(size + room + promised)
+        self._promised = promised
+        self._append_by_form(forms, payload, size)
         return room
 
-    def close_prepared(self, payload: bytes, room: int) -> None:
-        """`close` with the payload made, no longer than the open record and CLOSE_MARGIN_BYTES; its number is
-        `closed + 1`."""
+    def close_by_form(self, forms: RecordForms, payload: bytes, room: int) -> None:
+        """`close` with the payload made, whose number is `closed + 1`."""
         self.closed += 1
         self._promised -= room
-        self._append(payload, (len(payload) + PADDED_HEAD_BYTES) & ~7)
+        self._append_by_form(forms, payload, (len(payload) + PADDED_HEAD_BYTES) & ~7)
 
     def adopt(self, request_id: str, room: int) -> None:
-        """A request that was opened by `open_prepared` will be closed by `close`."""
+        """A request that was opened by `open_by_form` will be closed by `close`."""
         self._closing_rooms[request_id] = room
 
     def close(self, row: LedgerRow, charges: Charges) -> None:
@@ -166,6 +173,17 @@ class Spool:
         memory[start : start + length] = payload
         _pack_head(memory, position, length, _crc32(payload))
         self._position = position + size
+
+    def _append_by_form(self, forms: RecordForms, payload: bytes, size: int) -> None:
+        """The segment that the record comes to defines its form."""
+        if forms.defined_in is not self._current or self._position + size > self._size:
+            defining = record_bytes(len(forms.definition))
+            if self._position + defining + size > self._size:
+                self._rotate()
+            if forms.defined_in is not self._current:
+                self._append(forms.definition, defining)
+                forms.defined_in = self._current
+        self._append(payload, size)
 
     def _rotate(self) -> None:
         """Go on in the next segment; another one is prepared meanwhile."""

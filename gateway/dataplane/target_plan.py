@@ -5,7 +5,8 @@ snapshot; with the next it is made anew.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dataplane.answers import route_lines
 from gateway.dataplane.health import TargetState
@@ -23,6 +24,9 @@ from gateway.policy.windows import NEVER_S
 
 if TYPE_CHECKING:
     from gateway.dataplane.plane import Plane
+
+_FORMS: Final = count(1)
+"""Numbers of the forms of this process."""
 
 
 class TargetPlan:
@@ -83,7 +87,7 @@ class TargetPlan:
         if self.head is None or self.row_sample is None or (plan.counts_cost and self.rates is None):
             return False
         try:
-            self.forms = RecordForms(LedgerRow(**self.row_sample), plan.accounts)
+            self.forms = RecordForms(next(_FORMS), LedgerRow(**self.row_sample), plan.accounts)
         except ValueError:  # names too long, or no text
             return False
         self.lease_plan = plan

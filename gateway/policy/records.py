@@ -10,12 +10,19 @@ the close records of the incarnation; `bounds` are the tokens in and out and the
 New ledger fields are appended to the order, new elements to the array, so that records of another release can be read:
 what is missing keeps its default, what is unknown is dropped.
 
+Rows that differ in nothing but figures are written against a form: each segment that has such a row defines the form
+before it, so a segment is read without any other. The kinds of these records:
+
+    [FORM, form, row values of open ones, row values of closed ones, [account, window start, …]]
+    [OPENED_BY_FORM, id, form, start, stream, [reserved of each account, …], number, bounds]
+    [CLOSED_BY_FORM, form, [FIGURES but for the last two, which the form has], [used of each account, …], number]
+
 Pure: bytes and values.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from struct import Struct
 from typing import Any, Final
 from zlib import crc32
@@ -39,32 +46,52 @@ MOST_SQL_INTEGER: Final = 1 << 62
 
 OPENED: Final = 0
 CLOSED: Final = 1
+FORM: Final = 2
+OPENED_BY_FORM: Final = 3
+CLOSED_BY_FORM: Final = 4
 
 _NUL: Final = rb"\u0000"
-OPENED_BEGIN: Final = b'[%d,["' % OPENED
-"""How each open record begins: an id is hex digits, and the first of LEDGER_FIELDS."""
+_OPENED_BEGIN: Final = b'[%d,["' % OPENED
+_OPENED_BY_FORM_BEGIN: Final = b'[%d,"' % OPENED_BY_FORM
+OPENING: Final = b"%d%d" % (OPENED, OPENED_BY_FORM)
+DEFINING: Final = b"%d" % FORM
+"""`payload[KIND_AT] in OPENING` tells an open record, `in DEFINING` a form; all others are close records."""
+KIND_AT: Final = 1
 
 _values_of = attrgetter(*LEDGER_FIELDS)
 
 FIGURES: Final = (
-    "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd_micros",
-    "latency_ms", "ttft_ms", "overrun",
+    "id", "started_at_ns", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "cost_usd_micros", "latency_ms", "ttft_ms", "overrun", "client_request_id", "client_ip",
 )  # fmt: skip
-"""What a close record made by RecordForms has of its own, in the order of LEDGER_FIELDS."""
-_FIGURE_PLACES: Final = dict.fromkeys(FIGURES, "%d") | {
-    "cost_usd_micros": "%b",
-    "latency_ms": "%b",
-    "ttft_ms": "%b",
-}
+"""Fields in which rows of one kind may differ; the last two are the same for all that have a form in common."""
+SHARED: Final = tuple([name for name in LEDGER_FIELDS if name not in FIGURES])
+_AT: Final = {name: at for at, name in enumerate(LEDGER_FIELDS)}
+_shared_of: Final = itemgetter(*[_AT[name] for name in SHARED])
+_figures_of: Final = itemgetter(*[_AT[name] for name in FIGURES])
+_of_form: Final = itemgetter(*[_AT[name] for name in FIGURES[-2:]])
+_in_order: Final = itemgetter(*[(*SHARED, *FIGURES).index(name) for name in LEDGER_FIELDS])
+
+
+def row_values(shared: Sequence[Any], figures: Sequence[Any]) -> tuple[Any, ...]:
+    """A row's values in the order of LEDGER_FIELDS."""
+    ordered: tuple[Any, ...] = _in_order((*shared, *figures))
+    return ordered
 
 
 @dataclass(slots=True)
 class Record:
-    """A record as it lies in the file: `values` in the order of LEDGER_FIELDS, `charges` as `Charges`."""
+    """A request as a record tells it: its row in two parts, and what it is charged."""
 
     closed: bool
-    values: list[Any]
-    charges: list[int]
+    shared: tuple[Any, ...]
+    """The values of SHARED: one object for all records of a form."""
+    figures: list[Any]
+    """The values of FIGURES."""
+    accounts: tuple[int, ...]
+    """Account and window start of each charge, flat."""
+    amounts: list[int]
+    """How much each of `accounts` is charged."""
     number: int
     """How many requests of this incarnation had ended, this one included."""
     bounds: list[int | None] | None = None
@@ -72,7 +99,34 @@ class Record:
 
     @property
     def request_id(self) -> str:
-        return str(self.values[0])
+        return str(self.figures[0])
+
+    @property
+    def values(self) -> list[Any]:
+        """The row in the order of LEDGER_FIELDS."""
+        return list(row_values(self.shared, self.figures))
+
+    @values.setter
+    def values(self, values: Sequence[Any]) -> None:
+        self.shared = _shared_of(values)
+        self.figures = list(_figures_of(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What records written against a form have in common."""
+
+    opened: tuple[Any, ...]
+    """The values of SHARED while they are open, but for `stream`."""
+    closed: tuple[Any, ...]
+    of_form: tuple[Any, ...]
+    """The last two of FIGURES."""
+    accounts: tuple[int, ...]
+
+
+_NO_FORMS: Final[Mapping[int, Form]] = {}
+_STREAM: Final = SHARED.index("stream")
+_NOTHING_YET: Final = [getattr(LedgerRow, name) for name in FIGURES[2:-2]]
 
 
 class TornRecord(ValueError):
@@ -93,14 +147,14 @@ def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int, need: A
 
 def opened_id(payload: bytes) -> str:
     """The request's id of an open record: nearly all of those are superseded before anybody reads the rest."""
-    begin = len(OPENED_BEGIN)
+    begin = len(_OPENED_BEGIN if payload.startswith(_OPENED_BEGIN) else _OPENED_BY_FORM_BEGIN)
     return payload[begin : payload.index(b'"', begin)].decode()
 
 
 def mend(record: Record) -> None:
     """Bring the figures of a record within what a SQL integer holds."""
-    record.values[:] = [_mended_value(value) for value in record.values]
-    record.charges[:] = [_mended_value(amount) for amount in record.charges]
+    record.values = [_mended_value(value) for value in record.values]
+    record.amounts = [_mended_value(amount) for amount in record.amounts]
 
 
 def record_bytes(payload_bytes: int) -> int:
@@ -108,50 +162,102 @@ def record_bytes(payload_bytes: int) -> int:
     return (payload_bytes + HEAD_BYTES + 7) & ~7
 
 
-def record_of(payload: bytes) -> Record:
-    """Raises ValueError when the payload is none of ours. A row of another release is brought to our fields."""
-    return _record(orjson.loads(payload), nul=payload.find(_NUL) >= 0)
+def form_of(payload: bytes) -> tuple[int, Form]:
+    """A form and its number. Raises ValueError or TypeError when the payload is none of ours."""
+    _, number, opened, closed, accounts = orjson.loads(payload)
+    nul = payload.find(_NUL) >= 0
+    opened, closed = _values(opened, nul=nul), _values(closed, nul=nul)
+    return number, Form(_shared_of(opened), _shared_of(closed), _of_form(closed), tuple(accounts))
 
 
-def records_of(payloads: Sequence[bytes]) -> list[Record]:
-    """`record_of` each, decoded in one go. Raises ValueError or TypeError when any is none of ours."""
+def record_of(payload: bytes, forms: Mapping[int, Form] = _NO_FORMS) -> Record:
+    """A row of another release is brought to our fields. Raises ValueError when the payload is none of ours, KeyError
+    where its form is not among `forms`."""
+    return _record(orjson.loads(payload), forms, nul=payload.find(_NUL) >= 0)
+
+
+def records_of(payloads: Sequence[bytes], forms: Mapping[int, Form] = _NO_FORMS) -> list[Record]:
+    """`record_of` each, decoded in one go. Raises ValueError, TypeError or KeyError when any is none of ours."""
     joined = b",".join(payloads)
     nul = joined.find(_NUL) >= 0
-    found = [_record(parts, nul=nul) for parts in orjson.loads(b"[%b]" % joined)]
+    found: list[Record] = []
+    for parts in orjson.loads(b"[%b]" % joined):
+        if parts[0] == CLOSED_BY_FORM:
+            _, number, figures, amounts, count = parts
+            form = forms[number]
+            figures += form.of_form
+            found.append(Record(True, form.closed, figures, form.accounts, amounts, count))
+        else:
+            found.append(_record(parts, forms, nul=nul))
     if len(found) != len(payloads):
         raise ValueError("a payload holds more than one record")
     return found
 
 
-def _record(parts: list[Any], *, nul: bool) -> Record:
+def _record(parts: list[Any], forms: Mapping[int, Form], *, nul: bool) -> Record:
     """`nul`: a text may hold U+0000, which PostgreSQL's cannot."""
-    kind, values, numbers, number, *rest = parts
+    if parts[0] == OPENED_BY_FORM:
+        return _opened_by_form(parts, forms)
+    kind, values, charges, number, *rest = parts
+    values = _values(values, nul=nul)
+    accounts = tuple([part for at, part in enumerate(charges) if at % 3 < 2])
+    bounds = rest[0] if rest else None
+    return Record(
+        kind == CLOSED, _shared_of(values), list(_figures_of(values)), accounts, charges[2::3], number, bounds
+    )
+
+
+def _opened_by_form(parts: list[Any], forms: Mapping[int, Form]) -> Record:
+    _, request_id, number, started_at_ns, stream, amounts, count, bounds = parts
+    form = forms[number]
+    shared = list(form.opened)
+    shared[_STREAM] = stream
+    figures = [request_id, started_at_ns, *_NOTHING_YET, *form.of_form]
+    return Record(False, tuple(shared), figures, form.accounts, amounts, count, bounds)
+
+
+def _values(values: list[Any], *, nul: bool) -> list[Any]:
     if len(values) != len(LEDGER_FIELDS):
         values = list(_values_of(LedgerRow(**dict(zip(LEDGER_FIELDS, values, strict=False)))))
     if nul:
         values = [value.replace("\0", "") if isinstance(value, str) else value for value in values]
-    return Record(kind == CLOSED, values, numbers, number, rest[0] if rest else None)
+    return values
 
 
 class RecordForms:
-    """Open and close records of calls that differ in nothing but figures, each made by one substitution: an eighth of
-    what encoding a row costs. `row` holds what they share; `accounts` are (account, window start) of what is charged.
-    """
+    """Open and close records of calls that differ in nothing but figures, each made by one substitution. `row` holds
+    what they share; `accounts` are (account, window start) of what is charged."""
 
-    __slots__ = ("closed", "opened")
+    __slots__ = ("closed", "defined_in", "definition", "opened", "room")
 
-    def __init__(self, row: LedgerRow, accounts: Sequence[tuple[int, int]]) -> None:
-        """Raises ValueError where the shared values leave no room, or are none that JSON can hold."""
-        opened = _form(row, {"id": "%b", "started_at_ns": "%b", "stream": "%b"})
+    def __init__(self, number: int, row: LedgerRow, accounts: Sequence[tuple[int, int]]) -> None:
+        """`number` tells the form from all others of the incarnation. Raises ValueError where the shared values leave
+        no room, or are none that JSON can hold."""
         completed = {"outcome": str(Outcome.COMPLETED), "attempts": 1, "status": 200, "upstream_status": 200}
-        closed = _form(LedgerRow(**vars(row) | completed), {"id": "%b", "started_at_ns": "%b"} | _FIGURE_PLACES)
-        charges = ",".join([f"{account},{start},%d" for account, start in accounts]).encode()
-        self.opened: Final = b"[%d,%b,[%b],%%d,[%%d,%%d,%%b]]" % (OPENED, opened, charges)
+        closed = LedgerRow(**vars(row) | completed)
+        amounts = b",".join([b"%d"] * len(accounts))
+        try:
+            self.definition: Final = orjson.dumps(
+                (FORM, number, _values_of(row), _values_of(closed), [part for account in accounts for part in account])
+            )
+            """The form itself."""
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        self.opened: Final = b'[%d,"%%b",%d,%%b,%%b,[%b],%%d,[%%d,%%d,%%b]]' % (OPENED_BY_FORM, number, amounts)
         """`% (id, start as text, b"true" or b"false" for stream, what is reserved of each account, number of closed
         ones, bounds of tokens in and out, cost bound as text)`. A cost that is not known is b"null"."""
-        self.closed: Final = b"[%d,%b,[%b],%%d,null]" % (CLOSED, closed, charges)
-        """`% (id, start, the FIGURES in their order: cost and times as text; what each account is charged, number)`."""
-        if len(self.closed) + 32 * (len(FIGURES) + len(accounts)) > MAX_PAYLOAD_BYTES:
+        self.closed: Final = b'[%d,%d,["%%b",%%b,%%d,%%d,%%d,%%d,%%d,%%b,%%b,%%b,%%d],[%b],%%d]' % (
+            CLOSED_BY_FORM,
+            number,
+            amounts,
+        )
+        """`% (id, start, the FIGURES in their order but for the last two: cost and times as text; what each account is
+        charged, number)`."""
+        self.defined_in: object = None
+        """The segment that had it last."""
+        self.room: Final = len(self.definition) + len(self.closed) + 32 * (len(FIGURES) + len(accounts))
+        """More than a record and the form before it ever take."""
+        if self.room > MAX_PAYLOAD_BYTES:
             raise ValueError("names too long for a prepared record")
 
 
@@ -191,20 +297,6 @@ class SegmentCutter:
         if payloads:
             return payloads, False
         raise TornRecord(f"torn record at {self.position}")
-
-
-def _form(row: LedgerRow, varying: Mapping[str, str]) -> bytes:
-    """The row's values as JSON, with a place for each of the `varying` ones. Raises ValueError."""
-    values = [f"\ue000{name}" if name in varying else getattr(row, name) for name in LEDGER_FIELDS]
-    try:
-        text = orjson.dumps(values)
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-    text = text.replace(b"%", b"%%")
-    for name, place in varying.items():
-        quoted = '"%s"' if place == "%b" and name == "id" else "%s"
-        text = text.replace(f'"\ue000{name}"'.encode(), (quoted % place).encode())
-    return text
 
 
 def _mended(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:

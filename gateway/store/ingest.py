@@ -3,7 +3,7 @@
 A row is inserted if its id is not there yet, and only then is anything charged: replaying a spool changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,31 +54,24 @@ def ingest(
     new = list(ended) if all_new else _unknown(connection, ended)
     if not new:
         return Entered([], [])
-    groups = grouped([record.values for record in new])
-    _charge(connection, node, incarnation, charged_by([record.charges for record in new]))
+    groups = grouped(new)
+    _charge(connection, node, incarnation, charged_by(new))
     ledger_insert.insert(connection, groups)
     rollup.add_groups(connection, groups)
     return Entered(new, groups)
 
 
-def charged_by(charges: Sequence[Sequence[int]]) -> dict[LeaseKey, int]:
-    """Sums of `Charges` by account and window. Most requests of a batch charge the same ones: theirs are summed as
-    columns."""
+def charged_by(records: Iterable[Record]) -> dict[LeaseKey, int]:
+    """Sums of what is charged by account and window. Most requests of a batch charge the same ones: theirs are summed
+    as columns."""
+    alike: dict[tuple[int, ...], list[Sequence[int]]] = {}
+    for record in records:
+        alike.setdefault(record.accounts, []).append(record.amounts)
     charged: dict[LeaseKey, int] = {}
-    alike: dict[int, list[Sequence[int]]] = {}
-    for numbers in charges:
-        alike.setdefault(len(numbers), []).append(numbers)
-    for requests in alike.values():
-        columns = iter(zip(*requests, strict=True))
-        for accounts, starts, amounts in zip(columns, columns, columns, strict=True):
-            if accounts.count(accounts[0]) == starts.count(starts[0]) == len(requests):
-                added = {(accounts[0], starts[0]): sum(amounts)}
-            else:
-                added = {}
-                for key, amount in zip(zip(accounts, starts, strict=True), amounts, strict=True):
-                    added[key] = added.get(key, 0) + amount
-            for key, amount in added.items():
-                charged[key] = charged.get(key, 0) + amount
+    for accounts, amounts in alike.items():
+        keys = zip(accounts[::2], accounts[1::2], strict=True)
+        for key, column in zip(keys, zip(*amounts, strict=True), strict=True):
+            charged[key] = charged.get(key, 0) + sum(column)
     return charged
 
 

@@ -340,7 +340,7 @@ class Keeper:
         else:
             new = set(map(id, progress.new))
             wanted = [r for r in progress.ended if (r.number > counted if r.closed else id(r) in new)]
-            self._metrics.observe(grouped([record.values for record in wanted]))
+            self._metrics.observe(grouped(wanted))
         self._journal.marks[incarnation] = max(counted, *[r.number for r in progress.ended if r.closed], 0)
         self._journal.write()
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DataError, IntegrityError
 
-from gateway.policy.records import Record, mend
+from gateway.policy.records import SHARED, Record, mend
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store import leases
 from gateway.store.ingest import Entered, ingest, known_ids
@@ -133,9 +133,9 @@ class SpoolLedger:
 
     def in_flight(self) -> dict[str, int]:
         """Requests in flight by route. Safe in any thread."""
-        at = LEDGER_FIELDS.index("route")
+        at = SHARED.index("route")
         opened = [record for reader in list(self._readers.values()) for record in reader.open.values()]
-        return dict(Counter(record.values[at] or "" for record in opened))
+        return dict(Counter(record.shared[at] or "" for record in opened))
 
     def waiting(self, incarnation: str) -> int:
         """How many ended rows of this worker were read and are not in SQL yet."""

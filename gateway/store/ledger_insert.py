@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from gateway.policy.records import FIGURES, SHARED, row_values
 from gateway.policy.usage import LEDGER_FIELDS
-from gateway.store.row_groups import FIGURES, SHARED, RowGroup, figures_of, shared_of
+from gateway.store.row_groups import RowGroup
 from gateway.store.statements import Statement
 
 SIZES: Final = (64, 8, 1)
@@ -48,7 +49,7 @@ def insert(connection: Connection, groups: Sequence[RowGroup]) -> None:
     if connection.dialect.name == "sqlite":
         _insert_statements(connection, groups)
         return
-    rows = [row for group in groups for row in group.rows]
+    rows = [row_values(group.shared_values, figures) for group in groups for figures in group.rows]
     if any(any(row[_RARE:]) for row in rows):
         _INSERT.run_each(connection, rows)
     else:  # what most rows never have need not be handed over
@@ -59,8 +60,8 @@ def _insert_statements(connection: Connection, groups: Sequence[RowGroup]) -> No
     values: dict[int, list[tuple[Any, ...]]] = {size: [] for size in SIZES}
     for group in groups:
         # Python's driver looks for an adapter of every bool that it binds.
-        shared = [int(value) if isinstance(value, bool) else value for value in shared_of(group.rows[0])]
-        figures = list(map(figures_of, group.rows))
+        shared = [int(value) if isinstance(value, bool) else value for value in group.shared_values]
+        figures = group.rows
         at = 0
         for size in SIZES:
             while len(figures) - at >= size:

@@ -5,69 +5,56 @@ sums of its hour, count it for Prometheus) it therefore does once a kind, on col
 """
 
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
-from gateway.policy.usage import LEDGER_FIELDS
+from gateway.policy.records import FIGURES, SHARED, Record
 
-FIGURES: Final = (
-    "id",
-    "started_at_ns",
-    "input_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "cost_usd_micros",
-    "latency_ms",
-    "ttft_ms",
-    "overrun",
-    "client_request_id",
-    "client_ip",
-)
-"""Fields in which the rows of a group may differ."""
-SHARED: Final = tuple([name for name in LEDGER_FIELDS if name not in FIGURES])
-AT: Final = {name: at for at, name in enumerate(LEDGER_FIELDS)}
-
-shared_of: Final = itemgetter(*[AT[name] for name in SHARED])
-figures_of: Final = itemgetter(*[AT[name] for name in FIGURES])
-
-Row = Sequence[Any]
-"""Values in the order of LEDGER_FIELDS."""
+_SHARED_AT: Final = {name: at for at, name in enumerate(SHARED)}
+_FIGURE_AT: Final = {name: at for at, name in enumerate(FIGURES)}
 
 
 class RowGroup:
-    """At least one row."""
+    """At least one row: the values of SHARED, and of each row those of FIGURES."""
 
-    __slots__ = ("_columns", "rows")
+    __slots__ = ("_columns", "rows", "shared_values")
 
-    def __init__(self, row: Row) -> None:
-        self.rows = [row]
+    def __init__(self, shared_values: tuple[Any, ...], rows: list[Sequence[Any]]) -> None:
+        self.shared_values = shared_values
+        self.rows = rows
         self._columns: list[tuple[Any, ...]] | None = None
 
     def shared(self, name: str) -> Any:
-        """The value that a field, none of FIGURES, has in all rows."""
-        return self.rows[0][AT[name]]
+        """The value that a field of SHARED has in all rows."""
+        return self.shared_values[_SHARED_AT[name]]
 
     def column(self, name: str) -> tuple[Any, ...]:
-        """A field's values in the order of the rows."""
+        """The values of one of FIGURES in the order of the rows."""
         if self._columns is None:
             self._columns = list(zip(*self.rows, strict=True))
-        return self._columns[AT[name]]
+        return self._columns[_FIGURE_AT[name]]
 
     def sum_of(self, name: str) -> int:
         """Of what is known."""
         return sum(filter(None, self.column(name)))
 
 
-def grouped(rows: Iterable[Row]) -> list[RowGroup]:
+def grouped(records: Iterable[Record]) -> list[RowGroup]:
     """In the order of each group's first row."""
-    groups: dict[tuple[Any, ...], RowGroup] = {}
-    for row in rows:
-        kind = shared_of(row)
-        group = groups.get(kind)
-        if group is None:
-            groups[kind] = RowGroup(row)
+    rows_of: dict[int, list[Sequence[Any]]] = {}
+    kinds: list[tuple[Any, ...]] = []
+    for record in records:  # those of one form share the object
+        shared = record.shared
+        rows = rows_of.get(id(shared))
+        if rows is None:
+            rows_of[id(shared)] = [record.figures]
+            kinds.append(shared)
         else:
-            group.rows.append(row)
+            rows.append(record.figures)
+    groups: dict[tuple[Any, ...], RowGroup] = {}
+    for shared, rows in zip(kinds, rows_of.values(), strict=True):
+        group = groups.get(shared)
+        if group is None:
+            groups[shared] = RowGroup(shared, rows)
+        else:
+            group.rows += rows
     return list(groups.values())

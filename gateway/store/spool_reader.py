@@ -7,17 +7,22 @@ A segment may go when it is complete and every record in it belongs to a request
 import fcntl
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.policy.records import (
-    OPENED_BEGIN,
+    DEFINING,
+    KIND_AT,
+    OPENING,
+    Form,
     Record,
     SegmentCutter,
     TornRecord,
+    form_of,
     opened_id,
     record_of,
     records_of,
@@ -25,6 +30,7 @@ from gateway.policy.records import (
 from gateway.policy.usage import LEDGER_FIELDS, Outcome
 
 READ_BYTES: Final = 512 * 1024
+MOST_KINDS: Final = 10_000
 _OUTCOME: Final = LEDGER_FIELDS.index("outcome")
 _ESTIMATED: Final = LEDGER_FIELDS.index("estimated")
 _BOUNDED: Final = tuple([LEDGER_FIELDS.index(name) for name in ("input_tokens", "output_tokens", "cost_usd_micros")])
@@ -32,12 +38,14 @@ _ERROR: Final = LEDGER_FIELDS.index("error_code")
 
 
 class _Segment:
-    __slots__ = ("cutter", "descriptor", "needed_until", "open", "path")
+    __slots__ = ("cutter", "descriptor", "forms", "needed_until", "open", "path")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.cutter = SegmentCutter()
+        self.forms: dict[int, Form] = {}
+        """Those that its records are written against."""
         self.open = 0
         """Requests in flight whose newest open record lies here."""
         self.needed_until = 0
@@ -69,13 +77,15 @@ class SpoolReader:
         """Requests that have ended and are not known to be in SQL."""
         self._read_ended = 0
         """How many ever were in `_ended`."""
+        self._kinds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._done: list[_Segment] = []
         self._to_sync: set[_Segment] = set()
 
     @property
     def open(self) -> dict[str, Record]:
         """Requests in flight, as their newest open records tell."""
-        return {request_id: record_of(payload) for request_id, (payload, _) in list(self._open.items())}
+        opened = list(self._open.items())
+        return {request_id: record_of(payload, segment.forms) for request_id, (payload, segment) in opened}
 
     @property
     def waiting(self) -> int:
@@ -145,12 +155,14 @@ class SpoolReader:
             self.torn += 1
         self._read_ended += len(self._open)
         for payload, segment in self._open.values():
-            record = record_of(payload)
-            record.values[_OUTCOME] = str(Outcome.INTERRUPTED)
-            record.values[_ESTIMATED] = True
-            record.values[_ERROR] = "worker_died"
+            record = record_of(payload, segment.forms)
+            values = record.values
+            values[_OUTCOME] = str(Outcome.INTERRUPTED)
+            values[_ESTIMATED] = True
+            values[_ERROR] = "worker_died"
             for at, bound in zip(_BOUNDED, record.bounds or (), strict=False):
-                record.values[at] = record.values[at] or bound or None
+                values[at] = values[at] or bound or None
+            record.values = values
             self._ended.append(record)
             segment.open -= 1
             segment.needed_until = self._read_ended
@@ -193,20 +205,28 @@ class SpoolReader:
     def _take(self, segment: _Segment, payloads: Sequence[bytes]) -> None:
         """Records in the order they were written: of one request the newest open record counts, until a close record.
         No open record comes after that."""
-        opening = [payload for payload in payloads if payload.startswith(OPENED_BEGIN)]
+        closing: list[bytes] = []
+        opening: list[bytes] = []
+        for payload in payloads:
+            kind = payload[KIND_AT]
+            if kind in OPENING:
+                opening.append(payload)
+            elif kind in DEFINING:
+                self._define(segment, payload)
+            else:
+                closing.append(payload)
         if opening:
             request_ids = list(map(opened_id, opening))
             self._forget(self._open.keys() & request_ids)
             before = len(self._open)
             self._open.update(zip(request_ids, zip(opening, repeat(segment)), strict=False))
             segment.open += len(self._open) - before
-        if len(opening) < len(payloads):
-            closing = [payload for payload in payloads if not payload.startswith(OPENED_BEGIN)]
-            records = [record for record in self._records_of(closing) if record is not None]
+        if closing:
+            records = self._records_of(closing, segment.forms)
             self._ended.extend(records)
             self._read_ended += len(records)
             segment.needed_until = self._read_ended
-            self._forget([record.values[0] for record in records])
+            self._forget([record.figures[0] for record in records])
 
     def _forget(self, request_ids: Iterable[str]) -> None:
         """Their open records no longer count; the segments that these lie in are needed for what was read so far."""
@@ -216,17 +236,28 @@ class SpoolReader:
             segment.open -= count
             segment.needed_until = self._read_ended
 
-    def _records_of(self, payloads: Sequence[bytes]) -> Sequence[Record | None]:
-        """All at once where they are whole; None for one of a release whose records cannot be read."""
+    def _define(self, segment: _Segment, payload: bytes) -> None:
+        """Forms of all connections that make the same calls share one object for what their rows have in common."""
         try:
-            return records_of(payloads)
-        except (ValueError, TypeError):
-            found: list[Record | None] = []
+            number, form = form_of(payload)
+        except (ValueError, TypeError):  # of a release whose forms cannot be read: nor can what is written against it
+            return
+        if len(self._kinds) > MOST_KINDS:
+            self._kinds.clear()
+        closed = self._kinds.setdefault(form.closed, form.closed)
+        accounts = self._kinds.setdefault(form.accounts, form.accounts)
+        segment.forms[number] = replace(form, closed=closed, accounts=accounts)
+
+    def _records_of(self, payloads: Sequence[bytes], forms: Mapping[int, Form]) -> list[Record]:
+        """All at once where they are whole; without those of a release whose records cannot be read."""
+        try:
+            return records_of(payloads, forms)
+        except (ValueError, TypeError, KeyError):
+            found: list[Record] = []
             for payload in payloads:
                 try:
-                    found.append(record_of(payload))
-                except (ValueError, TypeError):
-                    found.append(None)
+                    found += records_of([payload], forms)
+                except (ValueError, TypeError, KeyError):
                     self.torn += 1
             return found
 

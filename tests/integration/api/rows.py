@@ -4,14 +4,11 @@ from collections.abc import Iterable
 
 from sqlalchemy.orm import Session
 
-from gateway.policy.records import Record
-from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.policy.records import CLOSED, payload_of, record_of
+from gateway.policy.usage import LedgerRow
 from gateway.store.ingest import ingest
 
 
 def insert_rows(session: Session, rows: Iterable[LedgerRow]) -> None:
-    records = [
-        Record(closed=True, values=[getattr(row, name) for name in LEDGER_FIELDS], charges=[], number=number)
-        for number, row in enumerate(rows, 1)
-    ]
+    records = [record_of(payload_of(CLOSED, row, (), number)) for number, row in enumerate(rows, 1)]
     ingest(session.connection(), "tests", "tests", records)

@@ -13,16 +13,22 @@ from hypothesis import strategies as st
 
 from gateway.dataplane.spool import Spool
 from gateway.errors import LedgerUnavailable
+from gateway.policy.quota import Amounts
 from gateway.policy.records import (
     CLOSED,
     HEAD_BYTES,
     MAX_PAYLOAD_BYTES,
+    OPENED,
     RECORD_HEAD,
+    RecordForms,
     SegmentCutter,
     TornRecord,
+    form_of,
+    opened_id,
     payload_of,
     record_bytes,
     record_of,
+    records_of,
 )
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.store.keeper_ledger import SyncDue
@@ -89,14 +95,57 @@ def test_a_torn_tail_ends_the_records_before_it(payloads: list[bytes], data: st.
     assert payloads[-1] not in found[len(payloads) - 1 :]
 
 
-@given(model=TEXT, tokens=st.none() | st.integers(0, 1 << 60), charges=st.lists(st.integers(0, 1 << 60), max_size=9))
-def test_a_row_comes_back_as_it_was(model: str, tokens: int | None, charges: list[int]) -> None:
+CHARGES = st.lists(st.tuples(*[st.integers(0, 1 << 60)] * 3), max_size=3)
+
+
+@given(model=TEXT, tokens=st.none() | st.integers(0, 1 << 60), charges=CHARGES)
+def test_a_row_comes_back_as_it_was(model: str, tokens: int | None, charges: list[tuple[int, int, int]]) -> None:
     each = row(model=model.replace("\0", "").encode("utf-8", "replace").decode(), input_tokens=tokens)
-    record = record_of(payload_of(CLOSED, each, tuple(charges), 7))
+    record = record_of(payload_of(CLOSED, each, tuple(itertools.chain(*charges)), 7))
     assert record.closed
     assert record.values == values_of(each)
-    assert record.charges == charges
+    assert list(record.accounts) == list(itertools.chain(*[charge[:2] for charge in charges]))
+    assert record.amounts == [charge[2] for charge in charges]
     assert record.number == 7
+
+
+@given(
+    model=TEXT.map(lambda text: text.replace("\0", "")),
+    request_ids=st.lists(TEXT, max_size=1),
+    figures=st.lists(st.integers(0, 1 << 60), min_size=6, max_size=6),
+    amounts=st.lists(st.integers(0, 1 << 60), max_size=3),
+)
+def test_a_row_by_form_is_the_row_itself(
+    model: str, request_ids: list[str], figures: list[int], amounts: list[int]
+) -> None:
+    """Whatever is shared, the short records say what the long ones would."""
+    model = model.encode("utf-8", "replace").decode()
+    each = row(model=model, client_ip="::1", client_request_id="".join(request_ids).encode("utf-8", "replace").decode())
+    accounts = [(at + 1, at * 60) for at in range(len(amounts))]
+    charges = tuple(itertools.chain(*[(*account, used) for account, used in zip(accounts, amounts, strict=True)]))
+    forms = RecordForms(7, each, accounts)
+    number, form = form_of(forms.definition)
+    assert number == 7
+    opened = forms.opened % (each.id.encode(), b"5", b"true", *amounts, 3, *figures[:2], b"null")
+    long = record_of(payload_of(OPENED, row(**vars(each) | {"stream": True}), charges, 3, Amounts(*figures[:2], None)))
+    assert record_of(opened, {7: form}) == long
+    assert opened_id(opened) == each.id
+    ended = {
+        "outcome": "completed", "attempts": 1, "status": 200, "upstream_status": 200, "input_tokens": figures[0],
+        "cached_tokens": figures[1], "cache_write_tokens": figures[2], "output_tokens": figures[3],
+        "reasoning_tokens": figures[4], "cost_usd_micros": 9, "latency_ms": 1.5, "ttft_ms": 0.25, "overrun": figures[5],
+    }  # fmt: skip
+    closed = forms.closed % (
+        each.id.encode(), b"5", *figures[:5], b"9", b"1500e-3", b"250e-3", figures[5], *amounts, 4
+    )  # fmt: skip
+    assert records_of([closed], {7: form}) == [record_of(payload_of(CLOSED, row(**vars(each) | ended), charges, 4))]
+    with pytest.raises(KeyError):
+        records_of([closed], {})
+
+
+def test_names_that_are_too_long_have_no_form() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        RecordForms(1, row(model="m" * MAX_PAYLOAD_BYTES), [])
 
 
 def test_rows_of_another_release() -> None:
@@ -117,7 +166,9 @@ def test_what_is_too_long_or_no_text_or_too_large_is_mended() -> None:
         assert record_of(payload).request_id == each.id
 
 
-STEPS = st.lists(st.tuples(st.sampled_from(["open", "close", "refuse", "read"]), st.integers(0, 1_500)), max_size=120)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["open", "by form", "close", "refuse", "read"]), st.integers(0, 1_500)), max_size=120
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,6 +179,8 @@ def test_both_ends_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[t
     spool = Spool(folder, "aa", SEGMENT, 64 * SEGMENT)
     reader = SpoolReader(folder, "aa")
     in_flight: list[LedgerRow] = []
+    forms = [RecordForms(at, row(model="m" * at * 600), [(1, 0)]) for at in range(4)]
+    rooms: dict[str, tuple[RecordForms, int]] = {}
     ended: list[str] = []
     read: list[str] = []
     for what, size in steps:
@@ -135,9 +188,20 @@ def test_both_ends_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[t
             each = row(model="m" * size)
             spool.open(each, (1, 0, size))
             in_flight.append(each)
+        elif what == "by form":
+            each, form = row(), forms[size % len(forms)]
+            opened = form.opened % (each.id.encode(), b"5", b"false", size, spool.closed, 1, 1, b"null")
+            rooms[each.id] = form, spool.open_by_form(form, opened)
+            in_flight.append(each)
         elif what == "close" and in_flight:
             each = in_flight.pop(size % len(in_flight))
-            spool.close(each, (1, 0, size))
+            if each.id in rooms:
+                form, room = rooms.pop(each.id)
+                figures = (0, 0, 0, 0, 0, b"null", b"1", b"1", 0)
+                closed = form.closed % (each.id.encode(), b"5", *figures, size, spool.closed + 1)
+                spool.close_by_form(form, closed, room)
+            else:
+                spool.close(each, (1, 0, size))
             ended.append(each.id)
         elif what == "refuse":
             each = row(model="m" * size)

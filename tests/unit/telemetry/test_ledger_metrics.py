@@ -4,11 +4,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gateway.policy.records import Record
+from gateway.policy.records import CLOSED, Record, record_of
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.store.row_groups import grouped
 from gateway.telemetry.ledger_metrics import LedgerMetrics
@@ -23,11 +24,11 @@ def record(number: int = 1, **values: Any) -> Record:
         "target": "up/m", "status": 200, "input_tokens": 10, "output_tokens": 5, "cost_usd_micros": 1_500_000,
         "latency_ms": 120.0, "ttft_ms": 7.0, "attempts": 1, "outcome": "completed",
     } | values  # fmt: skip
-    return Record(True, [row.get(name) for name in LEDGER_FIELDS], [], number)
+    return record_of(orjson.dumps([CLOSED, [row.get(name) for name in LEDGER_FIELDS], [], number]))
 
 
 def count(metrics: LedgerMetrics, records: list[Record]) -> None:
-    metrics.observe(grouped([each.values for each in records]))
+    metrics.observe(grouped(records))
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
