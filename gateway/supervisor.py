@@ -2,7 +2,8 @@
 
 It keeps the listening sockets open (one a worker, SO_REUSEPORT): a worker that dies leaves its queue of connections to
 its successor. It does no work of its own, so that little can go wrong in it, and imports little, so that it is small:
-what has to be checked and opened `gateway.server` has done and hands over (`gateway.handover`).
+what has to be checked and opened `gateway.server` has done and hands over (`gateway.handover`). Keeper and workers are
+forked from a process that has imported what they need (`gateway.nursery`).
 
     SIGTERM, SIGINT   drain and end
     SIGHUP            read settings and certificate again, replace the workers one by one
@@ -32,6 +33,7 @@ from gateway.handover import Adopted, Handover, Process, Turn
 from gateway.lifetime import REPLACED
 from gateway.listening import sockets_of
 from gateway.logs import log_to_stderr
+from gateway.nursery import Argument, Nursery, NurseryFailed
 from gateway.serve_settings import ServeSettings
 
 log = logging.getLogger("sluicegate.serve")
@@ -51,32 +53,44 @@ class Child:
     """One supervised process. `sockets` are its listeners (none for the keeper)."""
 
     name: str
-    argv: list[str]
+    module: str
+    options: list[str] = field(default_factory=list)
     sockets: list[tuple[Serves, socket.socket]] = field(default_factory=list)
-    tells_ready: bool = True
     process: Process | None = None
     started_s: float = 0.0
     pause_s: float = 0.05
     restart_at_s: float = 0.0
 
-    def start(self, environment: dict[str, str], certificate: int | None) -> int:
-        """Start the process; returns the read end of its readiness pipe."""
+    def start(self, environment: dict[str, str]) -> None:
+        """As an interpreter of its own."""
+        argv = [sys.executable, "-m", self.module, *self.options, "--parent", str(os.getpid())]
+        self.process = subprocess.Popen(argv, env=environment)  # noqa: S603 - our own interpreter
+        self.started_s = time.monotonic()
+
+    def bear(self, nursery: Nursery, variables: dict[str, str], certificate: int | None) -> int:
+        """Have it forked; returns the read end of its readiness pipe. Raises NurseryFailed."""
         read_fd, write_fd = os.pipe()
-        argv = [*self.argv, "--parent", str(os.getpid())]
-        passed: list[int] = []
-        if self.tells_ready:
-            argv += ["--ready-fd", str(write_fd)]
-            passed.append(write_fd)
+        arguments: list[Argument] = [*self.options, "--parent", str(os.getpid()), "--ready-fd", ("", write_fd)]
         for serves, sock in self.sockets:
-            argv += ["--listener", f"{serves}:{sock.fileno()}"]
-            passed.append(sock.fileno())
+            arguments += ["--listener", (f"{serves}:", sock.fileno())]
         if self.sockets and certificate is not None:
-            argv += ["--tls-fd", str(certificate)]
-            passed.append(certificate)
-        self.process = subprocess.Popen(argv, pass_fds=passed, env=environment)  # noqa: S603 - our own interpreter
-        os.close(write_fd)
+            arguments += ["--tls-fd", ("", certificate)]
+        try:
+            self.process = nursery.bear(self.module, arguments, variables)
+        except NurseryFailed:
+            os.close(read_fd)
+            raise
+        finally:
+            os.close(write_fd)
         self.started_s = time.monotonic()
         return read_fd
+
+    def ended(self, now: float) -> None:
+        """It is gone: start it again soon, later where it does not live long."""
+        lived = now - self.started_s
+        self.pause_s = 0.05 if lived > 5 else min(self.pause_s * 2, LONGEST_PAUSE_S)
+        self.restart_at_s = now + self.pause_s
+        self.process = None
 
 
 class Supervisor:
@@ -85,20 +99,22 @@ class Supervisor:
     def __init__(self, settings: ServeSettings, left: Handover) -> None:
         self._settings = settings
         self._started_by: list[str] = json.loads(os.environ.pop(handover.STARTED_BY))
-        self._environment = {**os.environ, **settings.to_hand_down()}
+        self._variables = settings.to_hand_down()
         self._certificate, self._stamp = left.certificate, stamp_of(settings)
         self._listeners = left.listeners
-        self._keeper = Child("keeper", [sys.executable, "-m", "gateway.store.keeper_main"])
+        self._nursery: Nursery | None = None
+        self._nursing = Child("nursery", "gateway.nursery_main")
+        self._keeper = Child("keeper", "gateway.store.keeper_main")
         self._workers = [
             Child(
                 f"worker {slot}",
-                [sys.executable, "-m", "gateway.worker", "--slot", str(slot)],
+                "gateway.worker",
+                ["--slot", str(slot)],
                 sockets=sockets_of(self._listeners, slot, settings.workers),
             )
             for slot in range(settings.workers)
         ]
-        otel = [sys.executable, "-m", "gateway.telemetry.otel_main"]
-        self._exporters = [Child("otel", otel, tells_ready=False)] if settings.otel else []
+        self._exporters = [Child("otel", "gateway.telemetry.otel_main")] if settings.otel else []
         self._draining: list[Process] = []
         """Workers that were replaced and still have answers to end."""
         self._left = left
@@ -144,7 +160,7 @@ class Supervisor:
         self._tell("upgrade failed: the database could not be prepared, see the log" if failed else "serving")
         while not self._stop:
             with contextlib.suppress(InterruptedError):
-                if select.select([wake_read], [], [], self._next_wait_s())[0]:
+                if wake_read in select.select(self._waited_for(wake_read), [], [], self._next_wait_s())[0]:
                     os.read(wake_read, 4096)
             self._revive()
             self._draining = [process for process in self._draining if process.poll() is None]
@@ -158,7 +174,11 @@ class Supervisor:
         return self._shut_down()
 
     def _children(self) -> tuple[Child, ...]:
-        return (self._keeper, *self._workers, *self._exporters)
+        return (self._nursing, *self._exporters, *self._born())
+
+    def _born(self) -> tuple[Child, ...]:
+        """Those that the nursery bears."""
+        return (self._keeper, *self._workers)
 
     def _on_stop(self, *_: object) -> None:
         self._stop = True
@@ -169,15 +189,32 @@ class Supervisor:
     def _on_upgrade(self, *_: object) -> None:
         self._upgrade = True
 
+    def _nursery_is_ready(self) -> bool:
+        return self._nursery is not None and self._nursery.is_ready()
+
+    def _waited_for(self, wake: int) -> list[int]:
+        """Signals, and the nursery as long as it imports."""
+        return [wake] if self._nursery is None or self._nursery.is_ready() else [wake, self._nursery.fileno()]
+
     def _next_wait_s(self) -> float:
-        due = [child.restart_at_s for child in self._children() if child.process is None]
+        startable = self._children() if self._nursery_is_ready() else (self._nursing, *self._exporters)
+        due = [child.restart_at_s for child in startable if child.process is None]
         longest = 3600.0 if self._certificate is None else CERTIFICATE_PAUSE_S
         if self._check is not None:
             longest = CHECK_PAUSE_S
         return min(longest, max(0.0, min(due) - time.monotonic())) if due else longest
 
-    def _start(self, child: Child) -> int:
-        return child.start(self._environment, self._certificate)
+    def _bear(self, child: Child) -> int | None:
+        """Its readiness pipe; None where it was not born and is tried again later."""
+        if self._nursery is None:
+            return None
+        try:
+            return child.bear(self._nursery, self._variables, self._certificate)
+        except NurseryFailed as error:
+            log.error("process not started", extra={"process_name": child.name, "error": str(error)})
+            child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
+            child.restart_at_s = time.monotonic() + child.pause_s
+            return None
 
     def _revive(self, *, but: Child | None = None) -> None:
         """Start again what has ended, `but` for one that is just being replaced."""
@@ -186,16 +223,29 @@ class Supervisor:
             if child is but:
                 continue
             if child.process is not None and child.process.poll() is not None:
-                lived = now - child.started_s
-                child.pause_s = 0.05 if lived > 5 else min(child.pause_s * 2, LONGEST_PAUSE_S)
-                child.restart_at_s = now + child.pause_s
-                log.warning(
-                    "process ended, starts again",
-                    extra={"process_name": child.name, "ending": _ending(child.process.returncode)},
-                )
-                child.process = None
-            if child.process is None and now >= child.restart_at_s and not self._stop:
-                os.close(self._start(child))
+                ending = _ending(child.process.returncode)
+                child.ended(now)
+                if child is self._nursing:
+                    self._end_nursery()
+                log.warning("process ended, starts again", extra={"process_name": child.name, "ending": ending})
+            if child.process is not None or now < child.restart_at_s or self._stop:
+                continue
+            if child is self._nursing:
+                self._start_nursery()
+            elif child in self._exporters:
+                child.start({**os.environ, **self._variables})
+            elif self._nursery_is_ready() and (ready := self._bear(child)) is not None:
+                os.close(ready)
+
+    def _start_nursery(self) -> None:
+        self._end_nursery()
+        self._nursery = Nursery.start(os.environ)
+        self._nursing.process, self._nursing.started_s = self._nursery.process, time.monotonic()
+
+    def _end_nursery(self) -> None:
+        if self._nursery is not None:
+            self._nursery.end()
+        self._nursery = self._nursing.process = None
 
     # -- SIGHUP
 
@@ -217,7 +267,7 @@ class Supervisor:
         if before is not None:
             os.close(before)
         self._settings = fresh
-        self._environment = {**os.environ, **fresh.to_hand_down()}
+        self._variables = fresh.to_hand_down()
         if self._replace_workers():
             log.info("settings and certificates re-read, workers replaced")
 
@@ -239,8 +289,17 @@ class Supervisor:
 
     def _starts(self, child: Child) -> bool:
         """Start it and wait until it is ready, the others looked after meanwhile; False where it is not, and gone."""
-        ready = self._start(child)
         until_s = time.monotonic() + READY_SECONDS
+        self._revive(but=child)
+        nursery = self._nursery
+        while not self._nursery_is_ready():
+            if nursery is None or self._nursery is not nursery or self._stop or time.monotonic() > until_s:
+                return False  # one that dies of its imports will do so again
+            select.select([nursery], [], [], 0.5)
+            self._revive(but=child)
+        ready = self._bear(child)
+        if ready is None:
+            return False
         try:
             while not self._stop and time.monotonic() < until_s:
                 if select.select([ready], [], [], 0.5)[0]:
@@ -293,6 +352,7 @@ class Supervisor:
             certificate=self._certificate,
             turn=Turn.UPGRADE,
         )
+        self._end_nursery()  # the new release's own has the new modules
         try:
             handover.hand_over(new, left)
         except OSError as error:
@@ -325,6 +385,7 @@ class Supervisor:
     def _shut_down(self) -> int:
         """Workers drain first, then the keeper takes their last records."""
         log.info("draining", extra={"at_most_s": self._settings.drain})
+        self._end_nursery()
         for listener in self._listeners:
             listener.close()
         ending = [*self._draining, *(child.process for child in self._workers if child.process is not None)]
