@@ -43,12 +43,16 @@ class ClientGone(Exception):
 class Exchange(ABC):
     """Base of all exchanges. A subclass says how to serve.
 
-    Defaults stand on the class: an exchange is made for each request, and what it does not set costs nothing.
+    Defaults stand on the class: an exchange is made for each request, and what it does not set costs nothing. What all
+    of them set has a slot: CPython 3.11 keeps up to thirty other attributes compactly, and makes a dict of 1.5 KB of
+    more.
     """
 
-    key: Key | None = None
-    app: App | None = None
-    """Known once the caller is identified: from then on the request is in the ledger."""
+    __slots__ = (
+        "__dict__", "__weakref__", "answer", "app", "client", "handler", "key", "loop", "now_s", "plane", "request",
+        "row", "snapshot",
+    )  # fmt: skip
+
     reservation: "Reservation | None" = None
     upstream: "UpstreamConnection | None" = None
     first_byte_ns = 0
@@ -72,6 +76,9 @@ class Exchange(ABC):
     ) -> None:
         """`begun`: id and start (Unix nanoseconds) of a request that another way has begun to serve."""
         self.plane = plane
+        self.key: Key | None = None
+        self.app: App | None = None
+        """Known once the caller is identified: from then on the request is in the ledger."""
         self.client = client
         self.request = request
         self.snapshot = plane.snapshot

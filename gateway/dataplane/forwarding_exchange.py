@@ -70,6 +70,8 @@ class Failure:
 class ForwardingExchange(Exchange):
     """Base of model calls and HTTP routes. Subclasses say what is sent and how the answer is relayed."""
 
+    __slots__ = ("plan", "route")
+
     route: Route
     """Set before the first attempt."""
     plan: CallPlan

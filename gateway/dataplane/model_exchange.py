@@ -42,6 +42,8 @@ HOLD_REFUSAL_BYTES: Final = 1024 * 1024
 class ModelExchange(ForwardingExchange):
     """One call of a dialect's operation."""
 
+    __slots__ = ("operation",)
+
     operation: Operation
     """Set by whoever makes the exchange."""
     repeatable = True

@@ -7,17 +7,16 @@ the socket. `request_reader` cuts what comes into requests.
 import asyncio
 import logging
 import time
-from collections import deque
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.express import ExpressCall, set_out
+from gateway.dataplane.flow import ConnectionFlow
 from gateway.dataplane.head_memo import MOST_BODY_BYTES, HeadMemo, memo_of
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
@@ -58,12 +57,18 @@ MAX_QUEUED: Final = 64
 class ClientConnection(asyncio.Protocol):
     """One client connection. `plane` and `serves` are set by the subclass that `protocol_class` makes."""
 
-    plane: Plane
-    serves: Serves
-    express = True
+    __slots__ = (
+        "__weakref__", "_active_request", "_ahead_bytes", "_data", "_deadline_s", "_linger_left", "_lingering", "_memo",
+        "_memo_misses", "_most_memo_misses", "_poisoned", "_progress_bytes", "_progress_s", "_queue", "_reader",
+        "_ready", "_refusal", "_tunnel", "_unsent_bytes", "_unsent_since_s", "_watched", "_watched_since_s", "active",
+        "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "loop", "scheme", "server",
+        "server_state", "transport",
+    )  # fmt: skip
+
+    plane: ClassVar[Plane]
+    serves: ClassVar[Serves]
+    express: ClassVar[bool] = True
     """Common calls may go the express way, past `_serve` and `exchange_done`."""
-    announced: Preamble | None = None
-    """What a load balancer said of the connection before it began."""
 
     def __init__(
         self,
@@ -79,12 +84,14 @@ class ClientConnection(asyncio.Protocol):
         self.app_state = app_state
         self.loop = _loop or asyncio.get_running_loop()
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self.flow: FlowControl = None  # type: ignore[assignment]
+        self.flow: ConnectionFlow = None  # type: ignore[assignment]
         self.client_ip = ""
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
         self.scheme = "http"
         self.closed = False
+        self.announced: Preamble | None = None
+        """What a load balancer said of the connection before it began."""
         settings = self.plane.settings
         self._reader = RequestReader(
             self._new_request,
@@ -93,7 +100,7 @@ class ClientConnection(asyncio.Protocol):
             max_body_bytes=max(settings.max_body_bytes, settings.max_upload_bytes),
             tunnels=self.serves is Serves.PROXY,
         )
-        self._queue: deque[Request] = deque()
+        self._queue: list[Request] = []
         self.active: Exchange | AsgiRequest | ExpressCall | None = None
         self._active_request: Request | None = None
         self._tunnel = False
@@ -126,7 +133,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.flow = FlowControl(self.transport)
+        self.flow = ConnectionFlow(self.transport)
         self.client = get_remote_addr(self.transport)
         self.server = get_local_addr(self.transport)
         if self.announced is not None and self.announced.client is not None:
@@ -248,7 +255,7 @@ class ClientConnection(asyncio.Protocol):
         """Serve what waits, if nothing is being served: called when the parser has done with what was received."""
         if self.active is not None or not self._queue or self.closed or self.flow.write_paused:
             return
-        request = self._queue.popleft()
+        request = self._queue.pop(0)
         if not self._queue:  # read on only now: a read may bring thousands of requests
             self._ahead_bytes = 0
             self.flow.resume_reading()
@@ -439,4 +446,4 @@ class ClientConnection(asyncio.Protocol):
 
 def protocol_class(plane: Plane, serves: Serves) -> type[ClientConnection]:
     """The class of all connections to one listener of a worker."""
-    return type("BoundClientConnection", (ClientConnection,), {"plane": plane, "serves": serves})
+    return type("BoundClientConnection", (ClientConnection,), {"__slots__": (), "plane": plane, "serves": serves})

@@ -65,19 +65,21 @@ class RequestBody:
     """
 
     __slots__ = (
-        "_chunks", "_control", "_file", "_folder", "_max_bytes", "_memory_bytes", "_paused", "_streamed", "_waiter",
+        "_arrived", "_chunks", "_control", "_file", "_folder", "_max_bytes", "_memory_bytes", "_paused", "_waiter",
         "complete", "gone", "kept_bytes", "refusal", "size", "watcher",
     )  # fmt: skip
 
     def __init__(self, control: ReadControl, folder: Path, memory_bytes: int, max_bytes: int) -> None:
-        self._chunks: deque[bytes] = deque()
+        self._arrived: deque[bytes] | None = None
+        """Of a streamed body what was not taken yet."""
+        self._chunks: list[bytes] = []
+        """Of any other the part that is in memory."""
         self._control = control
         self._file: BinaryIO | None = None
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._max_bytes = max_bytes
         self._paused = False
-        self._streamed = False
         self._waiter: asyncio.Future[None] | None = None
         self.complete = False
         self.gone = False
@@ -92,7 +94,8 @@ class RequestBody:
     def of(cls, body: bytes) -> "RequestBody":
         """A body that arrived whole, in one read."""
         made = cls.__new__(cls)
-        made._chunks = deque((body,))  # noqa: SLF001 - our own
+        made._arrived = None  # noqa: SLF001
+        made._chunks = [body]  # noqa: SLF001 - our own
         made._file = None  # noqa: SLF001
         made._waiter = None  # noqa: SLF001
         made.complete = True
@@ -121,8 +124,8 @@ class RequestBody:
             self.refuse(self._too_large())
         if self.refusal is not None:
             return
-        if self._streamed:
-            self._chunks.append(chunk)
+        if self._arrived is not None:
+            self._arrived.append(chunk)
             self.kept_bytes += len(chunk)
             if self.kept_bytes > STREAM_HIGH_WATER_BYTES and not self._paused:
                 self._paused = True
@@ -146,7 +149,7 @@ class RequestBody:
         """Whoever waits for the body gets this error instead."""
         if not self.complete and self.refusal is None:
             self.refusal = error
-            self._chunks.clear()
+            self._forget()
             self._wake()
 
     def abandon(self) -> None:
@@ -156,7 +159,7 @@ class RequestBody:
 
     def close(self) -> None:
         """Nobody reads or writes it any more."""
-        self._chunks.clear()
+        self._forget()
         self.refusal = None  # by its traceback it knows who has raised it: us
         if self._file is not None:
             self._file.close()
@@ -170,10 +173,12 @@ class RequestBody:
 
     def whole(self) -> bytes:
         """The complete body where it is in memory."""
+        if self._arrived is not None:
+            return b"".join(self._arrived)
         if len(self._chunks) == 1:
             return self._chunks[0]
         joined = b"".join(self._chunks)
-        self._chunks = deque((joined,))
+        self._chunks = [joined]
         return joined
 
     async def wait_complete(self) -> None:
@@ -192,21 +197,24 @@ class RequestBody:
 
     def stream(self) -> None:
         """Turn to chunk-by-chunk reading; what has arrived so far comes first."""
-        self._streamed = True
-        self.kept_bytes = sum(map(len, self._chunks))
+        if self._arrived is None:
+            self._arrived, self._chunks = deque(self._chunks), []
+            self.kept_bytes = sum(map(len, self._arrived))
 
     async def next_chunk(self) -> bytes:
         """The next bytes of a streamed body; b"" at its end or when the client has gone.
 
         Raises what it is refused for.
         """
-        while not self._chunks and not self.complete and not self.gone and self.refusal is None:
+        arrived = self._arrived
+        assert arrived is not None, "stream() comes first"
+        while not arrived and not self.complete and not self.gone and self.refusal is None:
             await self._wait()
         if self.refusal is not None:
             raise self.refusal
-        if not self._chunks:
+        if not arrived:
             return b""
-        chunk = self._chunks.popleft()
+        chunk = arrived.popleft()
         self.kept_bytes -= len(chunk)
         if self._paused and self.kept_bytes < STREAM_HIGH_WATER_BYTES // 2:
             self._paused = False
@@ -221,6 +229,11 @@ class RequestBody:
         return self._file.read(length)
 
     # -- within
+
+    def _forget(self) -> None:
+        self._chunks.clear()
+        if self._arrived is not None:
+            self._arrived.clear()
 
     def _spill(self) -> None:
         # The page cache takes these writes; the file is unlinked at once, so that no crash leaves it behind.
