@@ -240,6 +240,7 @@ class ConnectExchange(Exchange):
         elif self._client_half_closed or not self.client.transport.can_write_eof():
             self._end(reset=False)
         elif not self.gone:
+            self.plane.turn.flush()
             self.client.transport.write_eof()
             self._expect(min(HALF_CLOSED_SECONDS, self.plane.settings.tunnel_idle))
 

@@ -158,9 +158,10 @@ class ExpressCall:
             ),
             self.room,
         )  # fmt: skip
-        client.transport.write(
+        plane.turn.post(
+            client.transport,
             b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
-            % (_OK, head.lines, request_id, chosen.answer_lines, cost_line, len(body), body)
+            % (_OK, head.lines, request_id, chosen.answer_lines, cost_line, len(body), body),
         )
         chosen.state.end(answered=True, ttft_s=took_us * 1e-6)
         plane.exchanges.discard(self)
@@ -280,7 +281,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     if stream or not chosen.keeps_model:
         assert chosen.target.model is not None
         body = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
-    connection.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(body), body))
+    connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(body), body))
     plane.exchanges.add(made)
     return True
 

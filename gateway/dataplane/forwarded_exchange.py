@@ -16,6 +16,7 @@ from gateway.dataplane.forwarding import FORWARDED
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.http_exchange import HttpExchange
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
+from gateway.dataplane.turn import Turn
 from gateway.dataplane.upstream import Origin, OriginPool, UpstreamConnection, Way
 from gateway.errors import SluicegateError
 from gateway.policy.egress import Address
@@ -34,8 +35,8 @@ _PASSED_ON: Final = dataclasses.replace(ROUTE, preserve_host=True, request_heade
 class OneUse(OriginPool):
     """Connections to addresses that were judged for one request: none is kept for another."""
 
-    def __init__(self, origin: Origin, addresses: Sequence[tuple[AddressFamily, Address]]) -> None:
-        super().__init__(Way(origin), None)
+    def __init__(self, origin: Origin, addresses: Sequence[tuple[AddressFamily, Address]], turn: Turn) -> None:
+        super().__init__(Way(origin), None, turn)
         self._addresses = addresses
 
     def take(self) -> UpstreamConnection | None:
@@ -96,7 +97,7 @@ class ForwardedExchange(HttpExchange):
         addresses = await egress.reachable(self.plane, allowed, by, self.host, self.port)
         self.route = _PASSED_ON
         plan = DirectPlan(self.plane, self.snapshot, caller, caller.app, caller.key, self.route, self.route.targets)
-        plan.pool = OneUse(Origin(False, self.host, self.port, b""), addresses)
+        plan.pool = OneUse(Origin(False, self.host, self.port, b""), addresses, self.plane.turn)
         plan.entry = by.text
         self.plan_attempts(plan, self.loop.time())
         await super().serve()

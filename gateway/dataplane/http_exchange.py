@@ -474,6 +474,7 @@ class HttpExchange(ForwardingExchange):
 
     def client_half_closed(self) -> None:
         if self._tunnel_up and self.upstream is not None and self.upstream.transport.can_write_eof():
+            self.plane.turn.flush()
             self.upstream.transport.write_eof()
 
     def client_gone(self) -> None:

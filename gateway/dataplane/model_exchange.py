@@ -303,7 +303,7 @@ class ModelExchange(ForwardingExchange):
             return
         edited = self.meter.feed(payload)  # type: ignore[union-attr]  # set by on_head
         if edited is None and framed is not None and self._flowing:
-            self.client.transport.write(framed)  # as nearly every event of a stream goes
+            self.client.write(framed)  # as nearly every event of a stream goes
         elif edited is None:
             self._pass_on(payload, framed)
         else:
@@ -337,7 +337,7 @@ class ModelExchange(ForwardingExchange):
             if not self._flowing and self.answer.takes_chunks and self.first_byte_ns:
                 self._flowing = True
                 if self.upstream is not None:
-                    self.upstream.offer_lane((self.meter.feed, self.client.transport.write, self._pass_edited))
+                    self.upstream.offer_lane((self.meter.feed, self.client.transport, self._pass_edited))
 
     def _pass_edited(self, payload: bytes) -> None:
         self._pass_on(payload, None)

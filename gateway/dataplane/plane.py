@@ -61,6 +61,7 @@ class Plane:
         self.book = book
         self.spool = spool
         self.upstreams = upstreams
+        self.turn = upstreams.turn
         self.health = Health(settings.zone)
         self.ids = RequestIds()
         self.snapshot: Snapshot = EMPTY

@@ -159,12 +159,17 @@ class ClientConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         # A half-closed client is told apart from a gone one only inside a tunnel; elsewhere clients that shut down
         # their side after the request are so rare, and those that left so common, that an end is an end (as nginx).
+        self.plane.turn.work()  # on what came before
         if self._tunnel and isinstance(self.active, Exchange):
             self.active.client_half_closed()
             return True
         return False
 
     def data_received(self, data: bytes) -> None:
+        self.plane.turn.arrive(self, data)
+
+    def take(self, data: bytes) -> None:
+        """Work on what was received."""
         ready = self._ready
         if ready is not None and self.active is None and ready.snapshot is self.plane.snapshot:
             body = ready.body_of(data)
@@ -336,6 +341,7 @@ class ClientConnection(asyncio.Protocol):
             self._ready = self._memo
 
     def _close(self, *, linger: bool) -> None:
+        self.plane.turn.flush()
         if not linger or self.transport.is_closing():
             self._deadline_s = self.loop.time() + IDLE_SECONDS
             self.transport.close()
@@ -379,15 +385,16 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, payload: bytes) -> None:
         if not self.closed:
-            self.transport.write(payload)
+            self.plane.turn.post(self.transport, payload)
 
     def writelines(self, payloads: list[bytes]) -> None:
         if not self.closed:
-            self.transport.writelines(payloads)
+            self.plane.turn.post(self.transport, b"".join(payloads))
 
     def abort(self) -> None:
         """End the connection at once. What was written before goes out if the socket takes it."""
         if not self.closed:
+            self.plane.turn.flush()
             self.transport.close() if self.transport.get_write_buffer_size() == 0 else self.transport.abort()
 
     # -- deadlines and shutdown

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from gateway.dataplane.dialing import dial, tls_context
 from gateway.dataplane.forwarding import MODEL_RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
+from gateway.dataplane.turn import Turn
 from gateway.policy.model import Provider, UpstreamTls
 from gateway.wire.answer_head import AnswerHead, AnswerHeads
 from gateway.wire.chunked import ChunkedDecoder, one_chunk
@@ -81,8 +82,8 @@ def origin_of(base_url: str) -> Origin:
     return Origin(tls, parts.hostname, parts.port or (443 if tls else 80), parts.path.rstrip("/").encode())
 
 
-Lane: TypeAlias = tuple[Callable[[bytes], bytes | None], Callable[[bytes], None], Callable[[bytes], None]]
-"""What a chunk's payload is fed to; what the chunk is then written with as it came, where the answer is None; and what
+Lane: TypeAlias = tuple[Callable[[bytes], bytes | None], asyncio.Transport, Callable[[bytes], None]]
+"""What a chunk's payload is fed to; where the chunk then goes as it came, where the answer is None; and what
 gets the payload that takes its place otherwise."""
 
 
@@ -107,12 +108,13 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "answered",
-        "bodiless", "closed", "fresh", "idle_since", "sink", "stirred", "transport", "write_paused",
+        "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "_turn",
+        "answered", "bodiless", "closed", "fresh", "idle_since", "sink", "stirred", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
         self._pool = pool
+        self._turn = pool.turn
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anyone sees the connection
         self.sink: ResponseSink | None = None
         self.closed = False
@@ -145,7 +147,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.sink = sink
 
     def write(self, payload: bytes) -> None:
-        self.transport.write(payload)
+        self._turn.post(self.transport, payload)
 
     def offer_lane(self, lane: "Lane | None") -> None:
         """From here on whole chunks pass the sink by; it gets all else. An event of a paced stream then touches a third
@@ -198,24 +200,32 @@ class UpstreamConnection(asyncio.Protocol):
             sink.on_broken(f"closed the connection without an answer ({_cause(exc)})")
 
     def eof_received(self) -> bool:
+        self._turn.work()  # on what came before
         return False
 
     def data_received(self, data: bytes) -> None:
+        if self.sink is None:
+            self.abort()  # nobody asked: an answer to nothing must not become the next caller's
+        else:
+            self._turn.arrive(self, data)
+
+    def take(self, data: bytes) -> None:
+        """Work on what was received."""
         lane = self._lane
         if lane is not None:
             payload = one_chunk(data)
             if payload is not None:  # as an event of a paced stream comes
                 self.stirred = True
-                feed, write, otherwise = lane
+                feed, transport, otherwise = lane
                 edited = feed(payload)
                 if edited is None:
-                    write(data)
+                    self._turn.post(transport, data)
                 else:
                     otherwise(edited)
                 return
         sink = self.sink
-        if sink is None:
-            self.abort()  # nobody asked: an answer to nothing must not become the next caller's
+        if sink is None:  # whoever asked has left
+            self.abort()
             return
         framing = self._framing
         if framing is _CHUNKED:
@@ -369,11 +379,12 @@ class Way:
 class OriginPool:
     """Idle connections one way, newest first: the oldest are the likeliest to have died."""
 
-    __slots__ = ("_idle", "_tls", "_way", "absolute", "lines", "origin", "retired")
+    __slots__ = ("_idle", "_tls", "_way", "absolute", "lines", "origin", "retired", "turn")
 
-    def __init__(self, way: Way, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, way: Way, tls: ssl.SSLContext | None, turn: Turn) -> None:
         """`tls`: None = made at the first connection, as the way's `tls` wants it."""
         self._way = way
+        self.turn = turn
         origin = self.origin = way.origin
         self._tls = tls
         self._idle: list[UpstreamConnection] = []
@@ -442,6 +453,7 @@ class Upstreams:
 
     def __init__(self, tls: ssl.SSLContext, environment: EnvironmentProxies | None = None) -> None:
         self._tls = tls
+        self.turn = Turn()
         self._environment = environment or EnvironmentProxies()
         self._pools: dict[Way, OriginPool] = {}
         self._by_provider: dict[int, tuple[Provider, OriginPool]] = {}
@@ -454,7 +466,7 @@ class Upstreams:
         way = self._way(provider)
         pool = self._pools.get(way)
         if pool is None:
-            pool = self._pools[way] = OriginPool(way, self._tls if way.tls is None else None)
+            pool = self._pools[way] = OriginPool(way, self._tls if way.tls is None else None, self.turn)
         self._by_provider[id(provider)] = (provider, pool)
         return pool
 
