@@ -133,7 +133,6 @@ class ExpressCall:
             self.unfold().on_whole(head, body)
             return
         now_ns = perf_counter_ns()
-        self.connection.release()
         tokens_in, cached, written = usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens
         tokens_out, reasoning, rates = usage.output_tokens, usage.reasoning_tokens, chosen.rates
         tokens = tokens_in + tokens_out
@@ -163,6 +162,8 @@ class ExpressCall:
             b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"
             % (_OK, head.lines, request_id, chosen.answer_lines, cost_line, len(body), body),
         )
+        # What can wait until the answer is on its way.
+        self.connection.release()
         chosen.state.end(answered=True, ttft_s=took_us * 1e-6)
         plane.exchanges.discard(self)
         client.express_done(now_ns * NS)
@@ -268,6 +269,12 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         lease_plan.put_back(amounts)
         chosen.pool.give_back(connection)
         return False
+    sent = body
+    if stream or not chosen.keeps_model:
+        assert chosen.target.model is not None
+        sent = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
+    connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(sent), sent))
+    # What can wait until the request is on its way.
     made = ExpressCall()
     made.memo, made.client, made.connection, made.body = memo, client, connection, body
     made.call, made.plan, made.chosen, made.candidates = call, plan, chosen, candidates
@@ -278,10 +285,6 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     state.begin(now_s)
     connection.answered = False
     connection.sink = client.active = made
-    if stream or not chosen.keeps_model:
-        assert chosen.target.model is not None
-        body = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
-    connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(body), body))
     plane.exchanges.add(made)
     return True
 

@@ -67,6 +67,7 @@ class Plane:
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())
         self.exchanges: set[Exchange | ExpressCall] = set()
+        self.turn.going_on = self.exchanges
         self.connections: set[ClientConnection] = set()
         self.counted: Counter[str] = Counter()
         """What never reaches the ledger: unauthenticated and malformed requests, by error code."""

@@ -166,7 +166,7 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        self.plane.turn.arrive(self, data)
+        self.plane.turn.request(self, data)
 
     def take(self, data: bytes) -> None:
         """Work on what was received."""

@@ -5,15 +5,20 @@ write take turns thousands of times a second: each finds the processor's caches 
 wakes a peer that has gone back to sleep since the last one. Done one kind after the other, the same calls cost a
 third less (docs/performance.md).
 
-Both ends of every exchange come through here. What is large is dealt with at once, for it is no small part of its
-turn and may have to be paused.
+Both ends of every exchange come through here. Answers are worked on before requests: what does the same follows each
+other, and connections are back in their pools when they are looked for. Dealt with at once is what is large, for it
+is no small part of its turn and may have to be paused, and all that comes while hardly anything is going on: there
+would be nothing to put together, only to wait.
 """
 
 import asyncio
+from collections.abc import Callable, Sized
 from typing import Final, Protocol
 
 SMALL_BYTES: Final = 16 * 1024
 """No more is put off in one piece."""
+FEW: Final = 4
+"""With fewer exchanges going on nothing is put off."""
 MOST_POSTED: Final = 64
 """Writes that wait for each other: what was asked first is not kept for hundreds behind it."""
 
@@ -29,36 +34,54 @@ class Connection(Protocol):
 class Turn:
     """Of one event loop, shared by all connections of a worker."""
 
-    __slots__ = ("_arrived", "_posted", "_working")
+    __slots__ = ("_answers", "_call_soon", "_posted", "_requests", "_scheduled", "_working", "going_on")
 
     def __init__(self) -> None:
-        self._arrived: list[tuple[Connection, bytes]] = []
+        self.going_on: Sized = ()
+        """The exchanges."""
+        self._answers: list[tuple[Connection, bytes]] = []
+        self._requests: list[tuple[Connection, bytes]] = []
+        self._scheduled = False
+        self._call_soon: Callable[..., object] | None = None
         self._posted: list[tuple[asyncio.Transport, bytes]] = []
         self._working = False
 
-    def arrive(self, connection: Connection, data: bytes) -> None:
-        """What was just read from a connection, which gets it through `take` before the loop waits again."""
-        arrived = self._arrived
-        if len(data) > SMALL_BYTES:
-            self.work()  # in the order in which it came
+    def request(self, connection: Connection, data: bytes) -> None:
+        """What was just read from a client's connection, which gets it through `take` before the loop waits again."""
+        if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
+            if self._scheduled:
+                self.work()  # in the order in which it came
             connection.take(data)
             return
-        if not arrived:
-            asyncio.get_running_loop().call_soon(self.work)
-        arrived.append((connection, data))
+        if not self._scheduled:
+            self._schedule()
+        self._requests.append((connection, data))
+
+    def answer(self, connection: Connection, data: bytes) -> None:
+        """The same from an upstream's."""
+        if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
+            if self._scheduled:
+                self.work()
+            connection.take(data)
+            return
+        if not self._scheduled:
+            self._schedule()
+        self._answers.append((connection, data))
 
     def work(self) -> None:
         """Work on what has arrived, then write what is due. A connection whose work fails is closed."""
-        arrived = self._arrived
-        if not arrived:
+        self._scheduled = False
+        answers, requests = self._answers, self._requests
+        if not (answers or requests):
             return
-        self._arrived = []
+        self._answers, self._requests = [], []
         self._working = True
-        for connection, data in arrived:
-            try:
-                connection.take(data)
-            except Exception as error:  # noqa: BLE001  # one connection's, as where the event loop calls it
-                _give_up(connection, error)
+        for arrived in (answers, requests):
+            for connection, data in arrived:
+                try:
+                    connection.take(data)
+                except Exception as error:  # noqa: BLE001  # one connection's, as where the event loop calls it
+                    _give_up(connection, error)
         self._working = False
         self.flush()
 
@@ -71,7 +94,8 @@ class Turn:
             if len(posted) >= MOST_POSTED:
                 self.flush()
             return
-        self.flush()
+        if self._posted:
+            self.flush()
         if not transport.is_closing():
             transport.write(payload)
 
@@ -83,6 +107,12 @@ class Turn:
             for transport, payload in posted:
                 if not transport.is_closing():
                     transport.write(payload)
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        if self._call_soon is None:  # asking for the loop is a system call each time
+            self._call_soon = asyncio.get_running_loop().call_soon
+        self._call_soon(self.work)
 
 
 def _give_up(connection: Connection, error: Exception) -> None:

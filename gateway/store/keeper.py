@@ -53,6 +53,8 @@ FAILED_PAUSE_S: Final = 0.25
 ELSEWHERE_PAUSE_S: Final = 0.2
 CONNECT_TIMEOUT_S: Final = 2
 SQLITE_BUSY_MS: Final = 1_000
+SQLITE_CHECKPOINT_PAGES: Final = 4_000
+"""A page that many batches change is written back once in so many pages of the log (16 MB)."""
 WATCH_PAUSE_S: Final = 1.0
 
 
@@ -452,8 +454,9 @@ def keeper_engine(settings: Settings) -> Engine:
     engine = make_engine(settings.database_url, pool_size=2)
 
     @event.listens_for(engine, "connect")
-    def _wait_less(connection: Any, _record: object) -> None:
+    def _set_up(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_MS}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}")
 
     return engine
 

@@ -6,7 +6,13 @@ import socket
 import pytest
 import uvloop
 
-from gateway.dataplane.turn import MOST_POSTED, SMALL_BYTES, Turn
+from gateway.dataplane.turn import FEW, MOST_POSTED, SMALL_BYTES, Turn
+
+
+def _busy() -> Turn:
+    turn = Turn()
+    turn.going_on = range(FEW)
+    return turn
 
 
 class Echo(asyncio.Protocol):
@@ -27,7 +33,7 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.told.append("read")
-        self.turn.arrive(self, data)
+        self.turn.request(self, data)
 
     def take(self, data: bytes) -> None:
         self.told.append("work")
@@ -45,7 +51,7 @@ class Host:
     """Connections to an Echo each, of one turn."""
 
     def __init__(self) -> None:
-        self.turn = Turn()
+        self.turn = _busy()
         self.told: list[str] = []
         self.protocols: list[Echo] = []
         self.peers: list[socket.socket] = []
@@ -124,7 +130,7 @@ def test_what_is_posted_before_a_close_goes_out() -> None:
 @pytest.mark.parametrize("size", [SMALL_BYTES, SMALL_BYTES + 1])
 def test_large_pieces_are_not_put_off_and_keep_their_order(size: int) -> None:
     sent: list[bytes] = []
-    turn = Turn()
+    turn = _busy()
 
     class Transport(asyncio.Transport):
         def is_closing(self) -> bool:
@@ -141,8 +147,8 @@ def test_large_pieces_are_not_put_off_and_keep_their_order(size: int) -> None:
 
     async def scene() -> None:
         connection = Connection()
-        turn.arrive(connection, b"a")
-        turn.arrive(connection, b"b" * size)
+        turn.request(connection, b"a")
+        turn.request(connection, b"b" * size)
         at_once = list(sent)
         await asyncio.sleep(0)
         assert sent == [b"a", b"b"]
@@ -154,7 +160,7 @@ def test_large_pieces_are_not_put_off_and_keep_their_order(size: int) -> None:
 def test_no_more_writes_wait_for_each_other_than_agreed() -> None:
     sent: list[bytes] = []
     most = 0
-    turn = Turn()
+    turn = _busy()
 
     class Transport(asyncio.Transport):
         def is_closing(self) -> bool:
@@ -179,7 +185,7 @@ def test_no_more_writes_wait_for_each_other_than_agreed() -> None:
         connection = Connection()
         pieces = [b"%d" % at for at in range(3 * MOST_POSTED + 5)]
         for piece in pieces:
-            turn.arrive(connection, piece)
+            turn.request(connection, piece)
         await asyncio.sleep(0)
         assert sent == pieces
 
@@ -197,5 +203,30 @@ def test_a_closed_transport_takes_nothing_and_hurts_nobody() -> None:
             host.turn.post(transport, b"too late")
             good.send(b"yes")
             assert await _answer(good, 3) == b"yes"
+
+    uvloop.run(scene())
+
+
+def test_answers_come_before_requests_and_few_exchanges_wait_for_nothing() -> None:
+    told: list[bytes] = []
+    turn = Turn()
+
+    class Connection:
+        transport: asyncio.Transport
+
+        def take(self, data: bytes) -> None:
+            told.append(data)
+
+    async def scene() -> None:
+        connection = Connection()
+        turn.going_on = range(FEW - 1)
+        turn.request(connection, b"at once")
+        assert told == [b"at once"]
+        turn.going_on = range(FEW)
+        turn.request(connection, b"request")
+        turn.answer(connection, b"answer")
+        assert told == [b"at once"]
+        await asyncio.sleep(0)
+        assert told == [b"at once", b"answer", b"request"]
 
     uvloop.run(scene())
