@@ -273,7 +273,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     if stream or not chosen.keeps_model:
         assert chosen.target.model is not None
         sent = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
-    connection.write(b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(sent), sent))
+    plane.turn.post(connection.transport, b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(sent), sent))
     # What can wait until the request is on its way.
     made = ExpressCall()
     made.memo, made.client, made.connection, made.body = memo, client, connection, body

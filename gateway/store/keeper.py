@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Coroutine
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -336,14 +337,17 @@ class Keeper:
         """Count what has not been counted yet, by the close record's number; an interrupted one's has none."""
         if not progress.ended:
             return
-        counted = self._journal.marks.get(incarnation, 0)
-        if len(progress.new) == len(progress.ended) and all(r.closed and r.number > counted for r in progress.ended):
+        counted, ended = self._journal.marks.get(incarnation, 0), progress.ended
+        numbers = list(map(attrgetter("number"), ended))
+        if not all(map(attrgetter("closed"), ended)):
+            numbers = [record.number for record in ended if record.closed]
+        if len(progress.new) == len(ended) == len(numbers) and min(numbers) > counted:
             self._metrics.observe(progress.new_rows)
         else:
             new = set(map(id, progress.new))
-            wanted = [r for r in progress.ended if (r.number > counted if r.closed else id(r) in new)]
+            wanted = [r for r in ended if (r.number > counted if r.closed else id(r) in new)]
             self._metrics.observe(grouped(wanted))
-        self._journal.marks[incarnation] = max(counted, *[r.number for r in progress.ended if r.closed], 0)
+        self._journal.marks[incarnation] = max(counted, max(numbers, default=0))
         self._journal.write()
 
     async def _run_snapshots(self) -> None:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, repeat
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +56,7 @@ _Opened = tuple[bytes, _Segment]
 """The newest open record of a request in flight: its payload, and where it lies."""
 
 _segment_of: Final = itemgetter(1)
+_number_of: Final = attrgetter("number")
 
 
 class SpoolReader:
@@ -138,8 +139,10 @@ class SpoolReader:
 
     def resolve(self, count: int) -> None:
         """So many of the oldest ended requests are in SQL."""
-        numbers = [self._ended.popleft().number for _ in range(count)]
-        self.recorded = max(self.recorded, *numbers, 0)
+        ended = self._ended
+        self.recorded = max(self.recorded, max(map(_number_of, islice(ended, count)), default=0))
+        for _ in repeat(None, count):
+            ended.popleft()
 
     def resolve_open(self, request_ids: Iterable[str]) -> None:
         """These requests, which seem to be in flight, are in SQL."""

@@ -8,10 +8,8 @@ The lines of a series are kept as text and made anew only after it changed, so t
 costs a few joins. The number of series is bounded: beyond `MOST_SERIES` everything new is counted under `other`.
 """
 
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
 from typing import Any, Final
 
 from gateway.store.rollup import is_error
@@ -71,12 +69,17 @@ class _Histogram:
         self.counts = [0] * (len(bounds) + 1)
         self.total_s = 0.0
 
-    def observe(self, milliseconds: Sequence[float | None]) -> None:
-        """None: not known of that request."""
-        known = [each for each in milliseconds if each is not None]
-        for bucket, count in Counter(map(bisect_left, repeat(self._bounds_ms), known)).items():
-            self.counts[bucket] += count
-        self.total_s += sum(known) / 1000
+    def observe(self, ordered: Sequence[float]) -> None:
+        """Milliseconds, ascending: how many come up to a bound is then looked up, not counted."""
+        below, most = 0, len(ordered)
+        for bucket, bound in enumerate(self._bounds_ms):
+            if below == most:
+                break
+            up_to = bisect_right(ordered, bound, below)
+            self.counts[bucket] += up_to - below
+            below = up_to
+        self.counts[-1] += most - below
+        self.total_s += sum(ordered) / 1000
 
     def lines(self, name: str, labels: str) -> str:
         text = []
@@ -173,6 +176,11 @@ class _GroupSeries:
         self.statuses = {status: [requests, errors] for status, requests, errors in statuses}
 
 
+def _known(milliseconds: Sequence[float | None]) -> list[float]:
+    """Without the unknown ones, ascending."""
+    return sorted([each for each in milliseconds if each is not None])
+
+
 class LedgerMetrics:
     """One node's figures, over restarts of its keeper (`metrics_journal`). Labels hold configured names only."""
 
@@ -208,8 +216,10 @@ class LedgerMetrics:
             pair_key = group[:2]
             pair = self._pairs[pair_key]
             pair.attempts += count * (alike.shared("attempts") or 0)
-            pair.request_s.observe(alike.column("latency_ms"))
-            pair.ttft_s.observe(alike.column("ttft_ms"))
+            latencies, ttfts = alike.column("latency_ms"), alike.column("ttft_ms")
+            ordered = _known(latencies)
+            pair.request_s.observe(ordered)
+            pair.ttft_s.observe(ordered if ttfts == latencies else _known(ttfts))
             pair.changed = True
             self._dirty_pairs.add(pair_key)
 
