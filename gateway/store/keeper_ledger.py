@@ -21,7 +21,7 @@ from gateway.store.sql_thread import write_transaction
 
 log = logging.getLogger(__name__)
 
-ROWS_A_BATCH: Final = 800
+ROWS_A_BATCH: Final = 400
 """Rows of one transaction: a lease that is asked for waits no longer than that takes."""
 
 
