@@ -105,6 +105,7 @@ class Plane:
         last_slow = 0.0
         while not stopped():
             await asyncio.sleep(SWEEP_SECONDS)
+            self.turn.work()  # what has arrived in time is not late
             now = loop.time()
             for exchange in tuple(self.exchanges):
                 exchange.check_deadlines(now)

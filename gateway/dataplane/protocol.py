@@ -166,7 +166,8 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def data_received(self, data: bytes) -> None:
-        self.plane.turn.request(self, data)
+        turn = self.plane.turn
+        turn.arrive(turn.requests, self, data)
 
     def take(self, data: bytes) -> None:
         """Work on what was received."""

@@ -176,22 +176,14 @@ class Spool:
 
     def _append_by_form(self, forms: RecordForms, payload: bytes, size: int) -> None:
         """The segment that the record comes to defines its form."""
-        position = self._position
-        if forms.defined_in is not self._current or position + size > self._size:
+        if forms.defined_in is not self._current or self._position + size > self._size:
             defining = record_bytes(len(forms.definition))
-            if position + defining + size > self._size:
+            if self._position + defining + size > self._size:
                 self._rotate()
             if forms.defined_in is not self._current:
                 self._append(forms.definition, defining)
                 forms.defined_in = self._current
-            position = self._position
-        # `_append`, for there is room.
-        memory = self._memory
-        start = position + HEAD_BYTES
-        length = len(payload)
-        memory[start : start + length] = payload
-        _pack_head(memory, position, length, _crc32(payload))
-        self._position = position + size
+        self._append(payload, size)
 
     def _rotate(self) -> None:
         """Go on in the next segment; another one is prepared meanwhile."""

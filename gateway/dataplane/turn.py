@@ -3,7 +3,7 @@
 uvloop calls a protocol between two reads and writes at once what it is given, so under load read, our own code and
 write take turns thousands of times a second: each finds the processor's caches full of the others, and each write
 wakes a peer that has gone back to sleep since the last one. Done one kind after the other, the same calls cost a
-third less (docs/performance.md).
+quarter less (docs/performance.md).
 
 Both ends of every exchange come through here. Answers are worked on before requests: what does the same follows each
 other, and connections are back in their pools when they are looked for. Dealt with at once is what is large, for it
@@ -13,7 +13,7 @@ would be nothing to put together, only to wait.
 
 import asyncio
 from collections.abc import Callable, Sized
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 SMALL_BYTES: Final = 16 * 1024
 """No more is put off in one piece."""
@@ -31,23 +31,27 @@ class Connection(Protocol):
     def take(self, data: bytes) -> None: ...
 
 
+Arrival: TypeAlias = tuple[Connection, bytes]
+
+
 class Turn:
     """Of one event loop, shared by all connections of a worker."""
 
-    __slots__ = ("_answers", "_call_soon", "_posted", "_requests", "_scheduled", "_working", "going_on")
+    __slots__ = ("_call_soon", "_posted", "_scheduled", "_working", "answers", "going_on", "requests")
 
     def __init__(self) -> None:
         self.going_on: Sized = ()
         """The exchanges."""
-        self._answers: list[tuple[Connection, bytes]] = []
-        self._requests: list[tuple[Connection, bytes]] = []
-        self._scheduled = False
-        self._call_soon: Callable[..., object] | None = None
+        self.answers: list[Arrival] = []
+        self.requests: list[Arrival] = []
         self._posted: list[tuple[asyncio.Transport, bytes]] = []
+        self._scheduled = False
         self._working = False
+        self._call_soon: Callable[..., object] | None = None
 
-    def request(self, connection: Connection, data: bytes) -> None:
-        """What was just read from a client's connection, which gets it through `take` before the loop waits again."""
+    def arrive(self, waiting: list[Arrival], connection: Connection, data: bytes) -> None:
+        """What was just read from a connection, which gets it through `take` before the loop waits again. `waiting`:
+        this turn's `answers` or `requests`."""
         if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
             if self._scheduled:
                 self.work()  # in the order in which it came
@@ -55,35 +59,26 @@ class Turn:
             return
         if not self._scheduled:
             self._schedule()
-        self._requests.append((connection, data))
-
-    def answer(self, connection: Connection, data: bytes) -> None:
-        """The same from an upstream's."""
-        if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
-            if self._scheduled:
-                self.work()
-            connection.take(data)
-            return
-        if not self._scheduled:
-            self._schedule()
-        self._answers.append((connection, data))
+        waiting.append((connection, data))
 
     def work(self) -> None:
         """Work on what has arrived, then write what is due. A connection whose work fails is closed."""
         self._scheduled = False
-        answers, requests = self._answers, self._requests
-        if not (answers or requests):
+        arrived = self.answers + self.requests
+        if not arrived:
             return
-        self._answers, self._requests = [], []
+        self.answers.clear()
+        self.requests.clear()
         self._working = True
-        for arrived in (answers, requests):
+        try:
             for connection, data in arrived:
                 try:
                     connection.take(data)
                 except Exception as error:  # noqa: BLE001  # one connection's, as where the event loop calls it
-                    _give_up(connection, error)
-        self._working = False
-        self.flush()
+                    _give_up(connection.transport, error)
+        finally:
+            self._working = False
+            self.flush()
 
     def post(self, transport: asyncio.Transport, payload: bytes) -> None:
         """Write, at the end of the work if it is under way. In order with what was posted before; whoever closes a
@@ -100,13 +95,16 @@ class Turn:
             transport.write(payload)
 
     def flush(self) -> None:
-        """Write what was posted."""
+        """Write what was posted. A connection that cannot be written to is closed."""
         posted = self._posted
         if posted:
             self._posted = []
             for transport, payload in posted:
                 if not transport.is_closing():
-                    transport.write(payload)
+                    try:
+                        transport.write(payload)
+                    except Exception as error:  # noqa: BLE001  # nobody else's writes are lost by it
+                        _give_up(transport, error)
 
     def _schedule(self) -> None:
         self._scheduled = True
@@ -115,9 +113,9 @@ class Turn:
         self._call_soon(self.work)
 
 
-def _give_up(connection: Connection, error: Exception) -> None:
+def _give_up(transport: asyncio.Transport, error: Exception) -> None:
     """As the event loop does where a protocol fails."""
     asyncio.get_running_loop().call_exception_handler(
-        {"message": "work on what a connection sent failed", "exception": error, "transport": connection.transport}
+        {"message": "a connection failed at its turn", "exception": error, "transport": transport}
     )
-    connection.transport.abort()
+    transport.abort()

@@ -207,7 +207,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self.sink is None:
             self.abort()  # nobody asked: an answer to nothing must not become the next caller's
         else:
-            self._turn.answer(self, data)
+            turn = self._turn
+            turn.arrive(turn.answers, self, data)
 
     def take(self, data: bytes) -> None:
         """Work on what was received."""

@@ -33,7 +33,7 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.told.append("read")
-        self.turn.request(self, data)
+        self.turn.arrive(self.turn.requests, self, data)
 
     def take(self, data: bytes) -> None:
         self.told.append("work")
@@ -147,8 +147,8 @@ def test_large_pieces_are_not_put_off_and_keep_their_order(size: int) -> None:
 
     async def scene() -> None:
         connection = Connection()
-        turn.request(connection, b"a")
-        turn.request(connection, b"b" * size)
+        turn.arrive(turn.requests, connection, b"a")
+        turn.arrive(turn.requests, connection, b"b" * size)
         at_once = list(sent)
         await asyncio.sleep(0)
         assert sent == [b"a", b"b"]
@@ -185,7 +185,7 @@ def test_no_more_writes_wait_for_each_other_than_agreed() -> None:
         connection = Connection()
         pieces = [b"%d" % at for at in range(3 * MOST_POSTED + 5)]
         for piece in pieces:
-            turn.request(connection, piece)
+            turn.arrive(turn.requests, connection, piece)
         await asyncio.sleep(0)
         assert sent == pieces
 
@@ -220,13 +220,41 @@ def test_answers_come_before_requests_and_few_exchanges_wait_for_nothing() -> No
     async def scene() -> None:
         connection = Connection()
         turn.going_on = range(FEW - 1)
-        turn.request(connection, b"at once")
+        turn.arrive(turn.requests, connection, b"at once")
         assert told == [b"at once"]
         turn.going_on = range(FEW)
-        turn.request(connection, b"request")
-        turn.answer(connection, b"answer")
+        turn.arrive(turn.requests, connection, b"request")
+        turn.arrive(turn.answers, connection, b"answer")
         assert told == [b"at once"]
         await asyncio.sleep(0)
         assert told == [b"at once", b"answer", b"request"]
+
+    uvloop.run(scene())
+
+
+def test_a_write_that_fails_costs_nobody_else_theirs() -> None:
+    class Broken(asyncio.Transport):
+        aborted = False
+
+        def is_closing(self) -> bool:
+            return self.aborted
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise RuntimeError("nothing goes out any more")
+
+        def abort(self) -> None:
+            self.aborted = True
+
+    async def scene() -> None:
+        told: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        async with Host() as host:
+            bad, good = Echo(host.turn, host.told), await host.connect()
+            broken = bad.transport = Broken()
+            host.turn.arrive(host.turn.requests, bad, b"first")
+            host.turn.arrive(host.turn.requests, host.protocols[0], b"second")
+            assert await _answer(good, 6) == b"second"
+            assert broken.aborted
+            assert [type(each) for each in told] == [RuntimeError]
 
     uvloop.run(scene())
