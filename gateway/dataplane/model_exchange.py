@@ -57,8 +57,8 @@ class ModelExchange(ForwardingExchange):
     _held_bytes = 0
     _flowing = False
     """The head and a first event have gone out: chunks that need no edit go to the client as they came."""
-    _head = b""
-    """Client head of a stream, until its first payload goes out with it."""
+    _head_due = False
+    """The stream's head goes out with its first payload."""
     _status = 0
     _answer: AnswerHead | None = None
     _need = NOTHING
@@ -277,9 +277,7 @@ class ModelExchange(ForwardingExchange):
             self._held = []
             return
         self._held = None
-        lines = [passing(head), self.our_lines()]
-        self._head = self.answer.start(status, lines, length if self.call.tells_usage else None)
-        self.answer.started = False  # nothing has gone out yet: until then another target may still answer
+        self._head_due = True
 
     def on_whole(self, head: AnswerHead, body: bytes) -> None:
         status = head.status
@@ -326,11 +324,9 @@ class ModelExchange(ForwardingExchange):
         if not self.first_byte_ns and self.meter.events:
             self.first_byte_ns = time.perf_counter_ns()
         if payload and not self.gone:
-            head = self._head
-            if head:
-                self._head = b""
-                self.answer.started = True
-                self.row.status = self._status
+            head = b""
+            if self._head_due:
+                head = self._start_answer()
                 self.phase = "idle"  # the sweep sets its deadline
                 self.attempt_answered()
             self.answer.write(payload, head, framed)
@@ -338,6 +334,17 @@ class ModelExchange(ForwardingExchange):
                 self._flowing = True
                 if self.upstream is not None:
                     self.upstream.offer_lane((self.meter.feed, self.client.transport, self._pass_edited))
+
+    def _start_answer(self) -> bytes:
+        """The head, made when it goes out: until then another target may still answer, and a drain may begin, of which
+        the head has to tell."""
+        answer = self._answer
+        assert answer is not None
+        assert self.call is not None
+        self._head_due = False
+        self.row.status = self._status
+        lines = [passing(answer), self.our_lines()]
+        return self.answer.start(self._status, lines, answer.length if self.call.tells_usage else None)
 
     def _pass_edited(self, payload: bytes) -> None:
         self._pass_on(payload, None)
@@ -364,9 +371,7 @@ class ModelExchange(ForwardingExchange):
         assert self.meter is not None
         rest = self.meter.end()
         if not self.gone:
-            self.answer.started = True
-            self.row.status = self._status
-            head, self._head = self._head, b""
+            head = self._start_answer() if self._head_due else b""
             if rest:
                 self.answer.write(rest, head)
                 head = b""

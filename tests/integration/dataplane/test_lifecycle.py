@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -148,6 +149,43 @@ def test_drain_lets_answers_end(tmp_path: Path) -> None:
             with pytest.raises(httpx2.ConnectError):
                 httpx2.get(sluice.url + "/healthz")
             assert [row["outcome"] for row in sluice.ledger()] == ["completed"]
+
+
+def test_a_drain_that_begins_between_head_and_first_event_is_announced(tmp_path: Path) -> None:
+    """The client's head goes out with the first event, and says by then that the connection ends."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def provide(listener: socket.socket) -> None:
+        with listener.accept()[0] as peer:
+            got = b""
+            while b"\r\n\r\n" not in got or not got.endswith(b"}"):
+                got += peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            asked.set()
+            go_on.wait(20)
+            for event in (b'data: {"choices":[{"index":0,"delta":{"content":"late"}}]}\n\n', b"data: [DONE]\n\n"):
+                peer.sendall(b"%x\r\n%b\r\n" % (len(event), event))
+            peer.sendall(b"0\r\n\r\n")
+            peer.recv(1)  # until the gateway lets go
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=provide, args=(listener,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with live.gateway(tmp_path, configuration(url)) as sluice, RawClient(sluice.port) as client:
+            body = b'{"model":"chat","messages":[],"stream":true}'
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\n"
+            client.send(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
+            assert asked.wait(20)
+            time.sleep(0.2)
+            sluice.signal(signal.SIGTERM)
+            time.sleep(0.5)
+            go_on.set()
+            answer = client.answer()
+            assert answer.status == 200
+            assert b"late" in answer.body
+            assert answer.header("connection") == "close"
+        thread.join(10)
 
 
 def test_drain_has_an_end(tmp_path: Path) -> None:
