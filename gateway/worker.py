@@ -155,11 +155,15 @@ class WorkerServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]  # as uvicorn declares it
-        # uvicorn raises the signal again after a clean shutdown; a drained worker ends with 0.
-        if threading.current_thread() is threading.main_thread():
-            for sig in (signal.SIGTERM, signal.SIGINT, REPLACED):
-                signal.signal(sig, self.handle_exit)
+        # uvicorn raises the signal again after a clean shutdown; a drained worker ends with 0, whatever comes then: the
+        # handler would find no event loop any more.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        signals = (signal.SIGTERM, signal.SIGINT, REPLACED) if in_main_thread else ()
+        for sig in signals:
+            signal.signal(sig, self.handle_exit)
         yield
+        for sig in signals:
+            signal.signal(sig, signal.SIG_IGN)
 
 
 async def serve(
