@@ -8,11 +8,15 @@ quarter less (docs/performance.md).
 Both ends of every exchange come through here. Answers are worked on before requests: what does the same follows each
 other, and connections are back in their pools when they are looked for. Dealt with at once is what is large, for it
 is no small part of its turn and may have to be paused, and all that comes while hardly anything is going on: there
-would be nothing to put together, only to wait.
+would be nothing to put together, only to wait. What matters then is to be awake when the peer answers: where two
+arrivals followed each other soon, the loop looks for the next for a moment before it sleeps (as HAProxy's
+`busy-polling` and KVM's halt polling do). A slept-through answer costs an interrupt and finds cold caches: that was a
+quarter of the median at one connection.
 """
 
 import asyncio
 from collections.abc import Callable, Sized
+from time import monotonic
 from typing import Final, Protocol, TypeAlias
 
 SMALL_BYTES: Final = 16 * 1024
@@ -21,6 +25,10 @@ FEW: Final = 4
 """With fewer exchanges going on nothing is put off."""
 MOST_POSTED: Final = 64
 """Writes that wait for each other: what was asked first is not kept for hundreds behind it."""
+
+SOON_S: Final = 200e-6
+"""An arrival that comes this soon after the work on the one before promises another. It is looked for no longer than
+this, and in vain only once: a model that takes its time to answer costs no looking."""
 
 
 class Connection(Protocol):
@@ -37,7 +45,17 @@ Arrival: TypeAlias = tuple[Connection, bytes]
 class Turn:
     """Of one event loop, shared by all connections of a worker."""
 
-    __slots__ = ("_call_soon", "_posted", "_scheduled", "_working", "answers", "going_on", "requests")
+    __slots__ = (
+        "_awake",
+        "_call_soon",
+        "_posted",
+        "_scheduled",
+        "_soon_until",
+        "_working",
+        "answers",
+        "going_on",
+        "requests",
+    )
 
     def __init__(self) -> None:
         self.going_on: Sized = ()
@@ -47,6 +65,9 @@ class Turn:
         self._posted: list[tuple[asyncio.Transport, bytes]] = []
         self._scheduled = False
         self._working = False
+        self._awake = False
+        self._soon_until = 0.0
+        """An arrival before then (monotonic) comes soon after the last one."""
         self._call_soon: Callable[..., object] | None = None
 
     def arrive(self, waiting: list[Arrival], connection: Connection, data: bytes) -> None:
@@ -55,10 +76,15 @@ class Turn:
         if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
             if self._scheduled:
                 self.work()  # in the order in which it came
+            soon = monotonic() < self._soon_until
             connection.take(data)
+            self._soon_until = monotonic() + SOON_S
+            if soon and not self._awake:
+                self._stay_awake()
             return
         if not self._scheduled:
-            self._schedule()
+            self._scheduled = True
+            self._next(self.work)
         waiting.append((connection, data))
 
     def work(self) -> None:
@@ -106,11 +132,17 @@ class Turn:
                     except Exception as error:  # noqa: BLE001  # nobody else's writes are lost by it
                         _give_up(transport, error)
 
-    def _schedule(self) -> None:
-        self._scheduled = True
+    def _stay_awake(self) -> None:
+        """Have the loop look once more for what has arrived, while it may come soon."""
+        self._awake = len(self.going_on) < FEW and monotonic() < self._soon_until
+        if self._awake:
+            self._next(self._stay_awake)
+
+    def _next(self, what: Callable[[], None]) -> None:
+        """Before the event loop waits."""
         if self._call_soon is None:  # asking for the loop is a system call each time
             self._call_soon = asyncio.get_running_loop().call_soon
-        self._call_soon(self.work)
+        self._call_soon(what)
 
 
 def _give_up(transport: asyncio.Transport, error: Exception) -> None:

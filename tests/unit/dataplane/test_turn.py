@@ -2,11 +2,13 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import pytest
 import uvloop
 
-from gateway.dataplane.turn import FEW, MOST_POSTED, SMALL_BYTES, Turn
+from gateway.dataplane import turn as turns
+from gateway.dataplane.turn import FEW, MOST_POSTED, SMALL_BYTES, SOON_S, Turn
 
 
 def _busy() -> Turn:
@@ -230,6 +232,40 @@ def test_answers_come_before_requests_and_few_exchanges_wait_for_nothing() -> No
         assert told == [b"at once", b"answer", b"request"]
 
     uvloop.run(scene())
+
+
+def test_an_arrival_soon_after_another_keeps_the_loop_awake_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(turns, "monotonic", lambda: now_s)
+    looks: list[Callable[[], None]] = []
+
+    class Connection:
+        transport: asyncio.Transport
+
+        def take(self, data: bytes) -> None:
+            pass
+
+    turn, connection = Turn(), Connection()
+    monkeypatch.setattr(turn, "_call_soon", looks.append)
+    for _ in range(3):  # a stream's events, far apart
+        now_s += 0.02
+        turn.arrive(turn.answers, connection, b"event")
+        assert not looks
+    now_s += SOON_S / 2
+    turn.arrive(turn.answers, connection, b"soon")
+    turn.arrive(turn.answers, connection, b"too")
+    assert len(looks) == 1  # once, however many arrive
+    looks.pop()()
+    assert len(looks) == 1
+    now_s += SOON_S
+    looks.pop()()
+    assert not looks
+    turn.arrive(turn.answers, connection, b"late")
+    assert not looks
+    turn.arrive(turn.answers, connection, b"soon")
+    turn.going_on = range(FEW)
+    looks.pop()()
+    assert not looks  # then the turns are what is gained by
 
 
 def test_a_write_that_fails_costs_nobody_else_theirs() -> None:
