@@ -68,6 +68,7 @@ class Plane:
         self.http_routes = HttpRoutes(())
         self.exchanges: set[Exchange | ExpressCall] = set()
         self.turn.going_on = self.exchanges
+        self.turn.before_writing = spool.commit
         self.connections: set[ClientConnection] = set()
         self.counted: Counter[str] = Counter()
         """What never reaches the ledger: unauthenticated and malformed requests, by error code."""

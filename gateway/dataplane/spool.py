@@ -1,8 +1,9 @@
 """The worker's end of the ledger: records go into memory-mapped, pre-allocated segment files that the keeper reads.
 
 Appending is a copy into memory: no system call, and once it returned the record survives the death of every process
-(the page cache has it); the keeper syncs to disk each second. Blocks are allocated before they are promised, so a full
-disk refuses a request at admission and never breaks one that is under way.
+(the page cache has it); the keeper syncs to disk each second. Records by form are gathered, and appended together by
+`commit`: whoever made them calls it before anybody can learn of what they tell. Blocks are allocated before they are
+promised, so a full disk refuses a request at admission and never breaks one that is under way.
 """
 
 import fcntl
@@ -25,6 +26,7 @@ from gateway.policy.records import (
     MAX_RECORD_BYTES,
     OPENED,
     RECORD_HEAD,
+    RUN_BEGIN,
     RecordForms,
     payload_of,
     record_bytes,
@@ -85,6 +87,9 @@ class Spool:
         self._closing_rooms: dict[str, int] = {}
         self._promised = 0
         """Bytes that close records of open requests may still need."""
+        self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
+        """Of the record that they will be, for which the current segment has room."""
         self.closed = 0
         """Close records written: what the keeper has not yet confirmed of them is pending."""
         self.dropped_refusals = 0
@@ -103,6 +108,7 @@ class Spool:
     def open(self, row: LedgerRow, charges: Charges, need: Amounts | None = None) -> None:
         """Record that the request is admitted, with the most it can be charged and use; room for its close record is
         set aside. A later open record of the same request replaces the earlier one. Raises LedgerUnavailable."""
+        self.commit()
         payload = payload_of(OPENED, row, charges, self.closed, need)
         size = record_bytes(len(payload))
         room = size + CLOSE_MARGIN_BYTES
@@ -110,26 +116,33 @@ class Spool:
         if self._position + size + promised > self._good_to:
             self._make_room(size + promised)
         self._promised = promised
-        self._append(payload, size)
+        self._append(payload)
         self._closing_rooms[row.id] = room
 
     def open_by_form(self, forms: RecordForms, payload: bytes) -> int:
-        """`open` with the payload made; returns the room that is set aside for the close record, which `close_by_form`
-        wants back. Raises LedgerUnavailable."""
-        size = (len(payload) + PADDED_HEAD_BYTES) & ~7
+        """`open` with the payload made, at the next `commit`; returns the room that is set aside for the close record,
+        which `close_by_form` wants back. Raises LedgerUnavailable."""
         room = forms.room + CLOSE_MARGIN_BYTES
-        promised = self._promised + room
-        if self._position + size + room + promised > self._good_to:
-            self._make_room(size + room + promised)
-        self._promised = promised
-        self._append_by_form(forms, payload, size)
+        wanted = self._gathered_bytes + self._promised + 2 * room
+        if self._position + wanted > self._good_to:
+            self._make_room(wanted)
+        self._promised += room
+        self._gather(forms, payload)
         return room
 
     def close_by_form(self, forms: RecordForms, payload: bytes, room: int) -> None:
-        """`close` with the payload made, whose number is `closed + 1`."""
+        """`close` with the payload made, whose number is `closed + 1`, at the next `commit`."""
         self.closed += 1
         self._promised -= room
-        self._append_by_form(forms, payload, (len(payload) + PADDED_HEAD_BYTES) & ~7)
+        self._gather(forms, payload)
+
+    def commit(self) -> None:
+        """Append what was gathered: once this returned it survives."""
+        gathered = self._gathered
+        if gathered:
+            self._gathered = []
+            self._gathered_bytes = 0
+            self._append(gathered[0] if len(gathered) == 1 else RUN_BEGIN + b"\n".join(gathered))
 
     def adopt(self, request_id: str, room: int) -> None:
         """A request that was opened by `open_by_form` will be closed by `close`."""
@@ -137,6 +150,7 @@ class Spool:
 
     def close(self, row: LedgerRow, charges: Charges) -> None:
         """Record the end of a request, or a refusal that was never opened. Never raises."""
+        self.commit()
         self.closed += 1
         payload = payload_of(CLOSED, row, charges, self.closed)
         size = record_bytes(len(payload))
@@ -152,7 +166,7 @@ class Spool:
                     return
                 payload = payload_of(CLOSED, _bare(row), charges, self.closed)
                 size = record_bytes(len(payload))
-        self._append(payload, size)
+        self._append(payload)
 
     def had_no_room(self, within_s: float = FULL_FOR_S) -> bool:
         """Whether a segment that was needed could not be had lately."""
@@ -160,30 +174,37 @@ class Spool:
 
     def dispose(self) -> None:
         """End of the worker: the lock is let go, the keeper takes what is left."""
+        self.commit()
         os.close(self._lock_descriptor)
 
-    def _append(self, payload: bytes, size: int) -> None:
+    def _gather(self, forms: RecordForms, payload: bytes) -> None:
+        """The segment that the record comes to defines its form."""
+        size = len(payload) + 1
+        gathered = self._gathered_bytes or PADDED_HEAD_BYTES + len(RUN_BEGIN)
+        defining = 0 if forms.defined_in is self._current else record_bytes(len(forms.definition))
+        if gathered + size > MAX_RECORD_BYTES or self._position + defining + gathered + size > self._size:
+            self.commit()
+            gathered = PADDED_HEAD_BYTES + len(RUN_BEGIN)
+            if self._position + defining + gathered + size > self._size:
+                self._rotate()
+        if forms.defined_in is not self._current:
+            self._append(forms.definition)
+            forms.defined_in = self._current
+        self._gathered.append(payload)
+        self._gathered_bytes = gathered + size
+
+    def _append(self, payload: bytes) -> None:
         position = self._position
+        length = len(payload)
+        size = (length + PADDED_HEAD_BYTES) & ~7
         if position + size > self._size:
             self._rotate()
             position = 0
         memory = self._memory
         start = position + HEAD_BYTES
-        length = len(payload)
         memory[start : start + length] = payload
         _pack_head(memory, position, length, _crc32(payload))
         self._position = position + size
-
-    def _append_by_form(self, forms: RecordForms, payload: bytes, size: int) -> None:
-        """The segment that the record comes to defines its form."""
-        if forms.defined_in is not self._current or self._position + size > self._size:
-            defining = record_bytes(len(forms.definition))
-            if self._position + defining + size > self._size:
-                self._rotate()
-            if forms.defined_in is not self._current:
-                self._append(forms.definition, defining)
-                forms.defined_in = self._current
-        self._append(payload, size)
 
     def _rotate(self) -> None:
         """Go on in the next segment; another one is prepared meanwhile."""

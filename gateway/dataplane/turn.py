@@ -53,6 +53,7 @@ class Turn:
         "_soon_until",
         "_working",
         "answers",
+        "before_writing",
         "going_on",
         "requests",
     )
@@ -60,6 +61,8 @@ class Turn:
     def __init__(self) -> None:
         self.going_on: Sized = ()
         """The exchanges."""
+        self.before_writing: Callable[[], None] = _nothing
+        """Makes sure of what the writes must not go ahead of: records."""
         self.answers: list[Arrival] = []
         self.requests: list[Arrival] = []
         self._posted: list[tuple[asyncio.Transport, bytes]] = []
@@ -117,6 +120,8 @@ class Turn:
             return
         if self._posted:
             self.flush()
+        else:
+            self.before_writing()
         if not transport.is_closing():
             transport.write(payload)
 
@@ -125,6 +130,7 @@ class Turn:
         posted = self._posted
         if posted:
             self._posted = []
+            self.before_writing()
             for transport, payload in posted:
                 if not transport.is_closing():
                     try:
@@ -143,6 +149,10 @@ class Turn:
         if self._call_soon is None:  # asking for the loop is a system call each time
             self._call_soon = asyncio.get_running_loop().call_soon
         self._call_soon(what)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _give_up(transport: asyncio.Transport, error: Exception) -> None:

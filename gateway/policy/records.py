@@ -17,6 +17,8 @@ before it, so a segment is read without any other. The kinds of these records:
     [OPENED_BY_FORM, id, form, start, stream, [reserved of each account, …], number, bounds]
     [CLOSED_BY_FORM, form, [FIGURES but for the last two, which the form has], [used of each account, …], number]
 
+Those of one turn of the worker's event loop are one record: `RUN_BEGIN`, then their payloads, a line each.
+
 Pure: bytes and values.
 """
 
@@ -49,6 +51,8 @@ CLOSED: Final = 1
 FORM: Final = 2
 OPENED_BY_FORM: Final = 3
 CLOSED_BY_FORM: Final = 4
+
+RUN_BEGIN: Final = b"[5]\n"
 
 _NUL: Final = rb"\u0000"
 _OPENED_BEGIN: Final = b'[%d,["' % OPENED
@@ -277,7 +281,7 @@ class SegmentCutter:
         record reaches beyond the piece). Raises TornRecord only where nothing whole precedes the torn record."""
         payloads: list[bytes] = []
         begin, at, last = self.position, 0, len(piece) - HEAD_BYTES
-        head_at, add = RECORD_HEAD.unpack_from, payloads.append  # this loop runs twice a request
+        head_at, add = RECORD_HEAD.unpack_from, payloads.append
         while at <= last:
             length, checksum = head_at(piece, at)
             if not 0 < length <= MAX_PAYLOAD_BYTES:
@@ -288,7 +292,10 @@ class SegmentCutter:
             payload = piece[at + HEAD_BYTES : at + HEAD_BYTES + length]
             if crc32(payload) != checksum:
                 return (payloads, True) if len(payload) < length else self._torn(payloads, at)
-            add(payload)
+            if payload.startswith(RUN_BEGIN):
+                payloads += payload[len(RUN_BEGIN) :].split(b"\n")
+            else:
+                add(payload)
             at += (length + HEAD_BYTES + 7) & ~7
             self.position = begin + at
         return payloads, True

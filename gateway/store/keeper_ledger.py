@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -21,8 +22,12 @@ from gateway.store.sql_thread import write_transaction
 
 log = logging.getLogger(__name__)
 
-ROWS_A_BATCH: Final = 400
-"""Rows of one transaction: a lease that is asked for waits no longer than that takes."""
+BATCH_S: Final = 0.1
+"""How long a transaction may take: a lease that is asked for waits behind it. Bigger ones cost less a row."""
+FEWEST_ROWS: Final = 100
+FIRST_ROWS: Final = 400
+MOST_ROWS: Final = 1600
+"""Of one transaction."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,7 @@ class SpoolLedger:
         self._node = node
         self._readers: dict[str, SpoolReader] = {}
         self._new_readers: set[str] = set()
+        self._batch_rows = FIRST_ROWS
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def look(self) -> list[str]:
@@ -148,17 +154,27 @@ class SpoolLedger:
         return list(self._readers)
 
     def _advance(self, reader: SpoolReader, progress: Progress) -> None:
-        reader.read(ROWS_A_BATCH)
-        batch = reader.take_ended(ROWS_A_BATCH)
+        rows = self._batch_rows
+        reader.read(rows)
+        batch = reader.take_ended(rows)
         if batch:
+            began_s = time.monotonic()
             self._ingest(reader, batch, progress)
-            progress.more = len(batch) == ROWS_A_BATCH
+            progress.more = len(batch) == rows
+            self._fit_batch(len(batch), time.monotonic() - began_s)
         elif reader.incarnation in self._new_readers:
             # Read from the beginning after a restart: what seems open may have ended in a segment that is gone.
             self._new_readers.discard(reader.incarnation)
             if reader.open:
                 with self._engine.begin() as connection:
                     reader.resolve_open(known_ids(connection, list(reader.open)))
+
+    def _fit_batch(self, rows: int, took_s: float) -> None:
+        """As big as `BATCH_S` allows on this database and machine, at this time."""
+        if took_s > BATCH_S:
+            self._batch_rows = max(FEWEST_ROWS, rows // 2)
+        elif rows == self._batch_rows and took_s < BATCH_S / 2:
+            self._batch_rows = min(MOST_ROWS, 2 * rows)
 
     def _ingest(self, reader: SpoolReader, batch: list[Record], progress: Progress) -> None:
         try:
@@ -189,7 +205,7 @@ class SpoolLedger:
         """The worker is dead and all that it ended is in SQL."""
         interrupted = len(reader.open)
         reader.interrupt()
-        while batch := reader.take_ended(ROWS_A_BATCH):
+        while batch := reader.take_ended(self._batch_rows):
             self._ingest(reader, batch, progress)
         with write_transaction(self._engine) as connection:
             leases.bury(connection, reader.incarnation)

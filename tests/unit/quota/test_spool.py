@@ -167,7 +167,8 @@ def test_what_is_too_long_or_no_text_or_too_large_is_mended() -> None:
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(["open", "by form", "close", "refuse", "read"]), st.integers(0, 1_500)), max_size=120
+    st.tuples(st.sampled_from(["open", "by form", "close", "refuse", "read", "commit"]), st.integers(0, 1_500)),
+    max_size=120,
 )
 
 
@@ -209,6 +210,9 @@ def test_both_ends_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[t
             ended.append(each.id)
         elif what == "read":
             read += read_some(reader, folder, 3)
+        elif what == "commit":
+            spool.commit()
+    spool.commit()
     while got := read_some(reader, folder, 50):
         read += got
     assert read == ended
@@ -234,6 +238,24 @@ def read_some(reader: SpoolReader, folder: Path, most: int) -> list[str]:
     SyncDue(reader.to_sync(), {}).run()
     reader.remove(reader.removable())
     return batch
+
+
+def test_records_by_form_are_one_record_at_the_commit(tmp_path: Path) -> None:
+    """They survive from then on, not before."""
+    spool = Spool(tmp_path, "aa", SEGMENT, 4 * SEGMENT)
+    reader = SpoolReader(tmp_path, "aa")
+    form = RecordForms(1, row(), [(1, 0)])
+    opened = [row() for _ in range(5)]
+    for each in opened:
+        spool.open_by_form(form, form.opened % (each.id.encode(), b"5", b"false", 1, 0, 1, 1, b"null"))
+    read_some(reader, tmp_path, 10)
+    assert not reader.open
+    spool.commit()
+    read_some(reader, tmp_path, 10)
+    assert list(reader.open) == [each.id for each in opened]
+    cutter = SegmentCutter()
+    assert len(cutter.cut((tmp_path / "aa-000000.spool").read_bytes())[0]) == 1 + len(opened)
+    spool.dispose()
 
 
 def test_consumed_segments_make_room_again(tmp_path: Path) -> None:
