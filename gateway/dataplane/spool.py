@@ -42,6 +42,7 @@ RETRY_AFTER_S: Final = 0.05
 
 FULL_FOR_S: Final = 2.0
 PADDED_HEAD_BYTES: Final = HEAD_BYTES + 7
+EMPTY_RUN_BYTES: Final = PADDED_HEAD_BYTES + len(RUN_BEGIN)
 
 _pack_head = RECORD_HEAD.pack_into
 
@@ -88,7 +89,7 @@ class Spool:
         self._promised = 0
         """Bytes that close records of open requests may still need."""
         self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
+        self._gathered_bytes = EMPTY_RUN_BYTES
         """Of the record that they will be, for which the current segment has room."""
         self.closed = 0
         """Close records written: what the keeper has not yet confirmed of them is pending."""
@@ -141,7 +142,7 @@ class Spool:
         gathered = self._gathered
         if gathered:
             self._gathered = []
-            self._gathered_bytes = 0
+            self._gathered_bytes = EMPTY_RUN_BYTES
             self._append(gathered[0] if len(gathered) == 1 else RUN_BEGIN + b"\n".join(gathered))
 
     def adopt(self, request_id: str, room: int) -> None:
@@ -178,20 +179,24 @@ class Spool:
         os.close(self._lock_descriptor)
 
     def _gather(self, forms: RecordForms, payload: bytes) -> None:
-        """The segment that the record comes to defines its form."""
-        size = len(payload) + 1
-        gathered = self._gathered_bytes or PADDED_HEAD_BYTES + len(RUN_BEGIN)
-        defining = 0 if forms.defined_in is self._current else record_bytes(len(forms.definition))
-        if gathered + size > MAX_RECORD_BYTES or self._position + defining + gathered + size > self._size:
-            self.commit()
-            gathered = PADDED_HEAD_BYTES + len(RUN_BEGIN)
-            if self._position + defining + gathered + size > self._size:
-                self._rotate()
+        gathered = self._gathered_bytes + len(payload) + 1
+        full = gathered > MAX_RECORD_BYTES or self._position + gathered > self._size
+        if full or forms.defined_in is not self._current:
+            gathered = self._prepare_to_gather(forms, len(payload) + 1)
+        self._gathered.append(payload)
+        self._gathered_bytes = gathered
+
+    def _prepare_to_gather(self, forms: RecordForms, size: int) -> int:
+        """The segment that the record comes to has room for it and defines its form. Returns `_gathered_bytes` with
+        it."""
+        defining = record_bytes(len(forms.definition))
+        self.commit()
+        if self._position + defining + EMPTY_RUN_BYTES + size > self._size:
+            self._rotate()
         if forms.defined_in is not self._current:
             self._append(forms.definition)
             forms.defined_in = self._current
-        self._gathered.append(payload)
-        self._gathered_bytes = gathered + size
+        return EMPTY_RUN_BYTES + size
 
     def _append(self, payload: bytes) -> None:
         position = self._position

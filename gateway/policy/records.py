@@ -55,8 +55,6 @@ CLOSED_BY_FORM: Final = 4
 RUN_BEGIN: Final = b"[5]\n"
 
 _NUL: Final = rb"\u0000"
-_OPENED_BEGIN: Final = b'[%d,["' % OPENED
-_OPENED_BY_FORM_BEGIN: Final = b'[%d,"' % OPENED_BY_FORM
 OPENING: Final = b"%d%d" % (OPENED, OPENED_BY_FORM)
 DEFINING: Final = b"%d" % FORM
 """`payload[KIND_AT] in OPENING` tells an open record, `in DEFINING` a form; all others are close records."""
@@ -150,9 +148,9 @@ def payload_of(kind: int, row: LedgerRow, charges: Charges, number: int, need: A
 
 
 def opened_id(payload: bytes) -> str:
-    """The request's id of an open record: nearly all of those are superseded before anybody reads the rest."""
-    begin = len(_OPENED_BEGIN if payload.startswith(_OPENED_BEGIN) else _OPENED_BY_FORM_BEGIN)
-    return payload[begin : payload.index(b'"', begin)].decode()
+    """The request's id of an open record, its first text: nearly all of those are superseded before anybody reads the
+    rest."""
+    return payload.split(b'"', 2)[1].decode()
 
 
 def mend(record: Record) -> None:
