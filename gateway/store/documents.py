@@ -314,13 +314,13 @@ class LimitDocument(Document):
                 raise refused("concurrent_requests are counted now, not in a window", "remove `window`", "window")
         elif self.window is None:
             raise refused("is missing", f"add one of {', '.join(Window)}", "window")
-        if self.metric is Metric.COST_USD:
-            if self.at_most * MICRO % 1:
-                raise refused("is finer than a micro-USD", "use at most six decimals", "at_most")
-        elif self.at_most % 1:
-            raise refused(f"{self.metric} are counted in whole numbers", "use an integer", "at_most")
-        if not 0 < self.amount <= GREATEST_AMOUNT:
+        units_each = MICRO if self.metric is Metric.COST_USD else 1
+        if not 0 < self.at_most <= GREATEST_AMOUNT / units_each:  # first: what is much longer cannot be reckoned with
             raise refused("is not above 0 and up to 10^15 units", "use a number in between", "at_most")
+        if self.at_most * units_each % 1:
+            if self.metric is Metric.COST_USD:
+                raise refused("is finer than a micro-USD", "use at most six decimals", "at_most")
+            raise refused(f"{self.metric} are counted in whole numbers", "use an integer", "at_most")
         return self
 
 

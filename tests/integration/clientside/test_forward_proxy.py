@@ -336,6 +336,7 @@ def test_resets_pass_both_ways(side: Side, opaque: ScriptedUpstream) -> None:
 
     opaque.serve(watching)
     with through(side, f"localhost:{opaque.port}") as tunnel:
+        assert tunnel.status == 200, tunnel.head
         assert tunnel.socket.recv(1) == b"y"
         tunnel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     side.sluice.until(lambda: seen == ["reset"], 5, lambda: str(seen))

@@ -1,6 +1,7 @@
 """The configuration service: every rule that REST and `apply` rely on, on both databases."""
 
 import hashlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -288,6 +289,13 @@ def test_limits_keep_money_exact(furnished: Engine) -> None:
         )
         with pytest.raises(Invalid, match="at_most is finer than a micro-USD"):
             Limits(edit).update("money", LimitPatch.model_validate({"at_most": "0.0000001"}))
+        for metric, amount in itertools.product(
+            ["cost_usd", "requests"], ["1e16", "1.4761554118682313e+308", "1e999999", "0", "-1", "-1e999999"]
+        ):
+            with pytest.raises(Invalid, match="at_most is not above 0 and up to"):
+                Limits(edit).update("money", LimitPatch.model_validate({"metric": metric, "at_most": amount}))
+        with pytest.raises(Invalid, match="at_most is finer than a micro-USD"):
+            Limits(edit).update("money", LimitPatch.model_validate({"at_most": "1e-999999"}))
         with pytest.raises(Invalid, match="window"):
             Limits(edit).update("money", LimitPatch.model_validate({"metric": "concurrent_requests"}))
 
