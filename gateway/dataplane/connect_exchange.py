@@ -57,6 +57,8 @@ class ConnectExchange(Exchange):
         """None once it is settled that what the client sends may pass."""
         self._early: list[bytes] = []
         self._early_bytes = 0
+        self._early_from_peer: list[bytes] = []
+        """What a server said before the client was told that the tunnel stands."""
         self._established = False
         self._client_half_closed = False
         self._peer_half_closed = False
@@ -99,9 +101,9 @@ class ConnectExchange(Exchange):
         self.answer.started = self.answer.ended = self._established = True
         self.row.status = 200
         self.client.write(b"HTTP/1.1 200 Connection established\r\n%b\r\n" % self.our_lines())
-        peer = self._peer
-        assert peer is not None
-        peer.transport.resume_reading()
+        for payload in self._early_from_peer:
+            self.client.write(payload)
+        self._early_from_peer = []
         self._expect(HELLO_SECONDS if self._sniffer is not None else self.plane.settings.tunnel_idle)
         early, self._early = self._early, []
         for payload in early:
@@ -231,7 +233,9 @@ class ConnectExchange(Exchange):
     def on_peer_bytes(self, payload: bytes) -> None:
         self.active = True
         self._bytes_out += len(payload)
-        if not self.gone:
+        if not self._established:
+            self._early_from_peer.append(payload)
+        elif not self.gone:
             self.client.write(payload)
 
     def on_peer_half_closed(self) -> None:

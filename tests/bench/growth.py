@@ -21,7 +21,13 @@ EVENTS_A_STREAM = 64
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("requests", nargs="?", type=int, default=200_000, metavar="N", help="default 200000")
-    parser.add_argument("--warm-up", type=int, default=50_000, metavar="N", help="requests before (50000)")
+    parser.add_argument(
+        "--warm-up",
+        type=int,
+        default=150_000,
+        metavar="N",
+        help="requests before: by then the keeper's batches and its allocator have grown to their size (150000)",
+    )
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -342,6 +342,15 @@ def test_resets_pass_both_ways(side: Side, opaque: ScriptedUpstream) -> None:
     side.sluice.until(lambda: seen == ["reset"], 5, lambda: str(seen))
 
 
+def test_what_a_server_says_first_follows_our_answer(side: Side, opaque: ScriptedUpstream) -> None:
+    """However soon it comes: it may be there before the client was told that the tunnel stands."""
+    opaque.serve(lambda upstream: upstream.send(b"220 ready"))
+    for _ in range(40):
+        with through(side, f"localhost:{opaque.port}") as tunnel:
+            assert tunnel.head.startswith(b"HTTP/1.1 200"), tunnel.head
+            assert tunnel.rest() == b"220 ready"
+
+
 def test_a_slow_reader_holds_the_sender(side: Side, opaque: ScriptedUpstream) -> None:
     """What nobody takes is not piled up in the gateway."""
     sent: list[int] = [0]
