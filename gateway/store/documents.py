@@ -314,7 +314,7 @@ class LimitDocument(Document):
                 raise refused("concurrent_requests are counted now, not in a window", "remove `window`", "window")
         elif self.window is None:
             raise refused("is missing", f"add one of {', '.join(Window)}", "window")
-        units_each = MICRO if self.metric is Metric.COST_USD else 1
+        units_each = MICRO if self.metric is Metric.COST_USD else Decimal(1)
         if not 0 < self.at_most <= GREATEST_AMOUNT / units_each:  # first: what is much longer cannot be reckoned with
             raise refused("is not above 0 and up to 10^15 units", "use a number in between", "at_most")
         if self.at_most * units_each % 1:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, text
@@ -20,9 +21,10 @@ from gateway.errors import BadRequest, NotFound
 from gateway.policy.records import CLOSED, Record, payload_of, record_of
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
+from gateway.store import keeper_ledger
 from gateway.store.database import make_engine, read_session
 from gateway.store.ingest import ingest
-from gateway.store.keeper_ledger import SpoolLedger
+from gateway.store.keeper_ledger import BATCH_S, SpoolLedger
 from gateway.store.ledger import LedgerFilter, export_order, get_row, list_ledger, usage
 from gateway.store.ledger_files import Format
 from gateway.store.reporter_main import HEAD, Frame
@@ -299,6 +301,35 @@ def test_segments_made_between_a_look_and_the_workers_death_are_read(engine: Eng
     with engine.begin() as connection:
         assert connection.execute(text("SELECT count(*) FROM ledger")).scalar_one() == len(rows)
     assert list(tmp_path.glob("aa*")) == []
+
+
+def test_a_batch_is_as_big_as_its_time_allows(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick ones grow, slow ones shrink; what was not full says nothing of a bigger one."""
+    took_s = 0.0
+    times = itertools.count()
+    monkeypatch.setattr(keeper_ledger, "time", SimpleNamespace(monotonic=lambda: took_s * next(times)))
+    spool = Spool(tmp_path, "aa", 1 << 20, 1 << 30)
+    ledger = SpoolLedger(engine, tmp_path, "node")
+
+    def batches(rows: int) -> list[int]:
+        for _ in range(rows):
+            spool.close(new_row(), ())
+        ledger.look()
+        sizes = []
+        while size := len(ledger.work("aa", connected=True).new):
+            sizes.append(size)
+        return sizes
+
+    assert batches(5_000) == [400, 800, 1_600, 1_600, 600]
+    took_s = 2 * BATCH_S
+    assert batches(3_000) == [1_600, 800, 400, 200]
+    assert batches(300) == [100, 100, 100]
+    took_s = 0.7 * BATCH_S
+    assert batches(200) == [100, 100]
+    took_s = 0.0
+    assert batches(90) == [90]
+    assert batches(250) == [100, 150]
+    spool.dispose()
 
 
 def test_a_dead_workers_lease_counts_until_its_spool_is_in_sql(engine: Engine, tmp_path: Path) -> None:
