@@ -17,7 +17,7 @@ from gateway.demo.fetch import DemoFailed, fetch, is_complete
 from gateway.demo.files import DemoFiles
 from gateway.demo.model_server import MODEL_NAME
 from gateway.demo.snippets import snippets
-from gateway.demo.talk import Added, Answer, Talk
+from gateway.demo.talk import PAIRS, Added, Answer, Talk
 from gateway.demo.undo import parts, remove_configuration
 from gateway.errors import NotFound
 from gateway.handover import COMMAND_VARIABLE
@@ -215,7 +215,8 @@ def _print_end(console: Console, settings: Settings, files: DemoFiles, added: Ad
         figure = f"less than {(max(added.median_s, 0) + added.noise_s) * 1000:.1f} ms"
     console.print(f"\n[bold]The gateway adds {figure}[/] [dim]to a call, with key, route, two limits and ledger[/]")
     console.print(
-        f"[bold]Look at it[/]  {console_url(settings)}  [dim]usage, the two requests, the budget they came from[/]"
+        f"[bold]Look at it[/]  {console_url(settings)}  "
+        f"[dim]usage, the two requests (and {PAIRS} without tokens, which timed the gateway), the budget[/]"
     )
     console.print("\n[bold]Try it yourself[/]")
     for title, _language, text in snippets(data_plane_url(settings), files.key()):
