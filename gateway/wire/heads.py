@@ -25,11 +25,11 @@ _HOST: Final = re.compile(
     + _PORT
 )
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
-_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+ (?:HTTP/1\.[01])\r\n")
-_OTHER_VERSION: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\x00-\x20\x7f]+(?: HTTP/[0-9]+(?:\.[0-9]+)?)?\r\n")
-_UNFINISHED_LINE: Final = re.compile(
-    rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{0,32}(?: [^\x00-\x20\x7f]*(?: [A-Z0-9./]{0,8}\r?)?)?|\r"
-)
+_METHOD: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_REQUEST_LINE: Final = re.compile(_METHOD + rb"{1,32} [^\x00-\x20\x7f]+ HTTP/1\.[01]\r\n")
+_OTHER_VERSION: Final = re.compile(_METHOD + rb"{1,32} [^\x00-\x20\x7f]+(?: HTTP/[0-9]{1,3}(?:\.[0-9]{1,3})?)?\r\n")
+_UNFINISHED_LINE: Final = re.compile(_METHOD + rb"{0,32}(?: [^\x00-\x20\x7f]*(?: [A-Z0-9./]{0,12})?\r?)?|\r")
+"""All that the two above can begin with: the answer may not depend on where a line was cut."""
 _LOOKED_AT_BYTES: Final = 2048
 """An unfinished line is looked at up to this length, so that one sent byte by byte costs no more than its length."""
 _OVERLONG: Final = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80-\x9f][\x80-\xbf]|\xf0[\x80-\x8f][\x80-\xbf]")

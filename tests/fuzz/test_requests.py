@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import h11
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.dataplane.request import Request, RequestBody
@@ -85,6 +85,9 @@ def read_by_h11(wire: bytes) -> Taken:
 
 @settings(max_examples=400)
 @given(wire=mutated(SEEDS, TOKENS) | st.binary(max_size=80), places=st.lists(st.integers(0, 250), max_size=8))
+@example(wire=b"GET /a\r\n\r\n", places=[7])  # a line of HTTP/0.9, cut within its end
+@example(wire=b"GET / HTTP/11.1\r\n\r\n", places=[16])
+@example(wire=b"G" * 40 + b" / HTTP/2.0\r\n\r\n", places=[38])
 def test_requests(wire: bytes, places: list[int]) -> None:
     taken, refused = read([wire])
     assert read(cut_at(wire, places)) == (taken, refused)
