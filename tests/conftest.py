@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as property_settings
 
 from gateway.settings import Settings
@@ -15,8 +15,13 @@ from tests.support import trust
 from tests.support.postgres import Postgres
 
 trust.share()
+# As many tests run at once as there are cores, and some load them: how long an example takes tells nothing.
+property_settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+property_settings.load_profile("loaded")
 # `tests/run` runs what failed once more: to shrink an example again, for minutes, would tell nothing new.
-property_settings.register_profile("again", phases=[Phase.explicit, Phase.reuse, Phase.generate])
+property_settings.register_profile(
+    "again", property_settings.get_profile("loaded"), phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 
 
 @pytest.fixture(scope="session")

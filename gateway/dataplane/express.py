@@ -215,11 +215,9 @@ class ExpressCall:
 
 def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     """Send a call on its way, if it is a common one. False: nothing has been done."""
-    plane, request, operation, plain = client.plane, memo.request, memo.operation, memo.plain
-    if plain is None or plane.draining:
-        return False
-    call = plain.plain_call(operation, body)
-    if call is None:
+    plane, request = client.plane, memo.request
+    call = memo.call_of(body)
+    if call is None or plane.draining:
         return False
     plan = request.plans.get(call.route)
     if plan is None or plan.wire is not memo.handler:
@@ -272,7 +270,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     sent = body
     if stream or not chosen.keeps_model:
         assert chosen.target.model is not None
-        sent = memo.handler.rewrite(operation, call, _JSON, body, chosen.target.model)
+        sent = memo.handler.rewrite(memo.operation, call, _JSON, body, chosen.target.model)
     plane.turn.post(connection.transport, b"%bcontent-length: %d\r\n\r\n%b" % (chosen.express_head, len(sent), sent))
     # What can wait until the request is on its way.
     made = ExpressCall()

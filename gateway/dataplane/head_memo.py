@@ -5,7 +5,8 @@ import re
 from typing import Final
 
 from gateway.dataplane.request import Request
-from gateway.dialects.base import Operation
+from gateway.dialects import body_memo
+from gateway.dialects.base import Call, Operation
 from gateway.dialects.registry import HANDLERS, PLAIN_READERS
 from gateway.policy.snapshot import Snapshot
 
@@ -13,6 +14,8 @@ MAX_HEAD_BYTES: Final = 8 * 1024
 MOST_DIGITS: Final = 7
 """Longer bodies take the ordinary way, where they can go to a file."""
 MOST_BODY_BYTES: Final = 10**MOST_DIGITS
+BODY_MISSES: Final = 16
+"""Where so many bodies were like none before on this connection, no more are remembered."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
 
@@ -20,8 +23,8 @@ class HeadMemo:
     """The last head of a connection, cut at the digits of its Content-Length, with the request that it made."""
 
     __slots__ = (
-        "_after", "_after_bytes", "_before", "_before_bytes", "_most_bytes", "handler", "operation", "plain", "request",
-        "snapshot",
+        "_after", "_after_bytes", "_before", "_before_bytes", "_body_memo", "_body_misses", "_most_bytes", "handler",
+        "operation", "plain", "request", "snapshot",
     )  # fmt: skip
 
     def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> None:
@@ -37,6 +40,8 @@ class HeadMemo:
         self.handler = HANDLERS[operation.dialect]
         self.plain = PLAIN_READERS.get(operation.dialect) if _is_json(request) else None
         """The quick way through calls with this head; None: they have none."""
+        self._body_memo: body_memo.BodyMemo | None = None
+        self._body_misses = 0
 
     def body_of(self, data: bytes) -> bytes | None:
         """The body, where `data` is this very head and one whole body of the length it tells; else None."""
@@ -49,6 +54,21 @@ class HeadMemo:
         digits = data[begin:end]
         body = data[end + self._after_bytes :]
         return body if digits.isdigit() and int(digits) == len(body) else None
+
+    def call_of(self, body: bytes) -> Call | None:
+        """What a body asks for that can be read the quick way; None: it has to be read with care."""
+        memo = self._body_memo
+        if memo is not None:
+            call = memo.call_of(body)
+            if call is not None:
+                return call
+        if self.plain is None:
+            return None
+        call = self.plain.plain_call(self.operation, body)
+        if call is not None and self._body_misses < BODY_MISSES:
+            self._body_misses += 1
+            self._body_memo = body_memo.memo_of(body, call)
+        return call
 
 
 def _is_json(request: Request) -> bool:

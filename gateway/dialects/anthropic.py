@@ -38,10 +38,10 @@ from gateway.dialects.metering import (
     as_text,
     decode,
     event_document,
-    usage_at_end,
 )
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Headers, Surface, models_listing
+from gateway.dialects.usage_memo import UsageMemo
 from gateway.errors import BadRequest, SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -89,8 +89,7 @@ class AnthropicHandler:
         return None if document is None else plain_message(body, document)
 
     def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        report = usage_at_end(body)
-        return None if report is None else read_usage(report)
+        return _USAGES.usage_of(body)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         return large_call(operation, content_type, CRITICAL, ("messages", "system", *SCHEMA_FIELDS), call_of)
@@ -243,6 +242,9 @@ def read_usage(report: Mapping[str, Any]) -> Usage | None:
         output_tokens=written or 0,
         reasoning_tokens=as_count(as_report(report.get("output_tokens_details")).get("thinking_tokens")) or 0,
     )
+
+
+_USAGES: Final = UsageMemo(read_usage)
 
 
 class MessageMeter(AnswerMeter):

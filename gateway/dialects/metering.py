@@ -34,7 +34,7 @@ _EDGE_BYTES: Final = 3
 _NOTHING: Final[Mapping[str, Any]] = {}
 _NEVER: Final = b"\xff\xfe\xff\xfe"
 """A mark that no text holds."""
-_QUOTED_USAGE: Final = b'"usage"'
+QUOTED_USAGE: Final = b'"usage"'
 _LAST_USAGE: Final = re.compile(
     rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{[^{}"]*+(?:"[^"\\]*+"[^{}"]*+|\{[^{}]*+\}[^{}"]*+)*+\})'
     rb'[ \t\r\n]*(?:,[ \t\r\n]*"[^"\\]*+"[ \t\r\n]*:[ \t\r\n]*(?:"[^"\\]*+"|[-+.0-9a-zA-Z]++)[ \t\r\n]*)*+\}[ \t\r\n]*'
@@ -88,7 +88,7 @@ def usage_at_end(body: bytes) -> Mapping[str, Any] | None:
 
     Behind it there are only plain members and the brace that ends the answer: so that brace closes the object in which
     `usage` stands. Within a text its quotes would be escaped."""
-    at = body.rfind(_QUOTED_USAGE)
+    at = body.rfind(QUOTED_USAGE)
     found = _LAST_USAGE.fullmatch(body, at) if at >= 0 else None
     return None if found is None else decode(found[1])
 

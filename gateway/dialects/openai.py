@@ -35,7 +35,7 @@ from gateway.dialects.input_bound import (
     token_input_bound,
 )
 from gateway.dialects.large import large_call
-from gateway.dialects.metering import NullMeter, decode, usage_at_end
+from gateway.dialects.metering import NullMeter, decode
 from gateway.dialects.openai_answers import (
     ChatStreamMeter,
     OpaqueMeter,
@@ -45,6 +45,7 @@ from gateway.dialects.openai_answers import (
 )
 from gateway.dialects.plain import plain_messages_bound
 from gateway.dialects.surface import Surface, models_listing
+from gateway.dialects.usage_memo import UsageMemo
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
 from gateway.policy.usage import Usage
@@ -122,6 +123,8 @@ _PLAIN_CHAT: Final = frozenset({
 _JSON: Final = b"application/json"
 _ASK_FOR_USAGE: Final = b'"stream_options":{"include_usage":true},'
 
+_USAGES: Final = UsageMemo(read_usage)
+
 
 class OpenAiHandler:
     """`DialectHandler` for OpenAI and everything that is compatible with it."""
@@ -146,8 +149,7 @@ class OpenAiHandler:
         return None if document is None else plain_chat(body, document)
 
     def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        report = usage_at_end(body)
-        return None if report is None else read_usage(report)
+        return _USAGES.usage_of(body)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         fields = text_fields(operation.name)
