@@ -5,7 +5,7 @@ another power of two: what then comes out as a field's value tells which numbers
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +17,8 @@ MOST_BYTES: Final = 1024
 MOST_ENDS: Final = 1024
 LEARN_EVERY: Final = 8
 """One in so many unknown ends is remembered: where none is like another that would be in vain."""
-_MOST_NUMBERS: Final = 32
+_MOST_NUMBERS: Final = 20
+"""Two marks for each are no more than MAX_TOKENS."""
 _AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _NUMBER: Final = re.compile(rb"(?<=[: \t\r\n])(?:0|[1-9][0-9]{0,11})(?=[,} \t\r\n])")
 """A whole number of JSON, none above MAX_TOKENS."""
@@ -71,9 +72,9 @@ class UsageMemo:
         numbers = [slice(*found.span()) for found in _NUMBER.finditer(end)]
         if len(numbers) > _MOST_NUMBERS:
             return
-        # Marked twice, in either order: what is no such sum comes out as another one.
-        sums, others = self._sums(end, numbers), self._sums(end, numbers[::-1])
-        if sums is None or sums != others:
+        # Marked twice, with no mark the same: what else a field counts differs from one of the two.
+        sums = self._sums(end, numbers, 1)
+        if sums is None or sums != self._sums(end, numbers, 1 << _MOST_NUMBERS):
             return
         read, cached, stored, written, reasoning = sums
         if not read or max(len(cached), len(stored), len(written), len(reasoning)) > 1:
@@ -86,28 +87,19 @@ class UsageMemo:
         flat = len(read) == len(written) == 1 and not (cached or stored or reasoning)
         self._known[end.translate(_AS_ZEROS)] = (read[0], _place(written), None if flat else details)
 
-    def _sums(self, end: bytes, numbers: _Numbers) -> list[_Numbers] | None:
-        """For each field of Usage the numbers that it is the sum of, as they stand in `end`."""
+    def _sums(self, end: bytes, numbers: _Numbers, first_mark: int) -> list[_Numbers] | None:
+        """For each field of Usage the numbers that it is the sum of; None where one is no such sum."""
+        marks = [first_mark << at for at in range(len(numbers))]
         marked = bytearray(end)
-        marks = [1 << at for at in range(len(numbers))]
-        mark_of = dict(zip(map(_begin, numbers), marks, strict=True))
-        for place in sorted(numbers, key=_begin, reverse=True):
-            marked[place] = b"%d" % mark_of[place.start]
+        for place, mark in zip(reversed(numbers), reversed(marks), strict=True):
+            marked[place] = b"%d" % mark
         usage = self._usage_at(bytes(marked))
-        if usage is None:
+        if usage is None or any(total & ~sum(marks) for total in astuple(usage)):
             return None
-        fields = [
-            [place for place, mark in zip(numbers, marks, strict=True) if total & mark] for total in astuple(usage)
-        ]
-        return [sorted(field, key=_begin) for field in fields]
+        return [[place for place, mark in zip(numbers, marks, strict=True) if total & mark] for total in astuple(usage)]
 
 
-def _begin(place: slice) -> int:
-    begin: int = place.start
-    return begin
-
-
-def _place(numbers: Sequence[slice]) -> slice:
+def _place(numbers: _Numbers) -> slice:
     return numbers[0] if numbers else _NOWHERE
 
 
