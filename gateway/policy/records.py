@@ -81,19 +81,26 @@ def row_values(shared: Sequence[Any], figures: Sequence[Any]) -> tuple[Any, ...]
     return ordered
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What all requests of one kind have in common: one object for all records of a form."""
+
+    shared: tuple[Any, ...]
+    """The values of SHARED."""
+    accounts: tuple[int, ...]
+    """Account and window start of each charge, flat."""
+
+
 @dataclass(slots=True)
 class Record:
     """A request as a record tells it: its row in two parts, and what it is charged."""
 
     closed: bool
-    shared: tuple[Any, ...]
-    """The values of SHARED: one object for all records of a form."""
+    kind: Kind
     figures: list[Any]
     """The values of FIGURES."""
-    accounts: tuple[int, ...]
-    """Account and window start of each charge, flat."""
     amounts: list[int]
-    """How much each of `accounts` is charged."""
+    """How much each account of its kind is charged."""
     number: int
     """How many requests of this incarnation had ended, this one included."""
     bounds: list[int | None] | None = None
@@ -106,11 +113,11 @@ class Record:
     @property
     def values(self) -> list[Any]:
         """The row in the order of LEDGER_FIELDS."""
-        return list(row_values(self.shared, self.figures))
+        return list(row_values(self.kind.shared, self.figures))
 
     @values.setter
     def values(self, values: Sequence[Any]) -> None:
-        self.shared = _shared_of(values)
+        self.kind = Kind(_shared_of(values), self.kind.accounts)
         self.figures = list(_figures_of(values))
 
 
@@ -118,12 +125,11 @@ class Record:
 class Form:
     """What records written against a form have in common."""
 
-    opened: tuple[Any, ...]
-    """The values of SHARED while they are open, but for `stream`."""
-    closed: tuple[Any, ...]
+    opened: Kind
+    """While they are open, but for `stream`."""
+    closed: Kind
     of_form: tuple[Any, ...]
     """The last two of FIGURES."""
-    accounts: tuple[int, ...]
 
 
 _NO_FORMS: Final[Mapping[int, Form]] = {}
@@ -169,7 +175,8 @@ def form_of(payload: bytes) -> tuple[int, Form]:
     _, number, opened, closed, accounts = orjson.loads(payload)
     nul = payload.find(_NUL) >= 0
     opened, closed = _values(opened, nul=nul), _values(closed, nul=nul)
-    return number, Form(_shared_of(opened), _shared_of(closed), _of_form(closed), tuple(accounts))
+    kind, kind_closed = (Kind(_shared_of(values), tuple(accounts)) for values in (opened, closed))
+    return number, Form(kind, kind_closed, _of_form(closed))
 
 
 def record_of(payload: bytes, forms: Mapping[int, Form] = _NO_FORMS) -> Record:
@@ -188,7 +195,7 @@ def records_of(payloads: Sequence[bytes], forms: Mapping[int, Form] = _NO_FORMS)
             _, number, figures, amounts, count = parts
             form = forms[number]
             figures += form.of_form
-            found.append(Record(True, form.closed, figures, form.accounts, amounts, count))
+            found.append(Record(True, form.closed, figures, amounts, count))
         else:
             found.append(_record(parts, forms, nul=nul))
     if len(found) != len(payloads):
@@ -204,18 +211,17 @@ def _record(parts: list[Any], forms: Mapping[int, Form], *, nul: bool) -> Record
     values = _values(values, nul=nul)
     accounts = tuple([part for at, part in enumerate(charges) if at % 3 < 2])
     bounds = rest[0] if rest else None
-    return Record(
-        kind == CLOSED, _shared_of(values), list(_figures_of(values)), accounts, charges[2::3], number, bounds
-    )
+    figures = list(_figures_of(values))
+    return Record(kind == CLOSED, Kind(_shared_of(values), accounts), figures, charges[2::3], number, bounds)
 
 
 def _opened_by_form(parts: list[Any], forms: Mapping[int, Form]) -> Record:
     _, request_id, number, started_at_ns, stream, amounts, count, bounds = parts
     form = forms[number]
-    shared = list(form.opened)
+    shared = list(form.opened.shared)
     shared[_STREAM] = stream
     figures = [request_id, started_at_ns, *_NOTHING_YET, *form.of_form]
-    return Record(False, tuple(shared), figures, form.accounts, amounts, count, bounds)
+    return Record(False, Kind(tuple(shared), form.opened.accounts), figures, amounts, count, bounds)
 
 
 def _values(values: list[Any], *, nul: bool) -> list[Any]:

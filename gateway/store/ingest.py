@@ -55,22 +55,19 @@ def ingest(
     if not new:
         return Entered([], [])
     groups = grouped(new)
-    _charge(connection, node, incarnation, charged_by(new))
+    _charge(connection, node, incarnation, charged_by(groups))
     ledger_insert.insert(connection, groups)
     rollup.add_groups(connection, groups)
     return Entered(new, groups)
 
 
-def charged_by(records: Iterable[Record]) -> dict[LeaseKey, int]:
-    """Sums of what is charged by account and window. Most requests of a batch charge the same ones: theirs are summed
-    as columns."""
-    alike: dict[tuple[int, ...], list[Sequence[int]]] = {}
-    for record in records:
-        alike.setdefault(record.accounts, []).append(record.amounts)
+def charged_by(groups: Iterable[RowGroup]) -> dict[LeaseKey, int]:
+    """Sums of what is charged by account and window."""
     charged: dict[LeaseKey, int] = {}
-    for accounts, amounts in alike.items():
+    for group in groups:
+        accounts = group.kind.accounts
         keys = zip(accounts[::2], accounts[1::2], strict=True)
-        for key, column in zip(keys, zip(*amounts, strict=True), strict=True):
+        for key, column in zip(keys, zip(*group.amounts, strict=True), strict=True):
             charged[key] = charged.get(key, 0) + sum(column)
     return charged
 

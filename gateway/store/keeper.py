@@ -13,7 +13,6 @@ import os
 import secrets
 import time
 from collections.abc import Coroutine
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -338,16 +337,15 @@ class Keeper:
         if not progress.ended:
             return
         counted, ended = self._journal.marks.get(incarnation, 0), progress.ended
-        numbers = list(map(attrgetter("number"), ended))
-        if not all(map(attrgetter("closed"), ended)):
-            numbers = [record.number for record in ended if record.closed]
-        if len(progress.new) == len(ended) == len(numbers) and min(numbers) > counted:
+        first, last = ended[0], ended[-1]  # numbered in this order; interrupted ones come last
+        if len(progress.new) == len(ended) and last.closed and first.number > counted:
             self._metrics.observe(progress.new_rows)
+            self._journal.marks[incarnation] = last.number
         else:
             new = set(map(id, progress.new))
             wanted = [r for r in ended if (r.number > counted if r.closed else id(r) in new)]
             self._metrics.observe(grouped(wanted))
-        self._journal.marks[incarnation] = max(counted, max(numbers, default=0))
+            self._journal.marks[incarnation] = max([counted, *[r.number for r in ended if r.closed]])
         self._journal.write()
 
     async def _run_snapshots(self) -> None:

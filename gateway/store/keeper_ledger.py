@@ -141,7 +141,7 @@ class SpoolLedger:
         """Requests in flight by route. Safe in any thread."""
         at = SHARED.index("route")
         opened = [record for reader in list(self._readers.values()) for record in reader.open.values()]
-        return dict(Counter(record.shared[at] or "" for record in opened))
+        return dict(Counter(record.kind.shared[at] or "" for record in opened))
 
     def waiting(self, incarnation: str) -> int:
         """How many ended rows of this worker were read and are not in SQL yet."""

@@ -49,7 +49,7 @@ def insert(connection: Connection, groups: Sequence[RowGroup]) -> None:
     if connection.dialect.name == "sqlite":
         _insert_statements(connection, groups)
         return
-    rows = [row_values(group.shared_values, figures) for group in groups for figures in group.rows]
+    rows = [row_values(group.kind.shared, figures) for group in groups for figures in group.rows]
     if any(any(row[_RARE:]) for row in rows):
         _INSERT.run_each(connection, rows)
     else:  # what most rows never have need not be handed over
@@ -60,7 +60,7 @@ def _insert_statements(connection: Connection, groups: Sequence[RowGroup]) -> No
     values: dict[int, list[tuple[Any, ...]]] = {size: [] for size in SIZES}
     for group in groups:
         # Python's driver looks for an adapter of every bool that it binds.
-        shared = [int(value) if isinstance(value, bool) else value for value in group.shared_values]
+        shared = [int(value) if isinstance(value, bool) else value for value in group.kind.shared]
         figures = group.rows
         at = 0
         for size in SIZES:

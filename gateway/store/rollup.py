@@ -67,7 +67,7 @@ def _by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:
     for row, started_ns in zip(group.rows, started, strict=True):
         part = hours.get(started_ns // _HOUR_NS)
         if part is None:
-            hours[started_ns // _HOUR_NS] = RowGroup(group.shared_values, [row])
+            hours[started_ns // _HOUR_NS] = RowGroup(group.kind, [row], [])
         else:
             part.rows.append(row)
     return list(hours.items())

@@ -7,25 +7,26 @@ sums of its hour, count it for Prometheus) it therefore does once a kind, on col
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from gateway.policy.records import FIGURES, SHARED, Record
+from gateway.policy.records import FIGURES, SHARED, Kind, Record
 
 _SHARED_AT: Final = {name: at for at, name in enumerate(SHARED)}
 _FIGURE_AT: Final = {name: at for at, name in enumerate(FIGURES)}
 
 
 class RowGroup:
-    """At least one row: the values of SHARED, and of each row those of FIGURES."""
+    """At least one row of a kind: of each the values of FIGURES, and what each account is charged."""
 
-    __slots__ = ("_columns", "rows", "shared_values")
+    __slots__ = ("_columns", "amounts", "kind", "rows")
 
-    def __init__(self, shared_values: tuple[Any, ...], rows: list[Sequence[Any]]) -> None:
-        self.shared_values = shared_values
+    def __init__(self, kind: Kind, rows: list[Sequence[Any]], amounts: list[Sequence[int]]) -> None:
+        self.kind = kind
         self.rows = rows
+        self.amounts = amounts
         self._columns: list[tuple[Any, ...]] | None = None
 
     def shared(self, name: str) -> Any:
         """The value that a field of SHARED has in all rows."""
-        return self.shared_values[_SHARED_AT[name]]
+        return self.kind.shared[_SHARED_AT[name]]
 
     def column(self, name: str) -> tuple[Any, ...]:
         """The values of one of FIGURES in the order of the rows."""
@@ -39,22 +40,21 @@ class RowGroup:
 
 
 def grouped(records: Iterable[Record]) -> list[RowGroup]:
-    """In the order of each group's first row."""
-    rows_of: dict[int, list[Sequence[Any]]] = {}
-    kinds: list[tuple[Any, ...]] = []
+    """In the order of each group's first row. Each record is looked at once: a big batch is more than the processor's
+    cache holds, so a second look would cost as much again."""
+    found: dict[int, RowGroup] = {}
     for record in records:  # those of one form share the object
-        shared = record.shared
-        rows = rows_of.get(id(shared))
-        if rows is None:
-            rows_of[id(shared)] = [record.figures]
-            kinds.append(shared)
-        else:
-            rows.append(record.figures)
-    groups: dict[tuple[Any, ...], RowGroup] = {}
-    for shared, rows in zip(kinds, rows_of.values(), strict=True):
-        group = groups.get(shared)
+        kind = record.kind
+        group = found.get(id(kind))
         if group is None:
-            groups[shared] = RowGroup(shared, rows)
+            found[id(kind)] = RowGroup(kind, [record.figures], [record.amounts])
         else:
-            group.rows += rows
+            group.rows.append(record.figures)
+            group.amounts.append(record.amounts)
+    groups: dict[Kind, RowGroup] = {}
+    for part in found.values():
+        group = groups.setdefault(part.kind, part)
+        if group is not part:
+            group.rows += part.rows
+            group.amounts += part.amounts
     return list(groups.values())

@@ -6,19 +6,19 @@ A segment may go when it is complete and every record in it belongs to a request
 
 import fcntl
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, repeat
-from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gateway.policy.records import (
     DEFINING,
     KIND_AT,
     OPENING,
     Form,
+    Kind,
     Record,
     SegmentCutter,
     TornRecord,
@@ -55,9 +55,6 @@ class _Segment:
 _Opened = tuple[bytes, _Segment]
 """The newest open record of a request in flight: its payload, and where it lies."""
 
-_segment_of: Final = itemgetter(1)
-_number_of: Final = attrgetter("number")
-
 
 class SpoolReader:
     """One incarnation's spool, read from its beginning."""
@@ -78,7 +75,7 @@ class SpoolReader:
         """Requests that have ended and are not known to be in SQL."""
         self._read_ended = 0
         """How many ever were in `_ended`."""
-        self._kinds: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+        self._kinds: dict[Kind, Kind] = {}
         self._done: list[_Segment] = []
         self._to_sync: set[_Segment] = set()
 
@@ -138,11 +135,11 @@ class SpoolReader:
         return list(islice(self._ended, most))
 
     def resolve(self, count: int) -> None:
-        """So many of the oldest ended requests are in SQL."""
-        ended = self._ended
-        self.recorded = max(self.recorded, max(map(_number_of, islice(ended, count)), default=0))
-        for _ in repeat(None, count):
-            ended.popleft()
+        """So many of the oldest ended requests are in SQL. They are numbered in the order in which they ended."""
+        for _ in repeat(None, count - 1):
+            self._ended.popleft()
+        if count:
+            self.recorded = max(self.recorded, self._ended.popleft().number)
 
     def resolve_open(self, request_ids: Iterable[str]) -> None:
         """These requests, which seem to be in flight, are in SQL."""
@@ -218,25 +215,26 @@ class SpoolReader:
                 self._define(segment, payload)
             else:
                 closing.append(payload)
-        if opening:
-            request_ids = list(map(opened_id, opening))
-            self._forget(self._open.keys() & request_ids)
-            before = len(self._open)
-            self._open.update(zip(request_ids, zip(opening, repeat(segment)), strict=False))
-            segment.open += len(self._open) - before
+        opened = dict(zip(map(opened_id, opening), opening, strict=True))
         if closing:
             records = self._records_of(closing, segment.forms)
             self._ended.extend(records)
             self._read_ended += len(records)
             segment.needed_until = self._read_ended
-            self._forget([record.figures[0] for record in records])
+            request_ids = [record.figures[0] for record in records]
+            self._forget(self._open.keys() & request_ids)
+            for request_id in request_ids:  # most have begun not long before
+                opened.pop(request_id, None)
+        if opened:
+            self._forget(self._open.keys() & opened.keys())
+            segment.open += len(opened)
+            self._open.update({request_id: (payload, segment) for request_id, payload in opened.items()})
 
     def _forget(self, request_ids: Iterable[str]) -> None:
         """Their open records no longer count; the segments that these lie in are needed for what was read so far."""
-        pop = self._open.pop
-        gone = [opened for opened in [pop(request_id, None) for request_id in request_ids] if opened is not None]
-        for segment, count in Counter(map(_segment_of, gone)).items():
-            segment.open -= count
+        for request_id in request_ids:
+            _, segment = self._open.pop(request_id)
+            segment.open -= 1
             segment.needed_until = self._read_ended
 
     def _define(self, segment: _Segment, payload: bytes) -> None:
@@ -247,9 +245,7 @@ class SpoolReader:
             return
         if len(self._kinds) > MOST_KINDS:
             self._kinds.clear()
-        closed = self._kinds.setdefault(form.closed, form.closed)
-        accounts = self._kinds.setdefault(form.accounts, form.accounts)
-        segment.forms[number] = replace(form, closed=closed, accounts=accounts)
+        segment.forms[number] = replace(form, closed=self._kinds.setdefault(form.closed, form.closed))
 
     def _records_of(self, payloads: Sequence[bytes], forms: Mapping[int, Form]) -> list[Record]:
         """All at once where they are whole; without those of a release whose records cannot be read."""

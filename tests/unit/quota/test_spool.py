@@ -109,7 +109,7 @@ def test_a_row_comes_back_as_it_was(model: str, tokens: int | None, charges: lis
     record = record_of(payload_of(CLOSED, each, tuple(itertools.chain(*charges)), 7))
     assert record.closed
     assert record.values == values_of(each)
-    assert list(record.accounts) == list(itertools.chain(*[charge[:2] for charge in charges]))
+    assert list(record.kind.accounts) == list(itertools.chain(*[charge[:2] for charge in charges]))
     assert record.amounts == [charge[2] for charge in charges]
     assert record.number == 7
 
