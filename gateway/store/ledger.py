@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    ColumnExpressionArgument,
     Connection,
     CursorResult,
     Engine,
@@ -27,10 +28,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from gateway.errors import BadRequest, NotFound
-from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
+from gateway.policy.usage import LEDGER_FIELDS, LedgerRow, Outcome
 from gateway.store.database import read_session
 from gateway.store.ingest import LEDGER
-from gateway.store.ledger_models import HOUR_S
+from gateway.store.ledger_models import HOUR_S, NOT_COMPLETED
 from gateway.store.report import (
     EPOCH,
     LedgerQuestion,
@@ -242,8 +243,8 @@ def unix_ns(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1) * 1_000
 
 
-def _conditions(wanted: LedgerFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
+def _conditions(wanted: LedgerFilter) -> list[ColumnExpressionArgument[bool]]:
+    conditions: list[ColumnExpressionArgument[bool]] = []
     if wanted.since is not None:
         conditions.append(LEDGER.c.started_at_ns >= unix_ns(wanted.since))
     if wanted.until is not None:
@@ -252,6 +253,8 @@ def _conditions(wanted: LedgerFilter) -> list[ColumnElement[bool]]:
         value = getattr(wanted, name)
         if value is not None and name not in ("since", "until"):
             conditions.append(LEDGER.c[name] == value)
+    if wanted.outcome is not None and wanted.outcome != Outcome.COMPLETED:
+        conditions.append(NOT_COMPLETED)  # written out, so that the database knows the index to hold all that is wanted
     return conditions
 
 

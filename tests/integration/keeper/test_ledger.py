@@ -178,6 +178,7 @@ FILTERS = [
     LedgerFilter(app="indexer"),
     LedgerFilter(route="chat"),
     LedgerFilter(outcome="refused"),
+    LedgerFilter(outcome="completed"),
     LedgerFilter(since=BEGIN, until=BEGIN + timedelta(hours=1)),
     LedgerFilter(app="indexer", since=BEGIN, until=BEGIN + timedelta(hours=1)),
 ]
