@@ -193,7 +193,8 @@ class ExpressCall:
 
     def unfold(self) -> ModelExchange:
         """Become the exchange that this call would have been, its first attempt under way; everybody is told."""
-        client, request, call, chosen = self.client, self.memo.request, self.call, self.chosen
+        client, call, chosen = self.client, self.call, self.chosen
+        request = client.known_request
         plane = client.plane
         plane.exchanges.discard(self)
         request.renew(RequestBody.of(self.body), self.arrived_ns)
@@ -215,11 +216,11 @@ class ExpressCall:
 
 def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     """Send a call on its way, if it is a common one. False: nothing has been done."""
-    plane, request = client.plane, memo.request
+    plane = client.plane
     call = memo.call_of(body)
     if call is None or plane.draining:
         return False
-    plan = request.plans.get(call.route)
+    plan = memo.plans.get(call.route)
     if plan is None or plan.wire is not memo.handler:
         return False
     started_at_ns = time_ns()
@@ -227,7 +228,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     now_s = arrived_ns * NS
     candidates, chosen = plan.targets, plan.only
     if chosen is None:
-        candidates, chosen = _choose(plane, request, plan, call, now_s)
+        candidates, chosen = _choose(plane, client.known_request, plan, call, now_s)
     if not chosen.from_ns <= started_at_ns < chosen.until_ns and not chosen.prepare(plane.book, started_at_ns):
         return False
     state = chosen.state

@@ -1,12 +1,13 @@
-"""Recognise the head that a client sent before: SDKs repeat theirs to the byte on a kept-alive connection, but for the
-length of the body. What was parsed and checked once need not be parsed and checked again."""
+"""Recognise a head that was sent before: SDKs repeat theirs to the byte, but for the length of the body. What was
+parsed and checked once need not be parsed and checked again, and what was worked out for it stays."""
 
 import re
-from typing import Final
+from typing import Final, TypeAlias
 
-from gateway.dataplane.request import Request
+from gateway.dataplane.request import Known, Request
 from gateway.dialects import body_memo
 from gateway.dialects.base import Call, Operation
+from gateway.dialects.body_memo import BodyMemo
 from gateway.dialects.registry import HANDLERS, PLAIN_READERS
 from gateway.policy.snapshot import Snapshot
 
@@ -14,33 +15,40 @@ MAX_HEAD_BYTES: Final = 8 * 1024
 MOST_DIGITS: Final = 7
 """Longer bodies take the ordinary way, where they can go to a file."""
 MOST_BODY_BYTES: Final = 10**MOST_DIGITS
-BODY_MISSES: Final = 16
-"""Where so many bodies were like none before on this connection, no more are remembered."""
+MOST_HEADS: Final = 512
+BODIES: Final = 4
+"""So many bodies with one head are remembered."""
+BODY_MISSES: Final = 64
+"""Where so many bodies were like none before, no more are remembered."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
+Key: TypeAlias = tuple[bytes, bytes, str, str]
+"""The head before and behind those digits, and what else decides what becomes of it: the client's address, and the
+scheme."""
 
-class HeadMemo:
-    """The last head of a connection, cut at the digits of its Content-Length, with the request that it made."""
+
+class HeadMemo(Known):
+    """A head, cut at the digits of its Content-Length."""
 
     __slots__ = (
-        "_after", "_after_bytes", "_before", "_before_bytes", "_body_memo", "_body_misses", "_most_bytes", "handler",
-        "operation", "plain", "request", "snapshot",
+        "_after", "_after_bytes", "_before", "_before_bytes", "_body_memos", "_body_misses", "_most_bytes", "handler",
+        "key", "operation", "plain", "shared",
     )  # fmt: skip
 
-    def __init__(self, before: bytes, after: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        """Under which it was found whose the request is."""
-        self._before = before
-        self._before_bytes = len(before)
-        self._after = after
-        self._after_bytes = len(after)
-        self._most_bytes = len(before) + MOST_DIGITS + len(after)
-        self.request = request
+    def __init__(self, key: Key, request: Request, operation: Operation, snapshot: Snapshot) -> None:
+        super().__init__(snapshot)
+        self.key = key
+        self.shared = False
+        """Among all connections."""
+        self._before, self._after = key[:2]
+        self._before_bytes = len(self._before)
+        self._after_bytes = len(self._after)
+        self._most_bytes = self._before_bytes + MOST_DIGITS + self._after_bytes
         self.operation = operation
         self.handler = HANDLERS[operation.dialect]
         self.plain = PLAIN_READERS.get(operation.dialect) if _is_json(request) else None
         """The quick way through calls with this head; None: they have none."""
-        self._body_memo: body_memo.BodyMemo | None = None
+        self._body_memos: list[BodyMemo] = []
         self._body_misses = 0
 
     def body_of(self, data: bytes) -> bytes | None:
@@ -57,8 +65,7 @@ class HeadMemo:
 
     def call_of(self, body: bytes) -> Call | None:
         """What a body asks for that can be read the quick way; None: it has to be read with care."""
-        memo = self._body_memo
-        if memo is not None:
+        for memo in self._body_memos:
             call = memo.call_of(body)
             if call is not None:
                 return call
@@ -67,8 +74,48 @@ class HeadMemo:
         call = self.plain.plain_call(self.operation, body)
         if call is not None and self._body_misses < BODY_MISSES:
             self._body_misses += 1
-            self._body_memo = body_memo.memo_of(body, call)
+            made = body_memo.memo_of(body, call)
+            if made is not None:
+                self._body_memos = [made, *self._body_memos[: BODIES - 1]]
         return call
+
+
+class HeadMemos:
+    """Of all connections of a worker, of the present snapshot: many of them send the same head from one address."""
+
+    def __init__(self) -> None:
+        self._memos: dict[Key, HeadMemo] = {}
+
+    def memo_of(
+        self, data: bytes, request: Request, operation: Operation, snapshot: Snapshot, client_ip: str, scheme: str
+    ) -> HeadMemo | None:
+        """The memo of the head that `data` begins with, once parsed and found good; None where it is not worth one."""
+        head_end = data.find(b"\r\n\r\n") + 4
+        if not 4 < head_end <= MAX_HEAD_BYTES or not request.has_body or request.expect_continue or request.upgrade:
+            return None
+        lengths = [found.span(1) for found in _LENGTH.finditer(data, 0, head_end)]
+        if len(lengths) != 1:
+            return None
+        begin, end = lengths[0]
+        key = (data[:begin], data[end:head_end], client_ip, scheme)
+        known = self._memos.get(key)
+        return known if known is not None else HeadMemo(key, request, operation, snapshot)
+
+    def share(self, memo: HeadMemo) -> HeadMemo:
+        """From now on other connections find what was worked out for this head. Returns the memo that they find, which
+        may be another one's."""
+        if not memo.plans:
+            return memo  # no call with it has been let in yet
+        found = self._memos.setdefault(memo.key, memo)
+        if found is memo:
+            memo.shared = True
+            if len(self._memos) > MOST_HEADS:
+                del self._memos[next(iter(self._memos))]
+        return found
+
+    def clear(self) -> None:
+        """There is a new snapshot."""
+        self._memos.clear()
 
 
 def _is_json(request: Request) -> bool:
@@ -79,16 +126,3 @@ def _is_json(request: Request) -> bool:
         and request.version == "1.1"
         and request.keep_alive
     )
-
-
-def memo_of(data: bytes, request: Request, operation: Operation, snapshot: Snapshot) -> HeadMemo | None:
-    """A memo of the head that `data` begins with, once parsed and found good; None where it is not worth one."""
-    head_end = data.find(b"\r\n\r\n") + 4
-    if not 4 < head_end <= MAX_HEAD_BYTES or not request.has_body or request.expect_continue or request.upgrade:
-        return None
-    lengths = _LENGTH.findall(data, 0, head_end)
-    if len(lengths) != 1:
-        return None
-    match = _LENGTH.search(data, 0, head_end)
-    assert match is not None
-    return HeadMemo(data[: match.start(1)], data[match.end(1) : head_end], request, operation, snapshot)

@@ -70,12 +70,7 @@ class ModelExchange(ForwardingExchange):
         body = request.body
         if self.operation.listing or not body.complete or body.in_file:
             return False
-        caller = request.caller_in(self.snapshot)
-        if caller is None:
-            caller = self._identify()
-        else:
-            check_expiry(caller.key, self.now_s)
-            self.admit_to(caller.key.app, caller.key)
+        caller = self._identify()
         self._read_call(body.whole())
         now_s = self.loop.time()
         plan = self._plan_call(caller)
@@ -102,10 +97,12 @@ class ModelExchange(ForwardingExchange):
         await self.attempt_all()
 
     def _identify(self) -> Caller:
-        caller = self.request.caller_in(self.snapshot)  # the forward proxy has found it out already
+        caller = self.request.caller_in(self.snapshot)
         if caller is None:
             caller = identify(self.request, self.snapshot, self.now_s)
             self.request.remember(self.snapshot, caller)
+        else:
+            check_expiry(caller.key, self.now_s)
         self.admit_to(caller.key.app, caller.key)
         return caller
 
@@ -123,12 +120,14 @@ class ModelExchange(ForwardingExchange):
         """The route that the call names, and its targets that speak the caller's dialect, or else its twin."""
         assert self.call is not None
         name = self.call.route
-        plan = self.request.plans.get(name)
+        known = self.request.known
+        assert known is not None
+        plan = known.plans.get(name)
         if plan is None:
             route = find_route(self.snapshot, caller.key.app, name)
             plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
             plan.extra = self.answer.extra
-            self.request.plans[name] = plan
+            known.plans[name] = plan
         self.row.route = plan.route.name
         if plan.wire is not self.handler:
             self.call = for_target(self.call, plan.wire.dialect)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.dataplane.egress import EgressBook
+from gateway.dataplane.head_memo import HeadMemos
 from gateway.dataplane.health import Health
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.spool import Spool
@@ -64,6 +65,7 @@ class Plane:
         self.turn = upstreams.turn
         self.health = Health(settings.zone)
         self.ids = RequestIds()
+        self.heads = HeadMemos()
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())
         self.exchanges: set[Exchange | ExpressCall] = set()
@@ -84,6 +86,7 @@ class Plane:
         """From now on new requests are decided by this snapshot."""
         self.http_routes = HttpRoutes(snapshot.routes.values())
         self.snapshot = snapshot
+        self.heads.clear()
         self.upstreams.keep(snapshot.providers.values())
 
     @property

@@ -17,7 +17,7 @@ from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.express import ExpressCall, set_out
 from gateway.dataplane.flow import ConnectionFlow
-from gateway.dataplane.head_memo import MOST_BODY_BYTES, HeadMemo, memo_of
+from gateway.dataplane.head_memo import MOST_BODY_BYTES, HeadMemo
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.proxied import proxied_exchange, proxied_operation
@@ -61,12 +61,14 @@ class ClientConnection(asyncio.Protocol):
         "__weakref__", "_active_request", "_ahead_bytes", "_data", "_deadline_s", "_linger_left", "_lingering", "_memo",
         "_memo_misses", "_most_memo_misses", "_poisoned", "_progress_bytes", "_progress_s", "_queue", "_reader",
         "_ready", "_refusal", "_tunnel", "_unsent_bytes", "_unsent_since_s", "_watched", "_watched_since_s", "active",
-        "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "loop", "scheme", "server",
-        "server_state", "transport",
+        "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "known_request", "loop", "scheme",
+        "server", "server_state", "transport",
     )  # fmt: skip
 
     plane: ClassVar[Plane]
     serves: ClassVar[Serves]
+    known_request: Request
+    """That of `_memo`."""
     express: ClassVar[bool] = True
     """Common calls may go the express way, past `_serve` and `exchange_done`."""
 
@@ -214,8 +216,8 @@ class ClientConnection(asyncio.Protocol):
         """Serve the memo's request with another body."""
         self._ready = None
         self._deadline_s = 0.0
-        memo.request.renew(RequestBody.of(body), time.perf_counter_ns())
-        self._serve(memo.request, memo.operation)
+        self.known_request.renew(RequestBody.of(body), time.perf_counter_ns())
+        self._serve(self.known_request, memo.operation)
 
     def pause_writing(self) -> None:
         self._ready = None
@@ -272,12 +274,28 @@ class ClientConnection(asyncio.Protocol):
             data = b""  # who asks is found out anew for each request: no head is remembered
         else:
             operation = None if serves is Serves.ADMIN else operation_of(self.plane, request)
+        self._memo = None
         if operation is not None and data and self._memo_misses < self._most_memo_misses and not self._queue:
             self._memo_misses += 1
-            self._memo = memo_of(data, request, operation, self.plane.snapshot)
-        else:
-            self._memo = None
+            if self._know(data, request, operation):
+                return
         self._serve(request, operation)
+
+    def _know(self, data: bytes, request: Request, operation: Operation) -> bool:
+        """Have a memo of the head. Whether it was known, and the call is on its express way already."""
+        plane = self.plane
+        memo = plane.heads.memo_of(data, request, operation, plane.snapshot, self.client_ip, self.scheme)
+        if memo is None:
+            return False
+        self._memo, self.known_request, request.known = memo, request, memo
+        body = memo.body_of(data) if memo.shared and self.express else None
+        if body is None:
+            return False
+        self._get_ready()
+        if self._ready is not None and set_out(self, memo, body):
+            return True
+        self._ready = None
+        return False
 
     def _serve(self, request: Request, operation: Operation | None) -> None:
         self._active_request = request
@@ -339,7 +357,10 @@ class ClientConnection(asyncio.Protocol):
         reader = self._reader
         between = reader.request is None and not reader.head_bytes and not reader.ended
         if between and not (self.flow.write_paused or self._poisoned or self._lingering or self._tunnel):
-            self._ready = self._memo
+            memo = self._memo
+            if memo is not None and not memo.shared and memo.snapshot is self.plane.snapshot:
+                memo = self._memo = self.known_request.known = self.plane.heads.share(memo)
+            self._ready = memo
 
     def _close(self, *, linger: bool) -> None:
         self.plane.turn.flush()

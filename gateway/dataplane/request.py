@@ -263,13 +263,25 @@ class RequestBody:
         )
 
 
+class Known:
+    """What has been found out about a head under a snapshot, but for what makes it a request."""
+
+    __slots__ = ("caller", "plans", "snapshot")
+
+    def __init__(self, snapshot: "Snapshot") -> None:
+        self.snapshot = snapshot
+        self.caller: Caller | None = None
+        """Whose key it shows."""
+        self.plans: dict[str, CallPlan] = {}
+        """What has been worked out for calls, by the route they name."""
+
+
 class Request:
     """Head and body of one inbound request. `target` is the request target as sent, `path` and `query` its parts."""
 
     __slots__ = (
-        "_caller", "_known_in", "_ordered", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body",
-        "headers", "keep_alive", "method", "path", "plans", "query", "sink", "target", "trailers", "upgrade",
-        "version",
+        "_ordered", "arrived_ns", "body", "client_request_id", "expect_continue", "has_body", "headers", "keep_alive",
+        "known", "method", "path", "query", "sink", "target", "trailers", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, body: RequestBody, arrived_ns: int) -> None:
@@ -282,10 +294,7 @@ class Request:
         self.headers: Headers = []
         self.keep_alive = True
         self.method = b""
-        self.plans: dict[str, CallPlan] = {}
-        """What has been worked out for calls with this head, by the route they name."""
-        self._caller: Caller | None = None
-        self._known_in: Snapshot | None = None
+        self.known: Known | None = None
         self._ordered: tuple[CallPlan, Sequence[Target]] | None = None
         self.path = b""
         self.query = b""
@@ -300,11 +309,15 @@ class Request:
 
     def caller_in(self, snapshot: "Snapshot") -> "Caller | None":
         """Who showed the key of this head, if that was found out under the same snapshot."""
-        return self._caller if self._known_in is snapshot else None
+        known = self.known
+        return known.caller if known is not None and known.snapshot is snapshot else None
 
-    def remember(self, snapshot: "Snapshot", caller: "Caller") -> None:
-        self._known_in, self._caller = snapshot, caller
-        self.plans = {}
+    def remember(self, snapshot: "Snapshot", caller: "Caller") -> "Known":
+        """Who showed the key of this head. Returns what else is known of it."""
+        if self.known is None or self.known.snapshot is not snapshot:
+            self.known = Known(snapshot)
+        self.known.caller = caller
+        return self.known
 
     def keep_order(self, plan: "CallPlan", candidates: "Sequence[Target]") -> None:
         """The strategy has put the targets into order for this very request: who serves it must not ask it again."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.head_memo import HeadMemo, memo_of
+from gateway.dataplane.head_memo import MOST_HEADS, HeadMemo, HeadMemos
 from gateway.dataplane.request import Request, RequestBody
 from gateway.dialects.registry import classify
 from gateway.policy.snapshot import EMPTY
@@ -12,12 +12,12 @@ from gateway.policy.snapshot import EMPTY
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\nx-api-key: k\r\n\r\n"
 
 
-def memo(head: bytes = HEAD % 5) -> HeadMemo | None:
+def memo(head: bytes = HEAD % 5, *, heads: HeadMemos | None = None, client_ip: str = "192.0.2.1") -> HeadMemo | None:
     request = Request(RequestBody.of(b""), 0)
     request.has_body = True
     operation = classify(b"POST", b"/v1/chat/completions", b"", [])
     assert operation is not None
-    return memo_of(head, request, operation, EMPTY)
+    return (heads or HeadMemos()).memo_of(head, request, operation, EMPTY, client_ip, "http")
 
 
 @given(body=st.binary(max_size=2000))
@@ -53,3 +53,36 @@ def test_heads_that_are_not_worth_remembering() -> None:
     assert memo(HEAD.replace(b"Content-Length: %d\r\n", b"")) is None
     assert memo(b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Le") is None
     assert memo(HEAD.replace(b"Host: g", b"Host: " + b"g" * 9000) % 5) is None
+
+
+def shared(heads: HeadMemos, head: bytes) -> HeadMemo:
+    made = memo(head, heads=heads)
+    assert made is not None
+    made.plans["r"] = None  # type: ignore[assignment]  # a call was let in
+    return heads.share(made)
+
+
+def test_connections_from_one_address_share_what_was_worked_out() -> None:
+    heads = HeadMemos()
+    first = memo(heads=heads)
+    assert first is not None
+    assert heads.share(first) is first
+    assert not first.shared, "no call was let in yet"
+    assert memo(heads=heads) is not first
+    known = shared(heads, HEAD % 5)
+    assert known.shared
+    assert shared(heads, HEAD % 99) is known
+    assert memo(HEAD % 7, heads=heads) is known
+    assert memo(heads=heads, client_ip="192.0.2.2") is not known
+    assert memo(HEAD.replace(b"x-api-key: k", b"x-api-key: j") % 5, heads=heads) is not known
+    heads.clear()
+    assert memo(heads=heads) is not known
+
+
+def test_the_oldest_of_too_many_heads_is_forgotten() -> None:
+    heads = HeadMemos()
+    head = HEAD.replace(b"x-api-key: k", b"x-request-id: %d")
+    known = [shared(heads, head % (5, at)) for at in range(MOST_HEADS + 1)]
+    assert memo(head % (5, 0), heads=heads) is not known[0]
+    for at in range(1, MOST_HEADS + 1):
+        assert memo(head % (5, at), heads=heads) is known[at]
