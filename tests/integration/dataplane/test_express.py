@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,24 @@ def up(providers: tuple[Provider, Provider]) -> Provider:
     return providers[0]
 
 
-def call(client: RawClient, route: str = "chat", *, key: str = KEY, **fields: Any) -> RawAnswer:
+def call(
+    client: RawClient,
+    route: str = "chat",
+    *,
+    key: str = KEY,
+    request_id: str = "mine-1",
+    in_pieces: bool = False,
+    **fields: Any,
+) -> RawAnswer:
     body = json.dumps(
         {"model": route, "max_tokens": 20, "messages": [{"role": "user", "content": "Say hello."}], **fields}
     ).encode()
-    headers = (f"authorization: Bearer {key}", "content-type: application/json", "x-request-id: mine-1")
-    return client.post("/v1/chat/completions", body, *headers)
+    headers = (f"authorization: Bearer {key}", "content-type: application/json", f"x-request-id: {request_id}")
+    if not in_pieces:
+        return client.post("/v1/chat/completions", body, *headers)
+    lines = ("POST /v1/chat/completions HTTP/1.1", "host: gateway", f"content-length: {len(body)}", *headers, "", "")
+    client.send("\r\n".join(lines).encode() + body[:9], body[9:], gap_s=0.05)
+    return client.answer()
 
 
 def names_of(answer: RawAnswer) -> list[str]:
@@ -111,6 +124,38 @@ def test_answers_and_rows_are_those_of_the_first_call(sluice: Live, up: Provider
             assert answer.header(name) == first.header(name)
         assert {name: row[name] for name in SAME} == {name: rows[0][name] for name in SAME}
         assert row["latency_ms"] >= row["ttft_ms"] > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_first_call_on_another_connection_is_as_the_very_first(sluice: Live, up: Provider, stream: bool) -> None:
+    """What was worked out for a head is at hand for all connections that send it."""
+    answers = []
+    for in_pieces in (True, False, False, True):
+        with RawClient(sluice.port) as connection:
+            how = {"request_id": f"first-{stream}", "in_pieces": in_pieces, "stream": stream}
+            answers += [call(connection, **how), call(connection, **how)]
+    rows = rows_of(sluice, *answers)
+    assert len({row["id"] for row in rows}) == len(answers)
+    for answer, row in zip(answers, rows, strict=True):
+        assert answer.status == 200
+        assert answer.body == answers[0].body
+        assert names_of(answer) == names_of(answers[0])
+        assert {name: row[name] for name in SAME} == {name: rows[0][name] for name in SAME}
+
+
+def test_a_known_head_does_not_outlive_its_key(sluice: Live, up: Provider) -> None:
+    ends = datetime.now(UTC) + timedelta(seconds=3)
+    wanted = {"app": "a", "name": "short", "expires_at": ends.isoformat()}
+    key = sluice.api.post("/api/v1/keys", json=wanted).raise_for_status().json()["key"]
+    with RawClient(sluice.port) as connection:
+        sluice.until(lambda: call(connection, key=key).status == 200, within_s=2.5)
+        with RawClient(sluice.port) as other:
+            assert call(other, key=key).status == 200
+        sluice.until(lambda: datetime.now(UTC) > ends, within_s=5)
+        assert call(connection, key=key).status == 401
+        for in_pieces in (False, True):
+            with RawClient(sluice.port) as other:
+                assert call(other, key=key, in_pieces=in_pieces).status == 401
 
 
 def test_the_upstream_sees_the_same_request(client: RawClient, providers: tuple[Provider, Provider]) -> None:
