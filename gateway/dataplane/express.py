@@ -1,8 +1,8 @@
 """The common call in two steps: from a request's bytes to the upstream, from its answer's bytes to the client.
 
-A call is common when its head was seen before on this connection, its body is whole and plain, its target, a pooled
-connection and leases are at hand, and its answer comes whole and reports its usage. `set_out` and `on_whole` do then
-what `ModelExchange` does in seventy functions, to the same effect: same decisions, same records, same bytes.
+A call is common when its head was seen before, its body is whole and plain, its target, a pooled connection and leases
+are at hand, and its answer comes whole and reports its usage. `set_out` and `on_whole` do then what `ModelExchange`
+does in seventy functions, to the same effect: same decisions, same records, same bytes.
 
 Whatever turns out otherwise unfolds the call into the ModelExchange that it would have been, which goes on from there.
 So nothing but the common case is dealt with here; docs/performance.md says what that spares.
@@ -16,6 +16,7 @@ from gateway.dataplane.lease import LeasePlan, Reservation
 from gateway.dataplane.model_exchange import HOLD_BYTES, ModelExchange
 from gateway.dataplane.relay import STATUS_LINES, ClientAnswer
 from gateway.dataplane.request import RequestBody
+from gateway.dialects.body_memo import with_bound
 from gateway.errors import LedgerUnavailable
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import PER_MILLION, cost_bound_microusd
@@ -70,6 +71,7 @@ class ExpressCall:
     connection: "UpstreamConnection"
     body: bytes
     call: "Call"
+    """But for the bound of its input, which is `tokens_in`."""
     plan: "CallPlan"
     chosen: "TargetPlan"
     candidates: "Sequence[Target]"
@@ -126,20 +128,19 @@ class ExpressCall:
         client, chosen, memo = self.client, self.chosen, self.memo
         plane = client.plane
         plain = memo.plain
-        usage = None
+        used = None
         if head.plain and plain is not None and len(body) <= HOLD_BYTES and not (self.call.stream or plane.draining):
-            usage = plain.plain_usage(memo.operation, body)
-        if usage is None:
+            used = plain.plain_usage(memo.operation, body)
+        if used is None:
             self.unfold().on_whole(head, body)
             return
         now_ns = perf_counter_ns()
-        tokens_in, cached, written = usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens
-        tokens_out, reasoning, rates = usage.output_tokens, usage.reasoning_tokens, chosen.rates
-        tokens = tokens_in + tokens_out
+        tokens_in, cached, written, tokens_out, reasoning = used
+        tokens, rates = tokens_in + tokens_out, chosen.rates
         if rates is None:
             cost, cost_text, cost_line = 0, _UNKNOWN, b""
         else:
-            cost = rates.cost(usage)
+            cost = rates.cost(used)
             cost_text = b"%d" % cost
             cost_line = b"x-sluicegate-cost-usd: %d.%06d\r\n" % divmod(cost, PER_MILLION)
         charged = plane.book.settle_at(self.lease_plan, self.amounts, (1, tokens_in, tokens_out, tokens, cost, 0))
@@ -195,6 +196,7 @@ class ExpressCall:
         """Become the exchange that this call would have been, its first attempt under way; everybody is told."""
         client, call, chosen = self.client, self.call, self.chosen
         request = client.known_request
+        assert request is not None
         plane = client.plane
         plane.exchanges.discard(self)
         request.renew(RequestBody.of(self.body), self.arrived_ns)
@@ -207,7 +209,15 @@ class ExpressCall:
         cost = None if rates is None else rates.bound(self.tokens_in, self.tokens_out)
         need = Amounts(self.tokens_in, self.tokens_out, cost)
         reservation = Reservation(lease_plan.limits, need, lease_plan.leases, lease_plan.codes, self.amounts)
-        exchange.resume(call, self.plan, self.candidates, chosen, reservation, self.connection, self.arrived_ns * NS)
+        exchange.resume(
+            with_bound(call, self.tokens_in),
+            self.plan,
+            self.candidates,
+            chosen,
+            reservation,
+            self.connection,
+            self.arrived_ns * NS,
+        )
         plane.spool.adopt(exchange.row.id, self.room)
         plane.exchanges.add(exchange)
         client.replace_active(exchange)
@@ -215,11 +225,12 @@ class ExpressCall:
 
 
 def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
-    """Send a call on its way, if it is a common one. False: nothing has been done."""
+    """Send a call on its way, if it is a common one. False: it is to be served the ordinary way."""
     plane = client.plane
-    call = memo.call_of(body)
-    if call is None or plane.draining:
+    asked = memo.call_of(body)
+    if asked is None or plane.draining:
         return False
+    call, tokens_in = asked
     plan = memo.plans.get(call.route)
     if plan is None or plan.wire is not memo.handler:
         return False
@@ -228,14 +239,15 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     now_s = arrived_ns * NS
     candidates, chosen = plan.targets, plan.only
     if chosen is None:
-        candidates, chosen = _choose(plane, client.known_request, plan, call, now_s)
+        assert client.known_request is not None
+        candidates, chosen = _choose(plane, client.known_request, plan, call, tokens_in, now_s)
     if not chosen.from_ns <= started_at_ns < chosen.until_ns and not chosen.prepare(plane.book, started_at_ns):
         return False
     state = chosen.state
     if state.tripped or state.down or state.cooling_until_s > now_s:
         return False
     # What it may need there, whether the leases hold it, and who brings it there.
-    tokens_in, tokens_out, rates = call.input_bound, call.output_bound, chosen.rates
+    tokens_out, rates = call.output_bound, chosen.rates
     if tokens_out is None:
         tokens_out = chosen.most_tokens_out * call.choices
     if rates is None:
@@ -285,11 +297,13 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     connection.answered = False
     connection.sink = client.active = made
     plane.exchanges.add(made)
+    if len(candidates) > 1 and client.known_request is not None:
+        client.known_request.order_for(plan)  # served: the next request has an order of its own
     return True
 
 
 def _choose(
-    plane: "Plane", request: "Request", plan: "CallPlan", call: "Call", now_s: float
+    plane: "Plane", request: "Request", plan: "CallPlan", call: "Call", tokens_in: int, now_s: float
 ) -> "tuple[Sequence[Target], TargetPlan]":
     """The first of the targets that the route's strategy puts in order, with a credential."""
     route, targets, health = plan.route, plan.targets, plane.health
@@ -298,7 +312,7 @@ def _choose(
         tokens_out = call.output_bound
         if tokens_out is None:
             tokens_out = route.max_output_tokens * call.choices
-        bounds = (call.input_bound, tokens_out)
+        bounds = (tokens_in, tokens_out)
 
         def cost_bound(target: "Target") -> int | None:
             return None if target.price is None else cost_bound_microusd(*bounds, target.price)

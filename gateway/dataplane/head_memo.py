@@ -17,9 +17,10 @@ MOST_DIGITS: Final = 7
 MOST_BODY_BYTES: Final = 10**MOST_DIGITS
 MOST_HEADS: Final = 512
 BODIES: Final = 4
-"""So many bodies with one head are remembered."""
+MOST_BODIES_BYTES: Final = 8 * 1024
+"""So many bodies with one head are remembered, and no more than this of all of them."""
 BODY_MISSES: Final = 64
-"""Where so many bodies were like none before, no more are remembered."""
+"""Where so many in a row were like none before, no more are remembered."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
 Key: TypeAlias = tuple[bytes, bytes, str, str]
@@ -63,21 +64,33 @@ class HeadMemo(Known):
         body = data[end + self._after_bytes :]
         return body if digits.isdigit() and int(digits) == len(body) else None
 
-    def call_of(self, body: bytes) -> Call | None:
-        """What a body asks for that can be read the quick way; None: it has to be read with care."""
+    def call_of(self, body: bytes) -> tuple[Call, int] | None:
+        """What a body asks for that can be read the quick way; None: it has to be read with care. The number is the
+        bound of its input: in this the call may be that of another body."""
         for memo in self._body_memos:
-            call = memo.call_of(body)
-            if call is not None:
-                return call
-        if self.plain is None:
+            bound = memo.bound_of(body)
+            if bound is not None:
+                self._body_misses = 0
+                return memo.call, bound
+        call = None if self.plain is None else self.plain.plain_call(self.operation, body)
+        if call is None:
             return None
-        call = self.plain.plain_call(self.operation, body)
-        if call is not None and self._body_misses < BODY_MISSES:
+        if self._body_misses < BODY_MISSES:
             self._body_misses += 1
-            made = body_memo.memo_of(body, call)
-            if made is not None:
-                self._body_memos = [made, *self._body_memos[: BODIES - 1]]
-        return call
+            self._remember(body_memo.memo_of(body, call))
+        return call, call.input_bound
+
+    def _remember(self, made: BodyMemo | None) -> None:
+        if made is None or made.kept_bytes > MOST_BODIES_BYTES:
+            return
+        if made.parts in [memo.parts for memo in self._body_memos]:
+            return  # a text of characters that no memo can vouch for
+        kept, room = [made], MOST_BODIES_BYTES - made.kept_bytes
+        for memo in self._body_memos[: BODIES - 1]:
+            if memo.kept_bytes <= room:
+                kept.append(memo)
+                room -= memo.kept_bytes
+        self._body_memos = kept
 
 
 class HeadMemos:
@@ -98,8 +111,11 @@ class HeadMemos:
             return None
         begin, end = lengths[0]
         key = (data[:begin], data[end:head_end], client_ip, scheme)
-        known = self._memos.get(key)
-        return known if known is not None else HeadMemo(key, request, operation, snapshot)
+        known = self._memos.pop(key, None)
+        if known is None:
+            return HeadMemo(key, request, operation, snapshot)
+        self._memos[key] = known  # behind all that were not wanted since
+        return known
 
     def share(self, memo: HeadMemo) -> HeadMemo:
         """From now on other connections find what was worked out for this head. Returns the memo that they find, which

@@ -67,8 +67,6 @@ class ClientConnection(asyncio.Protocol):
 
     plane: ClassVar[Plane]
     serves: ClassVar[Serves]
-    known_request: Request
-    """That of `_memo`."""
     express: ClassVar[bool] = True
     """Common calls may go the express way, past `_serve` and `exchange_done`."""
 
@@ -125,6 +123,8 @@ class ClientConnection(asyncio.Protocol):
         self._most_memo_misses = MEMO_MISSES if settings.max_body_bytes >= MOST_BODY_BYTES else 0
         """None where a body that is taken for known could be larger than is allowed."""
         self._memo: HeadMemo | None = None
+        self.known_request: Request | None = None
+        """That with the head of `_memo`; there while that is."""
         self._ready: HeadMemo | None = None
         """The memo, while nothing stands between the next request and being served: between requests of the express
         way and of well-behaved clients, that is always."""
@@ -216,8 +216,10 @@ class ClientConnection(asyncio.Protocol):
         """Serve the memo's request with another body."""
         self._ready = None
         self._deadline_s = 0.0
-        self.known_request.renew(RequestBody.of(body), time.perf_counter_ns())
-        self._serve(self.known_request, memo.operation)
+        request = self.known_request
+        assert request is not None
+        request.renew(RequestBody.of(body), time.perf_counter_ns())
+        self._serve(request, memo.operation)
 
     def pause_writing(self) -> None:
         self._ready = None
@@ -274,7 +276,7 @@ class ClientConnection(asyncio.Protocol):
             data = b""  # who asks is found out anew for each request: no head is remembered
         else:
             operation = None if serves is Serves.ADMIN else operation_of(self.plane, request)
-        self._memo = None
+        self._memo = self.known_request = None
         if operation is not None and data and self._memo_misses < self._most_memo_misses and not self._queue:
             self._memo_misses += 1
             if self._know(data, request, operation):
@@ -282,17 +284,21 @@ class ClientConnection(asyncio.Protocol):
         self._serve(request, operation)
 
     def _know(self, data: bytes, request: Request, operation: Operation) -> bool:
-        """Have a memo of the head. Whether it was known, and the call is on its express way already."""
+        """Look for the head among those that are known, or begin to know it. Whether the call is on its express way."""
         plane = self.plane
         memo = plane.heads.memo_of(data, request, operation, plane.snapshot, self.client_ip, self.scheme)
         if memo is None:
             return False
         self._memo, self.known_request, request.known = memo, request, memo
-        body = memo.body_of(data) if memo.shared and self.express else None
+        if not memo.shared:
+            return False
+        self._memo_misses = 0
+        body = memo.body_of(data) if self.express else None
         if body is None:
             return False
         self._get_ready()
         if self._ready is not None and set_out(self, memo, body):
+            request.body.close()  # what comes of the call has it
             return True
         self._ready = None
         return False
@@ -359,6 +365,7 @@ class ClientConnection(asyncio.Protocol):
         if between and not (self.flow.write_paused or self._poisoned or self._lingering or self._tunnel):
             memo = self._memo
             if memo is not None and not memo.shared and memo.snapshot is self.plane.snapshot:
+                assert self.known_request is not None
                 memo = self._memo = self.known_request.known = self.plane.heads.share(memo)
             self._ready = memo
 

@@ -264,7 +264,7 @@ class RequestBody:
 
 
 class Known:
-    """What has been found out about a head under a snapshot, but for what makes it a request."""
+    """What was worked out for a head under one snapshot: shared by all requests that show it."""
 
     __slots__ = ("caller", "plans", "snapshot")
 

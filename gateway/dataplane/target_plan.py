@@ -1,7 +1,7 @@
 """What does not change from call to call, worked out once: where a request with this head goes on this route.
 
-SDKs send the same head over a kept-alive connection, so the second call finds all of it here. A plan holds for one
-snapshot; with the next it is made anew.
+SDKs send the same head over and over, so the second call finds all of it here. A plan holds for one snapshot; with the
+next it is made anew.
 """
 
 from collections.abc import Sequence

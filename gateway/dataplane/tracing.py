@@ -38,7 +38,7 @@ class TracedConnection(ClientConnection):
                 parent = read_traceparent(value)
                 if parent is not None:
                     # The upstream's spans become children of ours, so that the head is another one each time.
-                    self._memo = None
+                    self._memo = self.known_request = None
                     self._parent, self._span_id = parent, os.urandom(8).hex()
                     request.headers[at] = (name, parent.child(self._span_id))
                 break

@@ -44,7 +44,7 @@ from gateway.dialects.surface import Headers, Surface, models_listing
 from gateway.dialects.usage_memo import UsageMemo
 from gateway.errors import BadRequest, SluicegateError
 from gateway.policy.model import Dialect
-from gateway.policy.usage import Usage
+from gateway.policy.usage import Figures, Usage
 
 MESSAGES: Final = "messages"
 COUNT_TOKENS: Final = "count_tokens"
@@ -88,8 +88,8 @@ class AnthropicHandler:
         document = decode(body)
         return None if document is None else plain_message(body, document)
 
-    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        return _USAGES.usage_of(body)
+    def plain_usage(self, operation: Operation, body: bytes) -> Figures | None:
+        return _USAGES.figures_of(body)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         return large_call(operation, content_type, CRITICAL, ("messages", "system", *SCHEMA_FIELDS), call_of)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
-from gateway.policy.usage import Usage
+from gateway.policy.usage import Figures, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class PlainReader(Protocol):
     def plain_call(self, operation: Operation, body: bytes) -> Call | None:
         """`read_call` of an `application/json` body; None: it has to be read with care."""
 
-    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
+    def plain_usage(self, operation: Operation, body: bytes) -> Figures | None:
         """What a whole `application/json` answer of status 200 reports; None: ask the meter."""
 
 

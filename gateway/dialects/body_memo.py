@@ -8,8 +8,6 @@ import orjson
 from gateway.dialects.base import Call
 from gateway.dialects.input_bound import BYTES_PER_TOKEN, text_bytes
 
-MOST_BYTES: Final = 8 * 1024
-"""What is kept of a body at most: it is kept for each connection."""
 _ORDINARY: Final = bytes(byte for byte in range(0x20, 0x7F) if byte not in b'"\\')
 """Bytes that mean themselves within a JSON text, a byte each."""
 _LINE_FEED: Final = rb"\n"
@@ -19,21 +17,23 @@ _LINE_FEED: Final = rb"\n"
 class BodyMemo:
     """A body, cut at the text of its last message, with the call that it was."""
 
-    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_bound", "_call", "_kept_bytes")
+    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_bound", "call", "kept_bytes", "parts")
 
     def __init__(self, before: bytes, after: bytes, call: Call, bound: int) -> None:
         """`bound`: of the input tokens, without the text."""
+        self.parts = (before, after)
         self._before = before
         self._before_bytes = len(before)
         self._after = after
         self._after_bytes = len(after)
-        self._kept_bytes = len(before) + len(after)
-        self._call = call
+        self.kept_bytes = len(before) + len(after)
+        self.call = call
         self._bound = bound
 
-    def call_of(self, body: bytes) -> Call | None:
-        """What reading all of `body` would find; None: it is another body, or its text needs a closer look."""
-        if not body.startswith(self._before) or not body.endswith(self._after) or len(body) < self._kept_bytes:
+    def bound_of(self, body: bytes) -> int | None:
+        """The bound of the input of `body`, which asks for what `call` does but for that; None: it is another body,
+        or its text needs a closer look."""
+        if not body.startswith(self._before) or not body.endswith(self._after) or len(body) < self.kept_bytes:
             return None
         text = body[self._before_bytes : len(body) - self._after_bytes]
         bound = self._bound + len(text)
@@ -42,8 +42,13 @@ class BodyMemo:
             if text.count(_LINE_FEED) != len(unusual) or unusual.strip(b"\\"):
                 return None
             bound -= len(unusual)
-        call, estimate = self._call, -(-bound // BYTES_PER_TOKEN)
-        return Call(call.route, call.stream, bound, estimate, call.output_bound, call.choices, call.tells_usage)
+        return bound
+
+
+def with_bound(call: Call, bound: int) -> Call:
+    """The call that reading a body would find of which a memo told this bound."""
+    estimate = -(-bound // BYTES_PER_TOKEN)
+    return Call(call.route, call.stream, bound, estimate, call.output_bound, call.choices, call.tells_usage)
 
 
 def memo_of(body: bytes, call: Call) -> BodyMemo | None:
@@ -54,8 +59,9 @@ def memo_of(body: bytes, call: Call) -> BodyMemo | None:
         text = orjson.loads(body)["messages"][-1]["content"]
     except (LookupError, TypeError):
         return None
-    spelled = text.replace("\n", "\\n").encode()
-    if not spelled or body.count(b'"%b"' % spelled) != 1 or len(body) - len(spelled) > MOST_BYTES:
-        return None
-    begin = body.index(b'"%b"' % spelled) + 1
-    return BodyMemo(body[:begin], body[begin + len(spelled) :], call, call.input_bound - text_bytes(text))
+    quoted = b'"%b"' % text.replace("\n", "\\n").encode()
+    at = body.find(quoted)
+    if not text or at < 0 or body.rfind(quoted) != at:
+        return None  # nothing to cut at, or no telling where
+    before, after = body[: at + 1], body[at + len(quoted) - 1 :]
+    return BodyMemo(before, after, call, call.input_bound - text_bytes(text))

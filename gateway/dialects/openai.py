@@ -48,7 +48,7 @@ from gateway.dialects.surface import Surface, models_listing
 from gateway.dialects.usage_memo import UsageMemo
 from gateway.errors import SluicegateError
 from gateway.policy.model import Dialect
-from gateway.policy.usage import Usage
+from gateway.policy.usage import Figures, Usage
 from gateway.wire.json_scan import Member
 
 CHAT: Final = "chat"
@@ -148,8 +148,8 @@ class OpenAiHandler:
         document = decode(body)
         return None if document is None else plain_chat(body, document)
 
-    def plain_usage(self, operation: Operation, body: bytes) -> Usage | None:
-        return _USAGES.usage_of(body)
+    def plain_usage(self, operation: Operation, body: bytes) -> Figures | None:
+        return _USAGES.figures_of(body)
 
     def large_call(self, operation: Operation, content_type: bytes) -> LargeCall:
         fields = text_fields(operation.name)

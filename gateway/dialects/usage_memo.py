@@ -10,7 +10,7 @@ from dataclasses import astuple
 from typing import Any, Final, TypeAlias
 
 from gateway.dialects.metering import QUOTED_USAGE, usage_at_end
-from gateway.policy.usage import Usage
+from gateway.policy.usage import Figures, Usage
 
 MOST_BYTES: Final = 1024
 """Longer ends are not remembered."""
@@ -20,7 +20,8 @@ LEARN_EVERY: Final = 8
 _MOST_NUMBERS: Final = 20
 """Two marks for each are no more than MAX_TOKENS."""
 _AS_ZEROS: Final = bytes.maketrans(b"123456789", b"0" * 9)
-_NUMBER: Final = re.compile(rb"(?<=[: \t\r\n])(?:0|[1-9][0-9]{0,11})(?=[,} \t\r\n])")
+_NUMBER: Final = re.compile(rb"(?<=[: \t\r\n])-?[0-9][-+.0-9eE]*(?=[,} \t\r\n])")
+_COUNT: Final = re.compile(rb"0|[1-9][0-9]{0,11}")
 """A whole number of JSON, none above MAX_TOKENS."""
 _NOWHERE: Final = slice(0, 0)
 
@@ -42,7 +43,7 @@ class UsageMemo:
         self._known: dict[bytes, _Places] = {}
         self._unknown = 0
 
-    def usage_of(self, body: bytes) -> Usage | None:
+    def figures_of(self, body: bytes) -> Figures | None:
         """What the top-level `usage` of a whole JSON answer tells; None: look for it with care."""
         at = body.rfind(QUOTED_USAGE)
         if at < 0:
@@ -53,24 +54,25 @@ class UsageMemo:
             return self._unknown_end(end)
         read, written, details = places
         if details is None:
-            return Usage(int(end[read]), 0, 0, int(end[written]), 0)
+            return int(end[read]), 0, 0, int(end[written]), 0
         return _detailed(end, read, written, details)
 
-    def _unknown_end(self, end: bytes) -> Usage | None:
-        usage = self._usage_at(end)
-        if usage is not None and len(end) <= MOST_BYTES:
+    def _unknown_end(self, end: bytes) -> Figures | None:
+        figures = self._decoded(end)
+        if figures is not None and len(end) <= MOST_BYTES:
             self._unknown += 1
             if self._unknown % LEARN_EVERY == 1:
-                self._remember(end, usage)
-        return usage
+                self._remember(end, figures)
+        return figures
 
-    def _usage_at(self, end: bytes) -> Usage | None:
+    def _decoded(self, end: bytes) -> Figures | None:
         report = usage_at_end(end)
-        return None if report is None else self._read(report)
+        usage = None if report is None else self._read(report)
+        return None if usage is None else astuple(usage)
 
-    def _remember(self, end: bytes, usage: Usage) -> None:
+    def _remember(self, end: bytes, figures: Figures) -> None:
         numbers = [slice(*found.span()) for found in _NUMBER.finditer(end)]
-        if len(numbers) > _MOST_NUMBERS:
+        if len(numbers) > _MOST_NUMBERS or b"\\" in end:  # a digit may be part of an escape
             return
         # Marked twice, with no mark the same: what else a field counts differs from one of the two.
         sums = self._sums(end, numbers, 1)
@@ -79,8 +81,10 @@ class UsageMemo:
         read, cached, stored, written, reasoning = sums
         if not read or max(len(cached), len(stored), len(written), len(reasoning)) > 1:
             return
+        if not all(_COUNT.fullmatch(end[place]) for field in sums for place in field):
+            return  # of another that is written alike more may count than of this one
         details = (_place(cached), _place(stored), _place(reasoning), read[1:])
-        if _detailed(end, read[0], _place(written), details) != usage:
+        if _detailed(end, read[0], _place(written), details) != figures:
             return
         if len(self._known) >= MOST_ENDS:
             self._known.clear()
@@ -93,21 +97,19 @@ class UsageMemo:
         marked = bytearray(end)
         for place, mark in zip(reversed(numbers), reversed(marks), strict=True):
             marked[place] = b"%d" % mark
-        usage = self._usage_at(bytes(marked))
-        if usage is None or any(total & ~sum(marks) for total in astuple(usage)):
+        totals = self._decoded(bytes(marked))
+        if totals is None or any(total & ~sum(marks) for total in totals):
             return None
-        return [[place for place, mark in zip(numbers, marks, strict=True) if total & mark] for total in astuple(usage)]
+        return [[place for place, mark in zip(numbers, marks, strict=True) if total & mark] for total in totals]
 
 
 def _place(numbers: _Numbers) -> slice:
     return numbers[0] if numbers else _NOWHERE
 
 
-def _detailed(end: bytes, read: slice, written: slice, details: _Details) -> Usage:
+def _detailed(end: bytes, read: slice, written: slice, details: _Details) -> Figures:
     cached, stored, reasoning, more = details
     tokens_in: int = int(end[read])
     for place in more:
         tokens_in += int(end[place])
-    return Usage(
-        tokens_in, int(end[cached] or 0), int(end[stored] or 0), int(end[written] or 0), int(end[reasoning] or 0)
-    )
+    return tokens_in, int(end[cached] or 0), int(end[stored] or 0), int(end[written] or 0), int(end[reasoning] or 0)

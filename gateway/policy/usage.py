@@ -22,6 +22,10 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+Figures: TypeAlias = tuple[int, int, int, int, int]
+"""The fields of Usage in their order: a tuple takes a fifth of the time to make."""
+
+
 def cost_microusd(usage: Usage, price: Price) -> int:
     """`(Σ tokens × price + 500000) // 1000000`, once a request: integer micro-USD, half rounded up."""
     cached = price.input if price.cached_input is None else price.cached_input
@@ -59,12 +63,13 @@ class Rates:
         """No answer within these token bounds costs more micro-USD: each token at the dearest price of its kind."""
         return (input_tokens * self._dearest_input + output_tokens * self._dearest_output + self._fixed) // PER_MILLION
 
-    def cost(self, usage: Usage) -> int:
+    def cost(self, used: Figures) -> int:
         """`cost_microusd`, at once where nothing was cached and nothing reasoned."""
         price = self._price
-        if usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-            return cost_microusd(usage, price)
-        return (usage.input_tokens * price.input + usage.output_tokens * price.output + self._fixed) // PER_MILLION
+        tokens_in, cached, stored, tokens_out, reasoning = used
+        if cached or stored or reasoning:
+            return cost_microusd(Usage(*used), price)
+        return (tokens_in * price.input + tokens_out * price.output + self._fixed) // PER_MILLION
 
 
 class Outcome(StrEnum):

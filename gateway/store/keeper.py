@@ -333,7 +333,7 @@ class Keeper:
         return more
 
     def _count(self, incarnation: str, progress: Progress) -> None:
-        """Count what has not been counted yet, by the close record's number; an interrupted one's has none."""
+        """Count what has not been counted yet, by the close record's number; interrupted ones have none."""
         if not progress.ended:
             return
         counted, ended = self._journal.marks.get(incarnation, 0), progress.ended

@@ -24,7 +24,7 @@ class LedgerEntry(Base):
         Index("ix_ledger_app", "app", "started_at_ns", "id"),
         Index("ix_ledger_route", "route", "started_at_ns", "id"),
         Index(
-            "ix_ledger_outcome",
+            "ix_ledger_not_completed",
             "outcome",
             "started_at_ns",
             "id",

@@ -14,7 +14,8 @@ _FIGURE_AT: Final = {name: at for at, name in enumerate(FIGURES)}
 
 
 class RowGroup:
-    """At least one row of a kind: of each the values of FIGURES, and what each account is charged."""
+    """At least one row of a kind: of each the values of FIGURES and, where it is to be charged, what each account is
+    charged."""
 
     __slots__ = ("_columns", "amounts", "kind", "rows")
 

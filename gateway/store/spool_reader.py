@@ -135,7 +135,7 @@ class SpoolReader:
         return list(islice(self._ended, most))
 
     def resolve(self, count: int) -> None:
-        """So many of the oldest ended requests are in SQL. They are numbered in the order in which they ended."""
+        """So many of the oldest ended requests are in SQL. Close records are numbered in the order of the spool."""
         for _ in repeat(None, count - 1):
             self._ended.popleft()
         if count:

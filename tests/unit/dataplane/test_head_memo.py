@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dataplane.head_memo import MOST_HEADS, HeadMemo, HeadMemos
+from gateway.dataplane.head_memo import BODIES, MOST_HEADS, HeadMemo, HeadMemos
 from gateway.dataplane.request import Request, RequestBody
 from gateway.dialects.registry import classify
 from gateway.policy.snapshot import EMPTY
@@ -15,6 +15,8 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: %d\r\n
 def memo(head: bytes = HEAD % 5, *, heads: HeadMemos | None = None, client_ip: str = "192.0.2.1") -> HeadMemo | None:
     request = Request(RequestBody.of(b""), 0)
     request.has_body = True
+    request.method = b"POST"
+    request.headers = [(b"content-type", b"application/json")]
     operation = classify(b"POST", b"/v1/chat/completions", b"", [])
     assert operation is not None
     return (heads or HeadMemos()).memo_of(head, request, operation, EMPTY, client_ip, "http")
@@ -86,3 +88,24 @@ def test_the_oldest_of_too_many_heads_is_forgotten() -> None:
     assert memo(head % (5, 0), heads=heads) is not known[0]
     for at in range(1, MOST_HEADS + 1):
         assert memo(head % (5, at), heads=heads) is known[at]
+
+
+def asked(known: HeadMemo, text: str, *, model: str = "r", user: str = "u") -> list[int]:
+    """Ask, and look how much is remembered of which bodies."""
+    body = b'{"model":"%b","user":"%b","messages":[{"role":"user","content":"%b"}]}'
+    found = known.call_of(body % (model.encode(), user.encode(), text.encode()))
+    assert found is not None
+    assert (found[0].route, found[1]) == (model, 24 + len("user") + len(text.encode()))
+    return [memo.kept_bytes // 1000 for memo in known._body_memos]
+
+
+def test_a_few_bodies_are_remembered_and_little_of_them() -> None:
+    known = memo()
+    assert known is not None
+    assert asked(known, "Hi") == asked(known, "Hello") == [0]
+    assert asked(known, "é") == asked(known, "ö") == [0], "of one shape"
+    assert [len(asked(known, "Hi", model=f"r{at}")) for at in range(BODIES + 1)] == [2, 3, 4, 4, 4]
+    assert asked(known, "Hi", user="u" * 3000) == [3, 0, 0, 0]
+    assert asked(known, "Hi", user="u" * 4000) == [4, 3, 0, 0]
+    assert asked(known, "Hi", user="u" * 6000) == [6, 0]
+    assert asked(known, "Hi", user="u" * 9000) == [6, 0]

@@ -1,6 +1,7 @@
 """An end of an answer that is remembered tells what decoding it tells."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -11,16 +12,17 @@ from hypothesis import strategies as st
 from gateway.dialects import anthropic, openai_answers
 from gateway.dialects.metering import MAX_TOKENS, usage_at_end
 from gateway.dialects.usage_memo import LEARN_EVERY, MOST_ENDS, UsageMemo
-from gateway.policy.usage import Usage
+from gateway.policy.usage import Figures, Usage
 
 Read = Callable[[Mapping[str, Any]], Usage | None]
 READERS = pytest.mark.parametrize(
     "read", [openai_answers.read_usage, anthropic.read_usage], ids=["openai", "anthropic"]
 )
 
-FIGURES = st.sampled_from(
-    [0, 1, 7, 10, 99, 1234, MAX_TOKENS, MAX_TOKENS + 1, -1, 1.0, 15.0, 1e3, None, True, "12", [1]]
-)
+FIGURES = st.sampled_from([
+    0, 1, 7, 10, 99, 1234, 10**12, 10**13 - 1, MAX_TOKENS, MAX_TOKENS + 1, -1, -5, 0.0, 1.0, 1.5, 15.0, 1e3, None, True,
+    "12", [1],
+])  # fmt: skip
 DETAILS = st.dictionaries(
     st.sampled_from(["cached_tokens", "cache_write_tokens", "reasoning_tokens", "thinking_tokens", "audio_tokens"]),
     FIGURES,
@@ -40,16 +42,17 @@ DETAIL_NAMES = st.sampled_from(
 BEHIND = st.sampled_from([{}, {"n": 5}, {"system_fingerprint": "fp 12, 3", "tier": None}, {"x": 1.5, "y": -3}])
 
 
-def carefully(read: Read, body: bytes) -> Usage | None:
+def carefully(read: Read, body: bytes) -> Figures | None:
     report = usage_at_end(body)
-    return None if report is None else read(report)
+    usage = None if report is None else read(report)
+    return None if usage is None else astuple(usage)
 
 
-def varied(value: Any, add: int) -> Any:
+def varied(value: Any, add: float) -> Any:
     """The same with other figures."""
     if isinstance(value, dict):
         return {name: varied(member, add) for name, member in value.items()}
-    return value + add if type(value) is int and value >= 0 else value
+    return value + add if type(value) in (int, float) else value
 
 
 @READERS
@@ -58,16 +61,16 @@ def varied(value: Any, add: int) -> Any:
     details=st.dictionaries(DETAIL_NAMES, DETAILS, max_size=2),
     behind=BEHIND,
     indented=st.booleans(),
-    add=st.integers(0, 9),
+    add=st.integers(-3, 9) | st.sampled_from([0.5, 10**12 - (10**13 - 1)]),
 )
 def test_tells_what_decoding_tells(
-    read: Read, report: dict[str, Any], details: dict[str, Any], behind: dict[str, Any], indented: bool, add: int
+    read: Read, report: dict[str, Any], details: dict[str, Any], behind: dict[str, Any], indented: bool, add: float
 ) -> None:
     memo = UsageMemo(read)
     for document in (report | details, varied(report | details, add), report | details):
         option = orjson.OPT_INDENT_2 if indented else 0
         body = orjson.dumps({"content": "Hi", "usage": document, **behind}, option=option)
-        assert memo.usage_of(body) == carefully(read, body)
+        assert memo.figures_of(body) == carefully(read, body)
 
 
 OPENAI = {
@@ -99,19 +102,19 @@ def test_other_figures_are_read_from_their_places(
     read: Read, report: dict[str, Any], usage: Usage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memo = UsageMemo(read)
-    memo.usage_of(orjson.dumps({"usage": report}))
+    memo.figures_of(orjson.dumps({"usage": report}))
     body = orjson.dumps({"usage": varied(report, 1)})
     monkeypatch.setattr("gateway.dialects.usage_memo.usage_at_end", None)  # whoever decodes again fails
-    assert memo.usage_of(body) == usage
+    assert memo.figures_of(body) == astuple(usage)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     memo = UsageMemo(openai_answers.read_usage)
     for at in range((MOST_ENDS + 2) * LEARN_EVERY):
-        usage = memo.usage_of(b'{"usage":{"prompt_tokens":1,"completion_tokens":2},"id":"%b"}' % (b"x" * (at % 900)))
-        assert usage == Usage(1, 0, 0, 2, 0)
+        usage = memo.figures_of(b'{"usage":{"prompt_tokens":1,"completion_tokens":2},"id":"%b"}' % (b"x" * (at % 900)))
+        assert usage == (1, 0, 0, 2, 0)
     for at in range((MOST_ENDS + 2) * LEARN_EVERY):
-        memo.usage_of(b'{"usage":{"prompt_tokens":1},"id":"%b"}' % at.to_bytes(2).hex().translate(LETTERS).encode())
+        memo.figures_of(b'{"usage":{"prompt_tokens":1},"id":"%b"}' % at.to_bytes(2).hex().translate(LETTERS).encode())
         assert len(memo._known) <= MOST_ENDS
 
 

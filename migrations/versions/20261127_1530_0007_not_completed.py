@@ -1,5 +1,5 @@
 """The index of outcomes without `completed`: nearly all rows have that one, so looking for it needs no index, and each
-new row would have to go there too."""
+new row would have to go there too. The new one is there before the old one goes: readers wait for neither."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,16 +9,15 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-NAME = "ix_ledger_outcome"
 COLUMNS = ("outcome", "started_at_ns", "id")
 
 
 def upgrade() -> None:
-    op.drop_index(NAME, "ledger")
     some = sa.text("outcome <> 'completed'")
-    op.create_index(NAME, "ledger", COLUMNS, sqlite_where=some, postgresql_where=some)
+    op.create_index("ix_ledger_not_completed", "ledger", COLUMNS, sqlite_where=some, postgresql_where=some)
+    op.drop_index("ix_ledger_outcome", "ledger")
 
 
 def downgrade() -> None:
-    op.drop_index(NAME, "ledger")
-    op.create_index(NAME, "ledger", COLUMNS)
+    op.create_index("ix_ledger_outcome", "ledger", COLUMNS)
+    op.drop_index("ix_ledger_not_completed", "ledger")
