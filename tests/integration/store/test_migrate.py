@@ -1,6 +1,7 @@
 """The schema goes up, back and up again with rows in place, and what does not fit is refused."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -73,6 +74,21 @@ def test_two_starts_at_once_migrate_once(database_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(start, range(4)))
     assert sorted(outcomes) == [False, False, False, True]
+
+
+def test_many_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """The switch to the write-ahead log takes a lock for which SQLite does not always wait."""
+
+    def first_look(at: int) -> None:
+        engine = make_engine(f"sqlite:///{tmp_path / str(at // 8)}.db")
+        try:
+            with engine.connect():
+                pass
+        finally:
+            engine.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(first_look, range(8 * 200)))
 
 
 def test_a_failed_migration_leaves_nothing(empty_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
