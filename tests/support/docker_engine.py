@@ -49,6 +49,8 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
     if host is None:
         host, daemon = f"unix://{folder}/docker.sock", _start(folder)
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEGATE_")}
+    # Debian's program first: one that came otherwise may lack what builds images (buildx).
+    env["PATH"] = f"/usr/bin:{env['PATH']}"
     env |= {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(folder))}
     try:
         yield Engine(env, os.environ.get("SLUICEGATE_TEST_BASE") or _imported_base(env, folder))
@@ -80,7 +82,7 @@ def _imported_base(env: dict[str, str], folder: Path) -> str:
     tree, name = folder / "base", "sluicegate-test-base"
     words = ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(tree)]
     subprocess.run(words, check=True, capture_output=True, timeout=900)
-    packed = subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE)
-    subprocess.run(["docker", "import", "-", name], stdin=packed.stdout, env=env, check=True, capture_output=True)
-    assert packed.wait() == 0
+    with subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE) as packed:
+        subprocess.run(["docker", "import", "-", name], stdin=packed.stdout, env=env, check=True, capture_output=True)
+    assert packed.returncode == 0
     return name
