@@ -47,8 +47,11 @@ Wanted = TypeVar("Wanted", bound=Document)
 class HostControl:
     """Takes the identity of the data folder's owner for good; makes folder and schema where there are none."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str] = os.environ) -> None:
-        """`environment`: whose `${NAME}` an applied document may name."""
+    def __init__(
+        self, settings: Settings, environment: Mapping[str, str] = os.environ, *, upgrade: bool = False
+    ) -> None:
+        """`environment`: whose `${NAME}` an applied document may name. `upgrade`: bring an older schema up to date, as
+        `serve` does; else it is refused (SchemaMismatch)."""
         self.settings = settings
         self.environment = environment
         self.authority = Authority(actor=f"cli:{caller_name()}", role=Role.OWNER)
@@ -56,7 +59,7 @@ class HostControl:
         become_owner(settings.data)
         self.engine: Engine = make_engine(settings.database_url)
         self.sealer = load_sealer(settings)
-        if migrate.current_revision(self.engine) is None:
+        if upgrade or migrate.current_revision(self.engine) is None:
             migrate.upgrade(self.engine)
         migrate.check(self.engine)
 

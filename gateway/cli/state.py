@@ -113,7 +113,7 @@ def set_password(user: str, **place: Any) -> None:
 def bootstrap(settings: Settings) -> None:
     from gateway.cli.host import HostControl
 
-    password = HostControl(settings).ensure_owner(os.environ.get("SLUICEGATE_ADMIN_PASSWORD") or None)
+    password = HostControl(settings, upgrade=True).ensure_owner(os.environ.get("SLUICEGATE_ADMIN_PASSWORD") or None)
     if password is not None:
         output.say(password)
 

@@ -233,7 +233,7 @@ def user_passwd(
 def user_bootstrap(data: Data = None, database: Database = None) -> None:
     """Make the first owner, `admin`, and print the password, this once.
 
-    Prepares the database where it is empty. Prints nothing where there is an owner;
+    Prepares the database where it is empty or of an older release. Prints nothing where there is an owner;
     SLUICEGATE_ADMIN_PASSWORD sets the password. install.sh does this by itself.
     """
     from gateway.cli import state

@@ -1,5 +1,6 @@
 """The index of outcomes without `completed`: nearly all rows have that one, so looking for it needs no index, and each
-new row would have to go there too. The new one is there before the old one goes: readers wait for neither."""
+new row would have to go there too. The new one is there before the old one goes: readers wait for neither. The release
+before, which may still run, finds the same rows without it."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -7,6 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from gateway.settings import Settings
+from gateway.store import migrate
+from gateway.store.database import make_engine
 from tests.support import live
 from tests.support.cli import Cli
 
@@ -129,6 +132,18 @@ def test_passwords(sqlite_cli: Cli) -> None:
     assert sqlite_cli("user", "passwd", SLUICEGATE_ADMIN_PASSWORD="a long enough one").ok().out == ""
     assert len(sqlite_cli("user", "passwd", "admin").ok().last_line) == 20
     assert "no user" in sqlite_cli("user", "passwd", "nobody").err
+
+
+def test_an_installer_brings_an_older_database_up_to_date(sqlite_cli: Cli) -> None:
+    """`user bootstrap` comes before the new release is started for the first time. All else leaves that to `serve`."""
+    sqlite_cli("user", "bootstrap").ok()
+    engine = make_engine(Settings(data=sqlite_cli.data).database_url)
+    migrate.downgrade(engine, "0006")
+    assert "run `sluicegate serve`" in sqlite_cli("user", "passwd", "admin").err
+    assert sqlite_cli("user", "bootstrap").ok().out == "", "there is an owner"
+    migrate.check(engine)
+    engine.dispose()
+    assert len(sqlite_cli("user", "passwd", "admin").ok().last_line) == 20
 
 
 def test_over_the_rest_api(tmp_path: Path, file: str) -> None:
