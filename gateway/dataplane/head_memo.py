@@ -83,7 +83,7 @@ class HeadMemo(Known):
     def _remember(self, made: BodyMemo | None) -> None:
         if made is None or made.kept_bytes > MOST_BODIES_BYTES:
             return
-        if made.parts in [memo.parts for memo in self._body_memos]:
+        if any(made.before == memo.before and made.after == memo.after for memo in self._body_memos):
             return  # a text of characters that no memo can vouch for
         kept, room = [made], MOST_BODIES_BYTES - made.kept_bytes
         for memo in self._body_memos[: BODIES - 1]:

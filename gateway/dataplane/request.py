@@ -312,12 +312,10 @@ class Request:
         known = self.known
         return known.caller if known is not None and known.snapshot is snapshot else None
 
-    def remember(self, snapshot: "Snapshot", caller: "Caller") -> "Known":
-        """Who showed the key of this head. Returns what else is known of it."""
+    def remember(self, snapshot: "Snapshot", caller: "Caller") -> None:
         if self.known is None or self.known.snapshot is not snapshot:
             self.known = Known(snapshot)
         self.known.caller = caller
-        return self.known
 
     def keep_order(self, plan: "CallPlan", candidates: "Sequence[Target]") -> None:
         """The strategy has put the targets into order for this very request: who serves it must not ask it again."""

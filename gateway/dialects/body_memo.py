@@ -17,14 +17,13 @@ _LINE_FEED: Final = rb"\n"
 class BodyMemo:
     """A body, cut at the text of its last message, with the call that it was."""
 
-    __slots__ = ("_after", "_after_bytes", "_before", "_before_bytes", "_bound", "call", "kept_bytes", "parts")
+    __slots__ = ("_after_bytes", "_before_bytes", "_bound", "after", "before", "call", "kept_bytes")
 
     def __init__(self, before: bytes, after: bytes, call: Call, bound: int) -> None:
         """`bound`: of the input tokens, without the text."""
-        self.parts = (before, after)
-        self._before = before
+        self.before = before
         self._before_bytes = len(before)
-        self._after = after
+        self.after = after
         self._after_bytes = len(after)
         self.kept_bytes = len(before) + len(after)
         self.call = call
@@ -33,7 +32,7 @@ class BodyMemo:
     def bound_of(self, body: bytes) -> int | None:
         """The bound of the input of `body`, which asks for what `call` does but for that; None: it is another body,
         or its text needs a closer look."""
-        if not body.startswith(self._before) or not body.endswith(self._after) or len(body) < self.kept_bytes:
+        if not body.startswith(self.before) or not body.endswith(self.after) or len(body) < self.kept_bytes:
             return None
         text = body[self._before_bytes : len(body) - self._after_bytes]
         bound = self._bound + len(text)

@@ -58,6 +58,8 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
         if daemon is not None:
             daemon.terminate()
             daemon.wait(60)
+            # It leaves a mount behind, over which whoever clears the folder (pytest, days later) would stumble.
+            subprocess.run(["umount", "--lazy", f"{folder}/exec/netns/default"], check=False, capture_output=True)
             subprocess.run(["rm", "-rf", str(folder)], check=False)
 
 
