@@ -12,6 +12,7 @@ import orjson
 from gateway.policy.cors import Cors, CorsUnion
 from gateway.policy.egress import Sources
 from gateway.policy.header_rules import NO_RULES, HeaderRules, header_rules
+from gateway.policy.interception import rule_of
 from gateway.policy.model import (
     App,
     AppId,
@@ -44,7 +45,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.snapshot import Snapshot
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 CredentialRow: TypeAlias = tuple[int, str, str]
 """id, name, secret."""
@@ -95,6 +96,9 @@ ScopeRow: TypeAlias = tuple[
 LimitRow: TypeAlias = tuple[int, str, ScopeRow, str, str, int, str, str]
 """id, name, scope, metric, window, at_most, unpriced, when_unavailable."""
 
+InterceptionRow: TypeAlias = dict[str, Any]
+"""As `interception.plain` writes it: there are few."""
+
 SnapshotDocument: TypeAlias = dict[str, Any]
 
 
@@ -105,6 +109,7 @@ def document(
     apps: list[AppRow],
     keys: list[KeyRow],
     limits: list[LimitRow],
+    interception: list[InterceptionRow],
 ) -> SnapshotDocument:
     """The JSON-ready document of these rows."""
     return {
@@ -115,6 +120,7 @@ def document(
         "apps": apps,
         "keys": keys,
         "limits": limits,
+        "interception": interception,
     }
 
 
@@ -141,6 +147,7 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
         limits=tuple(_limit(row) for row in read["limits"]),
         cors=CorsUnion(tuple((app.cors, app.routes) for app in apps.values() if app.cors is not None)),
         sources=Sources.of((network, app.name) for app in apps.values() for network in app.sources),
+        interception=tuple(rule_of(row) for row in read["interception"]),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gateway.policy.cors import CorsUnion
 from gateway.policy.egress import Sources
+from gateway.policy.interception import InterceptionRule
 from gateway.policy.model import App, Credential, Key, Limit, Provider, Route, Scope, Target
 
 
@@ -22,6 +23,8 @@ class Snapshot:
     """Of all apps that name origins; false where none does."""
     sources: Sources = field(default_factory=Sources)
     """By which network callers without a key are known."""
+    interception: Sequence[InterceptionRule] = ()
+    """In the order in which they are tried."""
     _memo: dict[tuple[int, int, int, int], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def limits_for(

@@ -16,6 +16,7 @@ from gateway.policy.codec import (
     CheckRow,
     CredentialRow,
     HeaderRulesRow,
+    InterceptionRow,
     KeyRow,
     LimitRow,
     PriceRow,
@@ -26,7 +27,9 @@ from gateway.policy.codec import (
     TargetRow,
     TlsRow,
 )
+from gateway.policy.interception import InterceptionRule, RuleSources, plain
 from gateway.policy.model import Dialect, Price
+from gateway.store.documents import InterceptionDocument
 from gateway.store.models import (
     App,
     AppRoute,
@@ -41,6 +44,7 @@ from gateway.store.models import (
     Target,
     Team,
 )
+from gateway.store.models import InterceptionRule as StoredRule
 from gateway.store.prices import Override, PriceBook
 from gateway.store.sealing import Sealed, Sealer, SealingKeyError
 from gateway.store.upstream_documents import DIRECT, PROXY_PASSWORD, TLS_KEY, HealthDocument
@@ -64,6 +68,7 @@ def compile_snapshot(session: Session, sealer: Sealer, prices: PriceBook = _SHIP
         _apps(session),
         _keys(session),
         _limits(session),
+        _interception(session),
     )
 
 
@@ -268,3 +273,41 @@ def _limit_row(row: Row[tuple[object, ...]]) -> LimitRow:
     return (
         row.id, row.name, scope, row.metric, row.window, row.at_most, row.unpriced, row.when_unavailable
     )  # fmt: skip
+
+
+def _interception(session: Session) -> list[InterceptionRow]:
+    """In the order of the document, in which the agent tries them."""
+    rows = session.execute(
+        select(StoredRule.name, StoredRule.document, App.name.label("app"))
+        .outerjoin(App, App.id == StoredRule.app_id)
+        .order_by(StoredRule.id)
+    )
+    return [_interception_row(row.name, row.document, row.app) for row in rows]
+
+
+def _interception_row(name: str, stored: dict[str, Any], app: str | None) -> InterceptionRow:
+    document = InterceptionDocument.model_validate({**stored, "name": name, "app": app})
+    destinations, sources = document.destinations, document.sources
+    return plain(
+        InterceptionRule(
+            name=name,
+            hosts=tuple(destinations.hosts),
+            cidrs=tuple(destinations.cidrs),
+            ports=tuple(destinations.ports),
+            sources=RuleSources(everyone=True)
+            if sources is None
+            else RuleSources(
+                cidrs=tuple(sources.cidrs),
+                users=tuple(sources.users),
+                cgroups=tuple(sources.cgroups),
+                local=sources.local,
+            ),
+            mode=document.mode,
+            on_failure=document.on_failure,
+            tls=document.tls,
+            source_address=document.source_address,
+            unmatched=document.unmatched,
+            credential=document.credential,
+            app=app,
+        )
+    )

@@ -8,7 +8,6 @@ exist?) is checked in `config`.
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,6 +22,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
 from gateway.store.document import Document
 from gateway.store.fields import (
@@ -324,39 +324,7 @@ class LimitDocument(Document):
         return self
 
 
-# ---- interception (stored now, acted upon by the agent)
-
-
-class Mode(StrEnum):
-    OBSERVE = "observe"
-    GOVERN = "govern"
-    DENY = "deny"
-
-
-class OnFailure(StrEnum):
-    OPEN = "open"
-    CLOSED = "closed"
-
-
-class Tls(StrEnum):
-    PASSTHROUGH = "passthrough"
-    TERMINATE = "terminate"
-
-
-class SourceAddress(StrEnum):
-    GATEWAY = "gateway"
-    CLIENT = "client"
-
-
-class Unmatched(StrEnum):
-    SPLICE = "splice"
-    METER = "meter"
-    DENY = "deny"
-
-
-class WhoseCredential(StrEnum):
-    PROVIDER = "provider"
-    CALLER = "caller"
+# ---- interception
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]

@@ -6,22 +6,17 @@ is then checked as a whole, so these types only say what may be given.
 
 from pydantic import SecretStr
 
+from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
 from gateway.store.document import Document
 from gateway.store.documents import (
     AllowedRoutes,
     CredentialDocument,
     DestinationsDocument,
-    Mode,
     Moment,
-    OnFailure,
     ScopeDocument,
-    SourceAddress,
     SourcesDocument,
     TargetDocument,
-    Tls,
-    Unmatched,
-    WhoseCredential,
 )
 from gateway.store.fields import Amount, BaseUrl, Cidr, Duration, Host, ModelName, Name, PartName, PathPrefix
 from gateway.store.header_documents import (

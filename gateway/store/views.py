@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
-from gateway.store.documents import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
 
 
 class View(BaseModel):

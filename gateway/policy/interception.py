@@ -1,0 +1,113 @@
+"""Interception rules: which connections the kernel hands to the gateway, and what becomes of them there.
+
+Keeper, workers and agent pass them on as JSON-ready dictionaries (`plain`, `rule_of`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Mode(StrEnum):
+    OBSERVE = "observe"
+    """Counted by the kernel, never captured."""
+    GOVERN = "govern"
+    DENY = "deny"
+
+
+class OnFailure(StrEnum):
+    """What becomes of connections while no gateway answers."""
+
+    OPEN = "open"
+    """They go to their destination directly."""
+    CLOSED = "closed"
+    """They are refused at once."""
+
+
+class Tls(StrEnum):
+    PASSTHROUGH = "passthrough"
+    TERMINATE = "terminate"
+
+
+class SourceAddress(StrEnum):
+    """Whose address the upstream sees."""
+
+    GATEWAY = "gateway"
+    CLIENT = "client"
+
+
+class Unmatched(StrEnum):
+    """What becomes of captured connections that no route claims."""
+
+    SPLICE = "splice"
+    METER = "meter"
+    DENY = "deny"
+
+
+class WhoseCredential(StrEnum):
+    PROVIDER = "provider"
+    CALLER = "caller"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSources:
+    """Whose connections: those that match any of these."""
+
+    everyone: bool = False
+    cidrs: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    """Names or numbers of users of this host."""
+    cgroups: tuple[str, ...] = ()
+    """Paths below the cgroup root, e.g. `system.slice/indexer.service`."""
+    local: bool = False
+    """This host's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterceptionRule:
+    """One rule. Where several fit a connection, the first in the order of the configuration decides."""
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    cidrs: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (80, 443)
+    sources: RuleSources = RuleSources(everyone=True)
+    mode: Mode = Mode.GOVERN
+    on_failure: OnFailure = OnFailure.OPEN
+    tls: Tls = Tls.PASSTHROUGH
+    source_address: SourceAddress = SourceAddress.GATEWAY
+    unmatched: Unmatched = Unmatched.SPLICE
+    credential: WhoseCredential = WhoseCredential.PROVIDER
+    app: str | None = None
+    """Whom to charge when the caller shows no key of ours."""
+
+
+def plain(rule: InterceptionRule) -> dict[str, Any]:
+    """The rule as a JSON-ready dictionary."""
+    return asdict(rule)
+
+
+def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
+    """The rule that `plain` wrote. Raises KeyError, TypeError and ValueError for anything else."""
+    sources = given["sources"]
+    return InterceptionRule(
+        name=given["name"],
+        hosts=tuple(given["hosts"]),
+        cidrs=tuple(given["cidrs"]),
+        ports=tuple(given["ports"]),
+        sources=RuleSources(
+            everyone=sources["everyone"],
+            cidrs=tuple(sources["cidrs"]),
+            users=tuple(sources["users"]),
+            cgroups=tuple(sources["cgroups"]),
+            local=sources["local"],
+        ),
+        mode=Mode(given["mode"]),
+        on_failure=OnFailure(given["on_failure"]),
+        tls=Tls(given["tls"]),
+        source_address=SourceAddress(given["source_address"]),
+        unmatched=Unmatched(given["unmatched"]),
+        credential=WhoseCredential(given["credential"]),
+        app=given["app"],
+    )
