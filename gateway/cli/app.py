@@ -251,8 +251,8 @@ def backup(
     """Save database and spool to one file, consistent while the gateway serves.
 
     The file suits both databases: what SQLite held may be restored into
-    PostgreSQL. Without --with-key it holds no way to open provider credentials:
-    keep sealing.key elsewhere then.
+    PostgreSQL. Without --with-key it holds no way to open provider credentials
+    and the certificate authority's key: keep sealing.key elsewhere then.
 
     Example:
       sluicegate backup /var/backups/sluicegate-$(date +%F).tar.gz
@@ -282,13 +282,13 @@ def restore(
     backup.restore(settings_from(data=data, database=database), file, ask=not yes)
 
 
-sealing_app = typer.Typer(no_args_is_help=True, help="The key that provider credentials are sealed with.")
+sealing_app = typer.Typer(no_args_is_help=True, help="The key that secrets in the database are sealed with.")
 app.add_typer(sealing_app, name="sealing", rich_help_panel=CARE)
 
 
 @sealing_app.command("rotate")
 def sealing_rotate(data: Data = None, database: Database = None) -> None:
-    """Make a new sealing key and seal every provider credential with it."""
+    """Make a new sealing key and seal every provider credential, and the authority's key, with it."""
     from gateway.cli import sealing
 
     sealing.rotate(settings_from(data=data, database=database))

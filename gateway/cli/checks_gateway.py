@@ -60,14 +60,12 @@ def sealing_key(settings: Settings) -> Finding:
 
 def database(settings: Settings) -> Iterator[Finding]:
     """Reachable, of this release's schema, and sealed with the key that we have."""
-    from sqlalchemy import select
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
     from gateway.store import migrate
     from gateway.store.database import make_engine, read_session
-    from gateway.store.models import Credential, ProviderSecret
-    from gateway.store.sealing import key_file, load_sealer
+    from gateway.store.sealing import key_file, load_sealer, sealed_rows
 
     shown = make_url(settings.database_url).render_as_string(hide_password=True)
     if settings.database is None and not (settings.data / "sluicegate.sqlite").exists():
@@ -81,17 +79,17 @@ def database(settings: Settings) -> Iterator[Finding]:
         migrate.check(engine)
         yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
         with read_session(engine) as session:
-            rows = [*session.scalars(select(Credential)), *session.scalars(select(ProviderSecret))]
+            rows = sealed_rows(session)
             if not rows:
                 return
             if settings.sealing_key is None and not key_file(settings).exists():
                 fix = f"put the sealing key that belongs to this database at {key_file(settings)}"
-                yield broken("credentials", f"{len(rows)} provider credentials, and no sealing key", fix)
+                yield broken("credentials", f"{len(rows)} sealed secrets, and no sealing key", fix)
                 return
             sealer = load_sealer(settings)
             for row in rows:
                 sealer.open_row(row)
-        yield fine("credentials", f"{len(rows)} provider credentials, all open with the sealing key")
+        yield fine("credentials", f"{len(rows)} sealed secrets, all open with the sealing key")
     except SQLAlchemyError as error:
         cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         yield broken("database", f"{shown}: {cause}", "start the database, or set `database` in sluicegate.toml")

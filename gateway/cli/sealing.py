@@ -17,5 +17,5 @@ def rotate(settings: Settings) -> None:
         count = rotate_key_file(engine, settings)
     finally:
         engine.dispose()
-    output.say(f"{count} provider credentials are sealed with a new key")
+    output.say(f"secrets sealed with a new key: {count}")
     output.note(f"back up {key_file(settings)}: earlier backups made without --with-key need the earlier key")

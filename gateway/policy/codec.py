@@ -17,6 +17,7 @@ from gateway.policy.model import (
     App,
     AppId,
     Auth,
+    CertificateAuthority,
     Credential,
     CredentialId,
     Dialect,
@@ -93,6 +94,8 @@ ScopeRow: TypeAlias = tuple[
     int | None, int | None, int | None, int | None, int | None, int | None, str | None, str | None
 ]
 """team, app, key, route, provider, credential (ids), target's name, model."""
+AuthorityRow: TypeAlias = tuple[str, str]
+"""certificate, key."""
 LimitRow: TypeAlias = tuple[int, str, ScopeRow, str, str, int, str, str]
 """id, name, scope, metric, window, at_most, unpriced, when_unavailable."""
 
@@ -110,6 +113,7 @@ def document(
     keys: list[KeyRow],
     limits: list[LimitRow],
     interception: list[InterceptionRow],
+    authority: AuthorityRow | None,
 ) -> SnapshotDocument:
     """The JSON-ready document of these rows."""
     return {
@@ -121,6 +125,7 @@ def document(
         "keys": keys,
         "limits": limits,
         "interception": interception,
+        "authority": authority,
     }
 
 
@@ -148,6 +153,7 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
         cors=CorsUnion(tuple((app.cors, app.routes) for app in apps.values() if app.cors is not None)),
         sources=Sources.of((network, app.name) for app in apps.values() for network in app.sources),
         interception=tuple(rule_of(row) for row in read["interception"]),
+        authority=None if read["authority"] is None else _authority(read["authority"]),
     )
 
 
@@ -188,6 +194,11 @@ def _check(row: CheckRow) -> HealthCheck:
         healthy_after=healthy_after,
         unhealthy_after=unhealthy_after,
     )
+
+
+def _authority(row: AuthorityRow) -> CertificateAuthority:
+    certificate, key = row
+    return CertificateAuthority(certificate=certificate, key=key)
 
 
 def _app(row: AppRow) -> App:

@@ -242,6 +242,15 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateAuthority:
+    """Signs leaf certificates for the hosts whose intercepted TLS is terminated, and can sign for no others
+    (`policy.authority`). PEM texts."""
+
+    certificate: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     id: LimitId
     name: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from gateway.policy.cors import CorsUnion
 from gateway.policy.egress import Sources
 from gateway.policy.interception import InterceptionRule
-from gateway.policy.model import App, Credential, Key, Limit, Provider, Route, Scope, Target
+from gateway.policy.model import App, CertificateAuthority, Credential, Key, Limit, Provider, Route, Scope, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Snapshot:
     """By which network callers without a key are known."""
     interception: Sequence[InterceptionRule] = ()
     """In the order in which they are tried."""
+    authority: CertificateAuthority | None = None
+    """None where none was made, or where its key cannot be opened."""
     _memo: dict[tuple[int, int, int, int], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def limits_for(

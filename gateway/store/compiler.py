@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from gateway.policy import codec
 from gateway.policy.codec import (
     AppRow,
+    AuthorityRow,
     CheckRow,
     CredentialRow,
     HeaderRulesRow,
@@ -33,6 +34,7 @@ from gateway.store.documents import InterceptionDocument
 from gateway.store.models import (
     App,
     AppRoute,
+    CertificateAuthority,
     Credential,
     Key,
     LimitRule,
@@ -69,6 +71,7 @@ def compile_snapshot(session: Session, sealer: Sealer, prices: PriceBook = _SHIP
         _keys(session),
         _limits(session),
         _interception(session),
+        _authority(session, sealer),
     )
 
 
@@ -118,6 +121,17 @@ def _provider_secrets(session: Session, sealer: Sealer) -> dict[int, dict[str, s
         except SealingKeyError as error:
             log.error("provider's secret left out", extra={"provider": row.provider_id, "reason": str(error)})
     return found
+
+
+def _authority(session: Session, sealer: Sealer) -> AuthorityRow | None:
+    row = session.scalars(select(CertificateAuthority)).one_or_none()
+    if row is None:
+        return None
+    try:
+        return (row.certificate, sealer.open_row(row))
+    except SealingKeyError as error:
+        log.error("certificate authority left out", extra={"reason": str(error)})
+        return None
 
 
 def _proxy(stored: dict[str, Any] | None, secrets: dict[str, str]) -> ProxyRow | None:

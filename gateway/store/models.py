@@ -293,6 +293,22 @@ class InterceptionRule(Entity, Base):
     app: Mapped[App | None] = relationship(lazy="raise")
 
 
+class CertificateAuthority(Base):
+    """The one that signs for intercepted hosts (`gateway.store.authority`); no row until it is made."""
+
+    __tablename__ = "certificate_authority"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    certificate: Mapped[str] = mapped_column(Text)
+    """PEM."""
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    """The private key (PKCS 8, PEM), sealed like a credential."""
+    sealing_key_id: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    renewed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
 class User(Entity, Base):
     """Someone who signs in to the console."""
 

@@ -1,4 +1,4 @@
-"""Provider credentials at rest: AES-256-GCM under a key that is not in the database.
+"""Provider credentials and the certificate authority's key at rest: AES-256-GCM, its key not in the database.
 
 The key is `SLUICEGATE_SEALING_KEY`, else the file `sealing.key` (0600) in the data folder, made at first use. Either
 holds base64 of 32 bytes; several, separated by white space or commas, are the present key first and former ones after
@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,10 +26,12 @@ from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit
 from gateway.store.database import write_session
-from gateway.store.models import Credential, ProviderSecret
+from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+
+SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority
 
 
 class SealingKeyError(SluicegateError):
@@ -85,8 +87,12 @@ class Sealer:
                 f"the credential {name!r} was altered in the database", fix="give its secret again"
             ) from None
 
-    def open_row(self, row: Credential | ProviderSecret) -> str:
-        return self.open(Sealed(row.sealing_key_id, row.sealed), row.provider_id, sealed_name(row))
+    def open_row(self, row: SealedRow) -> str:
+        return self.open(Sealed(row.sealing_key_id, row.sealed), *sealed_to(row))
+
+    def seal_row(self, row: SealedRow, secret: str) -> None:
+        sealed = self.seal(secret, *sealed_to(row))
+        row.sealed, row.sealing_key_id = sealed.ciphertext, sealed.key_id
 
     def references(self, secret: str) -> list[str]:
         """What stands for this secret in an export: says nothing about it, but tells whether another is the same.
@@ -109,9 +115,23 @@ class Sealer:
         )
 
 
-def sealed_name(row: Credential | ProviderSecret) -> str:
-    """What a ciphertext is bound to beside its provider. No credential's name has a slash."""
-    return row.name if isinstance(row, Credential) else f"/{row.name}"
+def sealed_to(row: SealedRow) -> tuple[int, str]:
+    """Provider's id and name that a ciphertext is bound to. No credential's name has a slash, no provider the id 0."""
+    match row:
+        case Credential():
+            return row.provider_id, row.name
+        case ProviderSecret():
+            return row.provider_id, f"/{row.name}"
+        case CertificateAuthority():
+            return 0, "/certificate authority"
+
+
+def sealed_rows(session: Session) -> list[SealedRow]:
+    """All that is sealed in the database."""
+    found: list[SealedRow] = []
+    for kind in (Credential, ProviderSecret, CertificateAuthority):
+        found += session.scalars(select(kind))
+    return found
 
 
 def load_sealer(settings: Settings) -> Sealer:
@@ -130,19 +150,18 @@ def key_file(settings: Settings) -> Path:
 
 
 def rotate(session: Session, old: Sealer, new: Sealer, actor: str) -> int:
-    """Seal every credential anew with `new`'s first key. Returns how many. The caller commits."""
+    """Seal every secret anew with `new`'s first key. Returns how many. The caller commits."""
     audit.lock(session)
-    rows = [*session.scalars(select(Credential)), *session.scalars(select(ProviderSecret))]
+    rows = sealed_rows(session)
     for row in rows:
-        sealed = new.seal(old.open_row(row), row.provider_id, sealed_name(row))
-        row.sealed, row.sealing_key_id = sealed.ciphertext, sealed.key_id
+        new.seal_row(row, old.open_row(row))
     after = {"key_id": new.key_id, "credentials": len(rows)}
     audit.record(session, actor=actor, action="rotate", kind="sealing key", name=old.key_id, after=after)
     return len(rows)
 
 
 def rotate_key_file(engine: Engine, settings: Settings, actor: str = "cli") -> int:
-    """Make a new key, seal every credential with it, forget the old one. Returns how many credentials.
+    """Make a new key, seal every secret with it, forget the old one. Returns how many secrets.
 
     Interrupted after any step, the file still opens all that is in the database. Running processes read it anew.
     """

@@ -87,7 +87,7 @@ def test_the_sealing_key_can_be_rotated_under_traffic(tmp_path: Path, database_u
 
             ask()
             old = (running.data / "sealing.key").read_text()
-            assert "1 provider credentials" in cli("sealing", "rotate").ok().out
+            assert "secrets sealed with a new key: 1" in cli("sealing", "rotate").ok().out
             assert (running.data / "sealing.key").read_text() != old
             cli(
                 "apply",

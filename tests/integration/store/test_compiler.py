@@ -12,6 +12,7 @@ from sqlalchemy import Engine, insert
 from gateway.policy import codec
 from gateway.policy.model import (
     Auth,
+    CertificateAuthority,
     Credential,
     Dialect,
     Limit,
@@ -244,6 +245,20 @@ def test_a_credential_that_does_not_open_is_left_out(
     snapshot = _snapshot(engine, sealer)
     assert [len(snapshot.providers[name].credentials) for name in "ab"] == [1, 0]
     assert "credential left out" in caplog.text
+
+
+def test_the_authority_arrives_where_its_key_opens(
+    engine: Engine, sealer: Sealer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert _snapshot(engine, sealer).authority is None
+    with write_session(engine) as session:
+        row = models.CertificateAuthority(id=1, certificate="a certificate")
+        sealer.seal_row(row, "its key")
+        session.add(row)
+    assert _snapshot(engine, sealer).authority == CertificateAuthority(certificate="a certificate", key="its key")
+    assert "its key" not in repr(_snapshot(engine, sealer))
+    assert _snapshot(engine, Sealer(lambda: [b"?" * 32])).authority is None
+    assert "certificate authority left out" in caplog.text
 
 
 def test_a_document_of_another_format_is_refused() -> None:
