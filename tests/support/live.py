@@ -59,14 +59,21 @@ class Live:
     # ---- life --------------------------------------------------------------------------------------------------------
     def start(self, *options: str, ready: bool = True) -> None:
         """Start `sluicegate serve` (again); with `ready`, return once /readyz is 200 for every worker to be."""
-        command = [str(Path(sys.executable).parent / "sluicegate"), "serve", "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--data", str(self.data), "--workers", str(self.workers_wanted), "--drain", str(DRAIN_S), *options]
-        if self.database_url:
-            command += ["--database", self.database_url]
+        command = self.command(*options)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._env)
         if ready:
             self.wait_ready()
+
+    def command(self, *options: str) -> list[str]:
+        """The words that start it."""
+        words = [str(Path(sys.executable).parent / "sluicegate"), "serve", "--listen", f"127.0.0.1:{self.port}"]
+        words += ["--data", str(self.data), "--workers", str(self.workers_wanted), "--drain", str(DRAIN_S), *options]
+        return [*words, "--database", self.database_url] if self.database_url else words
+
+    def is_ready(self) -> bool:
+        """What /readyz says, over a connection of its own."""
+        return httpx2.get(self.url + "/readyz", timeout=2, verify=False).status_code == 200
 
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
         def all_workers() -> bool:
@@ -76,7 +83,7 @@ class Live:
 
         def ready() -> bool:
             try:
-                return httpx2.get(self.url + "/readyz", timeout=2, verify=False).status_code == 200
+                return self.is_ready()
             except httpx2.TransportError:
                 return False
 

@@ -11,7 +11,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -77,6 +77,8 @@ class Request:
     """A request as it came in. `complete` once its body was read; `answered` once the whole answer was written."""
 
     connection: int
+    peer: str
+    """The address that it came from."""
     head: bytes
     method: str
     target: str
@@ -123,7 +125,16 @@ class _Rule:
 class Provider:
     """`with Provider() as provider:` serves on `provider.url` until the block ends."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        hosts: Sequence[str] = (),
+        port: int = 0,
+        enter: Callable[[], None] | None = None,
+    ) -> None:
+        """`hosts` (several addresses) goes with a fixed `port`; `enter` is called first in the provider's thread."""
         self.requests: list[Request] = []
         self.served = Served()
         self.connections = 0
@@ -134,12 +145,14 @@ class Provider:
         """Pause after each read (64 KiB at most) of a request's body: a slow upload."""
         self._tls = tls
         self._host = host
+        self._hosts = list(hosts) or host
+        self._enter = enter
         self._rules: list[_Rule] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="provider", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = port
 
     # ---- scripting ---------------------------------------------------------------------------------------------------
     def behave(self, behaviour: Behaviour | None = None, *, model: str = "", path: str = "", times: int | None = None,
@@ -199,7 +212,7 @@ class Provider:
         self._thread.join(5)
 
     async def _listen(self, ready: threading.Event) -> None:
-        self._server = await asyncio.start_server(self._accept, self._host, self.port, ssl=self._tls, backlog=4096)
+        self._server = await asyncio.start_server(self._accept, self._hosts, self.port, ssl=self._tls, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
         ready.set()
 
@@ -208,6 +221,8 @@ class Provider:
         self._ask(lambda: self._server.close() if self._server else None)
 
     def _run(self) -> None:
+        if self._enter is not None:
+            self._enter()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         if self._server:
@@ -240,7 +255,7 @@ class Provider:
     async def _serve_one(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Serve the next request; whether the connection may be used again."""
         head = await reader.readuntil(b"\r\n\r\n")
-        request = _parse_head(number, head)
+        request = _parse_head(number, str(writer.get_extra_info("peername")[0]), head)
         self.requests.append(request)
         try:
             await self._read_body(request, reader)
@@ -360,11 +375,11 @@ class Provider:
         return False
 
 
-def _parse_head(number: int, head: bytes) -> Request:
+def _parse_head(number: int, peer: str, head: bytes) -> Request:
     first, *lines = head[:-4].split(b"\r\n")
     method, target, _version = first.decode("latin-1").split(" ", 2)
     headers = tuple((name, value.strip()) for name, _, value in (line.partition(b":") for line in lines))
-    return Request(connection=number, head=head, method=method, target=target, headers=headers)
+    return Request(connection=number, peer=peer, head=head, method=method, target=target, headers=headers)
 
 
 async def _body_pieces(request: Request, reader: asyncio.StreamReader) -> Any:
