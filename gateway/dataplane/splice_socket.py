@@ -1,0 +1,71 @@
+"""What a spliced connection asks of its sockets: their options and what the kernel knows of them."""
+
+import errno
+import fcntl
+import socket
+import struct
+import termios
+from typing import Final
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER on, for no time: closing sends RST (socket(7))."""
+
+KEEPALIVE_IDLE_S: Final = 60
+KEEPALIVE_INTERVAL_S: Final = 15
+KEEPALIVE_PROBES: Final = 4
+"""A peer that is silent and gone is noticed within KEEPALIVE_IDLE_S + INTERVAL_S × PROBES: two minutes."""
+
+_NO_BYTES: Final = bytes(4)
+
+
+def set_options(sock: socket.socket, unanswered_s: float) -> None:
+    """Notice a dead peer, pass on small pieces at once, and keep urgent bytes where they stand in the stream.
+
+    `unanswered_s`: what was sent may stay unacknowledged this long (TCP_USER_TIMEOUT).
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    set_unanswered(sock, unanswered_s)
+
+
+def set_unanswered(sock: socket.socket, unanswered_s: float) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(min(unanswered_s * 1000, 2**31 - 1)))
+
+
+def take_error(sock: socket.socket) -> int:
+    """The errno that the kernel has noted for the socket, 0 for none; noted no longer then."""
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except OSError as error:
+        return error.errno or errno.EIO
+
+
+def unsent_bytes(fd: int) -> int:
+    """What the peer has not acknowledged yet, our FIN included (SIOCOUTQ, tcp(7))."""
+    found: int = struct.unpack("i", fcntl.ioctl(fd, termios.TIOCOUTQ, _NO_BYTES))[0]
+    return found
+
+
+def window_is_closed(sock: socket.socket, fd: int) -> bool:
+    """Whether the peer takes no bytes though it is there: nothing is on the wire, probes of its window are answered
+    (`struct tcp_info`, include/uapi/linux/tcp.h: tcpi_probes is byte 3, tcpi_unacked stands at byte 24).
+    """
+    if not unsent_bytes(fd):
+        return False
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    on_the_wire: int = struct.unpack_from("I", info, 24)[0]
+    return not on_the_wire and info[3] <= 1
+
+
+def close(sock: socket.socket, *, reset: bool) -> None:
+    try:
+        if reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    except OSError:
+        pass  # its peer is gone already
+    finally:
+        sock.close()
