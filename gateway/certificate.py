@@ -7,6 +7,7 @@ replaced, or gone, when a worker starts again cannot keep it from serving.
 import os
 import ssl
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -62,12 +63,18 @@ def load_certificate(settings: CertificateFiles) -> int | None:
     return descriptor
 
 
-def context_of(descriptor: int) -> ssl.SSLContext:
-    """TLS 1.2 or newer, HTTP/1.1 by ALPN. Raises ssl.SSLError."""
+def server_context(alpn: Sequence[str] = ALPN) -> ssl.SSLContext:
+    """TLS 1.2 or newer, no certificate yet. `alpn`: protocols, the preferred first."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.set_alpn_protocols(list(ALPN))
+    context.set_alpn_protocols(list(alpn))
+    return context
+
+
+def context_of(descriptor: int) -> ssl.SSLContext:
+    """With the certificate of `load_certificate`. Raises ssl.SSLError."""
+    context = server_context()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=_no_password)
