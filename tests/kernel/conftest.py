@@ -4,14 +4,17 @@ They need root and the tools that `tests/run` installs. Without root they are sk
 are not: what cannot run there has failed.
 """
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.lab import Lab
+from tests.support.lab.world import World, make_world
 
 HERE = Path(__file__).parent
 TOOLS = ("ip", "nft", "ss", "tcpdump", "conntrack", "nsenter", "setpriv", "unshare")
@@ -26,12 +29,15 @@ def _hindrance() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     hindrance = _hindrance()
+    without_agent = importlib.util.find_spec("gateway.agent") is None
     must_run = bool(os.environ.get("CI")) and os.geteuid() == 0
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kernel)
             if hindrance and not must_run:
                 item.add_marker(pytest.mark.skip(reason=hindrance))
+            elif without_agent and "world" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="there is no agent yet"))
 
 
 @pytest.fixture
@@ -45,4 +51,38 @@ def lab() -> Iterator[Lab]:
 def lab_with_container() -> Iterator[Lab]:
     """The same with a container behind a bridge of the router."""
     with Lab(container=True) as made:
+        yield made
+
+
+class _Shared:
+    """The world that the tests of this pytest process share; made anew when a test has left it out of order."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._world: World | None = None
+
+    def get(self) -> World:
+        if self._world is not None and not self._world.well:
+            self.close()
+        if self._world is None:
+            self._world = self._stack.enter_context(make_world())
+        return self._world
+
+    def close(self) -> None:
+        self._world = None
+        self._stack.close()
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[_Shared]:
+    shared = _Shared()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def world(_shared: _Shared) -> Iterator[World]:
+    """Gateway and agent with the usual rules (tests/support/lab/world.py), armed. Servers end with the test."""
+    made = _shared.get()
+    with made.lab.scope():
         yield made

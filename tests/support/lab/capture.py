@@ -12,7 +12,7 @@ from typing import Self
 from tests.support.lab.namespace import Namespace
 
 LINE = re.compile(
-    r"^(?P<time>\d+\.\d+) IP6? (?P<source>\S+) > (?P<target>\S+): "
+    r"^(?P<time>\d+\.\d+) (?:\S+ +\S+ +)?IP6? (?P<source>\S+) > (?P<target>\S+): "
     r"(?:Flags \[(?P<flags>[^\]]*)\].*length (?P<length>\d+)|(?P<other>.*))"
 )
 

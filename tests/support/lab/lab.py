@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -139,6 +139,16 @@ class Lab:
     def keep(self, context: Any) -> Any:
         """Enter a context manager that ends with the lab; returns what it gives."""
         return self._stack.enter_context(context)
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """What is kept, served, captured within the block ends with it: several tests share a lab."""
+        outer, self._stack = self._stack, ExitStack()
+        try:
+            yield
+        finally:
+            inner, self._stack = self._stack, outer
+            inner.close()
 
     def at_end(self, act: Callable[[], object]) -> None:
         self._stack.callback(act)
