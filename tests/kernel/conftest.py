@@ -2,6 +2,18 @@
 
 They need root and the tools that `tests/run` installs. Without root they are skipped, and say so; in CI as root they
 are not: what cannot run there has failed.
+
+Where each pitfall of interception has its test (numbers as in docs/interception.md):
+
+    1 test_failure · 2, 5, 6, 12, 22, 24, 39 test_guards · 9, 10, 14 to 21, 36, 37 test_splice · 7, 8, 13, 38 test_rules
+    4, 26, 27 test_neighbours · 25 test_bridge · 3 test_rules (the agent asks a name server on its way to the rule)
+
+Not staged here, and why:
+
+    11      UDP is never proxied, only refused (QUIC), so no listener asks for its original destination.
+    23      DNS over HTTPS hides names from a DNS proxy; rules go by address, and there is no DNS proxy.
+    28, 35  cgroup and sockmap programs of others: with the probes' own tests, where programs are attached.
+    29 to 34  process identity, ring buffers, uprobes: the probes' too.
 """
 
 import importlib.util
@@ -36,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kernel)
             if hindrance and not must_run:
                 item.add_marker(pytest.mark.skip(reason=hindrance))
-            elif without_agent and "world" in getattr(item, "fixturenames", ()):
+            elif without_agent and item.path.name != "test_lab.py":
                 item.add_marker(pytest.mark.skip(reason="there is no agent yet"))
 
 

@@ -32,6 +32,9 @@ class NameServer:
         """Name and type of every question, in order."""
         self.failing = False
         """Answer SERVFAIL to everything."""
+        self.truncating = False
+        """Answer over UDP with the TC bit and nothing else, so that the question comes again over TCP."""
+        self.asked_by_tcp = 0
         self._where = where
         self._names: dict[str, _Zone] = {}
         self._closing = threading.Event()
@@ -70,7 +73,7 @@ class NameServer:
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 wire, peer = self._udp.recvfrom(4096)
-                self._udp.sendto(self._answer(wire), peer)
+                self._udp.sendto(self._truncated(wire) if self.truncating else self._answer(wire), peer)
 
     def _serve_tcp(self) -> None:
         while not self._closing.is_set():
@@ -79,8 +82,14 @@ class NameServer:
                 with connection:
                     connection.settimeout(2)
                     (length,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
+                    self.asked_by_tcp += 1
                     answer = self._answer(connection.recv(length, socket.MSG_WAITALL))
                     connection.sendall(struct.pack("!H", len(answer)) + answer)
+
+    def _truncated(self, wire: bytes) -> bytes:
+        answer = dns.message.make_response(dns.message.from_wire(wire))
+        answer.flags |= dns.flags.TC
+        return answer.to_wire()
 
     def _answer(self, wire: bytes) -> bytes:
         query = dns.message.from_wire(wire)
