@@ -34,6 +34,9 @@ from gateway.dataplane.splice_pipes import PIPE_BYTES, PipePool
 
 __all__ = ["Leg", "Outcome", "Splice", "Splices"]
 
+OUT: Final = select.EPOLLOUT
+ARRIVED: Final = select.EPOLLIN | OUT
+"""What epoll tells nearly always: bytes have come, and more could be sent back."""
 RARE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
 READ: Final = select.EPOLLIN | RARE
 WATCHED: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
@@ -51,7 +54,7 @@ TURN_BYTES: Final = 1024 * 1024
 """After these, a direction lets the others go first."""
 TURN_S: Final = 1e-3
 """After this, the event loop's other work goes first."""
-TURN_EVENTS: Final = 128
+TURN_EVENTS: Final = 64
 
 RESET_WITHIN_S: Final = 1.0
 """What was sent before a reset is delivered if the other side takes it within this."""
@@ -146,6 +149,7 @@ class Splices:
         for leg in (splice.client, splice.server):
             del self._legs[leg.fd]
             leg.fd = -1
+            leg.readable = leg.writable = leg.ended = False  # who is moving its bytes stops
             self._drop(leg)
             splice_socket.close(leg.sock, reset=reset and leg is not splice.reset_by)
             del leg.peer, leg.splice  # no circle is left for the collector
@@ -166,43 +170,56 @@ class Splices:
             self._turn()
 
     def _turn(self) -> None:
-        """Take in what epoll tells, then move bytes, for about TURN_S."""
+        """Take in what epoll tells and move bytes, until there is no more or for about TURN_S."""
         self._scheduled = False
-        if self._epoll.closed:
-            return
-        due, legs = self._due, self._legs
-        for fd, events in self._epoll.poll(0, TURN_EVENTS):
-            leg = legs.get(fd)
-            if leg is None:  # closed meanwhile
-                continue
-            if events & READ:
-                leg.readable = True
-                if not leg.queued:
-                    leg.queued = True
-                    due.append(leg)
-            if events & select.EPOLLOUT:
-                leg.writable = True
-                source = leg.peer
-                if not source.queued and (source.readable or source.held or source.pending):
-                    source.queued = True
-                    due.append(source)
-            if events & RARE:
-                self._take_in(leg, events)
-        self._now_s = now_s = monotonic()
+        due, now_s = self._due, monotonic()
         until_s = now_s + TURN_S
-        while due:
-            leg = due.popleft()
-            leg.queued = False
-            try:
-                if leg.fd >= 0 and self._move(leg):
-                    self._queue(leg)
-            except Exception as error:  # noqa: BLE001  # no other splice is lost by it
-                self._give_up(leg, error)
-            if monotonic() >= until_s:
-                break
+        while now_s < until_s and not self._epoll.closed:
+            self._now_s = now_s
+            arrived = self._epoll.poll(0, TURN_EVENTS)
+            if not arrived and not due:
+                return
+            self._take_in(arrived)
+            while due:
+                leg = due.popleft()
+                leg.queued = False
+                try:
+                    if leg.fd >= 0 and self._move(leg):
+                        self._queue(leg)
+                except Exception as error:  # noqa: BLE001
+                    self._give_up(leg, error)
+                if monotonic() >= until_s:
+                    break
+            now_s = monotonic()
         if due:
             self._scheduled = True
             self._loop.call_soon(self._turn)
+
+    def _take_in(self, arrived: list[tuple[int, int]]) -> None:
+        """Note what epoll tells. What is ordinary is passed on at once, the rest is due."""
+        due, legs = self._due, self._legs
+        for fd, events in arrived:
+            leg = legs.get(fd)
+            if leg is None:  # closed meanwhile
+                continue
+            try:
+                source = leg.peer
+                if events == ARRIVED and leg.plain and source.plain and self._copy(leg, source):
+                    continue
+                if events & OUT:
+                    leg.writable = True
+                    if not source.queued and (source.readable or source.pending or source.held is not None):
+                        source.queued = True
+                        due.append(source)
+                if events & READ:
+                    leg.readable = True
+                    if not leg.queued:
+                        leg.queued = True
+                        due.append(leg)
+                    if events & RARE:
+                        self._take_in_rare(leg, events)
+            except Exception as error:  # noqa: BLE001  # no other splice is lost by it
+                self._give_up(leg, error)
 
     def _queue(self, leg: Leg) -> None:
         if not leg.queued:
@@ -214,9 +231,10 @@ class Splices:
         if leg.fd >= 0:
             self.end(leg.splice, Outcome.SHUT_DOWN, reset=True)
 
-    def _take_in(self, leg: Leg, events: int) -> None:
-        """What epoll tells rarely: ends, errors, urgent bytes."""
+    def _take_in_rare(self, leg: Leg, events: int) -> None:
+        """Ends, errors, urgent bytes."""
         leg.to_the_end = True
+        leg.plain = False
         if events & select.EPOLLPRI:
             leg.copies = True  # at an urgent mark splice(2) finds nothing, or even the end
         if events & select.EPOLLERR and splice_socket.take_error(leg.sock):
@@ -234,51 +252,58 @@ class Splices:
         until = leg.moved + TURN_BYTES
         while leg.moved < until:
             if leg.pending or leg.held is not None:
-                if not peer.writable or not self._write(leg, peer):
+                if not peer.writable:
                     return False
+                self._write(leg, peer)
             elif leg.ended:
                 if not leg.passed_end:
                     self._pass_end(leg)
                 return False
-            elif not leg.readable or not peer.writable:
+            elif not peer.writable:
+                return False
+            elif not leg.readable:
+                leg.plain = not (leg.bulk or leg.to_the_end)
                 return False
             elif leg.bulk:
                 self._fill_pipe(leg)
-            elif not self._copy(leg, peer):
-                return False
+            else:
+                self._copy(leg, peer)
         return True
 
     def _copy(self, leg: Leg, peer: Leg) -> bool:
-        """Pass on one buffer full. False: there is no more now, or the peer is gone."""
+        """Pass on one buffer full. True: that was all, and nothing out of the ordinary."""
+        buffer = self._buffer
         try:
-            count = leg.sock.recv_into(self._buffer)
+            count = leg.sock.recv_into(buffer)
         except BlockingIOError:
             leg.readable = False
-            return False
+            return True
         except OSError:
-            leg.ended = True
+            leg.ended, leg.plain = True, False
             self._on_reset(leg)
-            return True
-        if count == COPIED_BYTES:
-            leg.bulk = not leg.copies
-        elif not count:
-            leg.ended = True
-            return True
-        elif not leg.to_the_end:
-            leg.readable = False  # that was all: epoll(7), question 9
+            return False
+        if not count:
+            leg.ended, leg.plain = True, False
+            return False
         try:
-            sent = peer.sock.send(self._buffer[:count])
+            sent = peer.sock.send(buffer[:count])
         except BlockingIOError:
             sent = 0
-            peer.writable = False
         except OSError:
             self._on_reset(peer)
             return False
-        if sent < count:
-            leg.held = bytes(self._buffer[sent:count])
         leg.moved += sent
         leg.splice.active_at = self._now_s
-        return True
+        if sent == count < COPIED_BYTES and not leg.to_the_end:
+            leg.readable = False  # that was all: epoll(7), question 9
+            return True
+        leg.plain = False
+        if sent < count:
+            leg.held = bytes(buffer[sent:count])
+            peer.writable = sent > 0
+        if count == COPIED_BYTES:
+            leg.bulk = not leg.copies
+        return False
 
     def _fill_pipe(self, leg: Leg) -> None:
         """Move pages from the socket into a pipe. Where that cannot be, the next bytes are copied."""
@@ -309,8 +334,8 @@ class Splices:
         leg.pipe = pipe
         leg.pending = count
 
-    def _write(self, leg: Leg, peer: Leg) -> bool:
-        """Pass on what was read from `leg`. False: the peer takes no more now, or is gone."""
+    def _write(self, leg: Leg, peer: Leg) -> None:
+        """Pass on what was read from `leg`."""
         held, pipe = leg.held, leg.pipe
         try:
             if held is not None:
@@ -322,11 +347,11 @@ class Splices:
                 leg.pending -= count
         except BlockingIOError:
             peer.writable = False
-            return False
+            return
         except OSError as error:
             if pipe is None or held is not None or error.errno not in REFUSED:
                 self._on_reset(peer)
-                return False
+                return
             leg.copies, leg.bulk = True, False
             leg.held = read_fd(pipe.read_fd, leg.pending)
             count = leg.pending = 0
@@ -335,7 +360,6 @@ class Splices:
             self._pipes.give_back(pipe, empty=True)
         leg.moved += count
         leg.splice.active_at = self._now_s
-        return True
 
     def _drop(self, leg: Leg) -> None:
         """What came from a leg and was not passed on."""
@@ -350,8 +374,9 @@ class Splices:
     def _pass_end(self, leg: Leg) -> None:
         """All that came from a leg is with its peer's socket: so shall be its end."""
         peer, splice = leg.peer, leg.splice
-        if splice.reset_by is leg:
-            self._end_if_taken(splice)
+        if splice.reset_by is not None:
+            if splice.reset_by is leg:
+                self._end_if_taken(splice)
             return
         leg.passed_end = True
         try:
@@ -377,7 +402,8 @@ class Splices:
         splice.reset_by = leg
         splice.reset_until_s = monotonic() + RESET_WITHIN_S
         splice.outcome = Outcome.CLIENT_RESET if leg is splice.client else Outcome.SERVER_RESET
-        leg.readable = True
+        leg.readable, leg.writable = True, False
+        leg.plain = leg.peer.plain = False
         self._drop(leg.peer)
         self._queue(leg)
         self._loop.call_later(RESET_LOOK_S, self._look_at_reset, splice, RESET_LOOK_S)

@@ -40,6 +40,7 @@ class Leg:
         "peer",
         "pending",
         "pipe",
+        "plain",
         "queued",
         "readable",
         "sock",
@@ -64,6 +65,8 @@ class Leg:
         self.queued = False
         """It is among the engine's `due`."""
 
+        self.plain = False
+        """Nothing is on its way from it, and what comes next may be copied to its peer at once."""
         self.held: bytes | None = early or None
         """Bytes that were read and not yet written, ahead of those in the pipe."""
         self.pipe: Pipe | None = None

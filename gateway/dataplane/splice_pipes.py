@@ -5,7 +5,8 @@ import os
 from typing import Final
 
 PIPE_BYTES: Final = 256 * 1024
-"""What a pipe takes at most: 64 pages. Larger ones carried no more (docs/performance.md)."""
+"""What a pipe takes at most: 64 pages, and as much of a reader who stands still. (docs/performance.md: smaller ones
+cost more CPU; 1 MB a quarter less.)"""
 SMALLEST_BYTES: Final = 32 * 1024
 """Where the kernel gives less, for an unprivileged user has pages in too many pipes (pipe-user-pages-soft, pipe(7)),
 copying is better."""

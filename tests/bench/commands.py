@@ -5,11 +5,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tests.bench import growth, reload, report, rig, rivals, streams, workers
+from tests.bench import growth, reload, report, rig, rivals, splice, streams, workers
 
 COMPARE = "compare"
 MEASUREMENTS = {
     "streams": streams,
+    "splice": splice,
     "growth": growth,
     "workers": workers,
     "report": report,
