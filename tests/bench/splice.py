@@ -4,14 +4,17 @@ Both are plain TCP relays here, one process each on the gateway's core, with the
 other core, in turn; medians of the rounds, ratios of each round. `bulk`: much from the server at once, in bytes per CPU
 second of the relay. `echo`: small messages there and back, each sent when the last one has come, in round trips per CPU
 second. `hold`: the memory of N idle connections that have carried one message each, the kernel's for sockets apart
-(the relay's resident set), and that each carries another one after.
+(what the relay's process has, shared pages once), and that each carries another one after. A connection takes two open
+files: where one process may not have so many, there are as many relays as it takes, all on the same core.
 
 What is not in it: accepting and sniffing, which the transparent listener does, and a network other than loopback.
 """
 
 import argparse
 import json
+import math
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,8 @@ BAR_KB = 20
 SERVER_PORT, NGINX_PORT, SPLICE_PORT = 9103, 9104, 9105
 SECONDS = 3
 BULK_CONNECTIONS, ECHO_CONNECTIONS, ECHO_BYTES = (1, 16), 100, 512
+OTHER_FILES = 200
+"""What a process has open besides."""
 SETTLED_S = 2
 HELD_S = 35
 """Long enough for the engine's round that looks at every splice."""
@@ -46,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(given: argparse.Namespace) -> None:
     rig.raise_file_limits()
     figures: dict[str, Any] = {}
-    with relays() as (nginx, ours):
+    with relays() as (nginx, (ours,)):
         loads = {f"bulk_{count}": ("bulk", count) for count in BULK_CONNECTIONS}
         loads["echo"] = ("echo", ECHO_CONNECTIONS)
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in loads}
@@ -64,25 +70,23 @@ def measure(given: argparse.Namespace) -> None:
             for key in rows[0]:
                 figures[f"{name}_{key}"] = statistics.median(row[key] for row in rows)
             figures[f"{name}_least_ratio"] = min(row["ratio"] for row in rows)
-        if not given.no_hold:
-            figures |= held(nginx, NGINX_PORT, given.connections, 0, "nginx_idle")
-            figures |= held(ours, SPLICE_PORT, given.connections, HELD_S, "splice_idle")
+    if not given.no_hold:
+        figures |= held(given.connections)
     enough = all(figures[f"{name}_ratio"] >= BAR for name in loads)
     none_failed = not any(value for key, value in figures.items() if key.endswith("failed"))
-    small = given.no_hold or figures["splice_idle_kb_a_connection"] <= BAR_KB
+    small = given.no_hold or figures["idle_kb_a_connection"] <= BAR_KB
     bar = f"≥ {BAR} of nginx per CPU second, ≤ {BAR_KB} KB a connection, none failed"
     rig.conclude("splice", figures, bar, enough and none_failed and small)
 
 
 @contextmanager
-def relays() -> Iterator[tuple[int, int]]:
-    """The server, nginx and the splice relay; the process ids of both relays that do the work."""
+def relays(parts: int = 1) -> Iterator[tuple[int, list[int]]]:
+    """Servers, nginx before the first of them, and a splice relay before each; process ids of what relays."""
     load = build("spliceload")
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="bench-splice-"))
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         work.chmod(0o755)
-        here = Path(__file__).parent
 
         def started(port: int, core: int, *command: str | Path) -> int:
             process = compare.start(port, core, *command)
@@ -90,11 +94,14 @@ def relays() -> Iterator[tuple[int, int]]:
             stack.callback(process.terminate)
             return process.pid
 
-        started(SERVER_PORT, compare.LOAD_CORE, load, "serve", str(SERVER_PORT))
-        conf = here / "nginx-stream.conf"
+        ours = []
+        for part in range(parts):
+            server, port = SERVER_PORT + 10 * part, SPLICE_PORT + 10 * part
+            started(server, compare.LOAD_CORE, load, "serve", str(server))
+            relay = [sys.executable, "-m", "tests.bench.splice_relay", str(port), str(server)]
+            ours.append(started(port, compare.GATEWAY_CORE, *relay))
+        conf = Path(__file__).parent / "nginx-stream.conf"
         nginx = started(NGINX_PORT, compare.GATEWAY_CORE, "nginx", "-p", work, "-c", conf, "-g", "daemon off;")
-        relay = [sys.executable, "-m", "tests.bench.splice_relay", str(SPLICE_PORT), str(SERVER_PORT)]
-        ours = started(SPLICE_PORT, compare.GATEWAY_CORE, *relay)
         (worker,) = compare.family([nginx])[1:]
         yield worker, ours
 
@@ -109,28 +116,57 @@ def carried(pid: int, port: int, kind: str, *arguments: int) -> dict[str, float]
     return row | {"p50_us": found["p50_us"], "p99_us": found["p99_us"]} if kind == "echo" else row
 
 
-def held(pid: int, port: int, count: int, seconds: float, name: str) -> dict[str, float]:
-    """Memory of idle connections, and the share of a core that they take."""
-    time.sleep(SETTLED_S)
-    before = rig.memory([pid]).total
-    command = command_of("hold", port, count)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as load:
-        assert load.stdin is not None
-        assert load.stdout is not None
-        said = load.stdout.readline()
-        if said != "open\n":
-            raise SystemExit(f"not all of {count} connections came up: {said}")
+def held(count: int) -> dict[str, Any]:
+    """Memory of so many idle splices, the share of a core that they take, and what nginx has for one."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    parts = math.ceil(2 * count / (limit - OTHER_FILES))
+    with relays(parts) as (nginx, ours):
         time.sleep(SETTLED_S)
-        grown = rig.memory([pid]).total - before
-        cpu_s = compare.cpu_s([pid])
-        time.sleep(seconds)
-        share = (compare.cpu_s([pid]) - cpu_s) / seconds if seconds else 0.0
-        load.stdin.close()
-        failed = json.loads(load.stdout.readline())["failed"]
-    figures = {"connections": count, "kb_a_connection": grown * 1024 / count, "failed": failed}
-    if seconds:
-        figures["percent_of_a_core"] = 100 * share
-    return {f"{name}_{key}": value for key, value in figures.items()}
+        with holding(NGINX_PORT, 1, count // parts, [nginx]) as of_nginx:
+            pass
+        with holding(SPLICE_PORT, parts, count // parts, ours) as of_ours:
+            before_s = compare.cpu_s(ours)
+            time.sleep(HELD_S)
+            percent = 100 * (compare.cpu_s(ours) - before_s) / HELD_S
+    return {
+        "idle_connections": of_ours.connections,
+        "idle_relays": parts,
+        "idle_kb_a_connection": of_ours.kb,
+        "idle_nginx_kb_a_connection": of_nginx.kb,
+        "idle_percent_of_a_core": percent,
+        "idle_failed": of_ours.failed + of_nginx.failed,
+    }
+
+
+@dataclass(slots=True)
+class Held:
+    connections: int
+    kb: float
+    failed: int = 0
+
+
+@contextmanager
+def holding(port: int, parts: int, each: int, pids: Sequence[int]) -> Iterator[Held]:
+    """`each` connections through every relay. How many failed is known after the block."""
+    before = rig.memory(pids).total
+    loads = []
+    with ExitStack() as stack:
+        for part in range(parts):
+            command = command_of("hold", port + 10 * part, each)
+            load = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            loads.append(stack.enter_context(load))
+        for load in loads:
+            assert load.stdout is not None
+            if (said := load.stdout.readline()) != "open\n":
+                raise SystemExit(f"not all of {each} connections came up: {said}")
+        time.sleep(SETTLED_S)
+        found = Held(parts * each, (rig.memory(pids).total - before) * 1024 / (parts * each))
+        yield found
+        for load in loads:
+            assert load.stdin is not None
+            assert load.stdout is not None
+            load.stdin.close()
+            found.failed += json.loads(load.stdout.readline())["failed"]
 
 
 def run(kind: str, port: int, *arguments: int) -> str:

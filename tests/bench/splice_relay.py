@@ -26,12 +26,7 @@ async def relay(port: int, target_port: int) -> None:
         async def connect(client: socket.socket) -> None:
             server = socket.socket()
             server.setblocking(False)
-            try:
-                await loop.sock_connect(server, ("127.0.0.1", target_port))
-            except OSError:
-                client.close()
-                server.close()
-                return
+            await loop.sock_connect(server, ("127.0.0.1", target_port))
             splices.start(client, server, ended)
 
         def ended(_: Splice) -> None:
