@@ -82,7 +82,7 @@ class ConnectExchange(Exchange):
         addresses = await reachable(self.plane, egress, by, self.host, self.port)
         self.sent = True
         self.row.attempts = 1
-        peer = await connect(addresses, self.port, lambda: TunnelPeer(self), self.row.host or "")
+        peer = await connect(self.plane.dialer, addresses, self.port, lambda: TunnelPeer(self), self.row.host or "")
         if self.gone:
             peer.close(reset=True)
             self.row.outcome = Outcome.CLIENT_GONE

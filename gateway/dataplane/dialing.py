@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from gateway.dataplane.dialer import Dialer
 from gateway.dataplane.proxies import ProxyError, ProxyServer
 from gateway.policy.model import UpstreamTls
 
@@ -44,6 +45,7 @@ def tls_context(tls: UpstreamTls | None) -> ssl.SSLContext:
 
 
 async def dial(
+    dialer: Dialer,
     origin: "Origin",
     proxy: ProxyServer | None,
     context: ssl.SSLContext,
@@ -53,17 +55,12 @@ async def dial(
     """A connected protocol. Raises OSError (ssl.SSLError and ProxyError among them)."""
     loop = asyncio.get_running_loop()
     if proxy is None:
-        transport, made = await loop.create_connection(
-            make,
-            origin.host,
-            origin.port,
-            ssl=context if origin.tls else None,
-            server_hostname=server_name if origin.tls else None,
-        )
+        sock = await dialer.connect(origin.host, origin.port)
+        _, made = await over(sock, make, context if origin.tls else None, server_name if origin.tls else None)
     elif not origin.tls:
-        transport, made = await _to_proxy(proxy, make)
+        _, made = await _to_proxy(dialer, proxy, make)
     else:
-        tunnel = await _tunnel(origin, proxy)
+        tunnel = await _tunnel(dialer, origin, proxy)
         made = make()
         try:
             secured = await loop.start_tls(tunnel, made, context, server_hostname=server_name)
@@ -73,29 +70,35 @@ async def dial(
         if secured is None:
             raise ProxyError("the connection ended before it was encrypted")
         made.connection_made(secured)
-        transport = secured
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return made
 
 
-async def _to_proxy(proxy: ProxyServer, make: Callable[[], Made]) -> tuple[asyncio.Transport, Made]:
+async def over(
+    sock: socket.socket, make: Callable[[], Made], context: ssl.SSLContext | None, server_name: str | None
+) -> tuple[asyncio.Transport, Made]:
+    """A protocol over a connected socket, which is closed where that fails."""
+    loop = asyncio.get_running_loop()
+    try:
+        return await loop.create_connection(make, sock=sock, ssl=context, server_hostname=server_name)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _to_proxy(dialer: Dialer, proxy: ProxyServer, make: Callable[[], Made]) -> tuple[asyncio.Transport, Made]:
     if proxy.unusable:
         raise ProxyError(proxy.unusable)
-    loop = asyncio.get_running_loop()
     context = await asyncio.to_thread(ssl.create_default_context) if proxy.tls else None
     try:
-        return await loop.create_connection(
-            make, proxy.host, proxy.port, ssl=context, server_hostname=proxy.host if proxy.tls else None
-        )
+        sock = await dialer.connect(proxy.host, proxy.port)
+        return await over(sock, make, context, proxy.host if proxy.tls else None)
     except OSError as error:
         raise ProxyError(f"the proxy {proxy.host}:{proxy.port}: {error.strerror or error}") from error
 
 
-async def _tunnel(origin: "Origin", proxy: ProxyServer) -> asyncio.Transport:
+async def _tunnel(dialer: Dialer, origin: "Origin", proxy: ProxyServer) -> asyncio.Transport:
     """CONNECT (RFC 9110 9.3.6)."""
-    transport, reply = await _to_proxy(proxy, _Reply)
+    transport, reply = await _to_proxy(dialer, proxy, _Reply)
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     place = f"{host}:{origin.port}".encode()
     transport.write(b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.lines))

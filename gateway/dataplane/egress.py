@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.dialing import over
 from gateway.dataplane.upstream import origin_of
 from gateway.errors import Forbidden, UpstreamFailed, UpstreamTimeout
 from gateway.policy.egress import Address, Destination, Egress, address_of, parse_destination
@@ -107,10 +109,13 @@ async def reachable(
 
 
 async def connect(
-    addresses: Sequence[tuple[socket.AddressFamily, Address]], port: int, factory: Callable[[], Peer], name: str
+    dialer: Dialer,
+    addresses: Sequence[tuple[socket.AddressFamily, Address]],
+    port: int,
+    factory: Callable[[], Peer],
+    name: str,
 ) -> Peer:
     """A connection to the first address that takes it. Raises UpstreamFailed or UpstreamTimeout."""
-    loop = asyncio.get_running_loop()
     reason = "no address"
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -118,7 +123,8 @@ async def connect(
                 last = at == len(addresses) - 1
                 try:
                     async with asyncio.timeout(None if last else CONNECT_SECONDS / 2):
-                        _, peer = await loop.create_connection(factory, str(address), port, family=family)
+                        sock = await dialer.connect_to([(family, str(address))], port)
+                    _, peer = await over(sock, factory, None, None)
                 except TimeoutError:
                     if last:
                         raise

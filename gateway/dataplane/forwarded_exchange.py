@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.dataplane import egress
 from gateway.dataplane.answers import route_lines
 from gateway.dataplane.connect_exchange import ROUTE, ROUTE_NAME
+from gateway.dataplane.dialer import Dialer
 from gateway.dataplane.forwarding import FORWARDED
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.http_exchange import HttpExchange
@@ -35,8 +36,10 @@ _PASSED_ON: Final = dataclasses.replace(ROUTE, preserve_host=True, request_heade
 class OneUse(OriginPool):
     """Connections to addresses that were judged for one request: none is kept for another."""
 
-    def __init__(self, origin: Origin, addresses: Sequence[tuple[AddressFamily, Address]], turn: Turn) -> None:
-        super().__init__(Way(origin), None, turn)
+    def __init__(
+        self, origin: Origin, addresses: Sequence[tuple[AddressFamily, Address]], turn: Turn, dialer: Dialer
+    ) -> None:
+        super().__init__(Way(origin), None, turn, dialer)
         self._addresses = addresses
 
     def take(self) -> UpstreamConnection | None:
@@ -44,7 +47,11 @@ class OneUse(OriginPool):
 
     async def connect(self, timeout_s: float) -> UpstreamConnection:
         return await egress.connect(
-            self._addresses, self.origin.port, lambda: UpstreamConnection(self), self.origin.authority.decode()
+            self.dialer,
+            self._addresses,
+            self.origin.port,
+            lambda: UpstreamConnection(self),
+            self.origin.authority.decode(),
         )
 
     def give_back(self, connection: UpstreamConnection) -> None:
@@ -97,7 +104,7 @@ class ForwardedExchange(HttpExchange):
         addresses = await egress.reachable(self.plane, allowed, by, self.host, self.port)
         self.route = _PASSED_ON
         plan = DirectPlan(self.plane, self.snapshot, caller, caller.app, caller.key, self.route, self.route.targets)
-        plan.pool = OneUse(Origin(False, self.host, self.port, b""), addresses, self.plane.turn)
+        plan.pool = OneUse(Origin(False, self.host, self.port, b""), addresses, self.plane.turn, self.plane.dialer)
         plan.entry = by.text
         self.plan_attempts(plan, self.loop.time())
         await super().serve()

@@ -63,6 +63,7 @@ class Plane:
         self.spool = spool
         self.upstreams = upstreams
         self.turn = upstreams.turn
+        self.dialer = upstreams.dialer
         self.health = Health(settings.zone)
         self.ids = RequestIds()
         self.heads = HeadMemos()

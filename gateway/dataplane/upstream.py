@@ -11,6 +11,7 @@ from errno import ECONNRESET
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from gateway.dataplane.dialer import Dialer
 from gateway.dataplane.dialing import dial, tls_context
 from gateway.dataplane.forwarding import MODEL_RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
@@ -380,12 +381,13 @@ class Way:
 class OriginPool:
     """Idle connections one way, newest first: the oldest are the likeliest to have died."""
 
-    __slots__ = ("_idle", "_tls", "_way", "absolute", "lines", "origin", "retired", "turn")
+    __slots__ = ("_idle", "_tls", "_way", "absolute", "dialer", "lines", "origin", "retired", "turn")
 
-    def __init__(self, way: Way, tls: ssl.SSLContext | None, turn: Turn) -> None:
+    def __init__(self, way: Way, tls: ssl.SSLContext | None, turn: Turn, dialer: Dialer) -> None:
         """`tls`: None = made at the first connection, as the way's `tls` wants it."""
         self._way = way
         self.turn = turn
+        self.dialer = dialer
         origin = self.origin = way.origin
         self._tls = tls
         self._idle: list[UpstreamConnection] = []
@@ -414,7 +416,9 @@ class OriginPool:
         async with asyncio.timeout(timeout_s):
             if self._tls is None:
                 self._tls = await asyncio.to_thread(tls_context, way.tls)
-            connection = await dial(self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self))
+            connection = await dial(
+                self.dialer, self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self)
+            )
         if connection.closed or connection.transport.is_closing():
             raise ConnectionResetError(ECONNRESET, "closed at once, or answered before it was asked")
         return connection
@@ -455,6 +459,7 @@ class Upstreams:
     def __init__(self, tls: ssl.SSLContext, environment: EnvironmentProxies | None = None) -> None:
         self._tls = tls
         self.turn = Turn()
+        self.dialer = Dialer()
         self._environment = environment or EnvironmentProxies()
         self._pools: dict[Way, OriginPool] = {}
         self._by_provider: dict[int, tuple[Provider, OriginPool]] = {}
@@ -467,7 +472,7 @@ class Upstreams:
         way = self._way(provider)
         pool = self._pools.get(way)
         if pool is None:
-            pool = self._pools[way] = OriginPool(way, self._tls if way.tls is None else None, self.turn)
+            pool = self._pools[way] = OriginPool(way, self._tls if way.tls is None else None, self.turn, self.dialer)
         self._by_provider[id(provider)] = (provider, pool)
         return pool
 
