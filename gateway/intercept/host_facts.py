@@ -1,0 +1,74 @@
+"""What this host is like, where it matters to interception: read from /proc and /sys, nothing changed."""
+
+import pwd
+from pathlib import Path
+from typing import Final
+
+CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
+NET: Final = Path("/sys/class/net")
+BRIDGE_NETFILTER: Final = Path("/proc/sys/net/bridge")
+
+
+def bridges() -> tuple[str, ...]:
+    """Interfaces that are bridges."""
+    try:
+        return tuple(sorted(each.name for each in NET.iterdir() if (each / "bridge").is_dir()))
+    except OSError:
+        return ()
+
+
+def swallowed_bridges() -> tuple[str, ...]:
+    """Bridges whose frames go through the host's netfilter before they are routed: what TPROXY captures there is lost.
+    Both switches are looked at, that of the host's network namespace and each bridge's own."""
+    everywhere = any(
+        _is_on(BRIDGE_NETFILTER / name) for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
+    )
+    return tuple(
+        name
+        for name in bridges()
+        if everywhere
+        or _is_on(NET / name / "bridge" / "nf_call_iptables")
+        or _is_on(NET / name / "bridge" / "nf_call_ip6tables")
+    )
+
+
+def uid_of(user: str) -> int:
+    """Of a name or a number. Raises ValueError."""
+    if user.isdigit():
+        return int(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"this host has no user {user}") from None
+
+
+def cgroup_path(path: str) -> tuple[int, str]:
+    """Level and path of a cgroup as nftables wants them. Raises ValueError where there is no such cgroup.
+
+    nft looks below /sys/fs/cgroup; where both versions are mounted, version 2 is in `unified`."""
+    plain = path.strip("/").removeprefix("sys/fs/cgroup/")
+    for prefix in ("", "unified/"):
+        whole = prefix + plain.removeprefix("unified/")
+        folder = CGROUP_ROOT / whole
+        if (folder / "cgroup.procs").is_file() and (folder / "cgroup.controllers").is_file():
+            return len([part for part in plain.removeprefix("unified/").split("/") if part]), whole
+    raise ValueError(f"there is no cgroup {path} (version 2)")
+
+
+def cgroup_inode(path: str) -> int:
+    """Changes when the cgroup is made anew: a rule in the kernel then means one that is gone. 0 = there is none."""
+    try:
+        return (CGROUP_ROOT / path).stat().st_ino
+    except OSError:
+        return 0
+
+
+def has_ipv6() -> bool:
+    return Path("/proc/net/if_inet6").exists()
+
+
+def _is_on(path: Path) -> bool:
+    try:
+        return path.read_text().strip() not in ("", "0")
+    except OSError:
+        return False

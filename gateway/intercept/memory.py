@@ -1,0 +1,66 @@
+"""What the agent knows before any worker has spoken: rules, marks and whether interception is up, from its last life.
+
+One small file beside the socket, opened before privileges are given up (its folder may be another user's) and written
+in place: a length and a checksum tell a torn write, after which it counts as empty.
+"""
+
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from gateway.intercept.marks import Marks
+from gateway.policy.interception import InterceptionRule, plain, rule_of
+
+FORMAT: Final = 1
+
+
+@dataclass(slots=True)
+class Known:
+    rules: list[InterceptionRule] = field(default_factory=list)
+    up: bool = True
+    marks: Marks | None = None
+
+
+class Memory:
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def read(self) -> Known:
+        size = os.fstat(self._descriptor).st_size
+        head, _, body = os.pread(self._descriptor, size, 0).partition(b"\n")
+        try:
+            length, checksum = map(int, head.split())
+            body = body[:length]
+            if len(body) != length or zlib.crc32(body) != checksum:
+                return Known()
+            kept: dict[str, Any] = orjson.loads(body)
+            if kept["format"] != FORMAT:
+                return Known()
+            marks = kept["marks"]
+            return Known(
+                [rule_of(each) for each in kept["rules"]], bool(kept["up"]), None if marks is None else Marks.of(marks)
+            )
+        except (ValueError, KeyError, TypeError):
+            return Known()
+
+    def write(self, known: Known) -> None:
+        body = orjson.dumps(
+            {
+                "format": FORMAT,
+                "up": known.up,
+                "marks": None if known.marks is None else known.marks.plain(),
+                "rules": [plain(rule) for rule in known.rules],
+            }
+        )
+        whole = b"%d %d\n%b" % (len(body), zlib.crc32(body), body)
+        os.pwrite(self._descriptor, whole, 0)
+        os.ftruncate(self._descriptor, len(whole))
+        os.fdatasync(self._descriptor)

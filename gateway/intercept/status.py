@@ -1,0 +1,73 @@
+"""What interception does at this moment, in words and figures: for `sluicegate intercept status` and the REST API."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.intercept import host_facts
+from gateway.intercept.arming import is_armed
+from gateway.intercept.capture import Capture
+from gateway.intercept.desk import Desk
+from gateway.policy.interception import InterceptionRule, Mode
+
+
+def status_of(
+    capture: Capture, desk: Desk, *, release: str, started_at_s: float, try_until_s: float | None
+) -> dict[str, Any]:
+    """JSON-ready. Counts are connections since the agent started; times RFC 3339."""
+    return {
+        "release": release,
+        "started_at": _time(started_at_s),
+        "up": capture.wanted.up,
+        "try_until": None if try_until_s is None else _time(try_until_s),
+        "workers": len(desk.living),
+        "capturing": capture.beating,
+        "trouble": capture.trouble,
+        "marks": capture.marks.plain(),
+        "ipv6": capture.routes.ipv6 and host_facts.has_ipv6(),
+        "bridges_left_alone": list(host_facts.swallowed_bridges()),
+        "repairs": [{"at": _time(repair.at_s), "what": repair.what} for repair in capture.repairs],
+        "rules": [_rule(rule, capture, desk) for rule in capture.wanted.rules],
+    }
+
+
+def _rule(rule: InterceptionRule, capture: Capture, desk: Desk) -> dict[str, Any]:
+    counts = capture.counts(rule.name)
+    armed = capture.is_armed(rule.name)
+    return {
+        "rule": rule.name,
+        "mode": rule.mode.value,
+        "on_failure": rule.on_failure.value,
+        "armed": armed,
+        "reason": _reason(rule, capture, armed=armed),
+        "captured": counts["captured"],
+        "passed": counts["passed"] + desk.count(rule.name, "passed"),
+        "denied": counts["denied"] + desk.count(rule.name, "denied"),
+        "bypassed": counts["bypassed"],
+        "open": desk.flows[rule.name],
+        "last_canary": None,
+        "destinations": _destinations(rule, capture),
+    }
+
+
+def _reason(rule: InterceptionRule, capture: Capture, *, armed: bool) -> str | None:
+    """Why it is not armed, or what is left out although it is."""
+    if capture.trouble is not None:
+        return capture.trouble
+    if not capture.wanted.up:
+        return "interception is down: sluicegate intercept up"
+    said = capture.arming.reasons.get(rule.name)
+    if said is None and not armed:
+        mine = next((each for each in capture.arming.rules if each.rule.name == rule.name), None)
+        if mine is not None and is_armed(mine) and rule.mode is Mode.GOVERN:
+            return "no worker of the gateway answers"
+        return "it fits no connection: it has no destination or no source"
+    return said
+
+
+def _destinations(rule: InterceptionRule, capture: Capture) -> list[str]:
+    found = [address for host in rule.hosts for address in capture.names.addresses(host)]
+    return [*rule.cidrs, *dict.fromkeys(found)]
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
