@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gateway
-from gateway.intercept import privileges
+from gateway.intercept import privileges, ruleset
 from gateway.intercept.capture import Capture, Wanted
 from gateway.intercept.desk import Desk, open_socket
 from gateway.intercept.libnftables import Nftables
@@ -251,6 +251,23 @@ async def serve(sock: socket.socket, memory: Memory, owner_uid: int) -> None:
             await running
     nft.close()
     log.info("agent ended; on_failure of each rule decides from now on")
+
+
+def clean_up(path: Path) -> None:
+    """Take away what an agent left behind, and keep it so. Raises AgentFailed, OSError."""
+    nft = Nftables()
+    nft.run(ruleset.remove(ruleset.OWNER_TABLE) + ruleset.remove(ruleset.PLAIN_TABLE))
+
+    async def remove_routes() -> None:
+        async with PolicyRoutes() as routes:
+            await routes.remove()
+
+    asyncio.run(remove_routes())
+    if path.parent.is_dir():
+        memory = Memory(path.with_suffix(".state"))
+        known = memory.read()
+        known.up = False
+        memory.write(known)
 
 
 def run(path: Path) -> None:

@@ -24,9 +24,14 @@ import uvloop
 from gateway.api.app import create_app
 from gateway.certificate import context_of
 from gateway.dataplane import condition
+from gateway.dataplane.agent_link import AgentLink
 from gateway.dataplane.checks import Checks
 from gateway.dataplane.doors import Factory, open_door
 from gateway.dataplane.explain import explain
+from gateway.dataplane.intercepted.connection import intercepted_class
+from gateway.dataplane.intercepted.flow import Flow
+from gateway.dataplane.intercepted.hall import Hall, SessionFactory
+from gateway.dataplane.intercepted.session import InterceptedSession
 from gateway.dataplane.keeper_link import KeeperLink
 from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Serves
@@ -68,7 +73,7 @@ class SnapshotFeed:
         self._newest = document
         self._arrived.set()
 
-    async def run(self, plane: Plane) -> None:
+    async def run(self, plane: Plane, agent: AgentLink) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
@@ -82,6 +87,7 @@ class SnapshotFeed:
                 log.exception("snapshot refused; the one before stays in force")
                 continue
             took_ms = round((time.perf_counter() - started) * 1000)
+            agent.tell_rules()
             log.info("snapshot in force", extra={"generation": plane.snapshot.generation, "took_ms": took_ms})
             self.first_used.set()
 
@@ -98,6 +104,7 @@ class WorkerServer(uvicorn.Server):
         listeners: list[tuple[Serves, socket.socket]],
         tls: ssl.SSLContext | None,
         protocol: Callable[[Serves], type[ClientConnection]],
+        agent: AgentLink,
     ) -> None:
         super().__init__(config)
         self._protocol = protocol
@@ -105,6 +112,8 @@ class WorkerServer(uvicorn.Server):
         self._feeds_ending = feeds_ending
         self._listeners = listeners
         self._tls = tls
+        self._agent = agent
+        self._hall: Hall | None = None
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -122,6 +131,8 @@ class WorkerServer(uvicorn.Server):
             for serves, sock in self._listeners
         ]
         self.servers = doors  # type: ignore[assignment]  # closed and waited for, as asyncio's servers are
+        self._hall = Hall(self._plane, self._intercepted(), self.server_state.connections)
+        self._agent.furnish(self._hall)
         self.started = True
         self.listening.set()
 
@@ -135,9 +146,23 @@ class WorkerServer(uvicorn.Server):
 
         return make
 
+    def _intercepted(self) -> SessionFactory:
+        protocol = intercepted_class(self._plane)
+
+        def make(hall: Hall, flow: Flow) -> asyncio.Protocol:
+            connection = protocol(self.config, self.server_state, self.lifespan.state)
+            connection.intercepted = flow
+            return InterceptedSession(hall, flow, connection, None)
+
+        return make
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._feeds_ending.set()
+        if self._hall is not None:
+            self._hall.close()
         await super().shutdown(sockets)
+        if self._hall is not None:
+            self._hall.end()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         plane = self._plane
@@ -180,13 +205,16 @@ async def serve(
     link.watch(spool)
     plane = Plane(settings, book, spool, Upstreams(ssl.create_default_context()))
     plane.own_addresses = tuple(sock.getsockname()[:2] for _, sock in opened)
+    agent = AgentLink(
+        settings.agent_socket_path, slot, lambda: plane.snapshot.interception if plane.snapshot.generation else None
+    )
     checks = Checks(plane, link.send)
     link.follow(checks)
 
     def explain_here(question: Question) -> Explanation:
         return explain(plane, question, asyncio.get_running_loop().time())
 
-    app = create_app(settings, link, lambda: plane.snapshot.generation, plane, explain_here)
+    app = create_app(settings, link, lambda: plane.snapshot.generation, plane, explain_here, agent)
     config = uvicorn.Config(
         app,
         ws="none",
@@ -198,7 +226,7 @@ async def serve(
         timeout_graceful_shutdown=max(1, round(settings.drain)),
     )
     server = WorkerServer(
-        config, plane, app.state.services.ending, opened, tls, partial(connection_class, settings, plane, link)
+        config, plane, app.state.services.ending, opened, tls, partial(connection_class, settings, plane, link), agent
     )
 
     async def tell_ready() -> None:
@@ -215,7 +243,8 @@ async def serve(
             group.create_task(coroutine)
             for coroutine in (
                 link.run(),
-                feed.run(plane),
+                feed.run(plane, agent),
+                agent.run(),
                 plane.sweep(),
                 condition.report(plane, link),
                 checks.run(),

@@ -33,7 +33,7 @@ from gateway.api import (
 from gateway.api.edge import Edge
 from gateway.api.query import refuse_unknown_query
 from gateway.api.reports import Reports
-from gateway.api.services import Drain, Services, WorkerLink
+from gateway.api.services import Agent, Drain, Services, WorkerLink
 from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
 from gateway.store.database import make_engine
@@ -67,6 +67,7 @@ def create_app(
     snapshot_generation: Callable[[], int] | None = None,
     drain: Drain | None = None,
     explainer: Callable[[Question], Explanation] | None = None,
+    agent: Agent | None = None,
 ) -> FastAPI:
     """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
 
@@ -103,6 +104,7 @@ def create_app(
         snapshot_generation=snapshot_generation,
         drain=drain,
         explainer=explainer,
+        agent=agent,
     )
     app.state.routers = ROUTERS
     for router in ROUTERS:

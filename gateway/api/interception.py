@@ -1,6 +1,6 @@
 """`/api/v1/interception-rules`, what stands in the kernel, and who bypasses the gateway.
 
-The agent that acts upon the rules is not part of this release: the answers say so instead of looking idle.
+What stands in the kernel is the agent's to say; without it the answers say so instead of looking idle.
 """
 
 from datetime import datetime
@@ -21,6 +21,8 @@ from gateway.api.paging import (
     page_by_id,
     set_etag,
 )
+from gateway.errors import Unavailable
+from gateway.policy.interception import Mode
 from gateway.policy.roles import Permission
 from gateway.store.config.interception import InterceptionRules
 from gateway.store.documents import InterceptionDocument
@@ -77,48 +79,67 @@ def delete_interception_rule(ref: str, desk: Changing, version: ExpectedVersion)
         InterceptionRules(editing).delete(ref, version)
 
 
-NO_AGENT: Final = "the agent is not connected, so nothing is captured"
-
-
 class InterceptionState(BaseModel):
-    """One rule as it stands in the kernel. Counts are connections; null = not known without the agent."""
+    """One rule as it stands in the kernel. Counts are connections since the agent started; null = not known without
+    it."""
 
     rule: str
+    mode: Mode
     armed: bool
     reason: str | None
-    """Why it is not armed."""
-    captured: int | None
-    passed: int | None
-    denied: int | None
-    bypassed: int | None
-    last_canary: datetime | None
+    """Why it is not armed, or what of it is left out."""
+    captured: int | None = None
+    """Handed to the gateway by the kernel."""
+    passed: int | None = None
+    """Of these passed on untouched; under `observe` all that were seen."""
+    denied: int | None = None
+    bypassed: int | None = None
+    """Went by while nothing was captured (`on_failure: open`)."""
+    open: int | None = None
+    last_canary: datetime | None = None
+    destinations: list[str] | None = None
+    """Networks, and the addresses that hosts have at present."""
+
+
+class Repair(BaseModel):
+    """Somebody changed what interception needs, and the agent put it back."""
+
+    at: datetime
+    what: str
 
 
 class Interception(BaseModel):
     agent: bool
     """Whether the agent is connected."""
+    up: bool | None = None
+    """`sluicegate intercept up` and `down`."""
+    capturing: bool | None = None
+    """The heartbeat stands in the kernel: what fits a rule is captured at this moment."""
+    try_until: datetime | None = None
+    trouble: str | None = None
+    """Why nothing at all is armed."""
+    repairs: list[Repair] = []
+    bridges_left_alone: list[str] = []
+    """Bridges whose containers TPROXY cannot capture, because bridge netfilter is on."""
     rules: list[InterceptionState]
 
 
 @router.get("/interception", tags=["interception"])
 def get_interception(desk: Reading) -> Interception:
     """Each rule as it stands in the kernel: armed, or why not."""
-    with desk.reading() as editing:
-        names = [rule.name for rule in InterceptionRules(editing).list(limit=LARGEST_LIMIT)]
-    states = [
-        InterceptionState(
-            rule=name,
-            armed=False,
-            reason=NO_AGENT,
-            captured=None,
-            passed=None,
-            denied=None,
-            bypassed=None,
-            last_canary=None,
-        )
-        for name in names
-    ]
-    return Interception(agent=False, rules=states)
+    try:
+        said = desk.services.interception()
+    except Unavailable as error:
+        with desk.reading() as editing:
+            rules = InterceptionRules(editing).list(limit=LARGEST_LIMIT)
+        states = [
+            InterceptionState(rule=rule.name, mode=rule.mode, armed=False, reason=error.message) for rule in rules
+        ]
+        return Interception(agent=False, trouble=error.message, rules=states)
+    return Interception.model_validate({"agent": True, **said})
+
+
+NO_PROBES: Final = "this release has no probes that could tell"
 
 
 class Discovery(BaseModel):
@@ -149,6 +170,6 @@ class Discoveries(BaseModel):
 
 @router.get("/discoveries", tags=["interception"])
 def list_discoveries(_desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Discoveries:
-    """Who talks to which AI provider past the gateway. Empty, with the reason, while the agent is away."""
+    """Who talks to which AI provider past the gateway. Empty, with the reason, while nobody can tell."""
     id_after(cursor)
-    return Discoveries(items=[], next_cursor=None, reason=NO_AGENT)
+    return Discoveries(items=[], next_cursor=None, reason=NO_PROBES)

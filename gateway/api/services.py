@@ -59,6 +59,13 @@ class Drain(Protocol):
     def spool_full(self) -> bool: ...
 
 
+class Agent(Protocol):
+    """The worker's connection to the agent (`gateway.dataplane.agent_link.AgentLink`)."""
+
+    async def ask(self, what: str, **options: Any) -> dict[str, Any]:
+        """Raises Unavailable where there is none."""
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
 class Services:
     settings: Settings
@@ -72,6 +79,7 @@ class Services:
     """The worker's data plane; None where the API runs by itself."""
     explainer: Callable[[Question], Explanation] | None = None
     """Of the worker's data plane, to be called on its event loop."""
+    agent: Agent | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
 
@@ -138,6 +146,12 @@ class Services:
         if self.explainer is None:
             raise Unavailable("no data plane runs here", fix="ask a running gateway")
         return anyio.from_thread.run_sync(self.explainer, question)
+
+    def interception(self) -> dict[str, Any]:
+        """What stands in the kernel (`gateway.intercept.status`). From a handler's thread. Raises Unavailable."""
+        if self.agent is None:
+            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+        return anyio.from_thread.run(self.agent.ask, "status")
 
     def limit_state_if_there(self, limit_id: int) -> LimitState | None:
         with contextlib.suppress(Unavailable):

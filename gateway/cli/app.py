@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import gateway
+from gateway.cli.intercept_commands import add_intercept_commands
 from gateway.cli.options import Data, Database, settings_from
 from gateway.cli.state_commands import add_state_commands
 
@@ -140,20 +141,6 @@ def serve(
         server.check(settings)
         raise typer.Exit
     server.serve(settings)
-
-
-@app.command(hidden=True)
-def agent(
-    socket: Annotated[Path | None, typer.Option(metavar="PATH", help="Default: agent.sock in the data folder.")] = None,
-) -> None:
-    """The privileged helper for interception and probes: not in this release."""
-    from gateway.cli.output import fail
-
-    fail(
-        "this release has no agent: transparent interception and kernel probes arrive with a later one",
-        fix="nothing is missing for explicit use: point your SDK's base URL at the gateway",
-        code=3,
-    )
 
 
 service_app = typer.Typer(
@@ -294,4 +281,5 @@ def sealing_rotate(data: Data = None, database: Database = None) -> None:
     sealing.rotate(settings_from(data=data, database=database))
 
 
+add_intercept_commands(app, RUN, CARE)
 add_state_commands(app, STATE, CARE)

@@ -66,6 +66,11 @@ class RemoteControl:
     def create_key(self, *, app: str, name: str | None, expires_at: datetime | None) -> Item:
         return self._create("/keys", app=app, name=name, expires_at=expires_at)
 
+    def interception(self) -> Item:
+        """What stands in the kernel of the gateway's host."""
+        said: Item = self._ask("GET", "/interception").json()
+        return said
+
     def keys(self, app: str | None) -> list[Item]:
         return self._all("/keys", **({"app": app} if app else {}))
 

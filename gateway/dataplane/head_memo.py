@@ -24,8 +24,8 @@ BODY_MISSES: Final = 64
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*\r\n", re.IGNORECASE)
 
 Key: TypeAlias = tuple[bytes, bytes, str, str]
-"""The head before and behind those digits, and what else decides what becomes of it: the client's address, and the
-scheme."""
+"""The head before and behind those digits, and what else decides what becomes of it: the client's address, and
+the scope: what its connection came in by."""
 
 
 class HeadMemo(Known):
@@ -100,7 +100,7 @@ class HeadMemos:
         self._memos: dict[Key, HeadMemo] = {}
 
     def memo_of(
-        self, data: bytes, request: Request, operation: Operation, snapshot: Snapshot, client_ip: str, scheme: str
+        self, data: bytes, request: Request, operation: Operation, snapshot: Snapshot, client_ip: str, scope: str
     ) -> HeadMemo | None:
         """The memo of the head that `data` begins with, once parsed and found good; None where it is not worth one."""
         head_end = data.find(b"\r\n\r\n") + 4
@@ -110,7 +110,7 @@ class HeadMemos:
         if len(lengths) != 1:
             return None
         begin, end = lengths[0]
-        key = (data[:begin], data[end:head_end], client_ip, scheme)
+        key = (data[:begin], data[end:head_end], client_ip, scope)
         known = self._memos.pop(key, None)
         if known is None:
             return HeadMemo(key, request, operation, snapshot)

@@ -1,15 +1,30 @@
 """Who calls: the API key in its many places, or none."""
 
 from hashlib import sha256
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from gateway.dataplane.forwarding import KEY_HEADERS
-from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.request import Headers
 from gateway.errors import Unauthenticated, Unavailable
 from gateway.policy.model import Key
 from gateway.policy.snapshot import Snapshot
 
 HOW = "send a key of this gateway as `Authorization: Bearer KEY`, `x-api-key: KEY` or `x-goog-api-key: KEY`"
+
+
+class KeyExpired(Unauthenticated):
+    """A key of ours, and no longer good."""
+
+
+class Shown(Protocol):
+    """What of a request can show a key."""
+
+    @property
+    def headers(self) -> Headers: ...
+
+    @property
+    def query(self) -> bytes: ...
 
 
 class Caller:
@@ -37,7 +52,7 @@ def _bare(value: bytes) -> bytes:
     return text.strip() if scheme.lower() == b"bearer" else value
 
 
-def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
+def identify(request: Shown, snapshot: Snapshot, now_s: float) -> Caller:
     """The caller by its key. Raises Unauthenticated, which never repeats what was sent."""
     shown = False
     for name, value in request.headers:
@@ -70,7 +85,7 @@ def identify(request: Request, snapshot: Snapshot, now_s: float) -> Caller:
 
 
 def check_expiry(key: Key, now_s: float) -> Key:
-    """The key itself. Raises Unauthenticated when its time is over."""
+    """The key itself. Raises KeyExpired when its time is over."""
     if key.expires_at_s is not None and key.expires_at_s <= now_s:
-        raise Unauthenticated(f"key {key.name} has expired", fix="ask its team for a new one")
+        raise KeyExpired(f"key {key.name} has expired", fix="ask its team for a new one")
     return key

@@ -14,3 +14,5 @@ class Serves(StrEnum):
     """Console and REST API."""
     PROXY = "proxy"
     """The forward proxy: CONNECT and absolute-form requests, never console or REST API."""
+    TRANSPARENT = "transparent"
+    """What the kernel hands over: never console or REST API, whatever it asks for."""

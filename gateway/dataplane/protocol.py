@@ -62,7 +62,7 @@ class ClientConnection(asyncio.Protocol):
         "_memo_misses", "_most_memo_misses", "_poisoned", "_progress_bytes", "_progress_s", "_queue", "_reader",
         "_ready", "_refusal", "_tunnel", "_unsent_bytes", "_unsent_since_s", "_watched", "_watched_since_s", "active",
         "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "known_request", "loop", "scheme",
-        "server", "server_state", "transport",
+        "scope", "server", "server_state", "transport",
     )  # fmt: skip
 
     plane: ClassVar[Plane]
@@ -88,7 +88,7 @@ class ClientConnection(asyncio.Protocol):
         self.client_ip = ""
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
-        self.scheme = "http"
+        self.scheme = self.scope = "http"
         self.closed = False
         self.announced: Preamble | None = None
         """What a load balancer said of the connection before it began."""
@@ -141,7 +141,7 @@ class ClientConnection(asyncio.Protocol):
         if self.announced is not None and self.announced.client is not None:
             self.client = self.announced.client
         self.client_ip = self.client[0] if self.client else ""
-        self.scheme = "https" if is_ssl(self.transport) else "http"
+        self.scheme = self.scope = "https" if is_ssl(self.transport) else "http"
         self.server_state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own classes
         self.plane.connections.add(self)
 
@@ -269,13 +269,10 @@ class ClientConnection(asyncio.Protocol):
         if not self._queue:  # read on only now: a read may bring thousands of requests
             self._ahead_bytes = 0
             self.flow.resume_reading()
-        serves = self.serves
         data, self._data = self._data, b""
-        if serves is Serves.PROXY:
-            operation = proxied_operation(self.plane, request)
+        if self.serves is Serves.PROXY:
             data = b""  # who asks is found out anew for each request: no head is remembered
-        else:
-            operation = None if serves is Serves.ADMIN else operation_of(self.plane, request)
+        operation = self.find_operation(request)
         self._memo = self.known_request = None
         if operation is not None and data and self._memo_misses < self._most_memo_misses and not self._queue:
             self._memo_misses += 1
@@ -286,7 +283,7 @@ class ClientConnection(asyncio.Protocol):
     def _know(self, data: bytes, request: Request, operation: Operation) -> bool:
         """Look for the head among those that are known, or begin to know it. Whether the call is on its express way."""
         plane = self.plane
-        memo = plane.heads.memo_of(data, request, operation, plane.snapshot, self.client_ip, self.scheme)
+        memo = plane.heads.memo_of(data, request, operation, plane.snapshot, self.client_ip, self.scope)
         if memo is None:
             return False
         self._memo, self.known_request, request.known = memo, request, memo
@@ -305,14 +302,23 @@ class ClientConnection(asyncio.Protocol):
 
     def _serve(self, request: Request, operation: Operation | None) -> None:
         self._active_request = request
-        if self.serves is Serves.PROXY:
-            exchange = proxied_exchange(self.plane, self, request, operation)
-        else:
-            exchange = exchange_for(self.plane, self, request, operation)
+        exchange = self.make_exchange(request, operation)
         self.active = exchange
         if isinstance(exchange, Exchange):
             self.plane.exchanges.add(exchange)
         exchange.start()
+
+    def find_operation(self, request: Request) -> Operation | None:
+        """The dialect's operation that is asked for; None where it is something else."""
+        if self.serves is Serves.PROXY:
+            return proxied_operation(self.plane, request)
+        return None if self.serves is Serves.ADMIN else operation_of(self.plane, request)
+
+    def make_exchange(self, request: Request, operation: Operation | None) -> Exchange | AsgiRequest:
+        """Who serves it."""
+        if self.serves is Serves.PROXY:
+            return proxied_exchange(self.plane, self, request, operation)
+        return exchange_for(self.plane, self, request, operation)
 
     def exchange_done(self, done: "Exchange | AsgiRequest") -> None:
         """The active request is served: go on with the next one, or close as its answer said."""

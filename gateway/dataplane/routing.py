@@ -61,7 +61,7 @@ def exchange_for(
         if beside is not None:
             return RealtimeExchange(plane, client, request)
         return UnknownPathExchange(plane, client, request, dialect_of(path, request.query, request.headers))
-    if client.serves is Serves.DATA and path not in HEALTH:
+    if client.serves is Serves.TRANSPARENT or (client.serves is Serves.DATA and path not in HEALTH):
         return ElsewhereExchange(plane, client, request, Dialect.HTTP)
     return AsgiRequest(client, request)
 

@@ -31,7 +31,7 @@ class TunnelPeer(asyncio.Protocol):
         self.write_paused = False
         self.half_closed = False
         """It will send no more."""
-        self._closed = False
+        self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
@@ -49,7 +49,7 @@ class TunnelPeer(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._closed = True
+        self.closed = True
         self._end.on_peer_gone(reset=exc is not None)
 
     def pause_writing(self) -> None:
@@ -60,11 +60,11 @@ class TunnelPeer(asyncio.Protocol):
         self._end.on_peer_writable()
 
     def end_sending(self) -> None:
-        if not self._closed and not self.transport.is_closing() and self.transport.can_write_eof():
+        if not self.closed and not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
 
     def close(self, *, reset: bool) -> None:
-        if self._closed:
+        if self.closed:
             return
         if reset:
             reset_on_close(self.transport)

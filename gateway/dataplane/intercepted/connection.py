@@ -1,0 +1,99 @@
+"""The client connection of an intercepted session: what is claimed is served by it as on any other connection."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gateway.dataplane.asgi import AsgiRequest
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.intercepted.claims import Verdict
+from gateway.dataplane.intercepted.refused import DeniedExchange
+from gateway.dataplane.listeners import Serves
+from gateway.dataplane.protocol import ClientConnection
+from gateway.dialects.base import Operation
+
+if TYPE_CHECKING:
+    from gateway.dataplane.intercepted.flow import Flow
+    from gateway.dataplane.intercepted.session import InterceptedSession
+    from gateway.dataplane.plane import Plane
+    from gateway.dataplane.request import Request
+
+
+class InterceptedConnection(ClientConnection):
+    """Fed by its session, one request at a time."""
+
+    __slots__ = ("denied", "direct", "expected", "host", "intercepted", "session")
+
+    express: ClassVar[bool] = True
+    session: "InterceptedSession"
+    """Set by it."""
+    intercepted: "Flow"
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.direct: Verdict | None = None
+        """The request under way is claimed by no route, and dealt with here all the same (`unmatched`)."""
+        self.denied = False
+        """… by a refusal."""
+        self.host: str | None = None
+        """Under which it is looked for among the routes, where its own Host header leads elsewhere."""
+        self.expected = False
+        """The client has been told to go on already (100)."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.client, self.server = self.intercepted.client, self.intercepted.destination
+        self.client_ip = self.client[0]
+        self.scope = f"{self.scope} {self.intercepted.rule.name}"  # whom a head is charged to depends on the rule
+
+    def find_operation(self, request: "Request") -> Operation | None:
+        self.adjust(request)
+        if self.direct is not None:
+            return None
+        return super().find_operation(request)
+
+    def make_exchange(self, request: "Request", operation: Operation | None) -> Exchange | AsgiRequest:
+        caller = self.session.caller
+        if caller is not None:
+            request.remember(self.plane.snapshot, caller)
+        if self.denied:
+            return DeniedExchange(self.plane, self, request, self.intercepted.rule, caller)
+        return super().make_exchange(request, operation)
+
+    def adjust(self, request: "Request") -> None:
+        if self.expected:
+            request.expect_continue = False
+        if self.host is not None:
+            host = self.host.encode("latin-1")
+            request.headers = [(name, host if name == b"host" else value) for name, value in request.headers]
+
+    def _go_on(self) -> None:
+        super()._go_on()
+        self.session.answered()
+
+    def express_done(self, now_s: float) -> None:
+        super().express_done(now_s)
+        self.session.answered()
+
+    def check_deadlines(self, now_s: float) -> None:
+        if self.session.serves_inner or not self.session.passed_on:
+            super().check_deadlines(now_s)
+        else:
+            self.session.check_deadlines(now_s)
+
+    def shutdown(self) -> None:
+        if self.session.is_idle or self.session.serves_inner:
+            super().shutdown()
+
+    @staticmethod
+    def now_s() -> float:
+        return time.time()
+
+
+def intercepted_class(plane: "Plane") -> type[InterceptedConnection]:
+    """The class of a worker's intercepted connections."""
+    return type(
+        "BoundInterceptedConnection",
+        (InterceptedConnection,),
+        {"__slots__": (), "plane": plane, "serves": Serves.TRANSPARENT},
+    )

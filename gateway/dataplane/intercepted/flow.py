@@ -1,0 +1,65 @@
+"""One captured connection: which rule caught it, where it comes from, where it wanted to go."""
+
+import ipaddress
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.policy.interception import InterceptionRule
+
+IP_TRANSPARENT: Final = 19
+"""linux/in.h; IPV6_TRANSPARENT is in linux/in6.h. Python's socket module names neither."""
+IPV6_TRANSPARENT: Final = 75
+
+Place = tuple[str, int]
+"""Address (IPv4 as such, never mapped) and port."""
+
+
+@dataclass(slots=True)
+class Flow:
+    rule: InterceptionRule
+    client: Place
+    destination: Place
+    protocol: str = "unknown"
+    """What was spoken: `http/1`, `h2`, `tls`, `other`, `silent` (the server spoke first)."""
+    server_name: str | None = None
+    """What the ClientHello asked for."""
+    encrypted_hello: bool = False
+    """The name may be a cover for another one."""
+    terminated: bool = False
+    """We hold the TLS session."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    outcome: str = "open"
+    started_s: float = field(default_factory=time.time)
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
+
+    def ended(self, outcome: str) -> dict[str, Any]:
+        """What is told of it when it has ended, JSON-ready; times are Unix seconds."""
+        self.outcome = outcome
+        return {
+            "rule": self.rule.name,
+            "client": f"{self.client[0]}",
+            "destination": self.destination[0],
+            "port": self.destination[1],
+            "protocol": self.protocol,
+            "server_name": self.server_name,
+            "encrypted_hello": self.encrypted_hello,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "outcome": outcome,
+            "started_s": self.started_s,
+            "seconds": time.time() - self.started_s,
+        }
+
+
+def place_of(name: tuple[Any, ...]) -> Place:
+    """Of what `getsockname` and `getpeername` say. On a listener for both families IPv4 comes mapped into IPv6."""
+    address = ipaddress.ip_address(str(name[0]).split("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return str(address), int(name[1])

@@ -1,0 +1,192 @@
+"""A worker's transparent listeners and all that came in by them. Console and REST API are never to be had here.
+
+The listeners are the agent's, one a rule, shared with the other workers: whoever is free accepts.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.dataplane.intercepted import arrival
+from gateway.dataplane.intercepted.flow import Flow, place_of
+from gateway.dataplane.intercepted.hosts import Hosts
+from gateway.dataplane.splice import Splice, Splices
+from gateway.policy.interception import InterceptionRule
+
+if TYPE_CHECKING:
+    from gateway.dataplane.dialer import Dialer
+    from gateway.dataplane.plane import Plane
+
+log = logging.getLogger("sluicegate.dataplane")
+
+ACCEPTED_AT_ONCE: Final = 64
+NO_DESCRIPTOR_PAUSE_S: Final = 0.1
+LAST_ACCEPTS_S: Final = 3.0
+"""How long a listener that is given up is still accepted from: a heartbeat's length, after which nothing new comes."""
+ENDED_KEPT: Final = 256
+
+SessionFactory = Callable[["Hall", Flow], asyncio.Protocol]
+
+
+class SplicedFlow:
+    """Stands for a splice among the server's connections: a worker that drains waits for it."""
+
+    __slots__ = ("splice",)
+
+    def __init__(self) -> None:
+        self.splice: Splice | None = None
+
+    def shutdown(self) -> None:
+        return
+
+
+class Hall:
+    """`rules` and listeners change while connections of before go on as they began."""
+
+    def __init__(self, plane: "Plane", sessions: SessionFactory, connections: set[Any]) -> None:
+        """`connections`: of uvicorn's server, which waits for them when it ends."""
+        self.plane = plane
+        self.hosts = Hosts()
+        self.flows: Counter[str] = Counter()
+        """Open captured connections by rule."""
+        self.counts: Counter[str] = Counter()
+        """`RULE kind` → connections: passed, denied, governed."""
+        self.ended_flows: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
+        """Told to the agent, and forgotten then."""
+        self._sessions = sessions
+        self._connections = connections
+        self._doors: dict[tuple[str, int], socket.socket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._splices: Splices | None = None
+
+    @property
+    def dialer(self) -> "Dialer":
+        return self.plane.dialer
+
+    @property
+    def serving(self) -> list[int]:
+        """Ports of the listeners."""
+        return sorted(port for _, port in self._doors)
+
+    # -- listeners
+
+    def take(self, listeners: list[tuple[str, int, int]]) -> None:
+        """All there are: rule, port, descriptor. Descriptors of listeners that we have already are closed."""
+        wanted = {(rule, port) for rule, port, _ in listeners}
+        for door in self._doors.keys() - wanted:
+            self._loop.call_later(LAST_ACCEPTS_S, self._give_up, self._doors.pop(door))
+        for rule, port, descriptor in listeners:
+            if (rule, port) in self._doors or self.plane.draining:
+                os.close(descriptor)
+                continue
+            sock = socket.socket(fileno=descriptor)
+            sock.setblocking(False)
+            self._doors[rule, port] = sock
+            self._loop.add_reader(sock.fileno(), self._accept, sock, rule)
+
+    def close(self) -> None:
+        """Accept no more. What came in goes on."""
+        for sock in self._doors.values():
+            self._give_up(sock)
+        self._doors.clear()
+
+    def end(self) -> None:
+        """End what is still there."""
+        self.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._splices is not None:
+            self._splices.close()
+
+    def _give_up(self, sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+
+    def _accept(self, listener: socket.socket, rule_name: str) -> None:
+        port = listener.getsockname()[1]
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("a captured connection cannot be accepted", extra={"error": str(error)})
+                self._loop.remove_reader(listener.fileno())
+                self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._resume, listener, rule_name)
+                return
+            sock.setblocking(False)
+            rule = self._rule(rule_name)
+            try:
+                destination = place_of(sock.getsockname())
+            except OSError:
+                arrival.reset(sock)
+                continue
+            if rule is None or (destination[1] == port and port not in rule.ports):
+                # Asked for directly, by whoever found the port: that leads nowhere but to ourselves.
+                arrival.reset(sock)
+                continue
+            self.flows[rule_name] += 1
+            flow = Flow(rule, place_of(peer), destination)
+            task = self._loop.create_task(self._receive(sock, flow))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _resume(self, listener: socket.socket, rule_name: str) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener.fileno(), self._accept, listener, rule_name)
+
+    def _rule(self, name: str) -> InterceptionRule | None:
+        return next((rule for rule in self.plane.snapshot.interception if rule.name == name), None)
+
+    async def _receive(self, sock: socket.socket, flow: Flow) -> None:
+        try:
+            await arrival.receive(self, sock, flow)
+        except asyncio.CancelledError:
+            self.ended(flow, "shut_down")
+            raise
+        except Exception:
+            log.exception("a captured connection could not be served")
+            self.ended(flow, "failed")
+
+    # -- what becomes of them
+
+    async def serve_http(self, sock: socket.socket, flow: Flow) -> None:
+        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow), sock)
+
+    def splice(self, client: socket.socket, server: socket.socket, flow: Flow) -> None:
+        if self._splices is None:
+            self._splices = Splices(idle_s=self.plane.settings.tunnel_idle)
+        place = SplicedFlow()
+
+        def on_end(splice: Splice) -> None:
+            self._connections.discard(place)
+            flow.bytes_in, flow.bytes_out = splice.bytes_in, splice.bytes_out
+            self.ended(flow, splice.outcome.value)
+
+        self.counts[f"{flow.rule.name} passed"] += 1
+        try:
+            place.splice = self._splices.start(client, server, on_end)
+        except OSError:
+            self.ended(flow, "client_gone")
+            return
+        self._connections.add(place)
+
+    def denied(self, flow: Flow) -> None:
+        self.counts[f"{flow.rule.name} denied"] += 1
+        self.ended(flow, "denied")
+
+    def ended(self, flow: Flow, outcome: str) -> None:
+        """Once a flow."""
+        if flow.outcome != "open":
+            return
+        self.ended_flows.append(flow.ended(outcome))
+        self.flows[flow.rule.name] -= 1
+        if not self.flows[flow.rule.name]:
+            del self.flows[flow.rule.name]
+        log.debug("captured connection ended", extra={"rule": flow.rule.name, "outcome": outcome})

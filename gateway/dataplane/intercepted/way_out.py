@@ -1,0 +1,40 @@
+"""From the gateway to where a captured connection wanted to go: to that very address, marked, never anywhere else."""
+
+import asyncio
+import contextlib
+import socket
+from typing import Final
+
+from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.intercepted.flow import IP_TRANSPARENT, IPV6_TRANSPARENT, Flow
+from gateway.policy.interception import SourceAddress
+
+CONNECT_S: Final = 30.0
+
+
+async def connect(dialer: Dialer, flow: Flow) -> socket.socket:
+    """Raises OSError, TimeoutError among them."""
+    sock = dialer.new_socket(flow.family)
+    try:
+        if flow.rule.source_address is SourceAddress.CLIENT:
+            _wear(sock, flow)
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.get_running_loop().sock_connect(sock, flow.destination)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _wear(sock: socket.socket, flow: Flow) -> None:
+    """Take the client's own address, and its port where that is free. Of this host's own connections the address is
+    ours already, and the port is theirs: these go out under a port of their own."""
+    if flow.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with contextlib.suppress(OSError):
+        sock.bind(flow.client)
+        return
+    sock.bind((flow.client[0], 0))
