@@ -78,5 +78,5 @@ class Nftables:
         output = (library.nft_ctx_get_output_buffer(context) or b"").decode()
         error = (library.nft_ctx_get_error_buffer(context) or b"").decode()
         if failed:
-            raise NftablesRefused(error.strip() or "refused without a reason")
+            raise NftablesRefused(error.strip().partition("\n")[0] or "refused without a reason")
         return output

@@ -135,13 +135,13 @@ def plain_table(rules: Sequence[ArmedRule], host: HostFacts, name: str = PLAIN_T
     ]
     if rules:
         lines += [
-            "chain fwd { type filter hook forward priority filter; policy accept;",
+            "chain through { type filter hook forward priority filter; policy accept;",
             "meta l4proto != tcp return",
             f"{_NOT_SYN} return",
             f"meta mark & {marks.upstream | marks.local:#x} != 0 return",
             *(f"{match} {_end(armed)}" for armed in rules for _, match in _forwarded(armed)),
             "}",
-            "chain own { type filter hook output priority filter; policy accept;",
+            "chain outgoing { type filter hook output priority filter; policy accept;",
             *_ours(host),
             "meta l4proto != tcp return",
             f"{_NOT_SYN} return",
@@ -172,11 +172,13 @@ def counter_of(rule: InterceptionRule) -> str:
 
 def replace(name: str, table: str) -> str:
     """The commands that put `table` in the place of what has its name, if anything has: a part of a transaction."""
-    return f"add table inet {name}\ndelete table inet {name}\n{table}\n"
+    return f"{remove(name)}{table}\n"
 
 
 def remove(name: str) -> str:
-    return f"add table inet {name}\ndelete table inet {name}\n"
+    """The same with nothing in its place. A table that is there keeps its flags, so they must be said again."""
+    flags = "" if name == PLAIN_TABLE else " { flags owner; }"
+    return f"add table inet {name}{flags}\ndelete table inet {name}\n"
 
 
 def beat(name: str = OWNER_TABLE) -> str:

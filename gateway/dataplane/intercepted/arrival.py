@@ -53,10 +53,7 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
             flow.server_name = opening.hello.server_name
             flow.encrypted_hello = opening.hello.encrypted_hello
         if opening is not None and opening.kind is Kind.HTTP1:
-            if server is not None:
-                server.close()  # the session has a way of its own, where it needs one
-                server = None
-            await hall.serve_http(sock, flow)
+            await hall.serve_http(sock, flow, server)
             return
         if flow.rule.unmatched is Unmatched.DENY:
             await _deny(hall, sock, flow)

@@ -29,7 +29,7 @@ LAST_ACCEPTS_S: Final = 3.0
 """How long a listener that is given up is still accepted from: a heartbeat's length, after which nothing new comes."""
 ENDED_KEPT: Final = 256
 
-SessionFactory = Callable[["Hall", Flow], asyncio.Protocol]
+SessionFactory = Callable[["Hall", Flow, socket.socket | None], asyncio.Protocol]
 
 
 class SplicedFlow:
@@ -156,8 +156,9 @@ class Hall:
 
     # -- what becomes of them
 
-    async def serve_http(self, sock: socket.socket, flow: Flow) -> None:
-        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow), sock)
+    async def serve_http(self, sock: socket.socket, flow: Flow, server: socket.socket | None) -> None:
+        """`server`: a connection to the destination that is there already."""
+        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow, server), sock)
 
     def splice(self, client: socket.socket, server: socket.socket, flow: Flow) -> None:
         if self._splices is None:

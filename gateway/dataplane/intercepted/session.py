@@ -5,14 +5,17 @@ or passed on byte for byte to where it was going.
     client bytes ┤
                  └ theirs ─→ TunnelPeer, a connection to the original destination
 
-One request at a time: what follows waits until the one before is answered, whoever answers it. What cannot be cut into
-requests is passed on for good.
+Requests that follow each other unanswered pass on as they come, as long as none of them is claimed: one that is waits
+until those before it are answered, and those behind it wait for its own answer. What cannot be cut into requests is
+passed on for good.
 """
 
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
+from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -48,20 +51,31 @@ class Whose(Enum):
     """It has to be looked up where its host leads."""
     HELD = 2
     """Its body has to be read first."""
-    OURS = 3
-    THEIRS = 4
+    QUEUED = 3
+    """It is ours, and answers to requests before it are still on their way."""
+    OURS = 4
+    THEIRS = 5
 
 
 class InterceptedSession(asyncio.Protocol):
     """One connection. `flow.destination` is where its requests go that no route claims."""
 
-    def __init__(self, hall: "Hall", flow: Flow, inner: InterceptedConnection, tls: ssl.SSLContext | None) -> None:
-        """`tls`: how to speak to the destination where the client's TLS ends here."""
+    def __init__(
+        self,
+        hall: "Hall",
+        flow: Flow,
+        inner: InterceptedConnection,
+        server: socket.socket | None,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        """`server`: a connection to the destination that is there already; `tls`: how to speak to it where the client's
+        TLS ends here."""
         self._hall = hall
         self._plane = hall.plane
         self._flow = flow
         self._inner = inner
         self._tls = tls
+        self._server = server
         inner.session = self
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
@@ -73,10 +87,10 @@ class InterceptedSession(asyncio.Protocol):
         self._hold: Hold | None = None
         self._whose = Whose.NOBODYS
         self._request_whole = False
-        """The request under way has come to its end, and waits for that of its answer."""
+        """The request under way has come to its end; it is under way still, where it is not decided or ours."""
         self._ahead = b""
-        self._answer: AnswerCutter | None = None
-        """Of a request that is theirs."""
+        self._answers: deque[AnswerCutter] = deque()
+        """Still to come from the destination."""
         self._blind = False
         """Bytes pass as they are, for good."""
         self._peer: TunnelPeer | None = None
@@ -117,6 +131,8 @@ class InterceptedSession(asyncio.Protocol):
             return self._inner.eof_received()
         if self._whose in (Whose.ASKED, Whose.HELD) or (self._cutter is not None and self._cutter.held):
             self._go_blind(b"")
+        if self._whose is Whose.QUEUED:
+            return True
         if self._peer is None and self._connecting is None and not self._blind:
             return False
         if self._peer is not None:
@@ -131,6 +147,8 @@ class InterceptedSession(asyncio.Protocol):
                 task.cancel()
         if self._hold is not None:
             self._hold.close()
+        if self._server is not None:
+            self._server.close()
         if self._peer is not None:
             self._peer.close(reset=exc is not None or not self._client_ended)
         self._hall.ended(self._flow, "completed" if exc is None else "client_reset")
@@ -149,7 +167,7 @@ class InterceptedSession(asyncio.Protocol):
 
     def _work(self) -> None:
         """Take what has come, up to the end of the request under way."""
-        while self._ahead and not (self._blind or self._closed or self._request_whole or self._whose is Whose.ASKED):
+        while self._ahead and not (self._blind or self._closed or self._request_whole):
             data, self._ahead = self._ahead, b""
             cutter = self._cutter
             if cutter is None:
@@ -179,6 +197,8 @@ class InterceptedSession(asyncio.Protocol):
             self._hold.feed(cutter.taken, cutter.payload)
             if self._whose is Whose.HELD and self._request_whole:
                 self._judge_body()
+        if self._whose is Whose.THEIRS and self._request_whole:
+            self._next()
 
     def _not_http(self, cutter: RequestCutter, data: bytes, error: WireError) -> None:
         """No request, or one that could be understood in two ways."""
@@ -273,11 +293,16 @@ class InterceptedSession(asyncio.Protocol):
     def _settle(self, ours: bool, taken: bytes) -> None:
         """Whose the request is has been decided; `taken` came of it, if it is not held."""
         rule = self._flow.rule
-        unmatched = rule.unmatched if not ours else Unmatched.SPLICE
-        if not ours and unmatched is not Unmatched.SPLICE:
+        if not ours and rule.unmatched is not Unmatched.SPLICE:
             self._inner.direct = self._verdict
-            self._inner.denied = unmatched is Unmatched.DENY
+            self._inner.denied = rule.unmatched is Unmatched.DENY
             ours = True
+        if ours and self._answers:
+            self._whose = Whose.QUEUED
+            if self._hold is None:
+                self._hold = self._new_hold(None)
+                self._hold.feed(taken, b"")
+            return
         hold, self._hold = self._hold, None
         pieces = [taken] if hold is None else hold.pieces()
         if hold is not None:
@@ -291,9 +316,11 @@ class InterceptedSession(asyncio.Protocol):
         self._whose = Whose.THEIRS
         self._note_passed()
         assert self._head is not None
-        self._answer = AnswerCutter(bodiless=self._head.method == b"HEAD")
+        self._answers.append(AnswerCutter(bodiless=self._head.method == b"HEAD"))
         for piece in pieces:
             self._send(piece)
+        if self._request_whole:
+            self._next()
 
     def _note_passed(self) -> None:
         if not self._spliced:
@@ -301,18 +328,20 @@ class InterceptedSession(asyncio.Protocol):
             self._hall.counts[f"{self._flow.rule.name} passed"] += 1
 
     def answered(self) -> None:
-        """The request under way is answered, by whomever."""
-        if self._whose is Whose.NOBODYS or not self._request_whole or self._closed:
-            return
+        """The request under way was ours, and is answered."""
+        if self._whose is Whose.OURS and self._request_whole and not self._closed:
+            self._next()
+            if self._ahead:
+                self._loop.call_soon(self._work)
+            self._inner.flow.resume_reading()
+
+    def _next(self) -> None:
+        """Be ready for another request."""
         self._whose, self._request_whole = Whose.NOBODYS, False
-        self._head = self._verdict = self._answer = None
+        self._head = self._verdict = None
         self._inner.direct = None
         self._inner.denied = False
         self._inner.host = None
-        self._inner.expected = False
-        if self._ahead:
-            self._loop.call_soon(self._work)
-        self._inner.flow.resume_reading()
 
     # -- to the destination
 
@@ -320,6 +349,7 @@ class InterceptedSession(asyncio.Protocol):
         """From here on bytes pass as they are."""
         self._blind = True
         self._note_passed()
+        self._answers.clear()
         if self._hold is not None:
             hold, self._hold = self._hold, None
             for piece in hold.pieces():
@@ -352,7 +382,9 @@ class InterceptedSession(asyncio.Protocol):
     async def _connect(self) -> None:
         flow = self._flow
         try:
-            sock = await way_out.connect(self._hall.dialer, flow)
+            sock, self._server = self._server, None
+            if sock is None:
+                sock = await way_out.connect(self._hall.dialer, flow)
             name = flow.server_name or flow.destination[0]
             _, peer = await over(sock, lambda: TunnelPeer(self), self._tls, name if self._tls is not None else None)
         except OSError as error:
@@ -382,21 +414,29 @@ class InterceptedSession(asyncio.Protocol):
         if self._closed:
             return
         self._flow.bytes_out += len(payload)
-        answer = self._answer
         if self._inner.expected:
             payload = self._without_continue(payload)
         self._inner.write(payload)
-        if self._blind or answer is None:
-            return
+        if not self._blind:
+            self._cut_answers(payload)
+
+    def _cut_answers(self, payload: bytes) -> None:
         try:
-            answer.feed(payload)
+            while payload and self._answers:
+                answer = self._answers[0]
+                payload = answer.feed(payload)
+                if answer.switched:
+                    self._go_blind(b"")
+                    return
+                if not answer.ended:
+                    return
+                self._answers.popleft()
         except WireError:
             self._go_blind(b"")
             return
-        if answer.switched:
-            self._go_blind(b"")
-        elif answer.ended and self._request_whole:
-            self.answered()
+        if not self._answers and self._whose is Whose.QUEUED:
+            self._settle(True, b"")
+            self._work()
 
     def _without_continue(self, payload: bytes) -> bytes:
         """The client was told to go on by us; the destination's own word for it would be one too many."""
@@ -417,7 +457,8 @@ class InterceptedSession(asyncio.Protocol):
         if self._closed or self._whose is Whose.OURS:
             return
         self._plane.turn.flush()
-        if self._client_ended or not self._transport.can_write_eof() or self._whose is Whose.NOBODYS:
+        idle = self._whose is Whose.NOBODYS and not self._answers and not self._blind
+        if self._client_ended or not self._transport.can_write_eof() or idle:
             self._transport.close()
         else:
             self._transport.write_eof()
@@ -455,7 +496,7 @@ class InterceptedSession(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        return self._whose is Whose.NOBODYS and not self._blind and not self._ahead
+        return self._whose is Whose.NOBODYS and not (self._blind or self._ahead or self._answers)
 
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
