@@ -62,7 +62,7 @@ RESET_LOOK_S: Final = 2e-3
 """First look at whether it has; each next one after twice the time."""
 
 UNANSWERED_S: Final = 120.0
-"""A peer that acknowledges nothing for this long is gone."""
+"""A peer that acknowledges nothing for this long is gone. One that does, but takes no bytes, may go on so."""
 LOOK_EACH_S: Final = 30.0
 """So often each splice is looked at for what no event tells."""
 LOOKED_AT: Final = 256
@@ -72,13 +72,15 @@ LOOKED_AT: Final = 256
 class Splices:
     """All splices of one event loop; made and used in it."""
 
-    def __init__(self, *, idle_s: float = 3600.0, half_closed_s: float | None = None) -> None:
-        """`idle_s`: a splice on which no byte moves for this long ends, by a reset of both sides; `half_closed_s`: the
-        same where one side has ended already (as `idle_s`)."""
+    def __init__(
+        self, *, idle_s: float = 3600.0, half_closed_s: float | None = None, unanswered_s: float = UNANSWERED_S
+    ) -> None:
+        """A splice on which no byte moves for `idle_s` ends, by a reset of both sides; `half_closed_s`: the same where
+        one side has ended (`idle_s`). `unanswered_s`: a peer of which the kernel hears nothing for so long is gone."""
         self._loop = asyncio.get_running_loop()
         self._idle_s = idle_s
         self._half_closed_s = idle_s if half_closed_s is None else half_closed_s
-        self._unanswered_s = min(UNANSWERED_S, idle_s)
+        self._unanswered_s = min(unanswered_s, idle_s)
         self._epoll = select.epoll()
         self._legs: dict[int, Leg] = {}
         self._splices: set[Splice] = set()

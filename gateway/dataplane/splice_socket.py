@@ -10,10 +10,7 @@ from typing import Final
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing sends RST (socket(7))."""
 
-KEEPALIVE_IDLE_S: Final = 60
-KEEPALIVE_INTERVAL_S: Final = 15
 KEEPALIVE_PROBES: Final = 4
-"""A peer that is silent and gone is noticed within KEEPALIVE_IDLE_S + INTERVAL_S × PROBES: two minutes."""
 
 _NO_BYTES: Final = bytes(4)
 
@@ -21,18 +18,21 @@ _NO_BYTES: Final = bytes(4)
 def set_options(sock: socket.socket, unanswered_s: float) -> None:
     """Notice a dead peer, pass on small pieces at once, and keep urgent bytes where they stand in the stream.
 
-    `unanswered_s`: what was sent may stay unacknowledged this long (TCP_USER_TIMEOUT).
+    `unanswered_s`: a peer may acknowledge nothing for this long (TCP_USER_TIMEOUT); a silent one is asked (keepalive)
+    after half of it, and KEEPALIVE_PROBES times within the rest.
     """
+    idle_s = max(1, int(unanswered_s / 2))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle_s // KEEPALIVE_PROBES))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
     set_unanswered(sock, unanswered_s)
 
 
 def set_unanswered(sock: socket.socket, unanswered_s: float) -> None:
+    """After this long the kernel gives a peer up that acknowledges nothing, or whose window stays closed."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(min(unanswered_s * 1000, 2**31 - 1)))
 
 

@@ -105,6 +105,18 @@ class Splicing:
     ) -> Link:
         client, near_client = connected(kinds[0], buffer_bytes)
         near_server, server = connected(kinds[1], buffer_bytes)
+        return self.join(client, near_client, near_server, server, early_to_server, early_to_client)
+
+    def join(
+        self,
+        client: socket.socket,
+        near_client: socket.socket,
+        near_server: socket.socket,
+        server: socket.socket,
+        early_to_server: bytes = b"",
+        early_to_client: bytes = b"",
+    ) -> Link:
+        """Splice the two near sockets."""
         link = Link(client, server)
         for far in (client, server):
             far.settimeout(TIMEOUT_S)

@@ -278,6 +278,18 @@ def test_half_closed_for_too_long() -> None:
         assert not other.over.is_set()
 
 
+def test_a_reader_may_pause_longer_than_a_dead_peer_is_waited_for() -> None:
+    """The kernel's TCP_USER_TIMEOUT counts a closed window too; such a peer answers probes of it."""
+    with Splicing(idle_s=60, unanswered_s=1.5) as splicing:
+        link = splicing.link(buffer_bytes=64 * 1024)
+        size = fill(link.server)
+        link.server.shutdown(socket.SHUT_WR)
+        assert not link.over.wait(8)
+        assert read_all(link.client)[0] == size
+        link.client.sendall(b"thanks")
+        assert link.server.recv(10) == b"thanks"
+
+
 def test_close_by_its_owner(splicing: Splicing) -> None:
     gone, cut = splicing.link(), splicing.link()
     splicing.run(lambda: gone.splice.close(reset=False))
