@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 import gateway
 from gateway.api import (
     audit,
+    authority,
     console,
     docs,
     events,
@@ -48,6 +49,7 @@ ROUTERS: Final = (
     teams.router,
     limits.router,
     interception.router,
+    authority.router,
     members.router,
     whole.router,
     ledger_export.router,  # before the rows, of which none is named `export`

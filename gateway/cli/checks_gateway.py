@@ -5,7 +5,9 @@ import pwd
 import socket
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.cli.address import api_url, readiness
 from gateway.cli.checks import Finding, broken, fine, noted, weak
@@ -13,6 +15,9 @@ from gateway.cli.service import service_of
 from gateway.errors import SluicegateError
 from gateway.listening import split_address
 from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 CONNECT_TIMEOUT_S = 2.0
 
@@ -79,6 +84,7 @@ def database(settings: Settings) -> Iterator[Finding]:
         migrate.check(engine)
         yield fine("database", f"{shown}, schema {migrate.current_revision(engine)}")
         with read_session(engine) as session:
+            yield from authority(session)
             rows = sealed_rows(session)
             if not rows:
                 return
@@ -97,6 +103,19 @@ def database(settings: Settings) -> Iterator[Finding]:
         yield broken("database", error.message, error.fix)
     finally:
         engine.dispose()
+
+
+def authority(session: "Session") -> Iterator[Finding]:
+    """Whether the certificate authority may sign for all whose TLS is to be terminated; silent where nobody asks."""
+    from gateway.store.authority import concern, view
+
+    now = datetime.now(UTC)
+    shown = view(session, now)
+    wrong = concern(shown, now)
+    if wrong is not None:
+        yield weak("authority", wrong.message, wrong.fix)
+    elif shown.certificate is not None:
+        yield fine("authority", f"signs for all that rules terminate, until {shown.expires_at:%Y-%m-%d}")
 
 
 def service(settings: Settings, running: bool) -> Iterator[Finding]:

@@ -52,6 +52,14 @@ class Control(Protocol):
 
     def set_password(self, user: str, password: str) -> None: ...
 
+    def certificate_authority(self) -> Item:
+        """The certificate authority, or that there is none: `store.authority.AuthorityView`."""
+
+    def make_certificate_authority(self, action: str) -> Item:
+        """`action`: one of `store.authority.MakeAction`."""
+
+    def remove_certificate_authority(self) -> None: ...
+
     def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]: ...
 
     def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:

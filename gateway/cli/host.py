@@ -5,7 +5,7 @@ import secrets
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from gateway.settings import Settings
 from gateway.store import (
     apply,
     audit,
+    authority,
     export,
     identity,
     ledger,
@@ -28,6 +29,7 @@ from gateway.store import (
     problems,
     retention,
 )
+from gateway.store.authority import MakeAction
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Keys
 from gateway.store.database import make_engine, read_session, write_session
@@ -118,6 +120,18 @@ class HostControl:
         patch = _document(UserPatch, "the password", password=password)
         with write_session(self.engine) as session:
             members.update_user(session, self.authority, user, patch, None)
+
+    def certificate_authority(self) -> Item:
+        with read_session(self.engine) as session:
+            return authority.view(session, datetime.now(UTC)).model_dump(mode="json")
+
+    def make_certificate_authority(self, action: str) -> Item:
+        with self.editing() as editing:
+            return authority.make(editing, MakeAction(action), datetime.now(UTC)).model_dump(mode="json")
+
+    def remove_certificate_authority(self) -> None:
+        with self.editing() as editing:
+            authority.remove(editing)
 
     def ensure_owner(self, password: str | None) -> str | None:
         """Make the first owner. Returns the password to be shown once; None where there is an owner."""

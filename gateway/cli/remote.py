@@ -85,6 +85,16 @@ class RemoteControl:
     def set_password(self, user: str, password: str) -> None:
         self._ask("PATCH", f"/users/{quote(user, safe='')}", json={"password": password})
 
+    def certificate_authority(self) -> Item:
+        shown: Item = self._ask("GET", "/authority").json()
+        return shown
+
+    def make_certificate_authority(self, action: str) -> Item:
+        return self._create("/authority", action=action)
+
+    def remove_certificate_authority(self) -> None:
+        self._ask("DELETE", "/authority")
+
     def usage(self, group_by: Sequence[str], since: datetime | None, until: datetime | None) -> list[Item]:
         asked = {"group_by": ",".join(group_by), "from": since and rfc3339(since), "to": until and rfc3339(until)}
         return self._all("/usage", **{name: value for name, value in asked.items() if value})

@@ -1,8 +1,8 @@
 """Leaf certificates for intercepted hosts, minted as clients ask for them and kept while they are in use.
 
 All leaves of a worker have one key. A leaf is sent without the authority's certificate: who trusts that has it. Minting
-takes one to two milliseconds, most of it in OpenSSL's decoders; what is kept is found in some microseconds. Any thread
-may ask.
+takes some two milliseconds, most of them in OpenSSL's decoders and without the GIL; what is kept is found in some
+microseconds. Any thread may ask.
 """
 
 import os

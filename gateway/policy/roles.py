@@ -35,6 +35,8 @@ class Permission(StrEnum):
     """The same and routes, teams, limits; apply, export, publish, restore."""
     SERVICES_READ = "services:read"
     """Routes, limits and their state, teams, apps, keys: of one's own team for team roles."""
+    AUTHORITY_WRITE = "authority:write"
+    """The certificate authority for intercepted TLS: make, renew, remove it."""
     APPS_WRITE = "apps:write"
     KEYS_WRITE = "keys:write"
     USAGE_READ = "usage:read"

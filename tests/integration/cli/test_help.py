@@ -37,6 +37,13 @@ COMMANDS = [
     ["ledger", "list"],
     ["ledger", "export"],
     ["ledger", "prune"],
+    ["ca", "create"],
+    ["ca", "renew"],
+    ["ca", "export"],
+    ["ca", "trust"],
+    ["ca", "untrust"],
+    ["ca", "status"],
+    ["ca", "remove"],
     ["sealing", "rotate"],
     ["prices", "update"],
 ]

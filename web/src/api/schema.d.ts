@@ -614,6 +614,36 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/authority": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Authority
+         * @description Its certificate, whom it may sign for, and whether that is all that interception rules terminate.
+         */
+        get: operations["get_authority"];
+        put?: never;
+        /**
+         * Make Authority
+         * @description `create` where there is none, `renew` with the same key once rules have changed, `replace` key and certificate.
+         *
+         *     After the last two, clients must be given the new certificate.
+         */
+        post: operations["make_authority"];
+        /**
+         * Delete Authority
+         * @description Forget it with its key. From then on the TLS of all rules passes through.
+         */
+        delete: operations["delete_authority"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/users": {
         parameters: {
             query?: never;
@@ -1103,6 +1133,38 @@ export interface components {
          * @enum {string}
          */
         Auth: "key" | "source" | "none";
+        /** AuthorityRequest */
+        AuthorityRequest: {
+            /** @default create */
+            action?: components["schemas"]["MakeAction"];
+        };
+        /** AuthorityView */
+        AuthorityView: {
+            /** Certificate */
+            certificate: string | null;
+            /** Fingerprint */
+            fingerprint: string | null;
+            /** Name */
+            name: string | null;
+            /** Not Before */
+            not_before: string | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Created At */
+            created_at: string | null;
+            /** Renewed At */
+            renewed_at: string | null;
+            permitted: components["schemas"]["PermittedView"];
+            wanted: components["schemas"]["PermittedView"];
+            /** Rules */
+            rules: string[];
+            /** Missing */
+            missing: string[];
+            /** Surplus */
+            surplus: string[];
+            /** Covers */
+            covers: boolean;
+        };
         /** ChangeView */
         ChangeView: {
             /** Action */
@@ -1819,6 +1881,12 @@ export interface components {
             /** Key */
             key: string;
         };
+        /**
+         * MakeAction
+         * @description What is wanted of the authority.
+         * @enum {string}
+         */
+        MakeAction: "create" | "renew" | "replace";
         /** MatchDocument */
         MatchDocument: {
             /** Host */
@@ -1863,6 +1931,7 @@ export interface components {
         };
         /**
          * OnFailure
+         * @description What becomes of connections while no gateway answers.
          * @enum {string}
          */
         OnFailure: "open" | "closed";
@@ -1991,7 +2060,14 @@ export interface components {
          * Permission
          * @enum {string}
          */
-        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "apps:write" | "keys:write" | "usage:read" | "members" | "audit:read" | "metrics:read";
+        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "audit:read" | "metrics:read";
+        /** PermittedView */
+        PermittedView: {
+            /** Hosts */
+            hosts: string[];
+            /** Cidrs */
+            cidrs: string[];
+        };
         /**
          * PriceDocument
          * @description Micro-USD per million tokens; `per_request` micro-USD a request.
@@ -2452,6 +2528,7 @@ export interface components {
         };
         /**
          * SourceAddress
+         * @description Whose address the upstream sees.
          * @enum {string}
          */
         SourceAddress: "gateway" | "client";
@@ -2748,6 +2825,7 @@ export interface components {
         };
         /**
          * Unmatched
+         * @description What becomes of captured connections that no route claims.
          * @enum {string}
          */
         Unmatched: "splice" | "meter" | "deny";
@@ -4880,6 +4958,101 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Discoveries"];
                 };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_authority: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    make_authority: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AuthorityRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuthorityView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_authority: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
