@@ -82,7 +82,6 @@ class Lab:
         (self.folder / "resolv.conf").write_text(f"nameserver {NAMESERVER4}\noptions timeout:1 attempts:1\n")
         for file in ("hosts", "resolv.conf"):
             (self.folder / file).chmod(0o644)
-        self._holder = _mounts(self.folder)
         names = ["client", "router", "server", *(["container"] if self._with_container else [])]
         made = [self._namespace(name) for name in names]
         self.client, self.router, self.server = made[:3]
@@ -92,11 +91,14 @@ class Lab:
         self.router.sysctl("net.ipv4.ip_forward", 1)
         self.router.sysctl("net.ipv6.conf.all.forwarding", 1)
         self._join()
+        for namespace in made:
+            namespace.wait_ready()
 
     def _namespace(self, name: str) -> Namespace:
         full = f"{self.prefix}-{name}"
         subprocess.run(["ip", "netns", "add", full], check=True)
-        made = Namespace(full, self._holder.pid)
+        holder = _mounts(full, self.folder)
+        made = Namespace(full, holder)
         self._namespaces.append(made)
         for where in ("all", "default"):
             made.sysctl(f"net.ipv6.conf.{where}.accept_dad", 0)  # else addresses are of no use for their first second
@@ -214,11 +216,6 @@ class Lab:
                 namespace.close()
                 subprocess.run(["ip", "netns", "del", namespace.name], check=False)
             self._namespaces.clear()
-            if hasattr(self, "_holder"):
-                self._holder.kill()
-                self._holder.wait(5)
-                if self._holder.stdout is not None:
-                    self._holder.stdout.close()
             for cgroup in self._cgroups:
                 remove_cgroup(cgroup)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -257,18 +254,21 @@ def sweep() -> None:
             remove_cgroup(path)
 
 
-def _mounts(folder: Path) -> "subprocess.Popen[str]":
-    """A process with mounts of its own, in which /etc/hosts and /etc/resolv.conf are the lab's.
+MOUNTS = """
+for file in hosts resolv.conf; do mount --bind "$0/$file" "/etc/$file" || exit 1; done
+mkdir -p "$0/cgroup" && mount --rbind /sys/fs/cgroup "$0/cgroup" || exit 1
+mount -t sysfs sysfs /sys && mount --rbind "$0/cgroup" /sys/fs/cgroup && umount -l "$0/cgroup" || exit 1
+echo ready
+exec sleep infinity
+"""
 
-    Its mounts are slaves of the root's: a namespace that `ip netns del` unmounts goes there too, and is not held.
+
+def _mounts(name: str, folder: Path) -> "subprocess.Popen[str]":
+    """A process in namespace `name` with mounts of its own: /etc/hosts and /etc/resolv.conf are the lab's, /sys shows
+    the namespace's devices (`ip netns exec` does so too, and loses the cgroups at that).
+
+    They are slaves of the root's mounts: a namespace that `ip netns del` unmounts goes there too, and is not held.
     """
-    script = 'for file in hosts resolv.conf; do mount --bind "$0/$file" "/etc/$file" || exit 1; done; '
-    script += "echo ready; exec sleep infinity"
-    words = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "slave"]
-    words += ["sh", "-c", script, str(folder)]
-    holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    if holder.stdout.readline().strip() != "ready":
-        holder.kill()
-        raise AssertionError("no mounts of our own: a lab needs root with CAP_SYS_ADMIN")
-    return holder
+    words = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{name}"]
+    words += ["unshare", "--mount", "--propagation", "slave", "sh", "-c", MOUNTS, str(folder)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

@@ -33,12 +33,15 @@ Address = tuple[str, int]
 
 
 class Namespace:
-    """A namespace that `ip netns` knows by `name`; `holder` is a process whose mounts (/etc/hosts) commands see."""
+    """A namespace that `ip netns` knows by `name`; `holder` is a process in it whose mounts commands see.
 
-    def __init__(self, name: str, holder: int) -> None:
+    The holder says `ready` on its standard output once it has them.
+    """
+
+    def __init__(self, name: str, holder: "subprocess.Popen[str]") -> None:
         self.name = name
         self.path = Path("/run/netns") / name
-        self.holder = holder
+        self._holder = holder
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self._processes: list[subprocess.Popen[Any]] = []
 
@@ -113,7 +116,7 @@ class Namespace:
             "KILL",
             "nsenter",
             f"--net={self.path}",
-            f"--mount=/proc/{self.holder}/ns/mnt",
+            f"--mount=/proc/{self._holder.pid}/ns/mnt",
         ]
         words += [f"--wdns={REPOSITORY}"]
         if cgroup is not None:
@@ -175,12 +178,12 @@ class Namespace:
 
     def pids(self) -> list[int]:
         """Processes that are here, pytest's own threads aside."""
-        mine = self.inode
+        mine, known = self.inode, (os.getpid(), self._holder.pid)
         found: list[int] = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if os.stat(folder / "ns/net").st_ino == mine and int(folder.name) != os.getpid():
+                    if os.stat(folder / "ns/net").st_ino == mine and int(folder.name) not in known:
                         found.append(int(folder.name))
         return found
 
@@ -268,7 +271,17 @@ class Namespace:
             time.sleep(0.02)
         return sorted(set(told))
 
+    def wait_ready(self) -> None:
+        """Return once commands can run here."""
+        assert self._holder.stdout is not None
+        said = self._holder.stdout.readline().strip()
+        assert said == "ready", "no mounts of our own: a lab needs root with CAP_SYS_ADMIN"
+
     def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait(5)
+        if self._holder.stdout is not None:
+            self._holder.stdout.close()
         os.close(self._fd)
 
 
