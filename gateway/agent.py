@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from gateway.intercept.names import Names
 from gateway.intercept.policy_routes import PolicyRoutes, changes
 from gateway.intercept.status import status_of
 from gateway.intercept.table_events import TableEvents
+from gateway.intercept.tables import remove
 from gateway.policy.interception import InterceptionRule
 
 log = logging.getLogger("sluicegate.agent")
@@ -86,7 +88,7 @@ class Agent:
         if rules == self._known.rules:
             return
         self._known.rules = rules
-        self._memory.write(self._known)
+        self._remember()
         self._wake()
 
     def workers_changed(self) -> None:
@@ -128,9 +130,11 @@ class Agent:
 
     def _set_up(self, up: bool) -> None:
         self._capture.wanted.up = self._known.up = up
-        # A trial that nobody confirms is down, also where the agent does not live to see its end.
-        kept = Known(self._known.rules, up and self._try_until_s is None, self._known.marks)
-        self._memory.write(kept)
+        self._remember()
+
+    def _remember(self) -> None:
+        """A trial that nobody confirms is down, also where the agent does not live to see its end."""
+        self._memory.write(replace(self._known, up=self._known.up and self._try_until_s is None))
 
     def _end_trial(self, until_s: float | None) -> None:
         if self._try_until_s is None or self._try_until_s != until_s:
@@ -177,7 +181,10 @@ class Agent:
             wanted.exempt_uids = self._desk.exempt_uids
             wanted.flows = self._desk.flows.total()
             again, self._again = self._again, False
+            numbers = dict(capture.numbers)
             await capture.reconcile(again=again)
+            if capture.numbers != numbers:
+                self._remember()
             told = tuple((name, sock.getsockname()[1]) for name, sock in self.listening.items())
             if told != self._told:
                 self._told = told
@@ -239,7 +246,7 @@ async def serve(sock: socket.socket, memory: Memory, owner_uid: int) -> None:
     async with PolicyRoutes() as routes:
         known.marks = choose_marks(nft, await routes.fwmarks(), known.marks)
         memory.write(known)
-        capture = Capture(nft, routes, names, Listeners(), known.marks)
+        capture = Capture(nft, routes, names, Listeners(), known.marks, numbers=known.numbers)
         agent = Agent(capture, memory, known, sock, owner_uid)
         holder.append(agent)
         running = asyncio.get_running_loop().create_task(agent.run())
@@ -256,7 +263,7 @@ async def serve(sock: socket.socket, memory: Memory, owner_uid: int) -> None:
 def clean_up(path: Path) -> None:
     """Take away what an agent left behind, and keep it so. Raises AgentFailed, OSError."""
     nft = Nftables()
-    nft.run(ruleset.remove(ruleset.OWNER_TABLE) + ruleset.remove(ruleset.PLAIN_TABLE))
+    nft.run(remove(ruleset.OWNER_TABLE, owner=True) + remove(ruleset.PLAIN_TABLE))
 
     async def remove_routes() -> None:
         async with PolicyRoutes() as routes:

@@ -4,7 +4,7 @@ What cannot be told is left out with its reason, never guessed.
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.intercept import host_facts
@@ -22,13 +22,20 @@ class Arming:
     """By rule: why it captures nothing, or not all that it names."""
 
 
-def arm(rules: Sequence[InterceptionRule], names: Names, port_of: Callable[[InterceptionRule], int | None]) -> Arming:
-    """`port_of`: of the listener that a worker serves; None where none does, yet."""
+def arm(
+    rules: Sequence[InterceptionRule],
+    numbers: Mapping[str, int],
+    names: Names,
+    port_of: Callable[[InterceptionRule], int | None],
+) -> Arming:
+    """`numbers`: of the rules by name; `port_of`: of the listener that a worker serves; None where none does, yet."""
     arming = Arming()
-    for number, rule in enumerate(rules, 1):
+    for rule in rules:
         troubles: list[str] = []
         port = port_of(rule) if rule.mode is Mode.GOVERN else None
-        armed = _sources(_destinations(ArmedRule(rule=rule, number=number, port=port), names, troubles), troubles)
+        armed = _sources(
+            _destinations(ArmedRule(rule=rule, number=numbers[rule.name], port=port), names, troubles), troubles
+        )
         if rule.mode is Mode.GOVERN and port is None:
             troubles.insert(0, "no worker of the gateway takes its connections")
         arming.rules.append(armed)

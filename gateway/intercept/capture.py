@@ -4,11 +4,12 @@
 every change of rules, addresses, workers and interfaces, and when somebody else has changed our tables.
 """
 
+import itertools
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -21,6 +22,7 @@ from gateway.intercept.marks import Marks
 from gateway.intercept.names import Names
 from gateway.intercept.policy_routes import PolicyRoutes
 from gateway.intercept.ruleset import ArmedRule, HostFacts
+from gateway.intercept.tables import Present, Table, present_of, put, remove
 from gateway.policy.interception import InterceptionRule, Mode
 
 log = logging.getLogger("sluicegate.agent")
@@ -64,17 +66,15 @@ class Capture:
     """Why nothing at all is armed."""
     repairs: deque[Repair] = field(default_factory=lambda: deque(maxlen=REPAIRS_KEPT))
     beating: bool = False
-    _owner: str = ""
-    """The owner table as it was installed, without heartbeat and addresses; empty = there is none. `_plain` alike."""
-    _plain: str = ""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of rules, by name: a rule keeps its number as long as there is one, over restarts too."""
+    _owner: Table | None = None
+    """As it was put into the kernel; None = there is none, or nobody knows. `_plain` alike."""
+    _plain: Table | None = None
     _places: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
-    """Addresses that stand in its sets, by the rule's number."""
-    _numbers: dict[int, str] = field(default_factory=dict)
-    """Names of the rules by their number in the tables that stand."""
-    _counted: dict[str, Counter[str]] = field(default_factory=dict)
-    """By rule, of tables that are gone."""
+    """Addresses that stand in the sets, by the rule's number."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
-    """By rule, of the tables that stand."""
+    """By rule, as the kernel's counters stood when they were read last."""
 
     @property
     def host(self) -> HostFacts:
@@ -82,7 +82,6 @@ class Capture:
             marks=self.marks,
             bridges=host_facts.swallowed_bridges(),
             exempt_uids=tuple(sorted(self.wanted.exempt_uids)),
-            beating=self.wanted.alive,
         )
 
     async def reconcile(self, *, again: bool = False) -> None:
@@ -91,16 +90,17 @@ class Capture:
         rules = wanted.rules if wanted.up else ()
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
         self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
-        self.arming = arm(rules, self.names, self._served_port)
+        self._number(rules)
+        self.arming = arm(rules, self.numbers, self.names, self._served_port)
         armed = self.arming.rules
         if again:
-            self._owner = self._plain = ""
+            self._owner = self._plain = None
         if not armed and not wanted.flows:
             await self._remove()
             return
         try:
             mended = await self.routes.ensure(self.marks)
-            if mended and self._plain:
+            if mended and self._plain is not None:
                 self._note(f"put back: {', '.join(mended)}")
             self._install(armed)
             self.trouble = None
@@ -118,54 +118,66 @@ class Capture:
         port = self.listeners.port(rule.name)
         return port if port in self.wanted.served else None
 
+    def _number(self, rules: Sequence[InterceptionRule]) -> None:
+        """Each rule has a number of its own; those of rules that are gone are free again."""
+        names = [rule.name for rule in rules]
+        for name in self.numbers.keys() - set(names):
+            del self.numbers[name]
+        for name in names:
+            if name not in self.numbers:
+                taken = set(self.numbers.values())
+                self.numbers[name] = next(number for number in itertools.count(1) if number not in taken)
+
     def _install(self, armed: Sequence[ArmedRule]) -> None:
-        host = self.host
-        owner = ruleset.owner_table(armed, host) if armed else ""
-        plain = ruleset.plain_table(armed, host)
-        # Neither the heartbeat nor an address makes another table of it.
-        bare = [replace(each, v4=(), v6=()) for each in armed]
-        resting = ruleset.owner_table(bare, replace(host, beating=False)) if armed else ""
-        bare_plain = ruleset.plain_table(bare, host)
-        if resting == self._owner and bare_plain == self._plain:
+        owner = ruleset.owner_table(armed, self.host) if armed else None
+        plain = ruleset.plain_table(armed, self.host)
+        same = _shape(owner) == _shape(self._owner) and _shape(plain) == _shape(self._plain)
+        if same:
             changed = [each for each in armed if (each.v4, each.v6) != self._places.get(each.number)]
             if changed:
                 self.nft.run("".join(ruleset.new_addresses(each) for each in changed))
-                self._places |= {each.number: (each.v4, each.v6) for each in changed}
                 log.info("addresses renewed", extra={"rules": ", ".join(each.rule.name for each in changed)})
-            if host.beating and not self.beating:
-                self.beat()
-            return
-        self._keep_counts()
-        commands = ruleset.replace(ruleset.PLAIN_TABLE, plain)
-        commands += ruleset.replace(ruleset.OWNER_TABLE, owner) if owner else ruleset.remove(ruleset.OWNER_TABLE)
-        self.nft.run(commands)
-        self._owner, self._plain = resting, bare_plain
+        else:
+            commands = put(plain, self._present(plain.name))
+            if owner is not None:
+                commands += put(owner, self._present(owner.name))
+            else:
+                commands += remove(ruleset.OWNER_TABLE, owner=True)
+            self.nft.run(commands)
+            self._owner, self._plain = owner, plain
+            log.info("rules in place", extra={"rules": len(armed)})
         self._places = {each.number: (each.v4, each.v6) for each in armed}
-        self._numbers = {each.number: each.rule.name for each in armed}
-        self.beating = bool(owner) and host.beating
-        log.info("rules in place", extra={"rules": len(armed), "beating": self.beating})
+        if owner is None:
+            self.beating = False
+        elif self.wanted.alive and not self.beating:
+            self.beat()
+
+    def _present(self, name: str) -> Present | None:
+        try:
+            return present_of(self.nft.list(f"list table inet {name}"))
+        except NftablesRefused:
+            return None
 
     async def _remove(self) -> None:
         """Leave nothing behind."""
         self.beating = False
-        self._keep_counts()
         try:
-            self.nft.run(ruleset.remove(ruleset.OWNER_TABLE) + ruleset.remove(ruleset.PLAIN_TABLE))
+            self.nft.run(remove(ruleset.OWNER_TABLE, owner=True) + remove(ruleset.PLAIN_TABLE))
             await self.routes.remove()
         except (NftablesRefused, NetlinkError) as error:
             self.trouble = f"the rules cannot be removed: {error}"
             log.error("rules not removed", extra={"reason": str(error)})
             return
-        if self._plain:
+        if self._plain is not None:
             log.info("rules removed, nothing is left")
-        self._owner = self._plain = ""
+        self._owner = self._plain = None
         self.trouble = None
 
     # -- heartbeat
 
     def beat(self) -> None:
         """Renew the heartbeat; called once a second while a worker answers."""
-        if not self._owner:
+        if self._owner is None:
             return
         try:
             self.nft.run(ruleset.beat())
@@ -188,17 +200,13 @@ class Capture:
 
     def stands(self) -> bool:
         """Whether our tables are as we left them, as far as a look at their rules and sets tells."""
-        for name, text in ((ruleset.OWNER_TABLE, self._owner), (ruleset.PLAIN_TABLE, self._plain)):
-            if not text:
+        for table in (self._owner, self._plain):
+            if table is None:
                 continue
-            try:
-                listed = self.nft.list(f"list table inet {name}")
-            except NftablesRefused:
+            found = self._present(table.name)
+            if found is None or found.rules != table.rule_count or len(found.chains) != len(table.chains):
                 return False
-            kinds = Counter(next(iter(each)) for each in listed)
-            # A line that begins neither an object nor ends one is a rule.
-            rules = sum(1 for line in text.splitlines() if not line.startswith(_NO_RULE))
-            if kinds["rule"] != rules or kinds["chain"] != text.count("\nchain "):
+            if not found.sets >= {kept.name for kept in table.sets}:
                 return False
         return True
 
@@ -213,11 +221,12 @@ class Capture:
 
     def read_counters(self) -> None:
         counting: dict[str, Counter[str]] = {}
-        for table, text in ((ruleset.OWNER_TABLE, self._owner), (ruleset.PLAIN_TABLE, self._plain)):
-            if not text:
+        names = {number: name for name, number in self.numbers.items()}
+        for table in (self._owner, self._plain):
+            if table is None:
                 continue
             try:
-                listed = self.nft.list(f"list counters table inet {table}")
+                listed = self.nft.list(f"list counters table inet {table.name}")
             except NftablesRefused:
                 return
             for each in listed:
@@ -225,21 +234,14 @@ class Capture:
                 if counter is None:
                     continue
                 kind, _, number = str(counter["name"]).partition("_")
-                rule = self._numbers.get(int(number))
+                rule = names.get(int(number))
                 if rule is not None:
                     counting.setdefault(rule, Counter())[kind] += int(counter["packets"])
         self._counting = counting
 
-    def _keep_counts(self) -> None:
-        """The tables that stand are about to go, and their counters with them."""
-        self.read_counters()
-        for rule, counts in self._counting.items():
-            self._counted.setdefault(rule, Counter()).update(counts)
-        self._counting = {}
-
     def counts(self, rule: str) -> Counter[str]:
         """Connections by what became of them in the kernel: captured, denied, bypassed, passed."""
-        return self._counted.get(rule, Counter()) + self._counting.get(rule, Counter())
+        return self._counting.get(rule, Counter())
 
     def is_armed(self, rule: str) -> bool:
         return self.trouble is None and any(
@@ -248,4 +250,5 @@ class Capture:
         )
 
 
-_NO_RULE: Final = ("table ", "chain ", "set ", "counter ", "flags ", "}")
+def _shape(table: Table | None) -> tuple[object, ...]:
+    return () if table is None else table.shape

@@ -23,6 +23,8 @@ class Known:
     rules: list[InterceptionRule] = field(default_factory=list)
     up: bool = True
     marks: Marks | None = None
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of rules in the tables, by name."""
 
 
 class Memory:
@@ -46,7 +48,10 @@ class Memory:
                 return Known()
             marks = kept["marks"]
             return Known(
-                [rule_of(each) for each in kept["rules"]], bool(kept["up"]), None if marks is None else Marks.of(marks)
+                [rule_of(each) for each in kept["rules"]],
+                bool(kept["up"]),
+                None if marks is None else Marks.of(marks),
+                {str(name): int(number) for name, number in kept["numbers"].items()},
             )
         except (ValueError, KeyError, TypeError):
             return Known()
@@ -58,6 +63,7 @@ class Memory:
                 "up": known.up,
                 "marks": None if known.marks is None else known.marks.plain(),
                 "rules": [plain(rule) for rule in known.rules],
+                "numbers": known.numbers,
             }
         )
         whole = b"%d %d\n%b" % (len(body), zlib.crc32(body), body)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.intercept.marks import Marks
+from gateway.intercept.marks import WHOLE, Marks
+from gateway.intercept.tables import AddressSet, Chain, Table, refill
 from gateway.policy.interception import InterceptionRule, Mode, OnFailure
 
 OWNER_TABLE: Final = "sluicegate_capture"
@@ -18,7 +19,7 @@ PLAIN_TABLE: Final = "sluicegate"
 HEARTBEAT_S: Final = 3
 """After so long without a beat there is no capture any more, with no process left to say so."""
 SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
-_NOT_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
+NOT_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 QUIC_PORT: Final = 443
 EXEMPT_V4: Final = "127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4"
 """Loopback; link-local and with it cloud metadata; multicast."""
@@ -53,112 +54,96 @@ class HostFacts:
     """Where bridge netfilter would black-hole what TPROXY captures: left alone."""
     exempt_uids: tuple[int, ...] = ()
     """The gateway's own user, where its workers cannot mark their connections."""
-    beating: bool = False
-    """Whether the heartbeat stands from the first moment on."""
 
 
-def owner_table(rules: Sequence[ArmedRule], host: HostFacts, name: str = OWNER_TABLE) -> str:
+def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
+    """What captures. The heartbeat is not in it: `beat` adds it."""
     marks = host.marks
-    lines = [f"table inet {name} {{", "flags owner;"]
-    beats = f" elements = {{ tcp timeout {HEARTBEAT_S}s, udp timeout {HEARTBEAT_S}s }};" if host.beating else ""
-    lines.append(f"set hb {{ type inet_proto; flags timeout;{beats} }}")
-    lines += _sets(rules)
     captured = [armed for armed in rules if armed.rule.mode is Mode.GOVERN and armed.port is not None]
-    lines += [f"counter captured_{armed.number} {{ }}" for armed in captured]
-    lines += ["chain pre { type filter hook prerouting priority mangle; policy accept;", "meta l4proto != tcp return"]
-    lines += _bridges(host)
-    lines += _divert(marks)
-    lines += [
+    pre = ["meta l4proto != tcp return", *_bridges(host), *_divert(marks)]
+    pre += [
         f"iif lo {SYN} meta mark & {marks.local | marks.field:#x} == {marks.local | marks.rule(armed.number):#x} "
         f"meta l4proto @hb tproxy to :{armed.port} counter name captured_{armed.number} accept"
         for armed in captured
         if armed.number <= marks.most_local_rules
     ]
-    lines.append(f"{_NOT_SYN} return")
-    lines += _exempt()
+    pre += [f"{NOT_SYN} return", *_exempt()]
+    out = [
+        *_ours(host),
+        "meta l4proto != tcp return",
+        f"{SYN} ct mark set ct mark & {WHOLE ^ marks.local:#x}",
+        _restore(marks),
+        f"{NOT_SYN} return",
+        *_exempt(),
+    ]
     for armed in rules:
         for family, match in _forwarded(armed):
             if armed in captured:
-                lines.append(
+                pre.append(
                     f"{match} meta l4proto @hb tproxy {family} to :{armed.port} "
                     f"meta mark set meta mark | {marks.forwarded:#x} counter name captured_{armed.number} accept"
                 )
             elif armed.rule.mode is not Mode.GOVERN:
-                lines.append(f"{match} return")
-    lines += ["}", "chain out { type route hook output priority mangle; policy accept;"]
-    lines += _ours(host)
-    lines.append("meta l4proto != tcp return")
-    lines.append(f"{SYN} ct mark set ct mark & {0xFFFFFFFF ^ marks.local:#x}")
-    lines += [
-        (
-            f"{_NOT_SYN} ct direction original ct mark & {marks.local:#x} == "
-            f"{marks.local:#x} meta mark set meta mark | {marks.local:#x}"
-        ),
-        f"{_NOT_SYN} return",
-    ]
-    lines += _exempt()
-    for armed in rules:
+                pre.append(f"{match} return")
         for match in _local(armed, marks):
             if armed in captured:
-                lines.append(
+                out.append(
                     f"{match} meta l4proto @hb ct mark set ct mark | {marks.local:#x} meta mark set meta mark & "
-                    f"{0xFFFFFFFF ^ marks.field:#x} | {marks.local | marks.rule(armed.number):#x} accept"
+                    f"{WHOLE ^ marks.field:#x} | {marks.local | marks.rule(armed.number):#x} accept"
                 )
             elif armed.rule.mode is not Mode.GOVERN:
-                lines.append(f"{match} return")
-    lines.append("}")
-    open_ones = [armed for armed in captured if armed.rule.on_failure is OnFailure.OPEN]
-    lines += _quic(open_ones, host, "meta l4proto @hb ")
-    lines.append("}")
-    return "\n".join(lines)
-
-
-def plain_table(rules: Sequence[ArmedRule], host: HostFacts, name: str = PLAIN_TABLE) -> str:
-    """`rules` empty: what captured connections still need until they have ended."""
-    marks = host.marks
-    lines = [f"table inet {name} {{"]
-    lines += _sets(rules)
-    lines += [f"counter {counter_of(armed.rule)}_{armed.number} {{ }}" for armed in rules]
-    lines += [
-        "chain pre { type filter hook prerouting priority mangle - 1; policy accept;",
-        "meta l4proto != tcp return",
-        *_bridges(host),
-        *_divert(marks),
-        "}",
-        "chain out { type route hook output priority mangle + 1; policy accept;",
-        f"meta mark & {marks.upstream:#x} == {marks.upstream:#x} return",
-        (
-            f"meta l4proto tcp {_NOT_SYN} ct direction original ct mark & {marks.local:#x} == {marks.local:#x} "
-            f"meta mark set meta mark | {marks.local:#x}"
+                out.append(f"{match} return")
+    quick = [armed for armed in captured if armed.rule.on_failure is OnFailure.OPEN]
+    return Table(
+        name=OWNER_TABLE,
+        owner=True,
+        sets=tuple(_sets(rules)),
+        counters=tuple(f"captured_{armed.number}" for armed in captured),
+        chains=(
+            Chain("pre", "filter hook prerouting priority mangle", tuple(pre)),
+            Chain("out", "route hook output priority mangle", tuple(out)),
+            *_quic(quick, host, "meta l4proto @hb "),
         ),
-        "}",
+    )
+
+
+def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
+    """What outlives the agent. `rules` empty: what captured connections still need until they have ended."""
+    marks = host.marks
+    refused = [
+        armed
+        for armed in rules
+        if armed.rule.mode is Mode.DENY
+        or (armed.rule.mode is Mode.GOVERN and armed.rule.on_failure is OnFailure.CLOSED)
     ]
-    if rules:
-        lines += [
-            "chain through { type filter hook forward priority filter; policy accept;",
-            "meta l4proto != tcp return",
-            f"{_NOT_SYN} return",
-            f"meta mark & {marks.upstream | marks.local:#x} != 0 return",
-            *(f"{match} {_end(armed)}" for armed in rules for _, match in _forwarded(armed)),
-            "}",
-            "chain outgoing { type filter hook output priority filter; policy accept;",
-            *_ours(host),
-            "meta l4proto != tcp return",
-            f"{_NOT_SYN} return",
-            f"meta mark & {marks.local:#x} != 0 return",
-            *_exempt(),
-            *(f"{match} {_end(armed)}" for armed in rules for match in _local(armed, None)),
-            "}",
-        ]
-        always = [
-            armed
-            for armed in rules
-            if armed.rule.mode is Mode.DENY
-            or (armed.rule.mode is Mode.GOVERN and armed.rule.on_failure is OnFailure.CLOSED)
-        ]
-        lines += _quic(always, host, "")
-    lines.append("}")
-    return "\n".join(lines)
+    pre = ("meta l4proto != tcp return", *_bridges(host), *_divert(marks))
+    out = (f"meta mark & {marks.upstream:#x} == {marks.upstream:#x} return", f"meta l4proto tcp {_restore(marks)}")
+    through = (
+        "meta l4proto != tcp return",
+        f"{NOT_SYN} return",
+        f"meta mark & {marks.upstream | marks.local:#x} != 0 return",
+        *(f"{match} {_end(armed)}" for armed in rules for _, match in _forwarded(armed)),
+    )
+    outgoing = (
+        *_ours(host),
+        "meta l4proto != tcp return",
+        f"{NOT_SYN} return",
+        f"meta mark & {marks.local:#x} != 0 return",
+        *_exempt(),
+        *(f"{match} {_end(armed)}" for armed in rules for match in _local(armed, None)),
+    )
+    return Table(
+        name=PLAIN_TABLE,
+        sets=tuple(_sets(rules)),
+        counters=tuple(f"{counter_of(armed.rule)}_{armed.number}" for armed in rules),
+        chains=(
+            Chain("pre", "filter hook prerouting priority mangle - 1", pre),
+            Chain("out", "route hook output priority mangle + 1", out),
+            Chain("through", "filter hook forward priority filter", through if rules else ()),
+            Chain("outgoing", "filter hook output priority filter", outgoing if rules else ()),
+            *_quic(refused, host, ""),
+        ),
+    )
 
 
 def counter_of(rule: InterceptionRule) -> str:
@@ -170,59 +155,46 @@ def counter_of(rule: InterceptionRule) -> str:
     return "bypassed"
 
 
-def replace(name: str, table: str) -> str:
-    """The commands that put `table` in the place of what has its name, if anything has: a part of a transaction."""
-    return f"{remove(name)}{table}\n"
-
-
-def remove(name: str) -> str:
-    """The same with nothing in its place. A table that is there keeps its flags, so they must be said again."""
-    flags = "" if name == PLAIN_TABLE else " { flags owner; }"
-    return f"add table inet {name}{flags}\ndelete table inet {name}\n"
-
-
-def beat(name: str = OWNER_TABLE) -> str:
+def beat() -> str:
     """Renew the heartbeat. Adding an element that is there does not extend its time: hence the three steps, in one
     transaction."""
     element = f"{{ tcp timeout {HEARTBEAT_S}s, udp timeout {HEARTBEAT_S}s }}"
     return (
-        f"add element inet {name} hb {element}\n"
-        f"delete element inet {name} hb {{ tcp, udp }}\n"
-        f"add element inet {name} hb {element}\n"
+        f"add element inet {OWNER_TABLE} hb {element}\n"
+        f"delete element inet {OWNER_TABLE} hb {{ tcp, udp }}\n"
+        f"add element inet {OWNER_TABLE} hb {element}\n"
     )
 
 
-def stop_beating(name: str = OWNER_TABLE) -> str:
-    return f"flush set inet {name} hb\n"
+def stop_beating() -> str:
+    return f"flush set inet {OWNER_TABLE} hb\n"
 
 
-def new_addresses(armed: ArmedRule, owner: str | None = OWNER_TABLE, plain: str = PLAIN_TABLE) -> str:
+def new_addresses(armed: ArmedRule) -> str:
     """Put the rule's present destinations into its sets: the rules themselves stay as they are."""
-    commands = []
-    for table in (owner, plain):
-        if table is None:
-            continue
-        for family, members in (("d4", armed.v4), ("d6", armed.v6)):
-            place = f"inet {table} {family}_{armed.number}"
-            commands.append(f"flush set {place}")
-            if members:
-                commands.append(f"add element {place} {{ {', '.join(members)} }}")
-    return "\n".join(commands) + "\n"
+    return "".join(
+        refill(table, kept)
+        for table in (OWNER_TABLE, PLAIN_TABLE)
+        for kept in _sets([armed])
+        if kept.name.startswith("d")
+    )
 
 
-def _sets(rules: Iterable[ArmedRule]) -> Iterator[str]:
+def _sets(rules: Iterable[ArmedRule]) -> Iterator[AddressSet]:
     for armed in rules:
-        named = (
-            ("d4", "ipv4_addr", armed.v4),
-            ("d6", "ipv6_addr", armed.v6),
-            ("s4", "ipv4_addr", armed.source_v4),
-            ("s6", "ipv6_addr", armed.source_v6),
-        )
-        for kind, of_type, members in named:
-            if kind.startswith("s") and not members:
-                continue
-            elements = f" elements = {{ {', '.join(members)} }};" if members else ""
-            yield f"set {kind}_{armed.number} {{ type {of_type}; flags interval; auto-merge;{elements} }}"
+        yield AddressSet(f"d4_{armed.number}", "ipv4_addr", armed.v4)
+        yield AddressSet(f"d6_{armed.number}", "ipv6_addr", armed.v6)
+        if armed.source_v4:
+            yield AddressSet(f"s4_{armed.number}", "ipv4_addr", armed.source_v4)
+        if armed.source_v6:
+            yield AddressSet(f"s6_{armed.number}", "ipv6_addr", armed.source_v6)
+
+
+def _restore(marks: Marks) -> str:
+    return (
+        f"{NOT_SYN} ct direction original ct mark & {marks.local:#x} == {marks.local:#x} "
+        f"meta mark set meta mark | {marks.local:#x}"
+    )
 
 
 def _bridges(host: HostFacts) -> Iterator[str]:
@@ -297,17 +269,14 @@ def _end(armed: ArmedRule) -> str:
     return f"{counter} return"
 
 
-def _quic(rules: Sequence[ArmedRule], host: HostFacts, when: str) -> Iterator[str]:
+def _quic(rules: Sequence[ArmedRule], host: HostFacts, when: str) -> tuple[Chain, Chain]:
     """QUIC to these destinations is refused by ICMP, so that clients fall back to TCP at once."""
     concerned = [armed for armed in rules if QUIC_PORT in armed.rule.ports]
-    if not concerned:
-        return
     quic = f"udp dport {QUIC_PORT} {when}reject"
-    yield "chain quic_fwd { type filter hook forward priority filter; policy accept;"
-    yield f"meta mark & {host.marks.upstream:#x} == {host.marks.upstream:#x} return"
-    yield from (match for armed in concerned for _, match in _forwarded(armed, quic))
-    yield "}"
-    yield "chain quic_own { type filter hook output priority filter; policy accept;"
-    yield from _ours(host)
-    yield from (match for armed in concerned for match in _local(armed, None, quic))
-    yield "}"
+    through = [f"meta mark & {host.marks.upstream:#x} == {host.marks.upstream:#x} return"]
+    through += [match for armed in concerned for _, match in _forwarded(armed, quic)]
+    outgoing = [*_ours(host), *(match for armed in concerned for match in _local(armed, None, quic))]
+    return (
+        Chain("quic_through", "filter hook forward priority filter", tuple(through) if concerned else ()),
+        Chain("quic_outgoing", "filter hook output priority filter", tuple(outgoing) if concerned else ()),
+    )
