@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import gateway
-from gateway.intercept import privileges, ruleset
+from gateway import privileges
+from gateway.intercept import ruleset
 from gateway.intercept.capture import Capture, Wanted
 from gateway.intercept.desk import Desk, open_socket
 from gateway.intercept.libnftables import Nftables

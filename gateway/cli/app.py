@@ -114,6 +114,7 @@ def serve(
       sluicegate serve --database postgresql://sluicegate@db.internal/sluicegate
     """
     from gateway.cli.owner import become_owner
+    from gateway.privileges import NET_RAW
 
     settings = settings_from(
         listen=listen,
@@ -134,7 +135,7 @@ def serve(
         log_format=log_format,
         access_log=access_log,
     )
-    become_owner(settings.data)
+    become_owner(settings.data, keeping=(NET_RAW,))  # to mark its connections, where there is an agent
     from gateway import server
 
     if check:

@@ -3,17 +3,18 @@
 import os
 import pwd
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from gateway import privileges
 from gateway.cli.output import fail
 
 
-def become_owner(folder: Path) -> None:
+def become_owner(folder: Path, *, keeping: Iterable[int] = ()) -> None:
     """Take the user, groups and home of `folder`'s owner, for good. What we write from then on is theirs alone.
 
-    No identity changes unless we are root and the folder belongs to someone else. A folder of another user's that we
-    may not enter ends the command with what to do.
+    Of root's capabilities those in `keeping` stay, where we have them. No identity changes unless we are root and the
+    folder belongs to someone else. A folder of another user's that we may not enter ends the command with what to do.
     """
     os.umask(0o077)
     try:
@@ -36,9 +37,7 @@ def become_owner(folder: Path) -> None:
             f"{folder} belongs to {owner.pw_name}",
             fix=f"run this as {owner.pw_name} or with sudo, or name your own folder (--data) or a gateway (--url)",
         )
-    os.initgroups(owner.pw_name, owner.pw_gid)
-    os.setgid(owner.pw_gid)
-    os.setuid(owner.pw_uid)
+    privileges.change_user(owner.pw_uid, owner.pw_gid, owner.pw_name, keeping=keeping)
     home = owner.pw_dir if Path(owner.pw_dir).is_dir() else str(folder)  # service users have none
     os.environ.update(HOME=home, USER=owner.pw_name, LOGNAME=owner.pw_name)
     os.chdir("/")  # libraries look around the working folder, which may be root's

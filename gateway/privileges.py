@@ -18,9 +18,11 @@ BPF: Final = 39
 LAST: Final = 63
 VERSION_3: Final = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3 (linux/capability.h)"""
+PR_SET_KEEPCAPS: Final = 8
 PR_CAPBSET_DROP: Final = 24
 PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAP_AMBIENT: Final = 47
+PR_CAP_AMBIENT_RAISE: Final = 2
 PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91}
 
@@ -35,7 +37,12 @@ class _Data(ctypes.Structure):
 
 def effective() -> frozenset[int]:
     """Those of this process."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return effective_of("self")
+
+
+def effective_of(process: int | str) -> frozenset[int]:
+    """Those of a process (its number). Raises OSError."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     mask = int(line.split()[1], 16)
     return frozenset(number for number in range(LAST + 1) if mask >> number & 1)
@@ -45,19 +52,52 @@ def keep_only(wanted: Iterable[int]) -> frozenset[int]:
     """Give up all capabilities but these, of which those that we have stay. Programs that we start get no more. Raises
     OSError."""
     kept = effective() & frozenset(wanted)
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     for number in range(LAST + 1):
         if number not in kept:
             libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0)  # fails beyond the kernel's last one, and without SETPCAP
     libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "no_new_privs")
-    mask = sum(1 << number for number in kept)
+    _prctl(libc, PR_SET_NO_NEW_PRIVS, 1)
+    _set(libc, kept, inheritable=frozenset())
+    return kept
+
+
+def change_user(uid: int, gid: int, name: str, *, keeping: Iterable[int] = ()) -> None:
+    """Become another user with that user's groups, for good. Of what we may, only `keeping` is left, also to programs
+    that we start. Raises OSError."""
+    kept = effective() & frozenset(keeping)
+    libc = _libc()
+    if kept:
+        _prctl(libc, PR_SET_KEEPCAPS, 1)
+    os.initgroups(name, gid)
+    os.setgid(gid)
+    os.setuid(uid)
+    if kept:
+        hand_down(kept)
+
+
+def hand_down(kept: frozenset[int]) -> None:
+    """Have these capabilities and no others, and leave them to what we exec, whoever we are. Raises OSError."""
+    libc = _libc()
+    _set(libc, kept, inheritable=kept)
+    for number in kept:
+        _prctl(libc, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(libc: ctypes.CDLL, option: int, *arguments: int) -> None:
+    values = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)[:4]]
+    if libc.prctl(option, *values):
+        raise OSError(ctypes.get_errno(), f"prctl {option}: {os.strerror(ctypes.get_errno())}")
+
+
+def _set(libc: ctypes.CDLL, kept: frozenset[int], *, inheritable: frozenset[int]) -> None:
+    mask, handed = (sum(1 << number for number in each) for each in (kept, inheritable))
     header = _Header(VERSION_3, 0)
-    data = (_Data * 2)(
-        _Data(mask & 0xFFFFFFFF, mask & 0xFFFFFFFF, 0),
-        _Data(mask >> 32, mask >> 32, 0),
-    )
+    low = 0xFFFFFFFF
+    data = (_Data * 2)(_Data(mask & low, mask & low, handed & low), _Data(mask >> 32, mask >> 32, handed >> 32))
     if libc.syscall(SYS_CAPSET[os.uname().machine], ctypes.byref(header), ctypes.byref(data)):
         raise OSError(ctypes.get_errno(), f"capset: {os.strerror(ctypes.get_errno())}")
-    return kept
