@@ -381,6 +381,7 @@ class Splices:
                 self._end_if_taken(splice)
             return
         leg.passed_end = True
+        splice.active_at = self._now_s
         try:
             peer.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -447,15 +448,18 @@ class Splices:
             self._looking = self._loop.call_later(self._look_each_s, self._look_at_all)
 
     def _look_at(self, splice: Splice, now_s: float) -> None:
-        half_closed = splice.client.passed_end or splice.server.passed_end
-        if now_s - splice.active_at >= (self._half_closed_s if half_closed else self._idle_s):
-            self.end(splice, Outcome.IDLE, reset=True)
-            return
         for leg in (splice.client, splice.server):
-            patient = splice_socket.window_is_closed(leg.sock, leg.fd)
+            unsent = splice_socket.unsent_bytes(leg.fd)
+            if unsent != leg.unsent:
+                leg.unsent = unsent
+                splice.active_at = now_s  # it takes what the kernel holds for it
+            patient = unsent > 0 and splice_socket.window_is_closed(leg.sock)
             if patient != leg.patient:
                 leg.patient = patient
                 splice_socket.set_unanswered(leg.sock, self._idle_s if patient else self._unanswered_s)
+        half_closed = splice.client.passed_end or splice.server.passed_end
+        if now_s - splice.active_at >= (self._half_closed_s if half_closed else self._idle_s):
+            self.end(splice, Outcome.IDLE, reset=True)
 
 
 def _told(_: Splice) -> None:

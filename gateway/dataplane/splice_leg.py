@@ -46,6 +46,7 @@ class Leg:
         "sock",
         "splice",
         "to_the_end",
+        "unsent",
         "writable",
     )
 
@@ -82,6 +83,8 @@ class Leg:
         """It sends no more, and all was read."""
         self.passed_end = False
         """All that it sent, its FIN included, is with its peer's socket."""
+        self.unsent = 0
+        """Bytes that its peer had not acknowledged when it was last looked at."""
         self.patient = False
         """It takes nothing but answers: its TCP_USER_TIMEOUT is the idle time then."""
 
@@ -117,7 +120,7 @@ class Splice:
         self.client.peer, self.server.peer = self.server, self.client
         self.on_end = on_end
         self.active_at = now_s
-        """When bytes moved last (monotonic)."""
+        """When bytes or an end moved last (monotonic)."""
         self.outcome = Outcome.COMPLETED
         """Final when `on_end` is called."""
         self.reset_by: Leg | None = None

@@ -50,12 +50,10 @@ def unsent_bytes(fd: int) -> int:
     return found
 
 
-def window_is_closed(sock: socket.socket, fd: int) -> bool:
-    """Whether the peer takes no bytes though it is there: nothing is on the wire, probes of its window are answered
-    (`struct tcp_info`, include/uapi/linux/tcp.h: tcpi_probes is byte 3, tcpi_unacked stands at byte 24).
+def window_is_closed(sock: socket.socket) -> bool:
+    """Whether a peer for whom there are bytes takes none though it is there: nothing is on the wire, and probes of its
+    window are answered (`struct tcp_info`, include/uapi/linux/tcp.h: tcpi_probes is byte 3, tcpi_unacked stands at 24).
     """
-    if not unsent_bytes(fd):
-        return False
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
     on_the_wire: int = struct.unpack_from("I", info, 24)[0]
     return not on_the_wire and info[3] <= 1
