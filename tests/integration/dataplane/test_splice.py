@@ -178,7 +178,7 @@ def test_what_came_before_a_reset_is_not_lost_on_the_way(splicing: Splicing, who
     one.sendall(before)
     until(lambda: (link.splice.bytes_in if who == "client" else link.splice.bytes_out) == len(before))
     reset(one)
-    time.sleep(0.2)
+    time.sleep(0.1)
     assert read_exactly(other, len(before)) == before
     with pytest.raises(ConnectionResetError):
         other.recv(1)
@@ -216,7 +216,7 @@ def test_a_reset_by_who_is_not_being_read(splicing: Splicing, who: str) -> None:
     reset(one)
     watched = select.poll()
     watched.register(other, 0)
-    assert [(other.fileno(), select.POLLERR | select.POLLHUP)] == watched.poll(3000)
+    assert [(other.fileno(), select.POLLERR | select.POLLHUP)] == watched.poll(10_000)
     assert other.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
     assert link.over.wait(TIMEOUT_S)
     assert link.splice.outcome == f"{who}_reset"
@@ -229,7 +229,7 @@ def test_a_reset_by_who_does_not_read(splicing: Splicing, who: str) -> None:
     one, other = (link.client, link.server) if who == "client" else (link.server, link.client)
     fill(other)
     reset(one)
-    other.settimeout(3)
+    other.settimeout(10)
     with pytest.raises(ConnectionResetError):
         other.recv(1)
     assert link.over.wait(TIMEOUT_S)
@@ -274,14 +274,14 @@ def test_early_bytes_go_first(splicing: Splicing) -> None:
 
 
 def test_both_silent_for_too_long() -> None:
-    with Splicing(idle_s=0.6) as splicing:
+    with Splicing(idle_s=2) as splicing:
         link = splicing.link()
         for _ in range(5):  # one direction is enough to stay
-            time.sleep(0.3)
+            time.sleep(0.6)
             link.server.sendall(b"x")
         assert read_exactly(link.client, 5) == b"xxxxx"
         assert not link.over.is_set()
-        assert link.over.wait(2)
+        assert link.over.wait(6)
         assert link.splice.outcome is Outcome.IDLE
         for sock in (link.client, link.server):
             with pytest.raises(ConnectionResetError):
@@ -290,24 +290,24 @@ def test_both_silent_for_too_long() -> None:
 
 def test_half_closed_for_too_long() -> None:
     """Counted from the end or the last byte after it, not from the silence before."""
-    with Splicing(idle_s=3600, half_closed_s=1) as splicing:
+    with Splicing(idle_s=3600, half_closed_s=2) as splicing:
         link, other = splicing.link(), splicing.link()
-        time.sleep(1.5)
+        time.sleep(2.5)
         link.client.shutdown(socket.SHUT_WR)
         assert link.server.recv(1) == b""
         for _ in range(3):
-            time.sleep(0.6)
+            time.sleep(0.8)
             link.server.sendall(b"x")
         assert read_exactly(link.client, 3) == b"xxx"
         assert not link.over.is_set()
-        assert link.over.wait(3)
+        assert link.over.wait(6)
         assert link.splice.outcome is Outcome.IDLE
         assert not other.over.is_set()
 
 
 def test_a_slow_reader_of_the_end_is_not_idle() -> None:
     """Both sides have ended; the kernel still holds bytes, and they are being taken."""
-    with Splicing(idle_s=1.5) as splicing:
+    with Splicing(idle_s=2.5) as splicing:
         link = splicing.link(buffer_bytes=64 * 1024)
         size = fill(link.server)
         link.server.shutdown(socket.SHUT_WR)
