@@ -38,6 +38,7 @@ from gateway.store.fields import (
     PartName,
     PathPrefix,
     Secret,
+    User,
     refused,
 )
 from gateway.store.header_documents import MOST_ENTRIES, CorsDocument, EgressEntry, HeaderRulesDocument
@@ -346,7 +347,7 @@ class SourcesDocument(Document):
     """A connection that matches any listed item."""
 
     cidrs: list[Cidr] = Field(default_factory=list)
-    users: list[Name] = Field(default_factory=list)
+    users: list[User] = Field(default_factory=list)
     cgroups: list[ModelName] = Field(default_factory=list)
     local: bool = False
 

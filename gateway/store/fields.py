@@ -44,6 +44,14 @@ def _name(value: str) -> str:
     return value
 
 
+def _user(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str) and (_text(value, 255) != value or any(sign in value for sign in ":/, ")):
+        raise refused("is no name or number of a user", "write it as in /etc/passwd, e.g. indexer or 1001")
+    return value
+
+
 def _part(value: str) -> str:
     if "/" in value:
         raise refused("has a slash, which separates names in scopes", "use another sign, e.g. a hyphen")
@@ -148,6 +156,8 @@ Name = Annotated[str, AfterValidator(_name), WithJsonSchema(_NAME_SCHEMA)]
 PartName = Annotated[Name, AfterValidator(_part), WithJsonSchema(_NAME_SCHEMA)]
 """A name that a scope may put beside another with a slash between."""
 ModelName = Annotated[str, AfterValidator(_model)]
+User = Annotated[str, BeforeValidator(_user)]
+"""A user of the host: name or number."""
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
 """Seconds."""
 BaseUrl = Annotated[str, AfterValidator(_base_url)]

@@ -36,8 +36,6 @@ teams:
     apps:
       - {{name: indexer, routes: [chat, crm]}}
       - {{name: other, routes: [chat], keys: [{{name: ci, value: "{KEY}"}}]}}
-limits:
-  - {{name: few-tokens, scope: {{route: direct:meter}}, metric: requests, window: day, at_most: 1000}}
 interception:
 {RULE.format(name="splice", port=SPLICE, more="unmatched: splice")}
 {RULE.format(name="meter", port=METER, more="unmatched: meter")}

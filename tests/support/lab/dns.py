@@ -77,14 +77,20 @@ class NameServer:
 
     def _serve_tcp(self) -> None:
         while not self._closing.is_set():
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(TimeoutError):
                 connection, _ = self._tcp.accept()
-                with connection:
-                    connection.settimeout(2)
-                    (length,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
-                    self.asked_by_tcp += 1
-                    answer = self._answer(connection.recv(length, socket.MSG_WAITALL))
-                    connection.sendall(struct.pack("!H", len(answer)) + answer)
+                threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        """Question after question: resolvers send those for A and AAAA over one connection."""
+        with connection, contextlib.suppress(OSError, struct.error):
+            connection.settimeout(5)
+            stream = connection.makefile("rb")
+            while not self._closing.is_set():
+                (length,) = struct.unpack("!H", stream.read(2))
+                self.asked_by_tcp += 1
+                answer = self._answer(stream.read(length))
+                connection.sendall(struct.pack("!H", len(answer)) + answer)
 
     def _truncated(self, wire: bytes) -> bytes:
         answer = dns.message.make_response(dns.message.from_wire(wire))

@@ -56,6 +56,8 @@ WORLD = BASE + "interception:\n" + "".join(RULES.values())
 class World:
     lab: Lab
     gateway: Gateway
+    applied: str = ""
+    """The configuration that a test last gave it."""
     _ports: dict[str, Iterator[int]] = field(default_factory=lambda: {k: itertools.cycle(v) for k, v in RANGES.items()})
 
     def port(self, name: str = "open") -> int:
