@@ -91,22 +91,23 @@ class Capture:
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
         self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         self._number(rules)
-        self.arming = arm(rules, self.numbers, self.names, self._served_port)
-        armed = self.arming.rules
+        arming = arm(rules, self.numbers, self.names, self._served_port)
         if again:
             self._owner = self._plain = None
-        if not armed and not wanted.flows:
+        if not arming.rules and not wanted.flows:
             await self._remove()
+            self.arming = arming
             return
         try:
             mended = await self.routes.ensure(self.marks)
             if mended and self._plain is not None:
                 self._note(f"put back: {', '.join(mended)}")
-            self._install(armed)
+            self._install(arming.rules)
             self.trouble = None
         except (NftablesRefused, NetlinkError, OSError) as error:
             self.trouble = f"the kernel refused the rules: {error}"
             log.error("interception is not armed", extra={"reason": str(error)})
+        self.arming = arming  # not before: what is told as armed stands in the kernel
 
     def _listen(self, rules: Sequence[InterceptionRule]) -> None:
         names = {rule.name for rule in rules}
