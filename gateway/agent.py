@@ -202,6 +202,8 @@ class Agent:
             if self._desk.living and self._capture.wanted.alive:
                 self._capture.beat()
             self._capture.read_counters()
+            if self._capture.cgroups_moved():
+                self._wake()
             await asyncio.sleep(BEAT_S)
 
     # -- what others do

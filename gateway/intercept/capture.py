@@ -73,6 +73,8 @@ class Capture:
     _plain: Table | None = None
     _places: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     """Addresses that stand in the sets, by the rule's number."""
+    _cgroups: dict[str, int] = field(default_factory=dict)
+    """Inodes of the rules' cgroups when the tables were made."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
     """By rule, as the kernel's counters stood when they were read last."""
 
@@ -132,8 +134,9 @@ class Capture:
     def _install(self, armed: Sequence[ArmedRule]) -> None:
         owner = ruleset.owner_table(armed, self.host) if armed else None
         plain = ruleset.plain_table(armed, self.host)
+        cgroups = self._inodes()
         same = _shape(owner) == _shape(self._owner) and _shape(plain) == _shape(self._plain)
-        if same:
+        if same and cgroups == self._cgroups:
             changed = [each for each in armed if (each.v4, each.v6) != self._places.get(each.number)]
             if changed:
                 self.nft.run("".join(ruleset.new_addresses(each) for each in changed))
@@ -145,7 +148,7 @@ class Capture:
             else:
                 commands += remove(ruleset.OWNER_TABLE, owner=True)
             self.nft.run(commands)
-            self._owner, self._plain = owner, plain
+            self._owner, self._plain, self._cgroups = owner, plain, cgroups
             log.info("rules in place", extra={"rules": len(armed)})
         self._places = {each.number: (each.v4, each.v6) for each in armed}
         if owner is None:
@@ -210,6 +213,13 @@ class Capture:
             if not found.sets >= {kept.name for kept in table.sets}:
                 return False
         return True
+
+    def cgroups_moved(self) -> bool:
+        """Whether one was made, removed or made anew since: containers do so when they start again."""
+        return self._inodes() != self._cgroups
+
+    def _inodes(self) -> dict[str, int]:
+        return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)
 
     def note_repair(self, what: str) -> None:
         self._note(what)

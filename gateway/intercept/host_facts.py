@@ -1,6 +1,7 @@
 """What this host is like, where it matters to interception: read from /proc and /sys, nothing changed."""
 
 import pwd
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -55,12 +56,16 @@ def cgroup_path(path: str) -> tuple[int, str]:
     raise ValueError(f"there is no cgroup {path} (version 2)")
 
 
-def cgroup_inode(path: str) -> int:
-    """Changes when the cgroup is made anew: a rule in the kernel then means one that is gone. 0 = there is none."""
-    try:
-        return (CGROUP_ROOT / path).stat().st_ino
-    except OSError:
-        return 0
+def cgroup_inodes(paths: Iterable[str]) -> dict[str, int]:
+    """By path, 0 where there is no such cgroup. A cgroup that is made anew has another: a rule in the kernel then means
+    one that is gone."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = (CGROUP_ROOT / cgroup_path(path)[1]).stat().st_ino
+        except (ValueError, OSError):
+            found[path] = 0
+    return found
 
 
 def has_ipv6() -> bool:

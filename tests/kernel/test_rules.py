@@ -124,7 +124,7 @@ def test_a_cgroup_of_this_host_made_anew_too(world: World) -> None:
     caught.rmdir()
     time.sleep(0.2)
     caught.mkdir()
-    wait_for_fate(lambda: talk(world, server, cgroup=caught), Fate.CAPTURED, 12)
+    wait_for_fate(lambda: talk(world, server, cgroup=caught), Fate.CAPTURED, 4)
 
 
 def test_a_cgroup_that_comes_later(world: World) -> None:
@@ -135,7 +135,7 @@ def test_a_cgroup_that_comes_later(world: World) -> None:
     )
     time.sleep(0.5)
     late = world.lab.cgroup("late")
-    wait_for_fate(lambda: talk(world, server, cgroup=late), Fate.CAPTURED, 12)
+    wait_for_fate(lambda: talk(world, server, cgroup=late), Fate.CAPTURED, 4)
 
 
 # ---- where to --------------------------------------------------------------------------------------------------------
