@@ -264,3 +264,40 @@ def test_who_does_not_trust_us_refuses(site: Site) -> None:
         context.wrap_socket(plain, server_hostname=HOST),
     ):
         pass
+
+
+PROGRAMS = {
+    "urllib": "import urllib.request\nprint(urllib.request.urlopen(URL).read().decode())",
+    "httpx": "import httpx\nprint(httpx.get(URL).text)",
+    "httpx2": "import httpx2\nprint(httpx2.get(URL).text)",
+    "requests": "import requests\nprint(requests.get(URL).text)",
+    "openai": "import openai\nprint(openai.OpenAI(base_url=URL, api_key='k', max_retries=0).get('/', cast_to=object))",
+    "anthropic": "import anthropic\n"
+    "print(anthropic.Anthropic(base_url=URL, api_key='k', max_retries=0).get('/', cast_to=object))",
+}
+VARIABLE = {"requests": "REQUESTS_CA_BUNDLE"}
+
+
+@pytest.mark.parametrize("library", PROGRAMS)
+def test_python_libraries_trust_by_the_variable_that_the_documentation_names(site: Site, library: str) -> None:
+    program = f"URL = 'https://{ADDRESS}:{site.port}/'\n{PROGRAMS[library]}"
+    trusting = _run(sys.executable, "-c", program, **{VARIABLE.get(library, "SSL_CERT_FILE"): str(site.ca)})
+    assert trusting.returncode == 0, trusting.stderr
+    assert ADDRESS in trusting.stdout
+    alone = _run(sys.executable, "-c", program)
+    assert alone.returncode != 0
+    assert "certificate" in alone.stderr.lower()
+
+
+@pytest.mark.skipif(shutil.which("wget") is None, reason="wget is not installed here")
+def test_gnutls_agrees(site: Site, tmp_path: Path) -> None:
+    """Debian's wget."""
+
+    def wget(site: Site, port: int) -> "subprocess.CompletedProcess[str]":
+        store = (f"--ca-certificate={site.ca}", "--ca-directory=/nonexistent")
+        return _run("wget", "-q", "-O-", "-4", "--tries=1", *store, f"https://localhost:{port}/")
+
+    with site_of(made_for(tmp_path, ["localhost"]), tmp_path) as allowed:
+        done = wget(allowed, allowed.port)
+        assert "localhost" in done.stdout, done.stderr
+    assert wget(site, site.forged_port).returncode == 5, "5: verification failed"
