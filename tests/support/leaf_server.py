@@ -6,7 +6,7 @@ import socket
 import threading
 from typing import Final
 
-from gateway.dataplane.leaves import LeafMinter
+from gateway.dataplane.leaves import CannotMint, LeafMinter
 from gateway.wire.client_hello import ClientHello, ClientHelloReader
 
 HOST: Final = "127.0.0.1"
@@ -34,7 +34,7 @@ class LeafServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(OSError):  # clients that refuse us are what this is about
+            with connection, contextlib.suppress(OSError, CannotMint):  # clients that refuse us are what this is about
                 connection.settimeout(PATIENCE_S)
                 self._answer(connection)
 

@@ -44,7 +44,7 @@ def site_of(authority: CertificateAuthority, folder: Path) -> Iterator[Site]:
     ca = folder / "ca.pem"
     ca.write_text(authority.certificate)
     thief = LeafMinter(authority)
-    thief._permitted = Permitted.of(["example"], ["0.0.0.0/0"])
+    thief._permitted = Permitted.of(["example", "localhost"], ["0.0.0.0/0"])
     honest, forged = LeafServer(LeafMinter(authority)), LeafServer(thief)
     try:
         yield Site(folder=folder, ca=ca, port=honest.port, forged_port=forged.port)

@@ -603,7 +603,7 @@ export interface paths {
         };
         /**
          * List Discoveries
-         * @description Who talks to which AI provider past the gateway. Empty, with the reason, while the agent is away.
+         * @description Who talks to which AI provider past the gateway. Empty, with the reason, while nobody can tell.
          */
         get: operations["list_discoveries"];
         put?: never;
@@ -1548,6 +1548,24 @@ export interface components {
         Interception: {
             /** Agent */
             agent: boolean;
+            /** Up */
+            up?: boolean | null;
+            /** Capturing */
+            capturing?: boolean | null;
+            /** Try Until */
+            try_until?: string | null;
+            /** Trouble */
+            trouble?: string | null;
+            /**
+             * Repairs
+             * @default []
+             */
+            repairs?: components["schemas"]["Repair"][];
+            /**
+             * Bridges Left Alone
+             * @default []
+             */
+            bridges_left_alone?: string[];
             /** Rules */
             rules: components["schemas"]["InterceptionState"][];
         };
@@ -1589,25 +1607,31 @@ export interface components {
         };
         /**
          * InterceptionState
-         * @description One rule as it stands in the kernel. Counts are connections; null = not known without the agent.
+         * @description One rule as it stands in the kernel. Counts are connections since the agent started; null = not known without
+         *     it.
          */
         InterceptionState: {
             /** Rule */
             rule: string;
+            mode: components["schemas"]["Mode"];
             /** Armed */
             armed: boolean;
             /** Reason */
             reason: string | null;
             /** Captured */
-            captured: number | null;
+            captured?: number | null;
             /** Passed */
-            passed: number | null;
+            passed?: number | null;
             /** Denied */
-            denied: number | null;
+            denied?: number | null;
             /** Bypassed */
-            bypassed: number | null;
+            bypassed?: number | null;
+            /** Open */
+            open?: number | null;
             /** Last Canary */
-            last_canary: string | null;
+            last_canary?: string | null;
+            /** Destinations */
+            destinations?: string[] | null;
         };
         /** InterceptionView */
         InterceptionView: {
@@ -2280,6 +2304,19 @@ export interface components {
             generation: number;
             /** Degraded */
             degraded: string[];
+        };
+        /**
+         * Repair
+         * @description Somebody changed what interception needs, and the agent put it back.
+         */
+        Repair: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** What */
+            what: string;
         };
         /**
          * Role
