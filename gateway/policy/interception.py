@@ -30,6 +30,15 @@ class Tls(StrEnum):
     TERMINATE = "terminate"
 
 
+class RefusedCertificate(StrEnum):
+    """What becomes of a client that does not accept our certificate, under `tls: terminate`."""
+
+    FAIL = "fail"
+    """It fails each time, and is counted."""
+    PASSTHROUGH = "passthrough"
+    """From its next connection on to this host it is passed on untouched."""
+
+
 class SourceAddress(StrEnum):
     """Whose address the upstream sees."""
 
@@ -76,6 +85,7 @@ class InterceptionRule:
     mode: Mode = Mode.GOVERN
     on_failure: OnFailure = OnFailure.OPEN
     tls: Tls = Tls.PASSTHROUGH
+    refused_certificate: RefusedCertificate = RefusedCertificate.FAIL
     source_address: SourceAddress = SourceAddress.GATEWAY
     unmatched: Unmatched = Unmatched.SPLICE
     credential: WhoseCredential = WhoseCredential.PROVIDER
@@ -106,6 +116,7 @@ def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
         mode=Mode(given["mode"]),
         on_failure=OnFailure(given["on_failure"]),
         tls=Tls(given["tls"]),
+        refused_certificate=RefusedCertificate(given["refused_certificate"]),
         source_address=SourceAddress(given["source_address"]),
         unmatched=Unmatched(given["unmatched"]),
         credential=WhoseCredential(given["credential"]),

@@ -319,6 +319,7 @@ def _interception_row(name: str, stored: dict[str, Any], app: str | None) -> Int
             mode=document.mode,
             on_failure=document.on_failure,
             tls=document.tls,
+            refused_certificate=document.refused_certificate,
             source_address=document.source_address,
             unmatched=document.unmatched,
             credential=document.credential,

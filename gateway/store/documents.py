@@ -22,7 +22,15 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
+from gateway.policy.interception import (
+    Mode,
+    OnFailure,
+    RefusedCertificate,
+    SourceAddress,
+    Tls,
+    Unmatched,
+    WhoseCredential,
+)
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
 from gateway.store.document import Document
 from gateway.store.fields import (
@@ -360,6 +368,9 @@ class InterceptionDocument(Document):
     mode: Mode = Mode.GOVERN
     on_failure: OnFailure = OnFailure.OPEN
     tls: Tls = Tls.PASSTHROUGH
+    refused_certificate: RefusedCertificate = RefusedCertificate.FAIL
+    """Of a client that does not accept our certificate (`tls: terminate`): let it fail, or pass its later connections
+    to the same host on untouched."""
     source_address: SourceAddress = SourceAddress.GATEWAY
     unmatched: Unmatched = Unmatched.SPLICE
     credential: WhoseCredential = WhoseCredential.PROVIDER

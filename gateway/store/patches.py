@@ -6,7 +6,15 @@ is then checked as a whole, so these types only say what may be given.
 
 from pydantic import SecretStr
 
-from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
+from gateway.policy.interception import (
+    Mode,
+    OnFailure,
+    RefusedCertificate,
+    SourceAddress,
+    Tls,
+    Unmatched,
+    WhoseCredential,
+)
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
 from gateway.store.document import Document
 from gateway.store.documents import (
@@ -157,6 +165,7 @@ class InterceptionPatch(Patch):
     mode: Mode | None = None
     on_failure: OnFailure | None = None
     tls: Tls | None = None
+    refused_certificate: RefusedCertificate | None = None
     source_address: SourceAddress | None = None
     unmatched: Unmatched | None = None
     credential: WhoseCredential | None = None

@@ -5,7 +5,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.policy.interception import Mode, OnFailure, SourceAddress, Tls, Unmatched, WhoseCredential
+from gateway.policy.interception import (
+    Mode,
+    OnFailure,
+    RefusedCertificate,
+    SourceAddress,
+    Tls,
+    Unmatched,
+    WhoseCredential,
+)
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
 
 
@@ -199,6 +207,7 @@ class InterceptionView(EntityView):
     mode: Mode
     on_failure: OnFailure
     tls: Tls
+    refused_certificate: RefusedCertificate
     source_address: SourceAddress
     unmatched: Unmatched
     credential: WhoseCredential

@@ -1,7 +1,8 @@
 """What becomes of a captured connection: its first bytes are looked at, not taken, and then it is served or passed on.
 
 peek → HTTP/1         a session that decides request by request (`session`)
-     → TLS, HTTP/2, anything else   passed on untouched (`dataplane.splice`)
+     → TLS            ends here where the rule says so (`terminating`), and goes on as HTTP
+         → TLS, HTTP/2, anything else   passed on untouched (`dataplane.splice`)
      → nothing        the server may speak first: connect to it, and see who speaks
 """
 
@@ -55,6 +56,14 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
         if opening is not None and opening.kind is Kind.HTTP1:
             await hall.serve_http(sock, flow, server)
             return
+        if opening is not None and opening.hello is not None and hall.terminator.wants(flow, opening.hello.alpn):
+            context = await hall.terminator.context(flow)
+            if context is not None:
+                if server is not None:
+                    server.close()
+                    server = None
+                await hall.serve_tls(sock, flow, context)
+                return
         if flow.rule.unmatched is Unmatched.DENY:
             await _deny(hall, sock, flow)
             return

@@ -7,13 +7,15 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.dataplane.intercepted import arrival
+from gateway.dataplane.intercepted import arrival, terminating
 from gateway.dataplane.intercepted.flow import Flow, place_of
 from gateway.dataplane.intercepted.hosts import Hosts
+from gateway.dataplane.intercepted.terminating import Terminator
 from gateway.dataplane.splice import Splice, Splices
 from gateway.policy.interception import InterceptionRule
 
@@ -29,7 +31,9 @@ LAST_ACCEPTS_S: Final = 3.0
 """How long a listener that is given up is still accepted from: a heartbeat's length, after which nothing new comes."""
 ENDED_KEPT: Final = 256
 
-SessionFactory = Callable[["Hall", Flow, socket.socket | None], asyncio.Protocol]
+SessionFactory = Callable[["Hall", Flow, socket.socket | None, ssl.SSLContext | None], asyncio.Protocol]
+"""The socket: a connection to the destination that is there already; the context: how to speak to it where TLS ends
+here."""
 
 
 class SplicedFlow:
@@ -51,6 +55,7 @@ class Hall:
         """`connections`: of uvicorn's server, which waits for them when it ends."""
         self.plane = plane
         self.hosts = Hosts()
+        self.terminator = Terminator(plane)
         self.flows: Counter[str] = Counter()
         """Open captured connections by rule."""
         self.counts: Counter[str] = Counter()
@@ -158,7 +163,24 @@ class Hall:
 
     async def serve_http(self, sock: socket.socket, flow: Flow, server: socket.socket | None) -> None:
         """`server`: a connection to the destination that is there already."""
-        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow, server), sock)
+        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow, server, None), sock)
+
+    async def serve_tls(self, sock: socket.socket, flow: Flow, context: ssl.SSLContext) -> None:
+        """The client's TLS ends here."""
+        upstream = await self.terminator.upstream()
+        flow.terminated = True
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: self._sessions(self, flow, None, upstream),
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=terminating.HANDSHAKE_S,
+            )
+        except OSError as error:  # ssl.SSLError is one
+            if self.terminator.failed(flow, error):
+                self.counts[f"{flow.rule.name} refused_certificate"] += 1
+            sock.close()
+            self.ended(flow, "handshake_failed")
 
     def splice(self, client: socket.socket, server: socket.socket, flow: Flow) -> None:
         if self._splices is None:

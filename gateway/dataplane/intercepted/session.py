@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.dataplane.dialing import over
 from gateway.dataplane.identity import Caller, KeyExpired
 from gateway.dataplane.intercepted import way_out
+from gateway.dataplane.intercepted.arrival import SILENCE_S
 from gateway.dataplane.intercepted.claims import Claim, Verdict, host_of, judge, names_route
 from gateway.dataplane.intercepted.connection import InterceptedConnection
 from gateway.dataplane.intercepted.flow import Flow
@@ -112,6 +113,14 @@ class InterceptedSession(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         self._inner.connection_made(transport)
+        if self._tls is not None:
+            self._loop.call_later(SILENCE_S, self._after_silence)
+
+    def _after_silence(self) -> None:
+        """Within TLS, too, the server may be the one to begin."""
+        silent = self._whose is Whose.NOBODYS and self._cutter is None
+        if silent and not (self._closed or self._blind or self._answers or self._spliced or self._connecting):
+            self._connecting = self._loop.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
         self._active_s = self._loop.time()
