@@ -320,4 +320,4 @@ def _choose(
         candidates = order(route, targets, health, now_s, cost_bound)
         request.keep_order(plan, candidates)
     target = candidates[0]
-    return candidates, plan.of(target, health.credential(target.provider, now_s))
+    return candidates, plan.of(target, plan.credential(target, now_s))

@@ -236,7 +236,7 @@ class ForwardingExchange(Exchange):
             return None
         if len(candidates) == 1 and self._last is None and self._refusals is None:
             target = candidates[0]
-            choice = self.plan.of(target, self.plane.health.credential(target.provider, now_s))
+            choice = self.plan.of(target, self.plan.credential(target, now_s))
             return choice if choice.state.available(now_s) else None
         for step in range(len(candidates)):
             target = candidates[(self._at + step) % len(candidates)]
@@ -252,9 +252,10 @@ class ForwardingExchange(Exchange):
         """The target with the next credential in turn that no limit has refused to this request."""
         plan, health = self.plan, self.plane.health
         if self._refusals is None:
-            return plan.of(target, health.credential(target.provider, now_s))
+            return plan.of(target, plan.credential(target, now_s))
         need = self.amounts(target)
-        for credential in health.credentials(target.provider, now_s) or (None,):
+        credentials = () if plan.own_lines is not None else health.credentials(target.provider, now_s)
+        for credential in credentials or (None,):
             choice = plan.of(target, credential)
             if not self._refusals.cover(choice, need):
                 return choice
@@ -390,6 +391,8 @@ class ForwardingExchange(Exchange):
         """Whether the next attempt is to be made."""
         if self.chosen is None or not self.may_repeat(failure):
             return False
+        if failure.status in (401, 403) and self.plan.own_lines is not None:
+            return False  # it is the caller's own credential, and no other target would take it
         if self._other_credential:
             return True  # the same provider with its next credential; bounded: each refusal sets one aside
         self._attempts_left -= 1
@@ -406,6 +409,10 @@ class ForwardingExchange(Exchange):
         if last.fault is not Fault.STATUS or last.status is None:
             raise UpstreamFailed(f"{last.reason}, {times}", fix="try again shortly", **facts)
         with_model = self.handler.dialect is not Dialect.HTTP  # HTTP routes may pass the caller's own Authorization on
+        if last.status in (401, 403) and self.plan.own_lines is not None:
+            self.row.outcome = Outcome.UPSTREAM_FAILED
+            self.deliver(last)
+            return
         if last.status == 401 and self.chosen is not None and (with_model or self.chosen.credential is not None):
             had_one = self.chosen.credential is not None
             raise CredentialsRefused(

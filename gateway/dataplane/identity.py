@@ -30,10 +30,13 @@ class Shown(Protocol):
 class Caller:
     """The key that was shown, and its text, so that it can be kept from the upstream."""
 
-    __slots__ = ("_text", "app", "key")
+    __slots__ = ("_text", "app", "key", "own_lines")
 
-    def __init__(self, key: Key, text: bytes) -> None:
+    def __init__(self, key: Key, text: bytes, own_lines: bytes | None = None) -> None:
+        """`own_lines`: header lines with the provider's credential that the caller itself has, where that goes upstream
+        in place of the gateway's."""
         self.key = key
+        self.own_lines = own_lines
         self.app = key.app
         self._text = text
 

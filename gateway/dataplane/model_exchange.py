@@ -223,6 +223,8 @@ class ModelExchange(ForwardingExchange):
         ]
         if plan.credential is not None:
             lines += [b"%b: %b\r\n" % pair for pair in self.plan.wire.credential_headers(plan.credential.secret)]
+        elif self.plan.own_lines is not None:
+            lines.append(self.plan.own_lines)
         lines.append(b"accept-encoding: identity\r\n")
         lines += passed_on(request.headers, MODEL_REQUEST_DROP)
         hops = self.plane.settings.trusted_hops

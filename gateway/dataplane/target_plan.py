@@ -101,8 +101,8 @@ class CallPlan:
     """One caller on one route."""
 
     __slots__ = (
-        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "extra", "only", "route", "row_values",
-        "snapshot", "targets", "wire",
+        "_app", "_by_choice", "_key", "_plane", "caller", "expires_at_s", "extra", "only", "own_lines", "route",
+        "row_values", "snapshot", "targets", "wire",
     )  # fmt: skip
 
     def __init__(
@@ -134,11 +134,17 @@ class CallPlan:
             "key": key.name or None if key else None,
             "route": route.name,
         }
+        self.own_lines = None if caller is None else caller.own_lines
+        """The caller's own credential, where that goes upstream; None = the target's."""
         self.only: TargetPlan | None = None
         """The plan of the only target with the only credential, once it was made: there is nothing to choose."""
         self.extra = b""
         """Lines that all answers to this head carry (`ClientAnswer.extra`)."""
         self._by_choice: dict[tuple[int, int], TargetPlan] = {}
+
+    def credential(self, target: Target, now_s: float) -> Credential | None:
+        """The next in turn of the target's; None where the caller has its own. `now_s`: event-loop time."""
+        return None if self.own_lines is not None else self._plane.health.credential(target.provider, now_s)
 
     def of(self, target: Target, credential: Credential | None) -> TargetPlan:
         choice = (target.id, credential.id if credential is not None else 0)

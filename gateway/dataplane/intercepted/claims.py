@@ -61,8 +61,9 @@ def judge(plane: "Plane", head: RequestHead, host: str, caller: Caller | None) -
 
 def names_route(
     plane: "Plane", operation: Operation, head: RequestHead, body: "bytes | LargeCall", caller: Caller
-) -> bool:
-    """Whether the whole body names a route that the caller may use. `LargeCall`: it was read on its way to a file."""
+) -> bool | None:
+    """Whether the whole body names a route that the caller may use; None: it is none that can be understood.
+    `LargeCall`: it was read on its way to a file."""
     try:
         if isinstance(body, bytes):
             kind = head.header(b"content-type") or b""
@@ -70,7 +71,7 @@ def names_route(
         else:
             call = body.call()
     except SluicegateError:
-        return False  # whatever it is, it is between the caller and who it wanted to speak to
+        return None  # whatever it is, it is between the caller and who it wanted to speak to
     return may_use(plane, caller, call.route)
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.dataplane.asgi import AsgiRequest
 from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.identity import Caller
 from gateway.dataplane.intercepted.claims import Verdict
+from gateway.dataplane.intercepted.direct import DirectHttpExchange, DirectModelExchange
 from gateway.dataplane.intercepted.refused import DeniedExchange
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.protocol import ClientConnection
@@ -58,7 +60,16 @@ class InterceptedConnection(ClientConnection):
             request.remember(self.plane.snapshot, caller)
         if self.denied:
             return DeniedExchange(self.plane, self, request, self.intercepted.rule, caller)
+        if self.direct is not None and caller is not None:
+            return self._make_direct(request, self.direct.operation, caller)
         return super().make_exchange(request, operation)
+
+    def _make_direct(self, request: "Request", operation: Operation | None, caller: Caller) -> Exchange:
+        flow, plane, session = self.intercepted, self.plane, self.session
+        pool, directs, host = session.pool, session.directs, session.called
+        if operation is None or operation.listing or not request.has_body:
+            return DirectHttpExchange(plane, self, request, caller, flow, pool, directs, host)
+        return DirectModelExchange(plane, self, request, operation, caller, flow, pool, directs, host)
 
     def adjust(self, request: "Request") -> None:
         if self.expected:

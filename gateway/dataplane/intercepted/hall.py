@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dataplane.intercepted import arrival, terminating
+from gateway.dataplane.intercepted.direct import Directs
 from gateway.dataplane.intercepted.flow import Flow, place_of
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import Terminator
@@ -56,6 +57,7 @@ class Hall:
         self.plane = plane
         self.hosts = Hosts()
         self.terminator = Terminator(plane)
+        self.directs = Directs()
         self.flows: Counter[str] = Counter()
         """Open captured connections by rule."""
         self.counts: Counter[str] = Counter()

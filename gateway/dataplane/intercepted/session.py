@@ -23,8 +23,9 @@ from gateway.dataplane.dialing import over
 from gateway.dataplane.identity import Caller, KeyExpired
 from gateway.dataplane.intercepted import way_out
 from gateway.dataplane.intercepted.arrival import SILENCE_S
-from gateway.dataplane.intercepted.claims import Claim, Verdict, host_of, judge, names_route
+from gateway.dataplane.intercepted.claims import THEIRS, Claim, Verdict, host_of, judge, names_route
 from gateway.dataplane.intercepted.connection import InterceptedConnection
+from gateway.dataplane.intercepted.direct import DirectPool, Directs
 from gateway.dataplane.intercepted.flow import Flow
 from gateway.dataplane.intercepted.hold import Hold
 from gateway.dataplane.intercepted.identity import caller_of
@@ -104,6 +105,7 @@ class InterceptedSession(asyncio.Protocol):
         """Of a 100 that is not passed on."""
         self._client_ended = False
         self._closed = False
+        self._pool: DirectPool | None = None
         self._spliced = False
         """Some request was passed on."""
         self._active_s = self._loop.time()
@@ -158,6 +160,9 @@ class InterceptedSession(asyncio.Protocol):
             self._hold.close()
         if self._server is not None:
             self._server.close()
+        if self._pool is not None:
+            self._pool.retired = True
+            self._pool.close()
         if self._peer is not None:
             self._peer.close(reset=exc is not None or not self._client_ended)
         self._hall.ended(self._flow, "completed" if exc is None else "client_reset")
@@ -294,15 +299,18 @@ class InterceptedSession(asyncio.Protocol):
         assert self._verdict is not None
         assert self._verdict.operation is not None
         caller = self._caller
-        ours = caller is not None and names_route(
-            self._plane, self._verdict.operation, self._head, self._hold.body(), caller
-        )
-        self._settle(ours, b"")
+        ours: bool | None = False
+        if caller is not None:
+            ours = names_route(self._plane, self._verdict.operation, self._head, self._hold.body(), caller)
+        if ours is None:
+            self._verdict = THEIRS
+        self._settle(bool(ours), b"")
 
     def _settle(self, ours: bool, taken: bytes) -> None:
         """Whose the request is has been decided; `taken` came of it, if it is not held."""
         rule = self._flow.rule
-        if not ours and rule.unmatched is not Unmatched.SPLICE:
+        metered = rule.unmatched is Unmatched.METER and self._caller is not None
+        if not ours and (metered or rule.unmatched is Unmatched.DENY):
             self._inner.direct = self._verdict
             self._inner.denied = rule.unmatched is Unmatched.DENY
             ours = True
@@ -510,6 +518,24 @@ class InterceptedSession(asyncio.Protocol):
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             self._transport.close()
+
+    @property
+    def pool(self) -> DirectPool:
+        """Connections to the destination for what is metered."""
+        if self._pool is None:
+            self._pool = DirectPool(self._plane, self._flow, self._tls)
+        return self._pool
+
+    @property
+    def directs(self) -> Directs:
+        return self._hall.directs
+
+    @property
+    def called(self) -> str:
+        """What the destination is called: in the ledger, and in limits."""
+        if self._flow.server_name is not None:
+            return self._flow.server_name
+        return self._hall.hosts.name_of(self._flow.rule, self._flow.destination[0])
 
     @property
     def caller(self) -> Caller | None:
