@@ -27,6 +27,11 @@ class HttpRoutes:
     def __bool__(self) -> bool:
         return bool(self._by_host or self._by_path)
 
+    @property
+    def by_any_host(self) -> bool:
+        """Whether a Host header can decide anything."""
+        return bool(self._by_host)
+
     def by_host(self, host: str, path: str) -> Route | None:
         """`host` in lower case, without port."""
         return _longest(self._by_host.get(host, ()), path) if self._by_host else None

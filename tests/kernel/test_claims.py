@@ -150,12 +150,16 @@ def test_unclaimed_is_metered_where_the_rule_says_so(scene: Scene) -> None:
 
 def test_unclaimed_is_refused_where_the_rule_says_so(scene: Scene) -> None:
     answer = scene.post(DENY, {**CHAT, "model": "gpt-unknown"})
-    assert answer.status_code in (403, 404)
-    assert "error" in answer.json()
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "destination_denied"
     assert scene.direct[DENY].requests == []
     with scene.lab.client.http() as client:
-        assert client.get(f"http://{DIRECT}:{DENY}/anything").status_code in (403, 404)
+        assert client.get(f"http://{DIRECT}:{DENY}/anything").status_code == 403
     assert scene.direct[DENY].requests == []
+    rows = scene.gateway.wait_for_ledger(scene.rows_before + 2)[-2:]
+    assert [(row["app"], row["route"], row["status"], row["outcome"]) for row in rows] == [
+        ("indexer", None, 403, "refused")
+    ] * 2
 
 
 def test_bytes_that_are_no_http_are_refused_too_where_the_rule_denies(scene: Scene) -> None:

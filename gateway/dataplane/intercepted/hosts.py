@@ -24,21 +24,22 @@ class Hosts:
         """What the agent knows."""
         self._followed = {name: frozenset(addresses) for name, addresses in hosts.items()}
 
-    def agrees_at_once(self, host: str, destination: str) -> bool | None:
-        """`host` in lower case, without port. None: it has to be looked up."""
+    def judge_at_once(self, host: str, rule: InterceptionRule, destination: str) -> str | None:
+        """The name under which a request is looked for among the routes: `host` (its Host header in lower case, without
+        port) where that agrees with the destination, else what the destination is called. None: to be looked up."""
         literal = address_of(host.strip("[]"))
         if literal is not None:
-            return str(literal) == destination
+            return host if str(literal) == destination else self.name_of(rule, destination)
         if destination in self._followed.get(host, ()):
-            return True
+            return host
         kept = self._looked_up.get(host)
-        if kept is not None and kept[0] > time.monotonic():
-            return destination in kept[1]
-        return None
+        if kept is None or kept[0] <= time.monotonic():
+            return None
+        return self._judge(host, kept[1], rule, destination)
 
-    async def agrees(self, host: str, destination: str) -> bool:
-        """As above, looked up where need be; a name that nobody knows agrees with nothing."""
-        known = self.agrees_at_once(host, destination)
+    async def judge(self, host: str, rule: InterceptionRule, destination: str) -> str:
+        """As above, looked up where need be."""
+        known = self.judge_at_once(host, rule, destination)
         if known is not None:
             return known
         try:
@@ -50,7 +51,15 @@ class Hosts:
         if len(self._looked_up) >= MOST_KEPT:
             self._looked_up.clear()
         self._looked_up[host] = (time.monotonic() + KEPT_S, addresses)
-        return destination in addresses
+        return self._judge(host, addresses, rule, destination)
+
+    def _judge(self, host: str, addresses: frozenset[str], rule: InterceptionRule, destination: str) -> str:
+        if destination in addresses:
+            return host
+        named = self.name_of(rule, destination)
+        if not addresses and address_of(named.strip("[]")) is not None:
+            return host  # nobody knows of another place that it leads to, nor of another name of this one
+        return named
 
     def name_of(self, rule: InterceptionRule, destination: str) -> str:
         """What the destination is called by the rule; the address itself where it has no name there."""

@@ -243,22 +243,20 @@ class InterceptedSession(asyncio.Protocol):
         except KeyExpired:
             self._caller = None
         host = host_of(head)
-        routes = self._plane.http_routes
-        agrees: bool | None = True
-        if routes:
-            agrees = self._hall.hosts.agrees_at_once(host, self._flow.destination[0])
-        if agrees is None and routes.by_host(host, head.path.decode("latin-1")) is not None:
-            self._whose = Whose.ASKED
-            self._keep(cutter, None)
-            self._asking = self._loop.create_task(self._ask(host))
-            return
-        self._judge(cutter, host if agrees else self._hall.hosts.name_of(self._flow.rule, self._flow.destination[0]))
+        flow = self._flow
+        if self._plane.http_routes.by_any_host:
+            agreed = self._hall.hosts.judge_at_once(host, flow.rule, flow.destination[0])
+            if agreed is None:
+                self._whose = Whose.ASKED
+                self._keep(cutter, None)
+                self._asking = self._loop.create_task(self._ask(host))
+                return
+            host = agreed
+        self._judge(cutter, host)
 
     async def _ask(self, host: str) -> None:
-        agrees = await self._hall.hosts.agrees(host, self._flow.destination[0])
-        if not agrees:
-            host = self._hall.hosts.name_of(self._flow.rule, self._flow.destination[0])
-        self._judge(None, host)
+        flow = self._flow
+        self._judge(None, await self._hall.hosts.judge(host, flow.rule, flow.destination[0]))
         self._work()
 
     def _judge(self, cutter: RequestCutter | None, host: str) -> None:
