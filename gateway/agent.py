@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -280,6 +281,25 @@ def clean_up(path: Path) -> None:
         memory.write(known)
 
 
+def lock_network() -> AbstractContextManager[object]:
+    """Held as long as this agent lives: a second one in this network namespace, whatever its data folder, would undo
+    what the first does. Raises AgentFailed."""
+    path = Path(f"/run/sluicegate-agent-{Path('/proc/self/ns/net').stat().st_ino}.lock")
+    try:
+        held = path.open("w")
+    except OSError as error:  # a unit may make /run read-only
+        log.warning("a second agent would not be noticed", extra={"path": str(path), "reason": error.strerror})
+        return contextlib.nullcontext()
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        held.close()
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise AgentFailed("an agent of another data folder runs on this host: stop it first") from error
+        raise
+    return held
+
+
 def run(path: Path) -> None:
     """Raises AgentFailed."""
     if privileges.NET_ADMIN not in privileges.effective():
@@ -297,8 +317,10 @@ def run(path: Path) -> None:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise AgentFailed(f"an agent runs already on {path}") from error
         raise
+    only_one = lock_network()
     os.umask(0o077)
     sock = open_socket(path, folder.st_uid, folder.st_gid)
     kept = privileges.keep_only(KEPT_CAPABILITIES)
     log.info("privileges given up", extra={"capabilities": len(kept)})
-    asyncio.run(serve(sock, memory, folder.st_uid))
+    with only_one:
+        asyncio.run(serve(sock, memory, folder.st_uid))

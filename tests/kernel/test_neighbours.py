@@ -33,6 +33,7 @@ table inet theirs {
     }
 }
 """
+RULE = re.compile(r"(?P<pref>\d+):.* fwmark (?P<mark>\S+) .*lookup (?P<table>\S+)")
 TAKEN = ["0x100/0x100", "0x200/0x200", "0x400/0x400", "0x800/0x800", "0x1000/0x1000"]
 """Bits that others use for a route into nowhere: whoever of ours took one of them would not get far."""
 
@@ -72,6 +73,11 @@ def _ours(lab: Lab) -> list[str]:
     return [name for name in lab.router.tables() if "sluicegate" in name]
 
 
+def _sorted(lab: Lab) -> list[str]:
+    """Tables in the order of their names: one that was made anew is listed last."""
+    return sorted(part.strip() for part in re.split(r"(?m)^(?=table )", lab.router.ruleset()))
+
+
 def _theirs(lab: Lab) -> str:
     """The rule set without our tables."""
     return "".join(
@@ -82,7 +88,7 @@ def _theirs(lab: Lab) -> str:
 def _their_policy(lab: Lab) -> str:
     """Rules and routes of others: what bears no mark of ours."""
     ours = _our_rules(lab)
-    tables = {line.split()[-1] for line in ours} - {"main", "local", "default", "77"}
+    tables = {found["table"] for line in ours if (found := RULE.match(line))} - {"main", "local", "default", "77"}
     lines = [line for line in lab.router.policy().splitlines() if line.strip() not in ours]
     return "\n".join(line for line in lines if not any(f"table {table}" in line for table in tables))
 
@@ -108,21 +114,21 @@ def test_marks_that_others_use_are_neither_taken_nor_lost(world: World) -> None:
 @pytest.mark.parametrize("which", ["plain", "capture"])
 def test_a_table_that_somebody_deletes_is_back(world: World, which: str) -> None:
     """Pitfall 26. Others cannot delete the owner's table; what they can is repaired, and said."""
-    before = world.lab.router.ruleset()
+    before = _sorted(world.lab)
     server = world.serve(servers.echo)
     for name in _ours(world.lab):
         if ("capture" in name) == (which == "capture"):
             world.lab.router.nft(f"delete table {name}\n", check=False)
-    wait_until(lambda: world.lab.router.ruleset() == before, 10)
+    wait_until(lambda: _sorted(world.lab) == before, 10, world.lab.router.ruleset)
     for way in WAYS:
         wait_for_fate(lambda way=way: probe(world.lab, way, server), Fate.CAPTURED, 3)
     if which == "plain":
-        assert re.search(r"(?i)delet|drift|repair|gone|missing|restor", world.gateway.agent.log())
+        assert "nftables" in world.gateway.interception()["repairs"][-1]["what"]
 
 
 def test_a_flushed_ruleset_is_back_and_captured_flows_live_through_it(world: World) -> None:
     theirs = _theirs(world.lab)
-    before = world.lab.router.ruleset()
+    before = _sorted(world.lab)
     server = world.serve(servers.echo)
     held = [way.start(world.lab).connect((way.address, server.port)) for way in WAYS]
     for connection in held:
@@ -134,10 +140,10 @@ def test_a_flushed_ruleset_is_back_and_captured_flows_live_through_it(world: Wor
         assert connection.recv(100) == b"after"
         connection.close()
     world.lab.router.nft(theirs + "\n")
-    wait_until(lambda: world.lab.router.ruleset().split() != [] and _ours(world.lab).__len__() == 2, 10)
+    wait_until(lambda: len(_ours(world.lab)) == 2, 10, world.lab.router.ruleset)
     for way in WAYS:
         wait_for_fate(lambda way=way: probe(world.lab, way, server), Fate.CAPTURED, 5)
-    wait_until(lambda: sorted(world.lab.router.ruleset().splitlines()) == sorted(before.splitlines()), 10)
+    wait_until(lambda: _sorted(world.lab) == before, 10, world.lab.router.ruleset)
 
 
 @pytest.mark.parametrize("what", ["rules", "routes", "some-rules"])
@@ -146,16 +152,15 @@ def test_policy_rules_and_routes_that_somebody_deletes_are_back(world: World, wh
     before = world.lab.router.policy()
     server = world.serve(servers.echo)
     for family in "46":
-        told = world.lab.router.ip(f"-{family}", "rule").splitlines()
-        ours = [line.split(":")[0] for line in told if line.strip() in _our_rules(world.lab)]
-        assert ours
-        tables = {line.split()[-1] for line in told if line.strip() in _our_rules(world.lab)} - {"main", "local"}
+        told = [line.strip() for line in world.lab.router.ip(f"-{family}", "rule").splitlines()]
+        ours = [found for line in told if line in _our_rules(world.lab) and (found := RULE.match(line))]
+        assert len(ours) >= 3, told
         if what == "routes":
-            for table in tables:
+            for table in {found["table"] for found in ours} - {"main"}:
                 world.lab.router.ip(f"-{family}", "route", "flush", "table", table)
         else:
-            for preference in ours if what == "rules" else ours[:1]:
-                world.lab.router.ip(f"-{family}", "rule", "del", "pref", preference)
+            for found in ours if what == "rules" else ours[:1]:
+                world.lab.router.ip(f"-{family}", "rule", "del", "pref", found["pref"], "fwmark", found["mark"])
     deleted = time.monotonic()
     wait_until(lambda: world.lab.router.policy() == before, 10, world.lab.router.policy)
     print(f"back after {time.monotonic() - deleted:.2f} s")
@@ -172,12 +177,14 @@ def test_a_second_agent_is_refused(world: World) -> None:
     )  # fmt: skip
     assert said.returncode != 0
     assert said.stderr.strip() or said.stdout.strip()
-    other = world.lab.folder / "other.sock"
+    (world.lab.folder / "other").mkdir()
+    other = world.lab.folder / "other" / "agent.sock"
     said = world.lab.router.run(
         "sluicegate", "agent", "--socket", str(other), check=False, within_s=20,
         env={"SLUICEGATE_DATA": str(world.lab.folder / "other")},
     )  # fmt: skip
     assert said.returncode != 0
+    assert "another data folder" in said.stderr
     assert world.lab.router.ruleset() == before
     server = world.serve(servers.echo)
     assert {probe(world.lab, way, server) for way in WAYS} == {Fate.CAPTURED}
