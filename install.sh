@@ -9,7 +9,8 @@
 #   --data DIR          where state goes (/var/lib/sluicegate; without root ~/.local/share/sluicegate)
 #   --listen HOST:PORT  what the gateway listens on (127.0.0.1:8080)
 #   --no-start          install only
-#   --without-agent     leave out what only interception and kernel probes need
+#   --without-agent     leave out what only interception needs, and take it away where it is (later upgrades keep to it)
+#   --with-agent        have it back
 #   --with otel         add the packages for OpenTelemetry (later upgrades keep them; --with none drops them)
 #   --uninstall         stop it and remove the programs; with --purge state, user and all
 #
@@ -70,7 +71,7 @@ step() {
 
 # ---- what was asked for --------------------------------------------------------------------------------------------------
 read_options() {
-    prefix="" data="" listen="" start=1 uninstall="" purge="" demo="" extras=${SLUICEGATE_EXTRAS:-}
+    prefix="" data="" listen="" agent="" start=1 uninstall="" purge="" demo="" extras=${SLUICEGATE_EXTRAS:-}
     while (($#)); do
         case $1 in
             --prefix) prefix=${2:?--prefix needs a folder}; shift ;;
@@ -82,7 +83,8 @@ read_options() {
             --no-start) start="" ;;
             --with) extras=${2:?--with needs a name: otel}; shift ;;
             --with=*) extras=${1#*=} ;;
-            --without-agent) ;; # this release has none, so that there is nothing to leave out yet
+            --without-agent) agent=no ;;
+            --with-agent) agent=yes ;;
             --uninstall) uninstall=1 ;;
             --purge) purge=1 ;;
             --demo) demo=1 ;;
@@ -108,6 +110,12 @@ read_options() {
         none) extras="" ;;
         *) fail "there is no extra $extras" "--with otel, or --with none" ;;
     esac
+    if [[ -z $agent ]]; then agent=$(remembered AGENT); fi
+    if [[ ! $root ]]; then # it takes root to capture anything
+        if [[ $agent == yes ]]; then fail "the agent needs root" "sudo ./install.sh --with-agent"; fi
+        agent=no
+    fi
+    agent=${agent:-yes}
     if [[ -z $data ]]; then data=$(remembered DATA); fi
     if [[ -z $data ]]; then
         if [[ $root ]]; then data=/var/lib/sluicegate; else data=${XDG_DATA_HOME:-$HOME/.local/share}/sluicegate; fi
@@ -122,7 +130,7 @@ read_options() {
 
 print_help() {
     if [[ -r ${BASH_SOURCE[0]:-} ]]; then sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; else
-        say "options: --prefix --data --listen --no-start --without-agent --with --demo --uninstall --purge; see the README"
+        say "options: --prefix --data --listen --no-start --without-agent --with-agent --with --demo --uninstall --purge; see the README"
     fi
 }
 
@@ -149,6 +157,7 @@ install_system_packages() {
     local wanted=() certificates=/etc/ssl/certs/ca-certificates.crt
     find_python || wanted+=(python3 python3-venv)
     has_library libgomp.so.1 || wanted+=(libgomp1) # llama.cpp, for `sluicegate demo`
+    if [[ $agent == yes ]] && ! has_library libnftables.so.1; then wanted+=(libnftables1); fi
     [[ -e $certificates || -n ${SSL_CERT_FILE:-} ]] || wanted+=(ca-certificates)
     if [[ ${SLUICEGATE_SOURCE:-} == git+* || ${SLUICEGATE_SOURCE:-} == *.git ]] && ! command -v git >/dev/null; then
         wanted+=(git)
@@ -339,6 +348,12 @@ write_command() {
     mkdir -p "$prefix/bin"
     local unit_line=""
     if [[ -n $unit ]]; then unit_line="export SLUICEGATE_UNIT=\"\${SLUICEGATE_UNIT:-$unit}\""; fi
+    local agent_line="export SLUICEGATE_AGENT=no"
+    if [[ $agent == yes && -n $unit ]]; then
+        agent_line="export SLUICEGATE_AGENT_UNIT=\"\${SLUICEGATE_AGENT_UNIT:-$(agent_unit)}\""
+    elif [[ $agent == yes ]]; then
+        agent_line=""
+    fi
     cat >"$work/sluicegate" <<COMMAND
 #!/bin/sh
 # Made by install.sh: the installed version, with this installation's folders.
@@ -346,6 +361,7 @@ export PYTHONSAFEPATH=1 SLUICEGATE_DATA="\${SLUICEGATE_DATA:-$data}"
 export SLUICEGATE_COMMAND="$command"
 export SLUICEGATE_UV="\${SLUICEGATE_UV:-$prefix/tools/bin/uv}"
 $unit_line
+$agent_line
 exec "$prefix/current/bin/python" -m gateway.cli "\$@"
 COMMAND
     install -m 0755 "$work/sluicegate" "$command"
@@ -353,7 +369,7 @@ COMMAND
         mkdir -p /usr/local/bin
         ln -sfn "$command" /usr/local/bin/sluicegate
     fi
-    printf 'DATA=%s\nUNIT=%s\nEXTRAS=%s\n' "$data" "$unit" "$extras" >"$prefix/install.conf"
+    printf 'DATA=%s\nUNIT=%s\nEXTRAS=%s\nAGENT=%s\n' "$data" "$unit" "$extras" "$agent" >"$prefix/install.conf"
 }
 
 choose_unit() { # a second installation on the host gets a unit of its own
@@ -363,12 +379,46 @@ choose_unit() { # a second installation on the host gets a unit of its own
     if [[ -e /etc/systemd/system/$unit && $prefix != "$DEFAULT_PREFIX" ]]; then unit=sluicegate-$(basename "$prefix").service; fi
 }
 
+agent_unit() { echo "${unit%.service}-agent.service"; }
+
 write_unit() {
     if [[ -z $unit ]]; then return; fi
-    sed -e "s|@PREFIX@|$prefix|g" -e "s|@DATA@|$data|g" -e "s|@USER@|$user|g" \
-        "$("$version/bin/python" -P -c 'import gateway; print(gateway.__path__[0])')/deploy/systemd/sluicegate.service" >"/etc/systemd/system/$unit"
+    local folder
+    folder=$("$version/bin/python" -P -c 'import gateway; print(gateway.__path__[0])')/deploy/systemd
+    fill_in <"$folder/sluicegate.service" >"/etc/systemd/system/$unit"
+    if [[ $agent == yes ]]; then
+        fill_in <"$folder/sluicegate-agent.service" >"/etc/systemd/system/$(agent_unit)"
+    else
+        sed -i '/Capabilit.*=/s/ CAP_NET_RAW//' "/etc/systemd/system/$unit" # nothing to mark for
+    fi
     systemctl daemon-reload
     systemctl enable --quiet "$unit"
+    if [[ $agent == yes ]]; then systemctl enable --quiet "$(agent_unit)"; fi
+}
+
+fill_in() { sed -e "s|@PREFIX@|$prefix|g" -e "s|@DATA@|$data|g" -e "s|@USER@|$user|g" -e "s|@UNIT@|$unit|g"; }
+
+# Before the command that knows of the agent goes: captured connections of the moment end, nothing stays in the kernel.
+remove_agent() {
+    if [[ ! $root || $(remembered AGENT) != yes ]]; then return; fi
+    "$command" intercept down >"$work/down.log" 2>&1 || note "interception: $(tail -1 "$work/down.log")"
+    local its_unit
+    its_unit=$(remembered UNIT)
+    if [[ -n $its_unit ]] && has_systemd; then
+        its_unit=${its_unit%.service}-agent.service
+        systemctl disable --quiet --now "$its_unit" || true
+        rm -f "/etc/systemd/system/$its_unit"
+        systemctl daemon-reload
+    else
+        "$command" service stop --agent >>"$work/down.log" 2>&1 || note "the agent: $(tail -1 "$work/down.log")"
+    fi
+    # Once more, without the agent: also what connections that still lived had kept.
+    "$command" intercept down >"$work/down.log" 2>&1 || note "interception: $(tail -1 "$work/down.log")"
+    rm -f "$data/agent.sock" "$data/agent.state"
+    local name=${data#/}
+    name=${name//\//-}
+    rm -f "/run/sluicegate-agent/$name-agent.lock" "/var/log/sluicegate/$name-agent.log"*
+    rmdir --ignore-fail-on-non-empty /var/log/sluicegate 2>/dev/null || true
 }
 
 # ---- switch, start, and back where that fails ------------------------------------------------------------------------------
@@ -386,6 +436,7 @@ switch_version() {
             step "draining the running version" "$command" service stop
         fi
     fi
+    if [[ $agent == no && -x $command ]]; then remove_agent; fi
     ln -sfn "$version" "$prefix/current.new"
     mv -T "$prefix/current.new" "$prefix/current"
     write_command
@@ -410,6 +461,8 @@ start_service() {
     if [[ $handover ]]; then
         say "handing over to the new version …"
         "$command" service upgrade >"$work/start.log" 2>&1 || { tail -40 "$work/start.log" >&2; go_back "the new version did not take over"; }
+        grep -s "^note" "$work/start.log" >&2 || true
+        "$command" service start >"$work/start.log" 2>&1 || true # an agent that was not there before
         return
     fi
     say "starting the gateway …"
@@ -451,7 +504,9 @@ remove_everything() {
     [[ -e $prefix/install.conf ]] || fail "no Sluicegate is installed in $prefix" "name its folder: --prefix DIR"
     if [[ -x $command ]]; then
         "$command" demo --down >/dev/null 2>&1 || true
+        if [[ $root && $(remembered AGENT) == yes ]]; then "$command" intercept down >/dev/null 2>&1 || true; fi
         "$command" service stop || fail "the service could not be stopped; nothing was removed"
+        remove_agent
     fi
     unit=$(remembered UNIT)
     if [[ -n $unit ]] && has_systemd; then

@@ -15,25 +15,27 @@ import os
 import signal
 import socket
 import time
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import gateway
 from gateway import privileges
-from gateway.intercept import ruleset
+from gateway.intercept import ruleset, succession
 from gateway.intercept.capture import Capture, Wanted
 from gateway.intercept.desk import Desk, open_socket
-from gateway.intercept.libnftables import Nftables
+from gateway.intercept.libnftables import Nftables, NftablesMissing
 from gateway.intercept.listeners import Listeners
 from gateway.intercept.marks import Marks, choose, used_bits
 from gateway.intercept.memory import Known, Memory
 from gateway.intercept.names import Names
 from gateway.intercept.policy_routes import PolicyRoutes, changes
 from gateway.intercept.status import status_of
+from gateway.intercept.succession import Left
 from gateway.intercept.table_events import TableEvents
 from gateway.intercept.tables import remove
+from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
 
 log = logging.getLogger("sluicegate.agent")
@@ -45,7 +47,12 @@ SETTLE_S: Final = 0.05
 """Changes that come together are acted upon together."""
 LOOK_S: Final = 10.0
 """How often the tables are looked at although nobody has told of a change."""
+LOCKS: Final = Path("/run/sluicegate-agent")
 FIRST_NAMES_S: Final = 1.0
+WORKERS_RETURN_S: Final = 10.0
+"""How long an upgraded agent waits for the workers before it builds a table of its own."""
+ANSWER_S: Final = 0.1
+"""Between an order to upgrade and the upgrade itself: the answer has left by then."""
 RTNETLINK_WATCHED: Final = ("RTM_DELRULE", "RTM_NEWRULE", "RTM_DELROUTE", "RTM_NEWLINK", "RTM_DELLINK")
 
 
@@ -53,23 +60,64 @@ class AgentFailed(Exception):
     """The agent cannot start; the text says why and what to do."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """What an agent starts with."""
+
+    sock: socket.socket
+    path: str
+    owner_uid: int
+    """The gateway's user; it and root may speak with us."""
+    lock: int | None
+    """Of this network namespace."""
+    log_level: str
+    log_format: LogFormat
+    left: Left | None = None
+    """By the release before, where this one takes over."""
+
+    @property
+    def owner_table(self) -> str:
+        """The name that the release before does not use."""
+        first, second = ruleset.OWNER_TABLES
+        return second if self.left is not None and self.left.owner_table == first else first
+
+
 class Agent:
     """The running agent; what `Desk` serves (`desk.Interceptor`)."""
 
-    def __init__(self, capture: Capture, memory: Memory, known: Known, sock: socket.socket, owner_uid: int) -> None:
+    def __init__(self, capture: Capture, memory: Memory, known: Known, begin: Beginning) -> None:
         self._capture = capture
         self._memory = memory
         self._known = known
-        self._desk = Desk(self, sock, owner_uid)
+        self._begin = begin
+        self._desk = Desk(self, begin.sock, begin.owner_uid)
         self._due = asyncio.Event()
         self._again = False
         self._settled = asyncio.Event()
         self._try_until_s: float | None = None
         """Unix time at which interception goes down by itself, unless it is confirmed."""
         self.started_at_s = time.time()
+        self.upgraded_at_s: float | None = None
+        self._upgrading = False
+        self._inherited: list[int] = []
+        """Netlink sockets of the release before: with them goes its table."""
         self._told: tuple[tuple[str, int], ...] = ()
         """Listeners that the workers have been told of."""
         capture.wanted = Wanted(rules=known.rules, up=known.up)
+        if begin.left is not None:
+            self._take_over(begin.left)
+
+    def _take_over(self, left: Left) -> None:
+        self.started_at_s, self.upgraded_at_s = left.started_at_s, time.time()
+        self._inherited = left.netlink
+        self._try_until_s = left.try_until_s
+        self._desk.counted.update(left.worker_counts)
+        self._capture.names.know(left.addresses)
+        self._capture.counted_before = {rule: Counter(counts) for rule, counts in left.kernel_counts.items()}
+        if left.try_until_s is not None:
+            self._capture.wanted.up = self._known.up = True
+            wait_s = max(0.0, left.try_until_s - time.time())
+            asyncio.get_running_loop().call_later(wait_s, self._end_trial, left.try_until_s)
 
     # -- what the desk asks
 
@@ -105,11 +153,14 @@ class Agent:
             self._desk,
             release=gateway.__version__,
             started_at_s=self.started_at_s,
+            upgraded_at_s=self.upgraded_at_s,
+            taking_over=bool(self._inherited),
             try_until_s=self._try_until_s,
         )
 
     async def order(self, what: str, options: dict[str, Any]) -> dict[str, Any]:
-        """`up` (with `try_s`: seconds after which it goes down again unless `up` comes once more) and `down`."""
+        """`up` (with `try_s`: seconds after which it goes down again unless `up` comes once more), `down`, and
+        `upgrade`: become the installed release."""
         if what == "up":
             seconds = options.get("try_s")
             if seconds is not None and not 0 < float(seconds) <= 86400:
@@ -121,6 +172,9 @@ class Agent:
         elif what == "down":
             self._try_until_s = None
             self._set_up(False)
+        elif what == "upgrade":
+            await self._prepare_upgrade()
+            return self.status()
         else:
             raise ValueError(f"this agent knows no order {what!r}")
         self._settled.clear()
@@ -146,6 +200,71 @@ class Agent:
         self._set_up(False)
         self._wake()
 
+    # -- upgrade
+
+    def upgrade_asked(self) -> None:
+        """By SIGUSR2."""
+        self._tasks.create_task(self._upgrade_or_say_why())
+
+    async def _upgrade_or_say_why(self) -> None:
+        try:
+            await self._prepare_upgrade()
+        except ValueError as error:
+            log.error("not upgraded, this release goes on", extra={"reason": str(error)})
+
+    async def _prepare_upgrade(self) -> None:
+        """Hand over shortly. Raises ValueError where the installed release would not start."""
+        if self._upgrading or self._inherited:
+            raise ValueError("an upgrade is under way already")
+        self._upgrading = True
+        new = succession.command()
+        reason = await succession.objection(new)
+        if reason is not None:
+            self._upgrading = False
+            raise ValueError(f"the installed release does not start: {reason}")
+        asyncio.get_running_loop().call_later(ANSWER_S, self._hand_over, new)
+
+    def _hand_over(self, new: list[str]) -> None:
+        capture, begin = self._capture, self._begin
+        capture.read_counters()
+        if capture.beating:
+            capture.beat(ruleset.UPGRADE_S)
+        counted = self._desk.counted
+        left = Left(
+            socket=begin.sock.fileno(), memory=self._memory.fileno(), netlink=succession.netlink_descriptors(),
+            listeners={rule: sock.fileno() for rule, sock in self.listening.items()},
+            path=begin.path, owner_uid=begin.owner_uid, lock=begin.lock, owner_table=capture.owner_name,
+            workers=len(self._desk.living), addresses=self.host_names,
+            kernel_counts=capture.captured(), worker_counts=dict(counted),
+            started_at_s=self.started_at_s, try_until_s=self._try_until_s,
+            log_level=begin.log_level, log_format=begin.log_format,
+        )  # fmt: skip
+        log.info("upgrading, the installed release takes over", extra={"command": " ".join(new)})
+        try:
+            succession.hand_over(new, left)
+        except OSError as error:
+            log.error("not upgraded, this release goes on", extra={"reason": str(error)})
+            self._upgrading = False
+
+    async def _workers_return(self) -> None:
+        """Wait until they have told what they serve; what stands captures meanwhile."""
+        left = self._begin.left
+        if left is None:
+            return
+        ports = {sock.getsockname()[1] for sock in self.listening.values()}
+        until_s = time.monotonic() + WORKERS_RETURN_S
+        while sum(worker.serving >= ports for worker in self._desk.living) < left.workers:
+            if time.monotonic() > until_s:
+                log.warning("not all workers have come back", extra={"were": left.workers})
+                return
+            await asyncio.sleep(SETTLE_S)
+
+    def _release_inherited(self) -> None:
+        if self._inherited:
+            succession.release(self._inherited)
+            self._inherited = []
+            log.info("upgraded", extra={"release": gateway.__version__})
+
     # -- the loop
 
     def _wake(self) -> None:
@@ -157,7 +276,7 @@ class Agent:
 
     async def run(self) -> None:
         self._desk.open()
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as self._tasks:
             for coroutine in (
                 self._capture.names.run(),
                 self._desk.run(),
@@ -166,7 +285,7 @@ class Agent:
                 self._watch_tables(),
                 self._watch_routes(),
             ):
-                group.create_task(coroutine)
+                self._tasks.create_task(coroutine)
 
     async def _act(self) -> None:
         """Bring what stands into line with what is wanted."""
@@ -174,6 +293,7 @@ class Agent:
         capture.names.follow(host for rule in self._known.rules for host in rule.hosts)
         await asyncio.sleep(0)
         await capture.names.looked_up(FIRST_NAMES_S)
+        await self._workers_return()
         while True:
             self._due.clear()
             wanted = capture.wanted
@@ -187,6 +307,8 @@ class Agent:
             await capture.reconcile(again=again)
             if capture.numbers != numbers:
                 self._remember()
+            if capture.trouble is None or time.time() - (self.upgraded_at_s or 0) > ruleset.UPGRADE_S:
+                self._release_inherited()
             told = tuple((name, sock.getsockname()[1]) for name, sock in self.listening.items())
             if told != self._told:
                 self._told = told
@@ -241,22 +363,34 @@ def choose_marks(nft: Nftables, fwmarks: list[tuple[int, int]], before: Marks | 
     return choose(used)
 
 
-async def serve(sock: socket.socket, memory: Memory, owner_uid: int) -> None:
+async def serve(memory: Memory, begin: Beginning) -> None:
     """Run until SIGTERM or SIGINT. Raises NftablesMissing, NoFreeMarks, NetlinkError."""
     known = memory.read()
     nft = Nftables()
     holder: list[Agent] = []
     names = Names(lambda: holder[0].names_changed())
     async with PolicyRoutes() as routes:
-        known.marks = choose_marks(nft, await routes.fwmarks(), known.marks)
-        memory.write(known)
-        capture = Capture(nft, routes, names, Listeners(), known.marks, numbers=known.numbers)
-        agent = Agent(capture, memory, known, sock, owner_uid)
+        left = begin.left
+        if left is None or known.marks is None:
+            known.marks = choose_marks(nft, await routes.fwmarks(), known.marks)
+            memory.write(known)
+        capture = Capture(
+            nft,
+            routes,
+            names,
+            Listeners(succession.sockets_of(left.listeners) if left is not None else None),
+            known.marks,
+            numbers=known.numbers,
+            owner_name=begin.owner_table,
+        )
+        agent = Agent(capture, memory, known, begin)
         holder.append(agent)
         running = asyncio.get_running_loop().create_task(agent.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
+        loop.add_signal_handler(signal.SIGUSR2, agent.upgrade_asked)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, succession.HELD_BACK)
         log.info("agent ready", extra={"rules": len(known.rules), "up": known.up})
         with contextlib.suppress(asyncio.CancelledError):
             await running
@@ -267,7 +401,7 @@ async def serve(sock: socket.socket, memory: Memory, owner_uid: int) -> None:
 def clean_up(path: Path) -> None:
     """Take away what an agent left behind, and keep it so. Raises AgentFailed, OSError."""
     nft = Nftables()
-    nft.run(remove(ruleset.OWNER_TABLE, owner=True) + remove(ruleset.PLAIN_TABLE))
+    nft.run("".join(remove(name, owner=True) for name in ruleset.OWNER_TABLES) + remove(ruleset.PLAIN_TABLE))
 
     async def remove_routes() -> None:
         async with PolicyRoutes() as routes:
@@ -275,38 +409,62 @@ def clean_up(path: Path) -> None:
 
     asyncio.run(remove_routes())
     if path.parent.is_dir():
-        memory = Memory(path.with_suffix(".state"))
+        memory = Memory.open(path.with_suffix(".state"))
         known = memory.read()
         known.up = False
         memory.write(known)
 
 
-def lock_network() -> AbstractContextManager[object]:
-    """Held as long as this agent lives: a second one in this network namespace, whatever its data folder, would undo
-    what the first does. Raises AgentFailed."""
-    path = Path(f"/run/sluicegate-agent-{Path('/proc/self/ns/net').stat().st_ino}.lock")
+def lock_network() -> int | None:
+    """Held as long as this agent lives, over upgrades too: a second one in this network namespace, whatever its data
+    folder, would undo what the first does. None where nobody may write there. Raises AgentFailed."""
+    path = LOCKS / f"{Path('/proc/self/ns/net').stat().st_ino}.lock"
     try:
-        held = path.open("w")
-    except OSError as error:  # a unit may make /run read-only
+        LOCKS.mkdir(mode=0o700, exist_ok=True)
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
         log.warning("a second agent would not be noticed", extra={"path": str(path), "reason": error.strerror})
-        return contextlib.nullcontext()
+        return None
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        held.close()
+        os.close(held)
         if error.errno in (errno.EAGAIN, errno.EACCES):
             raise AgentFailed("an agent of another data folder runs on this host: stop it first") from error
         raise
     return held
 
 
-def run(path: Path) -> None:
+def check() -> None:
+    """Whether this release would start here. Raises AgentFailed."""
+    try:
+        Nftables().close()
+    except NftablesMissing as error:
+        raise AgentFailed(str(error)) from error
+
+
+def take_over(left: Left) -> None:
+    """Go on in place of the release before."""
+    begin = Beginning(
+        sock=socket.socket(fileno=left.socket),
+        path=left.path,
+        owner_uid=left.owner_uid,
+        lock=left.lock,
+        log_level=left.log_level,
+        log_format=left.log_format,
+        left=left,
+    )
+    privileges.keep_only(KEPT_CAPABILITIES)
+    asyncio.run(serve(Memory(left.memory), begin))
+
+
+def run(path: Path, *, log_level: str, log_format: LogFormat) -> None:
     """Raises AgentFailed."""
     if privileges.NET_ADMIN not in privileges.effective():
         raise AgentFailed("the agent needs CAP_NET_ADMIN: start it as root (sudo sluicegate agent)")
     try:
         folder = path.parent.stat()
-        memory = Memory(path.with_suffix(".state"))
+        memory = Memory.open(path.with_suffix(".state"))
     except FileNotFoundError as error:
         raise AgentFailed(
             f"{path.parent} does not exist: start `sluicegate serve` first, or name its --data"
@@ -322,5 +480,12 @@ def run(path: Path) -> None:
     sock = open_socket(path, folder.st_uid, folder.st_gid)
     kept = privileges.keep_only(KEPT_CAPABILITIES)
     log.info("privileges given up", extra={"capabilities": len(kept)})
-    with only_one:
-        asyncio.run(serve(sock, memory, folder.st_uid))
+    begin = Beginning(
+        sock=sock,
+        path=str(path),
+        owner_uid=folder.st_uid,
+        lock=only_one,
+        log_level=log_level,
+        log_format=log_format,
+    )
+    asyncio.run(serve(memory, begin))

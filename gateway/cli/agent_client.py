@@ -9,6 +9,8 @@ from gateway.errors import SluicegateError
 from gateway.wire.frames import FrameReader, frame, message_of
 
 PATIENCE_S: Final = 15.0
+UPGRADE_PATIENCE_S: Final = 90.0
+"""The agent lets the installed release try to start before it answers."""
 
 
 class AgentAway(SluicegateError):
@@ -18,7 +20,7 @@ class AgentAway(SluicegateError):
 def ask(path: Path, what: str, **options: Any) -> dict[str, Any]:
     """What the agent says. Raises AgentAway, and SluicegateError where it refuses."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(PATIENCE_S)
+    sock.settimeout(UPGRADE_PATIENCE_S if what == "upgrade" else PATIENCE_S)
     try:
         sock.connect(str(path))
     except PermissionError as error:
@@ -28,17 +30,23 @@ def ask(path: Path, what: str, **options: Any) -> dict[str, Any]:
             f"no agent listens on {path} ({error.strerror})",
             fix="start it as root: sluicegate agent, or systemctl start sluicegate-agent",
         ) from None
+    gone = SluicegateError("the agent closed the connection", fix="see its log; only root may ask it")
     with sock:
-        sock.sendall(frame({"type": "hello", "v": VERSION, "role": "cli"}))
-        sock.sendall(frame({"type": "ask", "id": 1, "what": what, "options": options}))
         reader = FrameReader()
+        try:
+            sock.sendall(frame({"type": "hello", "v": VERSION, "role": "cli"}))
+            sock.sendall(frame({"type": "ask", "id": 1, "what": what, "options": options}))
+        except OSError:
+            raise gone from None
         while True:
             try:
                 data = sock.recv(64 * 1024)
             except TimeoutError:
                 raise SluicegateError("the agent does not answer", fix="see its log") from None
+            except OSError:
+                raise gone from None
             if not data:
-                raise SluicegateError("the agent closed the connection", fix="see its log; only root may ask it")
+                raise gone
             for payload in reader.feed(data):
                 message = message_of(payload)
                 if message["type"] == "refused":

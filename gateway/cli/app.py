@@ -145,38 +145,47 @@ def serve(
 
 
 service_app = typer.Typer(
-    no_args_is_help=True, help="Keep the gateway running in the background: start, stop, status, logs, upgrade."
+    no_args_is_help=True, help="Keep gateway and agent running in the background: start, stop, status, logs, upgrade."
 )
 app.add_typer(service_app, name="service", rich_help_panel=RUN)
 
 
 @service_app.command("start")
 def service_start(data: Data = None) -> None:
-    """Start it and wait until it is ready. Fine where it runs already."""
+    """Start it and wait until it is ready. Fine where it runs already.
+
+    As root it starts the agent too, for interception.
+    """
     from gateway.cli import service
 
     service.start(settings_from(data=data))
 
 
 @service_app.command("upgrade")
-def service_upgrade(data: Data = None) -> None:
+def service_upgrade(
+    agent: Annotated[bool, typer.Option("--agent", help="The agent alone.")] = False, data: Data = None
+) -> None:
     """Change to the release that is installed now, without a pause.
 
     The gateway that runs hands its sockets over. Not one request fails, and
     answers in progress end where they were to end. If the new release would not
-    start, the present one goes on. install.sh does this by itself.
+    start, the present one goes on. The agent, where one runs, does the same after
+    it. install.sh does this by itself.
     """
-    from gateway.cli import service
+    from gateway.cli import agent_service, service
 
-    service.upgrade(settings_from(data=data))
+    settings = settings_from(data=data)
+    agent_service.upgrade(settings) if agent else service.upgrade(settings)
 
 
 @service_app.command("stop")
-def service_stop(data: Data = None) -> None:
-    """Let answers in progress end, then stop."""
+def service_stop(
+    agent: Annotated[bool, typer.Option("--agent", help="The agent alone.")] = False, data: Data = None
+) -> None:
+    """Let answers in progress end, then stop the gateway, and its agent after it."""
     from gateway.cli import service
 
-    service.stop(settings_from(data=data))
+    service.stop(settings_from(data=data), agent_alone=agent)
 
 
 @service_app.command("status")

@@ -1,7 +1,6 @@
-"""Checks of this host: Python, packages, disk, clock, descriptors, and what a later agent will need."""
+"""Checks of this host: Python, packages, disk, clock, descriptors, and what kernel probes will need."""
 
 import ctypes
-import os
 import platform
 import re
 import resource
@@ -29,7 +28,6 @@ def host_checks(settings: Settings) -> Iterator[Finding]:
     yield clock()
     yield descriptors()
     yield kernel()
-    yield nftables()
     yield bcc()
 
 
@@ -92,15 +90,8 @@ def kernel() -> Finding:
     release = platform.release()
     numbers = re.match(r"(\d+)\.(\d+)", release)
     if numbers and (int(numbers[1]), int(numbers[2])) < (5, 15):
-        return noted("kernel", f"{release}: interception and probes will need 5.15")
+        return noted("kernel", f"{release}: interception and probes need 5.15")
     return noted("kernel", f"{release}, new enough for interception and probes")
-
-
-def nftables() -> Finding:
-    found = shutil.which("nft", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if found is None:
-        return noted("nftables", "absent; interception (a later release) will need it", "apt-get install nftables")
-    return noted("nftables", found)
 
 
 def bcc() -> Finding:

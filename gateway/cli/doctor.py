@@ -6,7 +6,9 @@ from gateway.cli import output
 from gateway.cli.checks import Finding, Verdict
 from gateway.cli.checks_gateway import gateway_checks
 from gateway.cli.checks_host import host_checks
+from gateway.cli.checks_interception import interception_checks
 from gateway.cli.owner import become_owner
+from gateway.privileges import NET_ADMIN
 from gateway.settings import Settings
 
 MARKS = {Verdict.FINE: "✓", Verdict.NOTED: "·", Verdict.WEAK: "!", Verdict.BROKEN: "✗"}
@@ -15,9 +17,9 @@ COLOURS = {Verdict.FINE: "\033[32m", Verdict.NOTED: "\033[2m", Verdict.WEAK: "\0
 
 def examine(settings: Settings) -> int:
     """Print every finding as it is made. Returns the exit code: 1 where something is broken."""
-    become_owner(settings.data)
+    become_owner(settings.data, keeping=(NET_ADMIN,))  # to look at nftables, and try what interception needs
     counts = dict.fromkeys(Verdict, 0)
-    for findings in (gateway_checks(settings), host_checks(settings)):
+    for findings in (gateway_checks(settings), host_checks(settings), interception_checks(settings)):
         for finding in findings:
             counts[finding.verdict] += 1
             _show(finding)

@@ -25,13 +25,15 @@ def agent(
     data: Data = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say whether it would start here, and start nothing.")] = False,
 ) -> None:
     """The privileged helper for interception, in the foreground until SIGTERM.
 
     Runs as root beside `sluicegate serve`, in either order, and gives up what it
     does not need. It may die and return: captured connections go on. While it is
     away rules with `on_failure: open` let connections pass, those with `closed`
-    refuse them.
+    refuse them. SIGUSR2, or `sluicegate service upgrade`: it becomes the installed
+    release, and not a moment goes by in which it does not capture.
 
     Examples:
       sudo sluicegate agent
@@ -39,12 +41,21 @@ def agent(
     """
     from gateway import agent as running
     from gateway.cli.output import fail
+    from gateway.intercept.succession import taken_over
     from gateway.logs import log_to_stderr
 
-    settings = settings_from(data=data, agent_socket=socket, log_level=log_level, log_format=log_format)
-    log_to_stderr(settings.log_level, settings.log_format, "agent")
     try:
-        running.run(settings.agent_socket_path)
+        left = taken_over()
+        if left is not None:  # it has given up what reading the settings takes
+            log_to_stderr(left.log_level, left.log_format, "agent")
+            running.take_over(left)
+            return
+        if check:
+            running.check()
+            return
+        settings = settings_from(data=data, agent_socket=socket, log_level=log_level, log_format=log_format)
+        log_to_stderr(settings.log_level, settings.log_format, "agent")
+        running.run(settings.agent_socket_path, log_level=settings.log_level, log_format=settings.log_format)
     except running.AgentFailed as error:
         fail(str(error), fix="sluicegate doctor")
 

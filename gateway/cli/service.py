@@ -9,16 +9,19 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from gateway.cli import output
+from gateway.cli import agent_service, output
 from gateway.cli.address import api_url, console_url, readiness
+from gateway.cli.agent_client import AgentAway
+from gateway.cli.agent_service import BackgroundAgent
 from gateway.cli.background import BackgroundProcess
+from gateway.cli.keeping import Service, State, SystemdService, follow_files, follow_units, installed_command
 from gateway.cli.owner import become_owner
+from gateway.errors import SluicegateError
+from gateway.privileges import NET_RAW
 from gateway.settings import Settings
 
 START_PATIENCE_S = 60.0
@@ -27,37 +30,6 @@ LINES_TOLD = 12
 UPGRADE_PATIENCE_S = 600.0
 KILL_MARGIN_S = 15.0
 """Beyond `drain`: keeper's last batch, then the guard's own end."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    running: bool
-    how: str
-    """e.g. "background process 4711" or "systemd unit sluicegate.service"."""
-
-
-class Service(Protocol):
-    """One way to keep `sluicegate serve` running."""
-
-    def state(self) -> State: ...
-
-    def start(self) -> None:
-        """Begin. Raises RuntimeError with the reason where that fails at once."""
-
-    def stop(self) -> None:
-        """Drain and end. Raises RuntimeError where it did not."""
-
-    def failed(self) -> str | None:
-        """Why it ended since `start`, None while it lives."""
-
-    def follow(self, lines: int, follow: bool) -> int:
-        """Print the log's end, with `follow` until interrupted; the exit code."""
-
-
-def _installed() -> list[str]:
-    """The command that leads to whichever release is installed, now or later; else this one."""
-    command = os.environ.get("SLUICEGATE_COMMAND")
-    return [command] if command and os.access(command, os.X_OK) else [sys.executable, "-m", "gateway.cli"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +54,13 @@ def serving(data: Path) -> Serving | None:
     return found if alive else None
 
 
-class SystemdService:
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-
-    def state(self) -> State:
-        return State(running=self._run("is-active", "--quiet").returncode == 0, how=f"systemd unit {self.unit}")
-
-    def start(self) -> None:
-        self._must("start")
-
-    def stop(self) -> None:
-        self._must("stop")
-
-    def failed(self) -> str | None:
-        return None if self.state().running else f"see `journalctl -u {self.unit}`"
-
-    def follow(self, lines: int, follow: bool) -> int:
-        return subprocess.call(
-            ["journalctl", "-u", self.unit, "-n", str(lines), *(["-f"] if follow else ["--no-pager"])]
-        )
-
-    def _must(self, verb: str) -> None:
-        done = self._run(verb)
-        if done.returncode != 0:
-            raise RuntimeError(done.stderr.strip() or f"systemctl {verb} {self.unit} failed with {done.returncode}")
-
-    def _run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        verb, *options = words
-        return subprocess.run(["systemctl", verb, *options, self.unit], capture_output=True, text=True, check=False)
-
-
 class BackgroundService:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.process = BackgroundProcess(
             lock=settings.data / "service.lock",
             log=settings.data / "log" / "sluicegate.log",
-            command=[*_installed(), "serve", "--data", str(settings.data)],
+            command=[*installed_command(), "serve", "--data", str(settings.data)],
         )
         self.guard: subprocess.Popen[bytes] | None = None
 
@@ -129,7 +70,7 @@ class BackgroundService:
 
     def start(self) -> None:
         self.settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        become_owner(self.settings.data)
+        become_owner(self.settings.data, keeping=(NET_RAW,))
         self.guard = self.process.start()
 
     def stop(self) -> None:
@@ -144,10 +85,7 @@ class BackgroundService:
         return f"it ended with code {self.guard.returncode}; the end of {self.process.log}:\n    {tail}"
 
     def follow(self, lines: int, follow: bool) -> int:
-        log = self.process.log
-        if not log.exists():
-            output.fail(f"there is no log at {log}", fix="start the service: sluicegate service start")
-        return subprocess.call(["tail", "-n", str(lines), *(["-F"] if follow else []), str(log)])
+        return follow_files([self.process.log], lines, follow)
 
 
 def service_of(settings: Settings) -> Service:
@@ -161,6 +99,8 @@ def service_of(settings: Settings) -> Service:
 def start(settings: Settings) -> None:
     """Start the service unless it runs, and wait until it is ready."""
     service = service_of(settings)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    agent = agent_service.start(settings)  # before the gateway: starting that may make us another user
     if service.state().running:
         output.say(f"already running ({service.state().how})")
     else:
@@ -177,6 +117,9 @@ def start(settings: Settings) -> None:
     with output.step("waiting until the gateway is ready"):
         _wait_ready(service, settings)
     output.say(f"running ({service.state().how}): {console_url(settings)}")
+    reason = None if agent is None else agent.failed()
+    if reason is not None:
+        output.note(f"the agent did not stay up, so nothing is intercepted: {reason}")
 
 
 def _wait_ready(service: Service, settings: Settings) -> None:
@@ -198,7 +141,17 @@ def _wait_ready(service: Service, settings: Settings) -> None:
 
 
 def upgrade(settings: Settings) -> None:
-    """Let the running gateway become the release that is installed now, without a pause."""
+    """Let the running gateway, and its agent, become the release that is installed now, without a pause."""
+    _upgrade_gateway(settings)
+    try:
+        agent_service.upgrade(settings)
+    except AgentAway:
+        return
+    except SluicegateError as error:
+        output.note(f"the agent goes on as it is: {error.message}")
+
+
+def _upgrade_gateway(settings: Settings) -> None:
     service = service_of(settings)
     before = serving(settings.data)
     if before is None or not service.state().running:
@@ -228,18 +181,27 @@ def upgrade(settings: Settings) -> None:
     output.say(f"release {now.version} serves ({service.state().how})")
 
 
-def stop(settings: Settings) -> None:
-    """Drain and end the service. Fine where it does not run."""
-    service = service_of(settings)
-    if not service.state().running:
-        output.say("not running")
-        return
+def stop(settings: Settings, *, agent_alone: bool = False) -> None:
+    """Drain and end the service, and then the agent. Fine where neither runs."""
+    service, agent = service_of(settings), agent_service.agent_service_of(settings)
+    running = not agent_alone and service.state().running
+    if running:
+        _stop_gateway(service, settings)
+    if agent is not None and agent.state().running:
+        try:
+            agent.stop()
+        except (RuntimeError, OSError) as error:
+            output.fail(f"the agent: {error}")
+        running = True
+    output.say("stopped" if running else "not running")
+
+
+def _stop_gateway(service: Service, settings: Settings) -> None:
     try:
         with output.step(f"ending, answers in progress may take {settings.drain:.0f} s"):
             service.stop()
     except (RuntimeError, OSError) as error:
         output.fail(str(error))
-    output.say("stopped")
 
 
 def status(settings: Settings) -> int:
@@ -253,10 +215,16 @@ def status(settings: Settings) -> int:
     output.say(f"{'ready' if now.ready else 'running, not ready'} ({state.how})")
     output.say(f"console  {console_url(settings)}")
     output.say(f"data     {settings.data}")
+    agent_service.say_how(settings)
     if not now.ready:
         output.note(f"not ready: {now.reason}")
     return 0 if now.ready else 1
 
 
 def logs(settings: Settings, *, lines: int, follow: bool) -> int:
-    return service_of(settings).follow(lines, follow)
+    service, agent = service_of(settings), agent_service.agent_service_of(settings)
+    if isinstance(service, SystemdService) and isinstance(agent, SystemdService):
+        return follow_units([service.unit, agent.unit], lines, follow)
+    if isinstance(service, BackgroundService) and isinstance(agent, BackgroundAgent):
+        return follow_files([service.process.log, agent.process.log], lines, follow)
+    return service.follow(lines, follow)

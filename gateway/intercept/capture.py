@@ -68,6 +68,9 @@ class Capture:
     beating: bool = False
     numbers: dict[str, int] = field(default_factory=dict)
     """Of rules, by name: a rule keeps its number as long as there is one, over restarts too."""
+    owner_name: str = ruleset.OWNER_TABLES[0]
+    counted_before: dict[str, Counter[str]] = field(default_factory=dict)
+    """By rule, what a release before this one has captured."""
     _owner: Table | None = None
     """As it was put into the kernel; None = there is none, or nobody knows. `_plain` alike."""
     _plain: Table | None = None
@@ -84,6 +87,7 @@ class Capture:
             marks=self.marks,
             bridges=host_facts.swallowed_bridges(),
             exempt_uids=tuple(sorted(self.wanted.exempt_uids)),
+            owner=self.owner_name,
         )
 
     async def reconcile(self, *, again: bool = False) -> None:
@@ -139,14 +143,16 @@ class Capture:
         if same and cgroups == self._cgroups:
             changed = [each for each in armed if (each.v4, each.v6) != self._places.get(each.number)]
             if changed:
-                self.nft.run("".join(ruleset.new_addresses(each) for each in changed))
+                self.nft.run("".join(ruleset.new_addresses(each, self.owner_name) for each in changed))
                 log.info("addresses renewed", extra={"rules": ", ".join(each.rule.name for each in changed)})
         else:
             commands = put(plain, self._present(plain.name))
             if owner is not None:
                 commands += put(owner, self._present(owner.name))
+                if self.wanted.alive:
+                    commands += ruleset.beat(owner.name)  # a table without a beat would take marks from another's
             else:
-                commands += remove(ruleset.OWNER_TABLE, owner=True)
+                commands += remove(self.owner_name, owner=True)
             self.nft.run(commands)
             self._owner, self._plain, self._cgroups = owner, plain, cgroups
             log.info("rules in place", extra={"rules": len(armed)})
@@ -166,7 +172,7 @@ class Capture:
         """Leave nothing behind."""
         self.beating = False
         try:
-            self.nft.run(remove(ruleset.OWNER_TABLE, owner=True) + remove(ruleset.PLAIN_TABLE))
+            self.nft.run(remove(self.owner_name, owner=True) + remove(ruleset.PLAIN_TABLE))
             await self.routes.remove()
         except (NftablesRefused, NetlinkError) as error:
             self.trouble = f"the rules cannot be removed: {error}"
@@ -179,12 +185,12 @@ class Capture:
 
     # -- heartbeat
 
-    def beat(self) -> None:
+    def beat(self, seconds: int = ruleset.HEARTBEAT_S) -> None:
         """Renew the heartbeat; called once a second while a worker answers."""
         if self._owner is None:
             return
         try:
-            self.nft.run(ruleset.beat())
+            self.nft.run(ruleset.beat(self.owner_name, seconds))
             self.beating = True
         except NftablesRefused as error:
             self.beating = False
@@ -196,7 +202,7 @@ class Capture:
             return
         self.beating = False
         try:
-            self.nft.run(ruleset.stop_beating())
+            self.nft.run(ruleset.stop_beating(self.owner_name))
         except NftablesRefused as error:
             log.warning("the heartbeat ends by itself only", extra={"reason": str(error)})
 
@@ -252,7 +258,11 @@ class Capture:
 
     def counts(self, rule: str) -> Counter[str]:
         """Connections by what became of them in the kernel: captured, denied, bypassed, passed."""
-        return self._counting.get(rule, Counter())
+        return self._counting.get(rule, Counter()) + self.counted_before.get(rule, Counter())
+
+    def captured(self) -> dict[str, dict[str, int]]:
+        """What the owner table has counted, which goes with it."""
+        return {rule: {"captured": self.counts(rule)["captured"]} for rule in self.numbers}
 
     def is_armed(self, rule: str) -> bool:
         return self.trouble is None and any(

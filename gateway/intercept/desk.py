@@ -96,7 +96,7 @@ class Desk:
         self._sock = sock
         self._owner_uid = owner_uid
         self._callers: set[Caller] = set()
-        self._counted: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
         """Of workers that have ended."""
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -127,7 +127,7 @@ class Desk:
     def count(self, rule: str, kind: str) -> int:
         """Connections of a rule that workers have counted."""
         key = f"{rule} {kind}"
-        return self._counted[key] + sum(worker.counts[key] for worker in self.workers)
+        return self.counted[key] + sum(worker.counts[key] for worker in self.workers)
 
     # -- life
 
@@ -243,7 +243,7 @@ class Desk:
 
     def gone(self, caller: Caller) -> None:
         self._callers.discard(caller)
-        self._counted.update(caller.counts)
+        self.counted.update(caller.counts)
         if caller.is_worker:
             self._interceptor.workers_changed()
 

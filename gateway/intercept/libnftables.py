@@ -27,8 +27,8 @@ class NftablesRefused(OSError):
 class Nftables:
     """Runs transactions. Not thread-safe, and blocking: a transaction takes milliseconds."""
 
-    def __init__(self) -> None:
-        """Raises NftablesMissing."""
+    def __init__(self, *, dry_run: bool = False) -> None:
+        """`dry_run`: the kernel checks each transaction and throws it away. Raises NftablesMissing."""
         try:
             library = ctypes.CDLL(LIBRARY)
         except OSError as error:
@@ -46,6 +46,8 @@ class Nftables:
         self._context = library.nft_ctx_new(0)
         if not self._context:
             raise NftablesMissing("libnftables gives no context")
+        library.nft_ctx_set_dry_run.argtypes = [ctypes.c_void_p, ctypes.c_bool]
+        library.nft_ctx_set_dry_run(self._context, dry_run)
         library.nft_ctx_buffer_output(self._context)
         library.nft_ctx_buffer_error(self._context)
 

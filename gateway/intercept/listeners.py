@@ -5,6 +5,7 @@ connections to any address (IP_TRANSPARENT, ip(7)), IPv4 and IPv6.
 """
 
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 IPV6_TRANSPARENT: Final = 75
@@ -16,8 +17,8 @@ BACKLOG: Final = 4096
 class Listeners:
     """By the name of the rule."""
 
-    def __init__(self) -> None:
-        self._sockets: dict[str, socket.socket] = {}
+    def __init__(self, inherited: Mapping[str, socket.socket] | None = None) -> None:
+        self._sockets: dict[str, socket.socket] = dict(inherited or {})
 
     def port(self, rule: str) -> int:
         """Of the rule's listener, which is made where there is none. Raises OSError."""

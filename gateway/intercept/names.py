@@ -9,7 +9,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,6 +61,13 @@ class Names:
         for name in wanted - self._hosts.keys():
             self._hosts[name] = HostAddresses()
             self._woken.set()
+
+    def know(self, addresses: Mapping[str, Iterable[str]]) -> None:
+        """What was found before this process began; it is looked up again at once."""
+        now_s = time.monotonic()
+        for host, found in addresses.items():
+            self._hosts[host] = HostAddresses(seen=dict.fromkeys(found, now_s))
+        self._woken.set()
 
     def addresses(self, host: str) -> tuple[str, ...]:
         """Sorted, IPv4 and IPv6."""

@@ -14,10 +14,14 @@ from gateway.intercept.marks import WHOLE, Marks
 from gateway.intercept.tables import AddressSet, Chain, Table, refill
 from gateway.policy.interception import InterceptionRule, Mode, OnFailure
 
-OWNER_TABLE: Final = "sluicegate_capture"
+OWNER_TABLES: Final = ("sluicegate_capture", "sluicegate_capture_2")
+"""Two names: over an upgrade the table of the release before stands beside that of its successor."""
 PLAIN_TABLE: Final = "sluicegate"
 HEARTBEAT_S: Final = 3
 """After so long without a beat there is no capture any more, with no process left to say so."""
+UPGRADE_S: Final = 120
+"""The same while one release of the agent hands over to the next, which may take long on a busy host. Its death ends
+the capture at once all the same."""
 SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 NOT_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 QUIC_PORT: Final = 443
@@ -54,6 +58,8 @@ class HostFacts:
     """Where bridge netfilter would black-hole what TPROXY captures: left alone."""
     exempt_uids: tuple[int, ...] = ()
     """The gateway's own user, where its workers cannot mark their connections."""
+    owner: str = OWNER_TABLES[0]
+    """The owner table's name."""
 
 
 def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
@@ -95,7 +101,7 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
                 out.append(f"{match} return")
     quick = [armed for armed in captured if armed.rule.on_failure is OnFailure.OPEN]
     return Table(
-        name=OWNER_TABLE,
+        name=host.owner,
         owner=True,
         sets=tuple(_sets(rules)),
         counters=tuple(f"captured_{armed.number}" for armed in captured),
@@ -155,28 +161,25 @@ def counter_of(rule: InterceptionRule) -> str:
     return "bypassed"
 
 
-def beat() -> str:
-    """Renew the heartbeat. Adding an element that is there does not extend its time: hence the three steps, in one
-    transaction."""
-    element = f"{{ tcp timeout {HEARTBEAT_S}s, udp timeout {HEARTBEAT_S}s }}"
+def beat(owner: str, seconds: int = HEARTBEAT_S) -> str:
+    """Renew the heartbeat of the owner table. Adding an element that is there does not extend its time: hence the three
+    steps, in one transaction."""
+    element = f"{{ tcp timeout {seconds}s, udp timeout {seconds}s }}"
     return (
-        f"add element inet {OWNER_TABLE} hb {element}\n"
-        f"delete element inet {OWNER_TABLE} hb {{ tcp, udp }}\n"
-        f"add element inet {OWNER_TABLE} hb {element}\n"
+        f"add element inet {owner} hb {element}\n"
+        f"delete element inet {owner} hb {{ tcp, udp }}\n"
+        f"add element inet {owner} hb {element}\n"
     )
 
 
-def stop_beating() -> str:
-    return f"flush set inet {OWNER_TABLE} hb\n"
+def stop_beating(owner: str) -> str:
+    return f"flush set inet {owner} hb\n"
 
 
-def new_addresses(armed: ArmedRule) -> str:
+def new_addresses(armed: ArmedRule, owner: str) -> str:
     """Put the rule's present destinations into its sets: the rules themselves stay as they are."""
     return "".join(
-        refill(table, kept)
-        for table in (OWNER_TABLE, PLAIN_TABLE)
-        for kept in _sets([armed])
-        if kept.name.startswith("d")
+        refill(table, kept) for table in (owner, PLAIN_TABLE) for kept in _sets([armed]) if kept.name.startswith("d")
     )
 
 

@@ -11,12 +11,21 @@ from gateway.policy.interception import InterceptionRule, Mode
 
 
 def status_of(
-    capture: Capture, desk: Desk, *, release: str, started_at_s: float, try_until_s: float | None
+    capture: Capture,
+    desk: Desk,
+    *,
+    release: str,
+    started_at_s: float,
+    upgraded_at_s: float | None,
+    taking_over: bool,
+    try_until_s: float | None,
 ) -> dict[str, Any]:
     """JSON-ready. Counts are connections since the agent started; times RFC 3339."""
     return {
         "release": release,
         "started_at": _time(started_at_s),
+        "upgraded_at": None if upgraded_at_s is None else _time(upgraded_at_s),
+        "taking_over": taking_over,
         "up": capture.wanted.up,
         "try_until": None if try_until_s is None else _time(try_until_s),
         "workers": len(desk.living),

@@ -36,7 +36,7 @@ class Cli:
 
     def __call__(self, *words: str, stdin: str = "", **env: str) -> Said:
         own = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEGATE_")}
-        own |= {"SLUICEGATE_DATA": str(self.data), **self.env, **env}
+        own |= {"SLUICEGATE_DATA": str(self.data), "SLUICEGATE_AGENT": "no", **self.env, **env}
         if self.database is not None:
             own["SLUICEGATE_DATABASE"] = self.database
         done = subprocess.run(

@@ -69,6 +69,10 @@ class Agent:
         if self._process is not None:
             self._process.wait(5)
 
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the agent was not started"
+        self._process.send_signal(number)
+
     def stop(self, within_s: float = 20) -> int:
         """SIGTERM, and the exit code."""
         assert self._process is not None, "the agent was not started"
