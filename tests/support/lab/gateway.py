@@ -46,8 +46,17 @@ class Agent:
         self._env = {"SLUICEGATE_DATA": str(data), MARK: self._mark, "PYTHONUNBUFFERED": "1", **env}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str, cgroup: Path | None = None) -> None:
-        command = [str(Path(sys.executable).parent / "sluicegate"), "agent", "--socket", str(self.socket), *options]
+    def start(self, *options: str, cgroup: Path | None = None, bounding: Sequence[str] = ()) -> None:
+        """`bounding`: all the capabilities that it may ever have."""
+        confined = ["setpriv", "--bounding-set", ",".join(["-all", *(f"+{name}" for name in bounding)])]
+        command = [
+            *(confined if bounding else []),
+            str(Path(sys.executable).parent / "sluicegate"),
+            "agent",
+            "--socket",
+            str(self.socket),
+            *options,
+        ]
         with self.log_file.open("ab") as log:
             self._process = self._lab.router.popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._env, cgroup=cgroup
@@ -115,6 +124,7 @@ class Gateway(live.Live):
         env: Mapping[str, str],
         listen: str,
         options: Sequence[str],
+        capabilities: Sequence[str],
     ) -> None:
         super().__init__(folder, workers=workers, database_url=None, env=env)
         self.lab = lab
@@ -123,6 +133,7 @@ class Gateway(live.Live):
         self.agent = Agent(lab, self.data, env)
         self._listen = listen
         self._options = list(options)
+        self._capabilities = capabilities
         self._user = user
         self._env = {
             name: value for name, value in self._env.items() if not name.startswith("SLUICEGATE_") or name == MARK
@@ -131,7 +142,7 @@ class Gateway(live.Live):
 
     # ---- life --------------------------------------------------------------------------------------------------------
     def command(self, *options: str) -> list[str]:
-        prefix = self.lab.router.prefix(user=self._user, capabilities=CAPABILITIES)
+        prefix = self.lab.router.prefix(user=self._user, capabilities=self._capabilities)
         words = super().command(*self._options, *options)
         words[words.index("--listen") + 1] = f"{self._listen}:{PORT}"
         return [*prefix, *words, "--agent-socket", str(self.agent.socket)]
@@ -253,14 +264,25 @@ def gateway(
     env: Mapping[str, str] | None = None,
     listen: str = "127.0.0.1",
     options: Sequence[str] = (),
+    capabilities: Sequence[str] = CAPABILITIES,
 ) -> Iterator[Gateway]:
     """Serve `yaml` in the router until the block ends. With `agent` it runs too, and with `armed` its rules stand.
 
-    `user=None` runs serve as root. `listen`: the address of its explicit listener, port 8080.
+    `user=None` runs serve as root; another user has `capabilities` alone. `listen`: the address of its explicit
+    listener, port 8080.
     """
     folder = lab.folder / uuid.uuid4().hex[:8]
     folder.mkdir(mode=0o755)
-    running = Gateway(lab, folder, workers=workers, user=user, env=env or {}, listen=listen, options=options)
+    running = Gateway(
+        lab,
+        folder,
+        workers=workers,
+        user=user,
+        env=env or {},
+        listen=listen,
+        options=options,
+        capabilities=capabilities,
+    )
     running.token = prepare(running.data, None, yaml)
     running.keys = keys_of(yaml)
     if user is not None:
