@@ -507,6 +507,7 @@ remove_everything() {
         if [[ $root && $(remembered AGENT) == yes ]]; then "$command" intercept down >/dev/null 2>&1 || true; fi
         "$command" service stop || fail "the service could not be stopped; nothing was removed"
         remove_agent
+        if [[ $purge && $root ]]; then "$command" ca untrust --data "$data" >/dev/null 2>&1 || true; fi # its key goes
     fi
     unit=$(remembered UNIT)
     if [[ -n $unit ]] && has_systemd; then

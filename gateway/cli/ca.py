@@ -75,7 +75,7 @@ def status(*, json: bool, **place: Any) -> int:
             output.note("none is needed: no interception rule terminates TLS")
     else:
         _describe(shown)
-        trusted = STORE.trusts(shown.name or "", shown.certificate)
+        trusted = STORE.trusts(shown.name, shown.certificate)
         output.say(f"this host      {'trusts it' if trusted else 'does not trust it'}")
     if wrong is not None:
         output.complain(wrong.message, fix=wrong.fix)
@@ -86,7 +86,6 @@ def trust(**place: Any) -> None:
     STORE.require_writable()
     shown = _made(place)
     assert shown.certificate is not None
-    assert shown.name is not None
     if STORE.trusts(shown.name, shown.certificate):
         path = STORE.place_of(shown.name)
         output.say(f"this host trusts {shown.name} already ({path})")
@@ -127,7 +126,7 @@ def _trusted_of(place: dict[str, Any]) -> list[Path]:
 
 
 def _name(place: dict[str, Any]) -> str | None:
-    """Of the gateway's authority; None where it has none, or there is no gateway here any more."""
+    """Of the gateway's authority, removed or not; None where there is no gateway here any more."""
     if not place["url"]:
         settings = settings_from(data=place["data"], database=place["database"])
         if not settings.data.is_dir() or (

@@ -61,10 +61,11 @@ class PermittedView(View):
 
 class AuthorityView(View):
     certificate: str | None
-    """PEM; null, as is all about it, where no authority was made."""
+    """PEM; null, as is all about it but the name, where no authority was made."""
     fingerprint: str | None
     """SHA-256, as `openssl x509 -fingerprint -sha256` writes it."""
-    name: str | None
+    name: str
+    """The gateway's own, also where it is yet to be made or was removed."""
     not_before: datetime | None
     expires_at: datetime | None
     created_at: datetime | None
@@ -101,7 +102,7 @@ def view(session: Session, now: datetime) -> AuthorityView:
         return AuthorityView(
             certificate=None,
             fingerprint=None,
-            name=None,
+            name=_common_name(_new_name(session)),
             not_before=None,
             expires_at=None,
             created_at=None,
@@ -119,7 +120,7 @@ def view(session: Session, now: datetime) -> AuthorityView:
     return AuthorityView(
         certificate=row.certificate,
         fingerprint=_fingerprint(certificate),
-        name=_name(certificate),
+        name=_common_name(certificate.subject),
         not_before=certificate.not_valid_before_utc,
         expires_at=certificate.not_valid_after_utc,
         created_at=row.created_at,
@@ -163,7 +164,7 @@ def make(editing: Editing, action: MakeAction, now: datetime) -> AuthorityView:
         editing.sealer.seal_row(row, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
     session.flush()
     shown = view(session, now)
-    editing.record(action, KIND, shown.name or "", before, _audited(row))
+    editing.record(action, KIND, shown.name, before, _audited(row))
     return shown
 
 
@@ -173,7 +174,8 @@ def remove(editing: Editing) -> None:
     row = _row(editing.session)
     if row is None:
         raise NotFound("there is no certificate authority")
-    name, before = _name(x509.load_pem_x509_certificate(row.certificate.encode())), _audited(row)
+    name = _common_name(x509.load_pem_x509_certificate(row.certificate.encode()).subject)
+    before = _audited(row)
     editing.session.delete(row)
     editing.session.flush()
     editing.record("delete", KIND, name, before, None)
@@ -298,8 +300,8 @@ def _fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
-def _name(certificate: x509.Certificate) -> str:
-    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+def _common_name(name: x509.Name) -> str:
+    return str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
 _SIGNS_CERTIFICATES: Final = x509.KeyUsage(

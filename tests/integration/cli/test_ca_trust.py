@@ -119,7 +119,10 @@ def test_untrust_without_the_gateway(store: OwnStore, sqlite_cli: Cli, tmp_path:
     several = store.run(COMMAND, "ca", "untrust", "--data", str(other.data))
     assert several.code == 1
     assert "--all" in several.err
+    sqlite_cli("ca", "remove").ok()
     store.run(COMMAND, "ca", "untrust", "--data", str(sqlite_cli.data)).ok()
+    left = [name for name in store.seen() if name.startswith(str(LOCAL / "sluicegate"))]
+    assert len(left) == 1, "a gateway takes out its own, whether it still has it or not"
     store.run(COMMAND, "ca", "untrust", "--data", str(other.data)).ok()
     assert store.seen() == before
     assert not other.data.exists()

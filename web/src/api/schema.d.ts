@@ -1145,7 +1145,7 @@ export interface components {
             /** Fingerprint */
             fingerprint: string | null;
             /** Name */
-            name: string | null;
+            name: string;
             /** Not Before */
             not_before: string | null;
             /** Expires At */
