@@ -83,17 +83,25 @@ class LeafMinter:
 
         `alpn`: what may be agreed upon, the preferred first. Raises CannotMint.
         """
-        known = (name, tuple(alpn))
+        wanted = (name, tuple(alpn))
         now = datetime.fromtimestamp(self._clock(), UTC)
+        leaf = self._keep(wanted, None, now) or self._keep(wanted, self._mint(name, alpn, now), now)
+        assert leaf is not None
+        return leaf.context
+
+    def _keep(self, wanted: tuple[str, tuple[str, ...]], made: _Leaf | None, now: datetime) -> _Leaf | None:
+        """The leaf that is kept, `made` where none is that is still good. Nothing is minted under the lock."""
         with self._lock:
-            leaf = self._kept.get(known)
+            leaf = self._kept.get(wanted)
             if leaf is None or now >= leaf.good_until:
-                leaf = self._mint(name, alpn, now)
-                self._kept[known] = leaf
+                leaf = made
+                if made is None:
+                    return None
+                self._kept[wanted] = made
                 if len(self._kept) > MOST_KEPT:
                     self._kept.popitem(last=False)
-            self._kept.move_to_end(known)
-        return leaf.context
+            self._kept.move_to_end(wanted)
+            return leaf
 
     def _mint(self, name: str, alpn: Sequence[str], now: datetime) -> _Leaf:
         try:
