@@ -1581,6 +1581,8 @@ export interface components {
             on_failure?: components["schemas"]["OnFailure"];
             /** @default passthrough */
             tls?: components["schemas"]["Tls"];
+            /** @default fail */
+            refused_certificate?: components["schemas"]["RefusedCertificate"];
             /** @default gateway */
             source_address?: components["schemas"]["SourceAddress"];
             /** @default splice */
@@ -1599,6 +1601,7 @@ export interface components {
             mode?: components["schemas"]["Mode"] | null;
             on_failure?: components["schemas"]["OnFailure"] | null;
             tls?: components["schemas"]["Tls"] | null;
+            refused_certificate?: components["schemas"]["RefusedCertificate"] | null;
             source_address?: components["schemas"]["SourceAddress"] | null;
             unmatched?: components["schemas"]["Unmatched"] | null;
             credential?: components["schemas"]["WhoseCredential"] | null;
@@ -1656,6 +1659,7 @@ export interface components {
             mode: components["schemas"]["Mode"];
             on_failure: components["schemas"]["OnFailure"];
             tls: components["schemas"]["Tls"];
+            refused_certificate: components["schemas"]["RefusedCertificate"];
             source_address: components["schemas"]["SourceAddress"];
             unmatched: components["schemas"]["Unmatched"];
             credential: components["schemas"]["WhoseCredential"];
@@ -2305,6 +2309,12 @@ export interface components {
             /** Degraded */
             degraded: string[];
         };
+        /**
+         * RefusedCertificate
+         * @description What becomes of a client that does not accept our certificate, under `tls: terminate`.
+         * @enum {string}
+         */
+        RefusedCertificate: "fail" | "passthrough";
         /**
          * Repair
          * @description Somebody changed what interception needs, and the agent put it back.
