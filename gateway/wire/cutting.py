@@ -8,7 +8,7 @@ from typing import Final
 from gateway.wire.answer_head import AnswerHeads
 from gateway.wire.chunked import ChunkedDecoder
 from gateway.wire.errors import WireError
-from gateway.wire.heads import check_head, check_request_line, origin_form
+from gateway.wire.heads import check_head, check_request_line, check_unfinished_line, origin_form
 
 MOST_HEAD_BYTES: Final = 64 * 1024
 _END: Final = b"\r\n\r\n"
@@ -65,8 +65,7 @@ class RequestCutter:
             self._held += data
             end = self._held.find(_END)
             if end < 0:
-                if len(self._held) > MOST_HEAD_BYTES:
-                    raise WireError(431, "the head does not end")
+                self._check_unfinished()
                 return b""
             raw, data = self._held[: end + 4], self._held[end + 4 :]
             self.head = head = read_request_head(raw)
@@ -75,6 +74,17 @@ class RequestCutter:
             self._left = head.length
             self._chunks = ChunkedDecoder() if head.chunked else None
         return self._feed_body(data)
+
+    def _check_unfinished(self) -> None:
+        """Who speaks another protocol need not wait for the end of a head to be told apart."""
+        if len(self._held) > MOST_HEAD_BYTES:
+            raise WireError(431, "the head does not end")
+        begin = 2 if self._held.startswith(b"\r\n") else 0
+        line_end = self._held.find(b"\n", begin) + 1
+        if line_end:
+            check_request_line(self._held[begin:line_end])
+        else:
+            check_unfinished_line(self._held[begin:])
 
     def _feed_body(self, data: bytes) -> bytes:
         rest = b""

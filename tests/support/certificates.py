@@ -29,8 +29,8 @@ class Certificates:
         return ssl.create_default_context(cafile=str(self.authority))
 
 
-def make_certificates(folder: Path, serial: int = 2) -> Certificates:
-    """A fresh authority and leaf in `folder`."""
+def make_certificates(folder: Path, serial: int = 2, host: str = "localhost") -> Certificates:
+    """A fresh authority and leaf in `folder`, for `host` and 127.0.0.1."""
     folder.mkdir(parents=True, exist_ok=True)
     now = datetime.datetime.now(datetime.UTC)
     authority_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
@@ -54,9 +54,9 @@ def make_certificates(folder: Path, serial: int = 2) -> Certificates:
         .add_extension(subject_key, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     leaf = (
-        builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), leaf_key, serial)
+        builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), leaf_key, serial)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key), critical=False)
         .sign(authority_key, hashes.SHA256())
