@@ -5,6 +5,8 @@ Where it says `closed`, nothing ever passes ungoverned, not for a moment.
 """
 
 import itertools
+import os
+import signal
 import socket
 import threading
 import time
@@ -157,6 +159,47 @@ def test_all_workers_gone_but_not_the_agent(world: World) -> None:
         assert Fate.HUNG not in early, f"{way}: {early}"
         assert probers[0].outage_s(way, {Fate.CAPTURED, Fate.DIRECT}) < 1.0
         assert Fate.DIRECT not in probers[1].after(way, 0), f"{way} leaked"
+
+
+def test_workers_that_hang(world: World) -> None:
+    """No answer for 2 s, and capture stops: `open` goes direct, `closed` is refused. They wake, and serve again."""
+    opened, closed = world.serve(servers.echo, "open"), world.serve(servers.echo, "closed")
+    workers = world.gateway.workers()
+    try:
+        for worker in workers:
+            worker.kill(signal.SIGSTOP)
+        stopped = time.monotonic()
+        for way in WAYS:
+            wait_for_fate(lambda way=way: probe(world.lab, way, opened), Fate.DIRECT, 6)
+            wait_for_fate(lambda way=way: probe(world.lab, way, closed), Fate.REFUSED, 6)
+        assert time.monotonic() - stopped < 8
+        assert Fate.DIRECT not in {probe(world.lab, way, closed) for way in WAYS}
+    finally:
+        for worker in workers:
+            worker.kill(signal.SIGCONT)
+    for way in WAYS:
+        wait_for_fate(lambda way=way: probe(world.lab, way, opened), Fate.CAPTURED, 10)
+        wait_for_fate(lambda way=way: probe(world.lab, way, closed), Fate.CAPTURED, 10)
+
+
+def test_an_agent_that_hangs_is_no_obstacle_to_the_dead_mans_switch(world: World) -> None:
+    """Its table stands, but nobody beats: after 3 s the kernel captures no more, though nobody tells it so."""
+    opened, closed = world.serve(servers.echo, "open"), world.serve(servers.echo, "closed")
+    os.kill(world.gateway.agent.pid, signal.SIGSTOP)
+    try:
+        world.gateway.kill_workers()
+        time.sleep(HEARTBEAT_S + 1)
+        # Workers that came meanwhile have no listeners: the agent that would hand them over does not answer.
+        for way in WAYS:
+            assert probe(world.lab, way, opened) is Fate.DIRECT, str(way)
+            begun = time.monotonic()
+            assert probe(world.lab, way, closed) is Fate.REFUSED, str(way)
+            assert time.monotonic() - begun < 0.5
+    finally:
+        os.kill(world.gateway.agent.pid, signal.SIGCONT)
+    for way in WAYS:
+        wait_for_fate(lambda way=way: probe(world.lab, way, opened), Fate.CAPTURED, 30)
+        wait_for_fate(lambda way=way: probe(world.lab, way, closed), Fate.CAPTURED, 10)
 
 
 @every_way

@@ -351,3 +351,42 @@ def test_down_leaves_nothing_and_up_brings_it_back(world: World) -> None:
     world.gateway.cli("intercept", "up")
     world.gateway.wait_armed()
     assert fates(world, server) == all_are(Fate.CAPTURED)
+
+
+# ---- more that a rule may say ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("address", [SERVER4, SERVER6])
+def test_the_server_sees_the_client_where_the_rule_says_so(world: World, address: str) -> None:
+    """Pitfall 14: `source_address: client`, and the answers find their way back. The host's own keep the host's."""
+    server = world.lab.serve(servers.echo, PORT)
+    use(world, rule("worn", [PORT], more="source_address: client"))
+    before = world.gateway.rule("worn")["captured"]
+    held = [world.lab.client.connect((address, PORT)) for _ in range(20)]
+    for number, connection in enumerate(held):
+        connection.sendall(servers.BLOCK[: 10_000 + number])
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == servers.BLOCK[: 10_000 + number]
+        connection.close()
+    assert {one.peer[0] for one in server.connections} == {CLIENT6 if ":" in address else CLIENT4}
+    assert all(one.end == "fin" for one in server.connections)
+    wait_until(lambda: world.gateway.rule("worn")["captured"] == before + 20, 5, lambda: world.gateway.rule("worn"))
+    with world.lab.router.connect((address, PORT)) as own:
+        own.sendall(b"x")
+        assert own.recv(1) == b"x"
+
+
+def test_a_trial_takes_itself_back_unless_it_is_confirmed(world: World) -> None:
+    """`sluicegate intercept up --try`: as people do with firewalls."""
+    server = world.lab.serve(servers.echo, PORT)
+    use(world, rule("all", [PORT]))
+    world.gateway.cli("intercept", "down")
+    wait_for_fate(lambda: probe(world.lab, WAYS[0], server), Fate.DIRECT, 3)
+    world.gateway.cli("intercept", "up", "--try", "4s")
+    world.gateway.wait_armed()
+    assert fates(world, server) == all_are(Fate.CAPTURED)
+    wait_for_fate(lambda: probe(world.lab, WAYS[0], server), Fate.DIRECT, 8)
+    assert fates(world, server) == all_are(Fate.DIRECT)
+    world.gateway.cli("intercept", "up", "--try", "4s")
+    world.gateway.cli("intercept", "up")
+    time.sleep(5)
+    world.gateway.wait_armed()
+    assert fates(world, server) == all_are(Fate.CAPTURED)

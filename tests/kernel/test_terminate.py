@@ -11,11 +11,12 @@ import pytest
 from tests.kernel.test_sdk import CALLERS_KEY, PROGRAM
 from tests.support.certificates import Certificates, make_certificates
 from tests.support.lab import Gateway, Lab, gateway, servers
+from tests.support.lab.lab import ROUTER_OUT4
 from tests.support.lab.talking import read_all
 from tests.support.lab.world import HOST
 from tests.support.provider import Provider
 
-DIRECT, UPSTREAM = "10.9.2.2", "10.9.2.5"
+DIRECT, UPSTREAM, OTHER = "10.9.2.2", "10.9.2.5", "10.9.2.6"
 BANNER_PORT = 465
 YAML = f"""
 providers:
@@ -31,7 +32,7 @@ limits:
   - {{name: burst, scope: {{app: indexer}}, metric: requests, window: day, at_most: 4}}
 interception:
   - name: openai-direct
-    destinations: {{hosts: [{HOST}], ports: [443, {BANNER_PORT}]}}
+    destinations: {{hosts: [{HOST}], cidrs: [{OTHER}/32], ports: [443, {BANNER_PORT}]}}
     sources: {{cidrs: ["10.9.1.0/24"]}}
     tls: terminate
     refused_certificate: passthrough
@@ -118,6 +119,33 @@ def test_a_server_that_begins_within_tls_may(scene: Scene) -> None:
             connection.sendall(b"QUIT\r\n")
             read_all(connection)
     assert server.last.received.startswith(b"QUIT")
+
+
+def test_a_destination_with_a_certificate_of_nobody_is_not_spoken_to(scene: Scene) -> None:
+    """As a browser would: not a byte of the request goes to whoever cannot show whom it is."""
+    stranger = make_certificates(scene.lab.folder / "stranger", host=HOST)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\n"
+    with scene.lab.scope():
+        enter = scene.lab.server.enter
+        server = scene.lab.keep(Provider(hosts=(OTHER,), port=443, tls=stranger.server_context(), enter=enter))
+        with scene.lab.client.connect((OTHER, 443)) as plain:
+            with scene.context(scene.local).wrap_socket(plain, server_hostname=HOST) as connection:
+                connection.sendall(head.encode() + b"{}")
+                answer = read_all(connection)
+        assert b"200" not in answer
+        assert server.requests == []
+
+
+def test_a_name_that_the_authority_may_not_sign_passes_untouched(scene: Scene) -> None:
+    """Another SNI at a destination of the rule: the server's own certificate, byte for byte."""
+    other = make_certificates(scene.lab.folder / "other", host="other.example")
+    with scene.lab.scope():
+        server = scene.lab.serve(servers.echo, 443, address=OTHER, tls=other.server_context())
+        with scene.lab.client.connect((OTHER, 443)) as plain:
+            with other.client_context().wrap_socket(plain, server_hostname="other.example") as connection:
+                connection.sendall(b"through")
+                assert connection.recv(10) == b"through"
+        assert server.last.peer[0] == ROUTER_OUT4
 
 
 def test_a_client_that_does_not_trust_us_is_passed_on_from_then_on(scene: Scene) -> None:

@@ -86,10 +86,13 @@ Handler = Callable[[Connection], None]
 
 
 class TcpServer:
-    """Listens on every address of a namespace, IPv4 and IPv6 on one port; see the module."""
+    """Listens on one address, or on all of a namespace, IPv4 and IPv6 on one port; see the module."""
 
-    def __init__(self, where: Namespace, handler: Handler, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, where: Namespace, handler: Handler, port: int, *, tls: ssl.SSLContext | None = None, address: str = "::"
+    ) -> None:
         self.port = port
+        self._address = address
         self.connections: list[Connection] = []
         self._where = where
         self._handler = handler
@@ -113,10 +116,12 @@ class TcpServer:
         return self.connections
 
     def __enter__(self) -> Self:
-        self._listener = self._where.make_socket(socket.AF_INET6)
+        six = ":" in self._address
+        self._listener = self._where.make_socket(socket.AF_INET6 if six else socket.AF_INET)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        self._listener.bind(("::", self.port))
+        if six:
+            self._listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self._listener.bind((self._address, self.port))
         self._listener.listen(4096)
         self._thread = threading.Thread(target=self._accept, name=f"server-{self.port}", daemon=True)
         self._thread.start()
