@@ -16,7 +16,6 @@ Not staged here, and why:
     29 to 34  process identity, ring buffers, uprobes: the probes' too.
 """
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -41,15 +40,12 @@ def _hindrance() -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     hindrance = _hindrance()
-    without_agent = importlib.util.find_spec("gateway.agent") is None
     must_run = bool(os.environ.get("CI")) and os.geteuid() == 0
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kernel)
             if hindrance and not must_run:
                 item.add_marker(pytest.mark.skip(reason=hindrance))
-            elif without_agent and item.path.name not in ("test_lab.py", "test_splice_silence.py"):
-                item.add_marker(pytest.mark.skip(reason="there is no agent yet"))
 
 
 @pytest.fixture
