@@ -22,7 +22,8 @@ from typing import Any, Final
 
 import gateway
 from gateway import privileges
-from gateway.intercept import ruleset, succession
+from gateway.intercept import host_facts, ruleset, succession
+from gateway.intercept.canary import Canary
 from gateway.intercept.capture import Capture, Wanted
 from gateway.intercept.desk import Desk, open_socket
 from gateway.intercept.libnftables import Nftables, NftablesMissing
@@ -92,6 +93,7 @@ class Agent:
         self._begin = begin
         self._desk = Desk(self, begin.sock, begin.owner_uid)
         self._due = asyncio.Event()
+        self.canary = Canary()
         self._again = False
         self._settled = asyncio.Event()
         self._try_until_s: float | None = None
@@ -156,6 +158,7 @@ class Agent:
             upgraded_at_s=self.upgraded_at_s,
             taking_over=bool(self._inherited),
             try_until_s=self._try_until_s,
+            canary=self.canary,
         )
 
     async def order(self, what: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -284,6 +287,7 @@ class Agent:
                 self._beat(),
                 self._watch_tables(),
                 self._watch_routes(),
+                self._sing(),
             ):
                 self._tasks.create_task(coroutine)
 
@@ -293,6 +297,7 @@ class Agent:
         capture.names.follow(host for rule in self._known.rules for host in rule.hosts)
         await asyncio.sleep(0)
         await capture.names.looked_up(FIRST_NAMES_S)
+        sang = False
         await self._workers_return()
         while True:
             self._due.clear()
@@ -315,6 +320,9 @@ class Agent:
                 self._desk.tell_listeners()
                 self._desk.tell_names()
             self._settled.set()
+            if capture.sings is not sang:
+                sang = capture.sings
+                self.canary.soon()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0 if wanted.flows and not wanted.up else LOOK_S):
                     await self._due.wait()
@@ -328,6 +336,13 @@ class Agent:
             if self._capture.cgroups_moved():
                 self._wake()
             await asyncio.sleep(BEAT_S)
+
+    async def _sing(self) -> None:
+        """The canary, while anything is captured at all."""
+        while True:
+            await self.canary.wait()
+            if self._capture.sings:
+                await self.canary.sing(ipv6=self._capture.routes.ipv6 and host_facts.has_ipv6())
 
     # -- what others do
 

@@ -108,6 +108,15 @@ class Repair(BaseModel):
     what: str
 
 
+class CanaryState(BaseModel):
+    """A connection of the agent's own, once a minute, that must reach a worker the way that captured ones do."""
+
+    path: str
+    """`local-v4`, `local-v6`"""
+    last_well: datetime | None
+    trouble: str | None
+
+
 class Interception(BaseModel):
     agent: bool
     """Whether the agent is connected."""
@@ -121,6 +130,7 @@ class Interception(BaseModel):
     repairs: list[Repair] = []
     bridges_left_alone: list[str] = []
     """Bridges whose containers TPROXY cannot capture, because bridge netfilter is on."""
+    canaries: list[CanaryState] = []
     rules: list[InterceptionState]
 
 

@@ -59,6 +59,9 @@ def _show(said: dict[str, Any]) -> None:
     for rule in said["rules"]:
         if rule.get("reason"):
             say(f"  {rule['rule']}: {rule['reason']}")
+    for song in said.get("canaries", ()):
+        if song["trouble"]:
+            say(f"  canary {song['path']}: {song['trouble']}")
     for bridge in said.get("bridges_left_alone", ()):
         say(f"  containers behind {bridge} are not captured by TPROXY: bridge netfilter is on there")
     for repair in said.get("repairs", ())[-5:]:

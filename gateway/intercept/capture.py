@@ -14,7 +14,7 @@ from typing import Final
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from gateway.intercept import host_facts, ruleset
+from gateway.intercept import canary, host_facts, ruleset
 from gateway.intercept.arming import Arming, arm, is_armed
 from gateway.intercept.libnftables import Nftables, NftablesRefused
 from gateway.intercept.listeners import Listeners
@@ -87,6 +87,7 @@ class Capture:
             marks=self.marks,
             bridges=host_facts.swallowed_bridges(),
             exempt_uids=tuple(sorted(self.wanted.exempt_uids)),
+            canary_port=self._canary_port(),
             owner=self.owner_name,
         )
 
@@ -117,9 +118,22 @@ class Capture:
 
     def _listen(self, rules: Sequence[InterceptionRule]) -> None:
         names = {rule.name for rule in rules}
+        if names:
+            names.add(canary.LISTENER)
         self.listeners.drop(set(self.listeners.all) - names)
         for name in names:
             self.listeners.port(name)
+
+    @property
+    def sings(self) -> bool:
+        """Whether a canary must be captured at this moment."""
+        return self.beating and self._canary_port() is not None
+
+    def _canary_port(self) -> int | None:
+        if canary.LISTENER not in self.listeners.all:
+            return None
+        port = self.listeners.port(canary.LISTENER)
+        return port if port in self.wanted.served else None
 
     def _served_port(self, rule: InterceptionRule) -> int | None:
         port = self.listeners.port(rule.name)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from gateway.intercept import canary
 from gateway.intercept.marks import Marks
 
 PROTOCOL: Final = 83
@@ -65,8 +66,9 @@ class PolicyRoutes:
                     if key not in present:
                         await self._rule("add", family, key)
                         mended.append(f"policy rule {key[0]} of {_name(family)}")
-                if await self._add_route(family, loopback):
-                    mended.append(f"the local route of {_name(family)}")
+                routes = (self._route(family, loopback), _canary_route(family, loopback))
+                added = [str(route["dst"]) for route in routes if await self._add_route(route)]
+                mended += [f"the route to {place}" for place in added]
             except NetlinkError:
                 if family == socket.AF_INET:
                     raise
@@ -80,8 +82,9 @@ class PolicyRoutes:
                 for rule in await self._rules(family):
                     await self._rule("del", family, self._rule_key(rule))
             loopback = (await self._netlink.link_lookup(ifname="lo"))[0]
-            with contextlib.suppress(NetlinkError):
-                await self._netlink.route("del", **self._route(family, loopback))
+            for route in (self._route(family, loopback), _canary_route(family, loopback)):
+                with contextlib.suppress(NetlinkError):
+                    await self._netlink.route("del", **route)
 
     async def fwmarks(self) -> list[tuple[int, int]]:
         """Values and masks that rules of others look at."""
@@ -128,9 +131,9 @@ class PolicyRoutes:
             "scope": 254 if family == socket.AF_INET else 0,
         }
 
-    async def _add_route(self, family: int, loopback: int) -> bool:
+    async def _add_route(self, route: dict[str, Any]) -> bool:
         try:
-            await self._netlink.route("add", **self._route(family, loopback))
+            await self._netlink.route("add", **route)
         except NetlinkError as error:
             if error.code == EXISTS:
                 return False
@@ -147,6 +150,19 @@ async def changes() -> AsyncIterator[str]:
             async for message in netlink.get():
                 yield str(message.get("event", ""))
             await asyncio.sleep(0)
+
+
+def _canary_route(family: int, loopback: int) -> dict[str, Any]:
+    """A canary needs some route before its mark can give it another."""
+    address = canary.PLACES[socket.AddressFamily(family)]
+    return {
+        "family": family,
+        "dst": f"{address}/{32 if family == socket.AF_INET else 128}",
+        "table": MAIN,
+        "oif": loopback,
+        "proto": PROTOCOL,
+        "prefsrc": "127.0.0.1" if family == socket.AF_INET else "::1",
+    }
 
 
 def _name(family: int) -> str:

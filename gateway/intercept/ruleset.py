@@ -6,10 +6,12 @@ counts what went by. Each line's reason stands in docs/interception.md; the kern
 net/netfilter/nft_tproxy.c and nft_socket.c.
 """
 
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.intercept import canary
 from gateway.intercept.marks import WHOLE, Marks
 from gateway.intercept.tables import AddressSet, Chain, Table, refill
 from gateway.policy.interception import InterceptionRule, Mode, OnFailure
@@ -25,6 +27,10 @@ the capture at once all the same."""
 SYN: Final = "tcp flags & (fin | syn | rst | ack) == syn"
 NOT_SYN: Final = "tcp flags & (fin | syn | rst | ack) != syn"
 QUIC_PORT: Final = 443
+_CANARIES: Final = (
+    f"ip daddr {canary.PLACES[socket.AF_INET]} tcp dport {canary.PORT}",
+    f"ip6 daddr {canary.PLACES[socket.AF_INET6]} tcp dport {canary.PORT}",
+)
 EXEMPT_V4: Final = "127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4"
 """Loopback; link-local and with it cloud metadata; multicast."""
 EXEMPT_V6: Final = "::1, fe80::/10, ff00::/8"
@@ -58,6 +64,8 @@ class HostFacts:
     """Where bridge netfilter would black-hole what TPROXY captures: left alone."""
     exempt_uids: tuple[int, ...] = ()
     """The gateway's own user, where its workers cannot mark their connections."""
+    canary_port: int | None = None
+    """Of the canary's listener, where a worker serves it."""
     owner: str = OWNER_TABLES[0]
     """The owner table's name."""
 
@@ -73,6 +81,11 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         for armed in captured
         if armed.number <= marks.most_local_rules
     ]
+    if host.canary_port is not None:
+        pre.append(
+            f"iif lo {SYN} meta mark & {marks.local | marks.field:#x} == {marks.local:#x} tcp dport {canary.PORT} "
+            f"meta l4proto @hb tproxy to :{host.canary_port} accept"
+        )
     pre += [f"{NOT_SYN} return", *_exempt()]
     out = [
         *_ours(host),
@@ -82,6 +95,12 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         f"{NOT_SYN} return",
         *_exempt(),
     ]
+    if host.canary_port is not None:
+        out += [
+            f"{place} {SYN} meta l4proto @hb ct mark set ct mark | {marks.local:#x} meta mark set meta mark & "
+            f"{WHOLE ^ marks.field:#x} | {marks.local:#x} accept"
+            for place in _CANARIES
+        ]
     for armed in rules:
         for family, match in _forwarded(armed):
             if armed in captured:
@@ -136,6 +155,7 @@ def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         f"{NOT_SYN} return",
         f"meta mark & {marks.local:#x} != 0 return",
         *_exempt(),
+        *(f"{place} reject with tcp reset" for place in _CANARIES),
         *(f"{match} {_end(armed)}" for armed in rules for match in _local(armed, None)),
     )
     return Table(

@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.intercept import host_facts
 from gateway.intercept.arming import is_armed
+from gateway.intercept.canary import Canary
 from gateway.intercept.capture import Capture
 from gateway.intercept.desk import Desk
 from gateway.policy.interception import InterceptionRule, Mode
@@ -19,6 +20,7 @@ def status_of(
     upgraded_at_s: float | None,
     taking_over: bool,
     try_until_s: float | None,
+    canary: Canary,
 ) -> dict[str, Any]:
     """JSON-ready. Counts are connections since the agent started; times RFC 3339."""
     return {
@@ -35,11 +37,19 @@ def status_of(
         "ipv6": capture.routes.ipv6 and host_facts.has_ipv6(),
         "bridges_left_alone": list(host_facts.swallowed_bridges()),
         "repairs": [{"at": _time(repair.at_s), "what": repair.what} for repair in capture.repairs],
-        "rules": [_rule(rule, capture, desk) for rule in capture.wanted.rules],
+        "canaries": [
+            {
+                "path": path,
+                "last_well": None if song.well_s is None else _time(song.well_s),
+                "trouble": song.error,
+            }
+            for path, song in sorted(canary.songs.items())
+        ],
+        "rules": [_rule(rule, capture, desk, canary) for rule in capture.wanted.rules],
     }
 
 
-def _rule(rule: InterceptionRule, capture: Capture, desk: Desk) -> dict[str, Any]:
+def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary) -> dict[str, Any]:
     counts = capture.counts(rule.name)
     armed = capture.is_armed(rule.name)
     return {
@@ -53,7 +63,7 @@ def _rule(rule: InterceptionRule, capture: Capture, desk: Desk) -> dict[str, Any
         "denied": counts["denied"] + desk.count(rule.name, "denied"),
         "bypassed": counts["bypassed"],
         "open": desk.flows[rule.name],
-        "last_canary": None,
+        "last_canary": _last_canary(canary) if rule.mode is Mode.GOVERN else None,
         "destinations": _destinations(rule, capture),
     }
 
@@ -71,6 +81,13 @@ def _reason(rule: InterceptionRule, capture: Capture, *, armed: bool) -> str | N
             return "no worker of the gateway answers"
         return "it fits no connection: it has no destination or no source"
     return said
+
+
+def _last_canary(canary: Canary) -> str | None:
+    """When all paths were well: the oldest of them, so that one that fails shows."""
+    times = [song.well_s for song in canary.songs.values()]
+    known = [each for each in times if each is not None]
+    return _time(min(known)) if known and len(known) == len(times) else None
 
 
 def _destinations(rule: InterceptionRule, capture: Capture) -> list[str]:

@@ -4,6 +4,7 @@ The listeners are the agent's, one a rule, shared with the other workers: whoeve
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -31,6 +32,10 @@ NO_DESCRIPTOR_PAUSE_S: Final = 0.1
 LAST_ACCEPTS_S: Final = 3.0
 """How long a listener that is given up is still accepted from: a heartbeat's length, after which nothing new comes."""
 ENDED_KEPT: Final = 256
+CANARY: Final = ""
+"""In place of a rule's name: the agent's own connections, to see whether we answer (`intercept.canary`)."""
+CANARY_S: Final = 5.0
+CANARY_BYTES: Final = 64
 
 SessionFactory = Callable[["Hall", Flow, socket.socket | None, ssl.SSLContext | None], asyncio.Protocol]
 """The socket: a connection to the destination that is there already; the context: how to speak to it where TLS ends
@@ -128,6 +133,9 @@ class Hall:
                 self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._resume, listener, rule_name)
                 return
             sock.setblocking(False)
+            if rule_name == CANARY:
+                self._keep(self._loop.create_task(_echo(sock)))
+                continue
             rule = self._rule(rule_name)
             try:
                 destination = place_of(sock.getsockname())
@@ -140,9 +148,11 @@ class Hall:
                 continue
             self.flows[rule_name] += 1
             flow = Flow(rule, place_of(peer), destination)
-            task = self._loop.create_task(self._receive(sock, flow))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._keep(self._loop.create_task(self._receive(sock, flow)))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _resume(self, listener: socket.socket, rule_name: str) -> None:
         if listener.fileno() >= 0:
@@ -215,3 +225,11 @@ class Hall:
         if not self.flows[flow.rule.name]:
             del self.flows[flow.rule.name]
         log.debug("captured connection ended", extra={"rule": flow.rule.name, "outcome": outcome})
+
+
+async def _echo(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(OSError):  # TimeoutError is one
+        async with asyncio.timeout(CANARY_S):
+            await loop.sock_sendall(sock, await loop.sock_recv(sock, CANARY_BYTES))
+    sock.close()

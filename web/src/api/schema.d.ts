@@ -1165,6 +1165,18 @@ export interface components {
             /** Covers */
             covers: boolean;
         };
+        /**
+         * CanaryState
+         * @description A connection of the agent's own, once a minute, that must reach a worker the way that captured ones do.
+         */
+        CanaryState: {
+            /** Path */
+            path: string;
+            /** Last Well */
+            last_well: string | null;
+            /** Trouble */
+            trouble: string | null;
+        };
         /** ChangeView */
         ChangeView: {
             /** Action */
@@ -1566,6 +1578,11 @@ export interface components {
              * @default []
              */
             bridges_left_alone?: string[];
+            /**
+             * Canaries
+             * @default []
+             */
+            canaries?: components["schemas"]["CanaryState"][];
             /** Rules */
             rules: components["schemas"]["InterceptionState"][];
         };
