@@ -17,14 +17,11 @@ REQUESTS = [
     b"GET http://y/z HTTP/1.0\r\n\r\n",
 ]
 BODIES = [b"", b"hello", b"abc", b"", b""]
+EARLY = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
 ANSWERS = [
     (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", False),
     (b"HTTP/1.1 204 No Content\r\n\r\n", False),
-    (
-        b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\n"
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        False,
-    ),
+    (EARLY + b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", False),
     (b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n", True),
 ]
 
