@@ -234,6 +234,3 @@ def test_unhealthy_is_said(up: Docker) -> None:
 def test_profiles(up: Docker) -> None:
     up.compose("--profile", "valkey", "up", "--detach", "--wait", "valkey", SLUICEGATE_IMAGE="sluicegate:next")
     assert "NOAUTH" in up.compose("exec", "-T", "valkey", "valkey-cli", "get", "x"), "it has a password"
-    engine = up("version", "--format", "{{.Server.Version}}")
-    older = {"AGENT_BPF": "SYS_ADMIN", "AGENT_PERFMON": "SYS_ADMIN"} if int(engine.split(".")[0]) < 23 else {}
-    assert "no agent" in up.compose("--profile", "agent", "run", "--rm", "agent", code=3, **older)

@@ -23,7 +23,8 @@ MACHINE = """
 ARG BASE
 FROM ${BASE}
 RUN apt-get update \\
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends systemd systemd-sysv dbus util-linux \\
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \\
+        systemd systemd-sysv dbus util-linux iproute2 \\
     && systemctl mask systemd-udevd.service systemd-udev-trigger.service getty.target console-getty.service \\
     && systemctl set-default multi-user.target
 STOPSIGNAL SIGRTMIN+3
@@ -51,8 +52,8 @@ class Machine:
             "exec", "-i", *options, NAME, "bash", "-c", command, stdin=stdin, code=code, within_s=within_s
         )
 
-    def main_pid(self) -> str:
-        return self.run("systemctl show -p MainPID --value sluicegate").strip()
+    def main_pid(self, unit: str = "sluicegate") -> str:
+        return self.run(f"systemctl show -p MainPID --value {unit}").strip()
 
     def wait_ready(self) -> None:
         until_s = time.monotonic() + 120
@@ -116,8 +117,8 @@ def test_installed_confined_and_at_work(machine: Machine) -> None:
     pid = machine.main_pid()
 
     status = machine.run(f"cat /proc/{pid}/status")
-    assert "CapEff:\t0000000000000400" in status, "CAP_NET_BIND_SERVICE and no other"
-    assert "CapBnd:\t0000000000000400" in status
+    assert "CapEff:\t0000000000002400" in status, "CAP_NET_BIND_SERVICE, CAP_NET_RAW and no other"
+    assert "CapBnd:\t0000000000002400" in status
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     for path in ("/etc", "/opt/sluicegate", "/usr", "/root"):
@@ -155,6 +156,7 @@ def test_installed_confined_and_at_work(machine: Machine) -> None:
     assert machine.ask().status_code == 200
     assert len(machine.rows(count + 1)) == count + 1
 
+    the_agent_beside_it(machine)
     assert "ready" in machine.run("sluicegate service status")
     machine.run("sluicegate service stop")
     assert "not running" in machine.run("sluicegate service status", code=3)
@@ -162,5 +164,33 @@ def test_installed_confined_and_at_work(machine: Machine) -> None:
     assert "Traceback" not in journal
     machine.run("cd /root/sluicegate && ./install.sh --uninstall --purge")
     assert (
-        machine.run("ls /etc/systemd/system/sluicegate.service /var/lib/sluicegate 2>&1 || true").count("No such") == 2
+        machine.run("ls /etc/systemd/system/sluicegate*.service /var/lib/sluicegate 2>&1 || true").count("No such") == 2
     )
+
+
+def the_agent_beside_it(machine: Machine) -> None:
+    """Confined, started again when it dies, upgraded in place; no rule asks for anything: it leaves the kernel alone."""
+    assert machine.run("systemctl is-enabled sluicegate-agent").strip() == "enabled"
+
+    def wait_ready() -> None:
+        until_s = time.monotonic() + 60
+        while "agent    ready" not in machine.run("sluicegate service status"):
+            assert time.monotonic() < until_s, machine.run("journalctl -u sluicegate-agent --no-pager -n 50")
+            time.sleep(0.5)
+
+    wait_ready()
+    pid = machine.main_pid("sluicegate-agent")
+    status = machine.run(f"cat /proc/{pid}/status")
+    assert "CapEff:\t0000000000001000" in status, "CAP_NET_ADMIN and no other"
+    assert "CapBnd:\t0000000000001000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert "Read-only" in machine.run(f"nsenter -t {pid} -m touch /etc/x", code=1)
+    machine.run("sluicegate service upgrade --agent", within_s=120)
+    assert machine.main_pid("sluicegate-agent") == pid
+    machine.run(f"kill -9 {pid}")
+    time.sleep(1)
+    wait_ready()
+    assert machine.main_pid("sluicegate-agent") != pid
+    assert "sluicegate" not in machine.run("ip rule; command -v nft >/dev/null && nft list tables || true")
+    assert "Traceback" not in machine.run("journalctl -u sluicegate-agent --no-pager")
