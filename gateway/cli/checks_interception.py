@@ -58,12 +58,13 @@ def interception_checks(settings: Settings) -> Iterator[Finding]:
     yield from findings
     yield from marking(settings)
     try:
-        nft = Nftables(dry_run=True)
+        dry, nft = Nftables(dry_run=True), Nftables()  # a context remembers what it only tried
     except NftablesMissing as error:
         yield broken("nftables", str(error), "apt-get install libnftables1")
     else:
-        yield modules(nft)
+        yield modules(dry)
         yield from others(nft, rules, said)
+        dry.close()
         nft.close()
     yield from bridges()
     yield reverse_path()

@@ -169,7 +169,7 @@ def test_installed_confined_and_at_work(machine: Machine) -> None:
 
 
 def the_agent_beside_it(machine: Machine) -> None:
-    """Confined, started again when it dies, upgraded in place; no rule asks for anything: it leaves the kernel alone."""
+    """Confined, started again when it dies, upgraded in place; without a rule it leaves the kernel alone."""
     assert machine.run("systemctl is-enabled sluicegate-agent").strip() == "enabled"
 
     def wait_ready() -> None:
