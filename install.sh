@@ -417,7 +417,7 @@ remove_agent() {
     rm -f "$data/agent.sock" "$data/agent.state"
     local name=${data#/}
     name=${name//\//-}
-    rm -f "/run/sluicegate-agent/$name-agent.lock" "/var/log/sluicegate/$name-agent.log"*
+    rm -f "/var/log/sluicegate/$name-agent."*
     rmdir --ignore-fail-on-non-empty /var/log/sluicegate 2>/dev/null || true
 }
 

@@ -368,10 +368,9 @@ class Agent:
 def choose_marks(nft: Nftables, fwmarks: list[tuple[int, int]], before: Marks | None) -> Marks:
     """Bits that nobody else uses; those of our last life, where that is still so: connections of then carry them."""
     texts = []
-    for listed in nft.list("list tables"):
-        table = listed.get("table")
-        if table is not None and not str(table["name"]).startswith("sluicegate"):
-            texts.append(nft.text(f"list table {table['family']} {table['name']}"))
+    for family, name in nft.tables():
+        if not name.startswith("sluicegate"):
+            texts.append(nft.text(f"list table {family} {name}"))
     used = used_bits(texts, fwmarks)
     if before is not None and not used & (before.forwarded | before.upstream | before.local | before.field):
         return before

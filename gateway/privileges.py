@@ -62,14 +62,17 @@ def keep_only(wanted: Iterable[int]) -> frozenset[int]:
     return kept
 
 
-def change_user(uid: int, gid: int, name: str, *, keeping: Iterable[int] = ()) -> None:
-    """Become another user with that user's groups, for good. Of what we may, only `keeping` is left, also to programs
-    that we start. Raises OSError."""
+def change_user(uid: int, gid: int, name: str | None, *, keeping: Iterable[int] = ()) -> None:
+    """Become another user with that user's groups (`gid` alone where it has no name), for good. Of what we may, only
+    `keeping` is left, also to programs that we start. Raises OSError."""
     kept = effective() & frozenset(keeping)
     libc = _libc()
     if kept:
         _prctl(libc, PR_SET_KEEPCAPS, 1)
-    os.initgroups(name, gid)
+    if name is None:
+        os.setgroups([])
+    else:
+        os.initgroups(name, gid)
     os.setgid(gid)
     os.setuid(uid)
     if kept:

@@ -1,6 +1,6 @@
 """The agent as a service beside the gateway's: a systemd unit of its own, or a guarded background process of root's.
 
-What root writes stands in folders of root's (/run, /var/log), never in the data folder, which is another user's.
+What root writes stands in a folder of root's, never in the data folder, which is another user's.
 """
 
 import os
@@ -20,8 +20,7 @@ from gateway.settings import Settings
 
 STOP_PATIENCE_S: Final = 20.0
 UPGRADE_PATIENCE_S: Final = 90.0
-RUN: Final = Path("/run/sluicegate-agent")
-LOG: Final = Path("/var/log/sluicegate")
+FOLDER: Final = Path("/var/log/sluicegate")
 
 
 class BackgroundAgent:
@@ -31,8 +30,8 @@ class BackgroundAgent:
         self.data = settings.data
         name = str(settings.data).strip("/").replace("/", "-")
         self.process = BackgroundProcess(
-            lock=RUN / f"{name}-agent.lock",
-            log=LOG / f"{name}-agent.log",
+            lock=FOLDER / f"{name}-agent.lock",
+            log=FOLDER / f"{name}-agent.log",
             command=[*installed_command(), "agent", "--data", str(settings.data)],
         )
         self.guard: subprocess.Popen[bytes] | None = None
@@ -42,7 +41,7 @@ class BackgroundAgent:
         return State(running=pid is not None, how=f"background process {pid}" if pid else "background process")
 
     def start(self) -> None:
-        self.process.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.guard = self.process.start()
 
     def stop(self) -> None:

@@ -159,10 +159,8 @@ def modules(nft: Nftables) -> Finding:
 def others(nft: Nftables, rules: Rules, said: dict[str, Any] | None) -> Iterator[Finding]:
     """Firewalls, Docker, and who else uses marks."""
     try:
+        texts = {name: nft.text(f"list table {' '.join(name)}") for name in nft.tables()}
         chains = [each["chain"] for each in nft.list("list chains") if "chain" in each]
-        tables = [each["table"] for each in nft.list("list tables") if "table" in each]
-        names = [(table["family"], table["name"]) for table in tables]
-        texts = {name: nft.text(f"list table {' '.join(name)}") for name in names}
     except NftablesRefused:
         return  # not root: `modules` has said so
     marks = Marks() if said is None else Marks.of(said["marks"])

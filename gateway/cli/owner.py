@@ -25,21 +25,20 @@ def become_owner(folder: Path, *, keeping: Iterable[int] = ()) -> None:
         return
     try:
         owner = pwd.getpwuid(owner_id)
-    except KeyError:
-        fail(
-            f"{folder} belongs to user id {owner_id}, which has no name here",
-            fix=f"chown it, e.g. chown -R root {folder}",
-        )
+        name, group_id, home = owner.pw_name, owner.pw_gid, owner.pw_dir
+    except KeyError:  # as a container's user on its host
+        name, group_id, home = None, folder.stat().st_gid, ""
+    shown = name or f"user id {owner_id}"
     if os.geteuid() != 0:
         if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             return
         fail(
-            f"{folder} belongs to {owner.pw_name}",
-            fix=f"run this as {owner.pw_name} or with sudo, or name your own folder (--data) or a gateway (--url)",
+            f"{folder} belongs to {shown}",
+            fix=f"run this as {shown} or with sudo, or name your own folder (--data) or a gateway (--url)",
         )
-    privileges.change_user(owner.pw_uid, owner.pw_gid, owner.pw_name, keeping=keeping)
-    home = owner.pw_dir if Path(owner.pw_dir).is_dir() else str(folder)  # service users have none
-    os.environ.update(HOME=home, USER=owner.pw_name, LOGNAME=owner.pw_name)
+    privileges.change_user(owner_id, group_id, name, keeping=keeping)
+    home = home if home and Path(home).is_dir() else str(folder)  # service users have none
+    os.environ.update(HOME=home, USER=shown, LOGNAME=shown)
     os.chdir("/")  # libraries look around the working folder, which may be root's
 
 

@@ -178,7 +178,7 @@ class Capture:
 
     def _present(self, name: str) -> Present | None:
         try:
-            return present_of(self.nft.list(f"list table inet {name}"))
+            return present_of(self.nft.shape(f"inet {name}"))
         except NftablesRefused:
             return None
 

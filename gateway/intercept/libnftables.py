@@ -14,6 +14,8 @@ _JSON: Final = 1 << 4
 """NFT_CTX_OUTPUT_JSON"""
 _NUMERIC: Final = 1 << 6 | 1 << 7 | 1 << 8
 """NFT_CTX_OUTPUT_NUMERIC_PROTO | _PRIO | _SYMBOL"""
+_TERSE: Final = 1 << 11
+"""NFT_CTX_OUTPUT_TERSE: sets without their elements"""
 
 
 class NftablesMissing(OSError):
@@ -61,8 +63,22 @@ class Nftables:
         """One transaction: all of it or nothing. Raises NftablesRefused."""
         self._run(commands, 0)
 
-    def list(self, commands: str) -> list[dict[str, Any]]:
-        """The objects that `list …` shows, as libnftables-json(5) writes them. Raises NftablesRefused."""
+    def tables(self) -> "list[tuple[str, str]]":
+        """Family and name of each. Raises NftablesRefused."""
+        words = (line.split() for line in self._run("list tables", 0).splitlines())
+        return [(word[1], word[2]) for word in words if len(word) == 3 and word[0] == "table"]
+
+    def shape(self, table: str) -> str:
+        """A table (`inet NAME`) as `nft -t` prints it: what it consists of, without the elements of its sets. Raises
+        NftablesRefused."""
+        return self._run(f"list table {table}", _NUMERIC | _TERSE)
+
+    def list(self, commands: str) -> "list[dict[str, Any]]":
+        """The objects that `list …` shows, as libnftables-json(5) writes them. Raises NftablesRefused.
+
+        Never for what shows a table itself: where that has flags, libnftables 1.0.6 (Debian 12) reads and frees what it
+        has freed already (table_flags_json), which ends the process sooner or later.
+        """
         shown = self._run(commands, _JSON | _NUMERIC)
         found: list[dict[str, Any]] = json.loads(shown)["nftables"] if shown else []
         return found

@@ -5,9 +5,8 @@ pass through neither (measured on Linux 6.18, new connections all the while: 239
 tables refuse, 195 changes in place none). So chains stay, rules are exchanged, and sets are emptied and filled.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 HEARTBEAT_SET: Final = "hb"
 
@@ -56,14 +55,21 @@ class Present:
     rules: int = 0
 
 
-def present_of(listed: Iterable[Mapping[str, Any]]) -> Present:
-    """From what `list table` shows (libnftables-json(5))."""
+def present_of(shape: str) -> Present:
+    """From what `Nftables.shape` shows: objects stand one tab deep, what is in them two, a rule a line."""
     found = Present()
-    for each in listed:
-        for kind, names in (("set", found.sets), ("counter", found.counters), ("chain", found.chains)):
-            if kind in each:
-                names.add(str(each[kind]["name"]))
-        found.rules += "rule" in each
+    kinds = {"set": found.sets, "counter": found.counters, "chain": found.chains}
+    within = ""
+    for line in shape.splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if not line.startswith("\t\t"):
+            within = words[0] if len(words) == 3 and words[0] in kinds else ""
+            if within:
+                kinds[within].add(words[1])
+        elif within == "chain" and words[0] != "type":
+            found.rules += 1
     return found
 
 

@@ -120,6 +120,8 @@ def test_from_nothing_with_the_demo_then_again_then_away(machine: Machine) -> No
     assert owner != 0, "it has a user of its own"
     assert {path.stat().st_uid for path in data.rglob("*")} == {owner}
 
+    assert "agent    ready" in machine.ok("sluicegate service status"), "it has no rules, and does nothing"
+
     shown = machine.ok("sluicegate demo")
     assert re.search(r"\d+ tokens in · \d+ out · \$0\.\d{6}", shown)
     machine.ok("echo 'teams: [{name: kept, apps: [{name: mine, routes: \"*\"}]}]' | sluicegate apply -f -")
@@ -136,7 +138,13 @@ def test_from_nothing_with_the_demo_then_again_then_away(machine: Machine) -> No
     assert int(machine.ok("sluicegate usage --group-by team | grep ^demo").split("\t")[1]) > 2
     assert machine.run("sluicegate doctor").returncode == 0
 
+    machine.ok("cd /root/sluicegate && ./install.sh --without-agent")
+    assert "agent    not there" in machine.ok("sluicegate service status")
+    machine.ok("cd /root/sluicegate && ./install.sh --with-agent")
+    assert "agent    ready" in machine.ok("sluicegate service status")
+
     machine.ok("cd /root/sluicegate && ./install.sh --uninstall")
+    assert not (machine.root / "var/log/sluicegate").exists()
     assert not answers(port)
     assert not (machine.root / "opt/sluicegate").exists()
     assert (data / "sluicegate.sqlite").exists(), "state stays"

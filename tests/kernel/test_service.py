@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.agent_client import ask
-from gateway.cli.agent_service import LOG, RUN
+from gateway.cli.agent_service import FOLDER
 from gateway.errors import SluicegateError
 from gateway.privileges import NET_RAW, effective_of
 from tests.support.lab import Lab, servers
@@ -58,7 +58,7 @@ class Installation:
 
     @property
     def guard(self) -> int:
-        return int((RUN / f"{self.name}-agent.lock").read_text())
+        return int((FOLDER / f"{self.name}-agent.lock").read_text())
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def installation(lab: Lab) -> Iterator[Installation]:
     finally:
         made("service", "stop")
         made("intercept", "down")
-        for path in (RUN / f"{made.name}-agent.lock", LOG / f"{made.name}-agent.log"):
+        for path in (FOLDER / f"{made.name}-agent.lock", FOLDER / f"{made.name}-agent.log"):
             path.unlink(missing_ok=True)
 
 
@@ -124,7 +124,7 @@ def test_doctor_sees_who_is_in_the_way(installation: Installation) -> None:
     lab.router.nft(
         "table inet firewalld { }\n"
         "table ip filter {\n"
-        "chain INPUT { type filter hook input priority filter; policy drop; iif lo accept }\n"
+        "chain INPUT { type filter hook input priority filter; policy drop; iif lo accept; }\n"
         "chain FORWARD { type filter hook forward priority filter; policy drop; }\n}\n"
     )
     lab.router.ip("rule", "add", "pref", "50", "fwmark", "0x100/0x300", "lookup", "main")
