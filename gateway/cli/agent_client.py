@@ -19,19 +19,10 @@ class AgentAway(SluicegateError):
 
 def ask(path: Path, what: str, **options: Any) -> dict[str, Any]:
     """What the agent says. Raises AgentAway, and SluicegateError where it refuses."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(UPGRADE_PATIENCE_S if what == "upgrade" else PATIENCE_S)
-    try:
-        sock.connect(str(path))
-    except PermissionError as error:
-        raise SluicegateError(f"{path}: {error.strerror}", fix="run this as root, or as the gateway's user") from None
-    except OSError as error:
-        raise AgentAway(
-            f"no agent listens on {path} ({error.strerror})",
-            fix="start it as root: sluicegate agent, or systemctl start sluicegate-agent",
-        ) from None
     gone = SluicegateError("the agent closed the connection", fix="see its log; only root may ask it")
-    with sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(UPGRADE_PATIENCE_S if what == "upgrade" else PATIENCE_S)
+        _connect(sock, path)
         reader = FrameReader()
         try:
             sock.sendall(frame({"type": "hello", "v": VERSION, "role": "cli"}))
@@ -56,3 +47,15 @@ def ask(path: Path, what: str, **options: Any) -> dict[str, Any]:
                         raise SluicegateError(message["error"])
                     said: dict[str, Any] = message["said"]
                     return said
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    try:
+        sock.connect(str(path))
+    except PermissionError as error:
+        raise SluicegateError(f"{path}: {error.strerror}", fix="run this as root, or as the gateway's user") from None
+    except OSError as error:
+        raise AgentAway(
+            f"no agent listens on {path} ({error.strerror})",
+            fix="start it as root: sluicegate agent, or systemctl start sluicegate-agent",
+        ) from None
