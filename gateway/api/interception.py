@@ -149,6 +149,39 @@ def get_interception(desk: Reading) -> Interception:
     return Interception.model_validate({"agent": True, **said})
 
 
+class EndedFlow(BaseModel):
+    """A captured connection that has ended. Those that routes served are in the ledger request by request."""
+
+    rule: str
+    client: str
+    destination: str
+    port: int
+    protocol: str
+    """`http/1`, `h2`, `tls`, `other`; `silent` where the server spoke first."""
+    server_name: str | None
+    """What the TLS ClientHello asked for."""
+    encrypted_hello: bool
+    """The name may be a cover for another one (ECH)."""
+    terminated: bool
+    """Its TLS ended here."""
+    bytes_in: int
+    """From the client, as far as they were passed on untouched; `bytes_out`: to it."""
+    bytes_out: int
+    outcome: str
+    started_at: datetime
+    seconds: float
+
+
+class EndedFlows(BaseModel):
+    items: list[EndedFlow]
+
+
+@router.get("/interception/flows", tags=["interception"])
+def list_ended_flows(desk: Reading, rule: str | None = None, limit: ListLimit = DEFAULT_LIMIT) -> EndedFlows:
+    """The last captured connections, the newest first, as many as the agent remembers (2,000). 503 without it."""
+    return EndedFlows.model_validate({"items": desk.services.flows(rule, limit)})
+
+
 NO_PROBES: Final = "this release has no probes that could tell"
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, cast
 
 import anyio
@@ -152,6 +152,14 @@ class Services:
         if self.agent is None:
             raise Unavailable("no data plane runs here", fix="ask a running gateway")
         return anyio.from_thread.run(self.agent.ask, "status")
+
+    def flows(self, rule: str | None, limit: int) -> list[dict[str, Any]]:
+        """Captured connections that have ended, the newest first. From a handler's thread. Raises Unavailable."""
+        if self.agent is None:
+            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+        said = anyio.from_thread.run(partial(self.agent.ask, "flows", rule=rule, limit=limit))
+        items: list[dict[str, Any]] = said["items"]
+        return items
 
     def limit_state_if_there(self, limit_id: int) -> LimitState | None:
         with contextlib.suppress(Unavailable):

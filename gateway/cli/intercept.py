@@ -79,6 +79,38 @@ def _row(rule: dict[str, Any]) -> list[str]:
     ]
 
 
+def flows(
+    rule: str | None, limit: int, *, url: str | None, token: str | None, data: Path | None, as_json: bool
+) -> None:
+    if url:
+        from gateway.cli.remote import RemoteControl
+
+        items = RemoteControl(url, token).ended_flows(rule, limit)
+    else:
+        path = settings_from(data=data).agent_socket_path
+        items = agent_client.ask(path, "flows", rule=rule, limit=limit)["items"]
+    if as_json:
+        say(json.dumps(items, indent=2))
+        return
+    table(
+        ("started", "rule", "client", "destination", "spoken", "in", "out", "seconds", "end"),
+        [
+            [
+                flow["started_at"][:19],
+                flow["rule"],
+                flow["client"],
+                f"{flow['server_name'] or flow['destination']}:{flow['port']}",
+                flow["protocol"] + (" (ended here)" if flow["terminated"] else ""),
+                str(flow["bytes_in"]),
+                str(flow["bytes_out"]),
+                f"{flow['seconds']:.1f}",
+                flow["outcome"],
+            ]
+            for flow in items
+        ],
+    )
+
+
 def up(data: Path | None, trial: timedelta | None) -> None:
     options = {} if trial is None else {"try_s": trial.total_seconds()}
     said = agent_client.ask(settings_from(data=data).agent_socket_path, "up", **options)

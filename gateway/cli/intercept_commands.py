@@ -71,6 +71,21 @@ def intercept_status(url: Url = None, token: Token = None, data: Data = None, js
     raise typer.Exit(intercept.status(url=url, token=token, data=data, as_json=json))
 
 
+@intercept_app.command("flows")
+def intercept_flows(
+    rule: Annotated[str | None, typer.Option(metavar="NAME", help="Of this rule alone.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=2000, help="How many.")] = 30,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """The last captured connections: who, where to, what was spoken, how it ended."""
+    from gateway.cli import intercept
+
+    intercept.flows(rule, limit, url=url, token=token, data=data, as_json=json)
+
+
 @intercept_app.command("up")
 def intercept_up(
     trial: Annotated[

@@ -71,6 +71,12 @@ class RemoteControl:
         said: Item = self._ask("GET", "/interception").json()
         return said
 
+    def ended_flows(self, rule: str | None, limit: int) -> list[Item]:
+        """Captured connections that have ended, the newest first."""
+        options = {"limit": str(limit), **({"rule": rule} if rule else {})}
+        items: list[Item] = self._ask("GET", "/interception/flows", params=options).json()["items"]
+        return items
+
     def keys(self, app: str | None) -> list[Item]:
         return self._all("/keys", **({"app": app} if app else {}))
 

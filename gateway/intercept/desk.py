@@ -6,11 +6,12 @@ with a `type` (`agent_channel`); what each holds stands at the method that reads
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,6 +24,7 @@ log = logging.getLogger("sluicegate.agent")
 SILENT_S: Final = 2.0
 """A worker that has not answered for so long hangs: it counts as dead until it answers again."""
 BACKLOG: Final = 128
+ENDED_KEPT: Final = 2000
 
 
 class Interceptor(Protocol):
@@ -98,6 +100,8 @@ class Desk:
         self._callers: set[Caller] = set()
         self.counted: Counter[str] = Counter()
         """Of workers that have ended."""
+        self.ended: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
+        """Captured connections that have ended, as workers told of them (`dataplane.intercepted.flow`), newest last."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- who is there
@@ -218,8 +222,9 @@ class Desk:
         self._interceptor.workers_changed()
 
     def _alive(self, caller: Caller, message: dict[str, Any]) -> None:
-        """`{"type": "alive", "serving": [port], "flows": {rule: n}, "counts": {"rule kind": n}}`: the answer to
-        `beat`, and sent unasked when what a worker serves has changed."""
+        """`{"type": "alive", "serving": [port], "flows": {rule: n}, "counts": {"rule kind": n}, "ended": [flow]}`: the
+        answer to `beat`, and sent unasked when what a worker serves has changed."""
+        self.ended.extend(message["ended"])
         caller.flows = Counter(message["flows"])
         caller.counts = Counter(message["counts"])
         serving = frozenset(message["serving"])
@@ -234,12 +239,19 @@ class Desk:
         try:
             if message["what"] == "status":
                 reply["said"] = self._interceptor.status()
+            elif message["what"] == "flows":
+                reply["said"] = {"items": self._flows(**message.get("options", {}))}
             else:
                 log.info("order", extra={"what": message["what"], "uid": caller.peer.uid, "pid": caller.peer.pid})
                 reply["said"] = await self._interceptor.order(message["what"], message.get("options", {}))
         except ValueError as error:
             reply["error"] = str(error)
         caller.send(reply)
+
+    def _flows(self, rule: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """The newest first."""
+        fitting = (flow for flow in reversed(self.ended) if rule is None or flow["rule"] == rule)
+        return list(itertools.islice(fitting, limit))
 
     def gone(self, caller: Caller) -> None:
         self._callers.discard(caller)

@@ -1,9 +1,11 @@
-"""A connection of the agent's own shows that what is captured reaches a worker (interception.md §6: silent bypass)."""
+"""What interception tells of itself: that what is captured arrives (silent bypass is the worst bug), what passed."""
 
 from datetime import UTC, datetime
 
 from tests.support.lab import Lab, gateway
-from tests.support.lab.talking import wait_until
+from tests.support.lab.lab import CLIENT4, SERVER4
+from tests.support.lab.servers import echo
+from tests.support.lab.talking import client_hello, read_exactly, wait_until
 from tests.support.lab.world import BASE, rule
 
 YAML = BASE + "interception:\n" + rule("open", [4001])
@@ -24,3 +26,25 @@ def test_it_sings_on_both_families_and_never_leaves_the_host() -> None:
         running.cli("intercept", "down")
         routes = lab.router.run("ip", "route", "show", "192.0.2.53").stdout
         assert routes == ""
+
+
+def test_what_was_passed_on_is_told_of() -> None:
+    """Who, where to, what was spoken and how much (issue: passthrough records name, bytes, times)."""
+    with Lab() as lab, gateway(lab, YAML) as running:
+        server = lab.serve(echo, 4001)
+        hello = client_hello("api.openai.example")
+        with lab.client.connect((SERVER4, server.port)) as connection:
+            connection.sendall(hello)
+            assert read_exactly(connection, len(hello)) == hello
+
+        def told() -> list[dict[str, object]]:
+            items: list[dict[str, object]] = running.api.get("/api/v1/interception/flows").json()["items"]
+            return items
+
+        wait_until(lambda: told(), 5)
+        flow = told()[0]
+        assert (flow["rule"], flow["protocol"], flow["server_name"]) == ("open", "tls", "api.openai.example")
+        assert (flow["client"], flow["destination"], flow["port"]) == (CLIENT4, SERVER4, 4001)
+        assert flow["bytes_in"] == flow["bytes_out"] == len(hello)
+        assert flow["outcome"] == "completed"
+        assert "api.openai.example:4001" in running.cli("intercept", "flows").stdout

@@ -4,6 +4,7 @@ import ipaddress
 import socket
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.policy.interception import InterceptionRule
@@ -39,11 +40,11 @@ class Flow:
         return socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
 
     def ended(self, outcome: str) -> dict[str, Any]:
-        """What is told of it when it has ended, JSON-ready; times are Unix seconds."""
+        """What is told of it when it has ended, JSON-ready (`api.interception.EndedFlow`)."""
         self.outcome = outcome
         return {
             "rule": self.rule.name,
-            "client": f"{self.client[0]}",
+            "client": self.client[0],
             "destination": self.destination[0],
             "port": self.destination[1],
             "protocol": self.protocol,
@@ -51,9 +52,10 @@ class Flow:
             "encrypted_hello": self.encrypted_hello,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
+            "terminated": self.terminated,
             "outcome": outcome,
-            "started_s": self.started_s,
-            "seconds": time.time() - self.started_s,
+            "started_at": datetime.fromtimestamp(self.started_s, UTC).isoformat(timespec="milliseconds"),
+            "seconds": round(time.time() - self.started_s, 3),
         }
 
 

@@ -594,6 +594,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/interception/flows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Ended Flows
+         * @description The last captured connections, the newest first, as many as the agent remembers (2,000). 503 without it.
+         */
+        get: operations["list_ended_flows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/discoveries": {
         parameters: {
             query?: never;
@@ -1349,6 +1369,46 @@ export interface components {
             p99: number;
             /** Count */
             count: number;
+        };
+        /**
+         * EndedFlow
+         * @description A captured connection that has ended. Those that routes served are in the ledger request by request.
+         */
+        EndedFlow: {
+            /** Rule */
+            rule: string;
+            /** Client */
+            client: string;
+            /** Destination */
+            destination: string;
+            /** Port */
+            port: number;
+            /** Protocol */
+            protocol: string;
+            /** Server Name */
+            server_name: string | null;
+            /** Encrypted Hello */
+            encrypted_hello: boolean;
+            /** Terminated */
+            terminated: boolean;
+            /** Bytes In */
+            bytes_in: number;
+            /** Bytes Out */
+            bytes_out: number;
+            /** Outcome */
+            outcome: string;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Seconds */
+            seconds: number;
+        };
+        /** EndedFlows */
+        EndedFlows: {
+            /** Items */
+            items: components["schemas"]["EndedFlow"][];
         };
         /**
          * ExpectedAnswer
@@ -4987,6 +5047,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Interception"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_ended_flows: {
+        parameters: {
+            query?: {
+                rule?: string | null;
+                /** @description How many items a page may have */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndedFlows"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
