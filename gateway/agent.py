@@ -46,6 +46,7 @@ KEPT_CAPABILITIES: Final = frozenset((privileges.NET_ADMIN,))
 BEAT_S: Final = 1.0
 SETTLE_S: Final = 0.05
 """Changes that come together are acted upon together."""
+FOLDER_PAUSE_S: Final = 0.2
 LOOK_S: Final = 10.0
 """How often the tables are looked at although nobody has told of a change."""
 LOCKS: Final = Path("/run/sluicegate-agent")
@@ -472,17 +473,22 @@ def take_over(left: Left) -> None:
     asyncio.run(serve(Memory(left.memory), begin))
 
 
-def run(path: Path, *, log_level: str, log_format: LogFormat) -> None:
-    """Raises AgentFailed."""
+def wait_for(folder: Path) -> None:
+    """Gateway and agent may start in either order: `serve` makes its data folder, which tells whose the gateway is."""
+    if folder.is_dir():
+        return
+    log.info("waiting for the folder, which `sluicegate serve` makes", extra={"folder": str(folder)})
+    while not folder.is_dir():
+        time.sleep(FOLDER_PAUSE_S)
+
+
+def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat) -> None:
+    """`data`: the folder whose owner the gateway runs as; None = that of the socket. Raises AgentFailed."""
     if privileges.NET_ADMIN not in privileges.effective():
         raise AgentFailed("the agent needs CAP_NET_ADMIN: start it as root (sudo sluicegate agent)")
-    try:
-        folder = path.parent.stat()
-        memory = Memory.open(path.with_suffix(".state"))
-    except FileNotFoundError as error:
-        raise AgentFailed(
-            f"{path.parent} does not exist: start `sluicegate serve` first, or name its --data"
-        ) from error
+    wait_for(path.parent)
+    folder = (data if data is not None and data.is_dir() else path.parent).stat()
+    memory = Memory.open(path.with_suffix(".state"))
     try:
         fcntl.flock(memory.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

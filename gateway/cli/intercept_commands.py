@@ -1,5 +1,6 @@
 """`sluicegate agent` and `sluicegate intercept …`."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,10 @@ def agent(
             return
         settings = settings_from(data=data, agent_socket=socket, log_level=log_level, log_format=log_format)
         log_to_stderr(settings.log_level, settings.log_format, "agent")
-        running.run(settings.agent_socket_path, log_level=settings.log_level, log_format=settings.log_format)
+        named = settings.data if data is not None or "SLUICEGATE_DATA" in os.environ else None
+        running.run(
+            settings.agent_socket_path, data=named, log_level=settings.log_level, log_format=settings.log_format
+        )
     except running.AgentFailed as error:
         fail(str(error), fix="sluicegate doctor")
 
