@@ -149,10 +149,16 @@ class WorkerServer(uvicorn.Server):
     def _intercepted(self) -> SessionFactory:
         protocol = intercepted_class(self._plane)
 
-        def make(hall: Hall, flow: Flow, server: socket.socket | None, tls: ssl.SSLContext | None) -> asyncio.Protocol:
+        def make(
+            hall: Hall,
+            flow: Flow,
+            server: socket.socket | None,
+            tls: ssl.SSLContext | None,
+            kind: type[InterceptedSession] | None = None,
+        ) -> InterceptedSession:
             connection = protocol(self.config, self.server_state, self.lifespan.state)
             connection.intercepted = flow
-            return InterceptedSession(hall, flow, connection, server, tls)
+            return (kind or InterceptedSession)(hall, flow, connection, server, tls)
 
         return make
 

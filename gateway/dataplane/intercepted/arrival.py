@@ -62,7 +62,7 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
                 if server is not None:
                     server.close()
                     server = None
-                await hall.serve_tls(sock, flow, context)
+                await hall.serve_tls(sock, flow, context, opening.hello.alpn)
                 return
         if flow.rule.unmatched is Unmatched.DENY:
             await _deny(hall, sock, flow)

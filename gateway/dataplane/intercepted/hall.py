@@ -10,19 +10,20 @@ import os
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.dataplane.intercepted import arrival, terminating
+from gateway.dataplane.intercepted.agreed import Agreed
 from gateway.dataplane.intercepted.direct import Directs
 from gateway.dataplane.intercepted.flow import Flow, place_of
 from gateway.dataplane.intercepted.hosts import Hosts
-from gateway.dataplane.intercepted.terminating import Terminator
+from gateway.dataplane.intercepted.terminating import H2, Terminator
 from gateway.dataplane.splice import Splice, Splices
 from gateway.policy.interception import InterceptionRule
 
 if TYPE_CHECKING:
     from gateway.dataplane.dialer import Dialer
+    from gateway.dataplane.intercepted.session import InterceptedSession
     from gateway.dataplane.plane import Plane
 
 log = logging.getLogger("sluicegate.dataplane")
@@ -37,9 +38,18 @@ CANARY: Final = ""
 CANARY_S: Final = 5.0
 CANARY_BYTES: Final = 64
 
-SessionFactory = Callable[["Hall", Flow, socket.socket | None, ssl.SSLContext | None], asyncio.Protocol]
-"""The socket: a connection to the destination that is there already; the context: how to speak to it where TLS ends
-here."""
+
+class SessionFactory(Protocol):
+    def __call__(
+        self,
+        hall: "Hall",
+        flow: Flow,
+        server: socket.socket | None,
+        tls: ssl.SSLContext | None,
+        kind: "type[InterceptedSession] | None" = None,
+    ) -> "InterceptedSession":
+        """`server`: a connection to the destination that is there already; `tls`: how to speak to it where TLS ends
+        here; `kind`: None = the ordinary one."""
 
 
 class SplicedFlow:
@@ -69,8 +79,8 @@ class Hall:
         """`RULE kind` → connections: passed, denied, governed."""
         self.ended_flows: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
         """Told to the agent, and forgotten then."""
-        self._sessions = sessions
-        self._connections = connections
+        self.session = sessions
+        self.connections = connections
         self._doors: dict[tuple[str, int], socket.socket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -175,15 +185,17 @@ class Hall:
 
     async def serve_http(self, sock: socket.socket, flow: Flow, server: socket.socket | None) -> None:
         """`server`: a connection to the destination that is there already."""
-        await self._loop.connect_accepted_socket(lambda: self._sessions(self, flow, server, None), sock)
+        await self._loop.connect_accepted_socket(lambda: self.session(self, flow, server, None), sock)
 
-    async def serve_tls(self, sock: socket.socket, flow: Flow, context: ssl.SSLContext) -> None:
-        """The client's TLS ends here."""
+    async def serve_tls(
+        self, sock: socket.socket, flow: Flow, context: ssl.SSLContext, alpn: tuple[bytes, ...]
+    ) -> None:
+        """The client's TLS ends here. `alpn`: what the client offers to speak inside."""
         upstream = await self.terminator.upstream()
         flow.terminated = True
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._sessions(self, flow, None, upstream),
+                lambda: Agreed(self, flow, upstream, alpn) if H2 in alpn else self.session(self, flow, None, upstream),
                 sock,
                 ssl=context,
                 ssl_handshake_timeout=terminating.HANDSHAKE_S,
@@ -200,7 +212,7 @@ class Hall:
         place = SplicedFlow()
 
         def on_end(splice: Splice) -> None:
-            self._connections.discard(place)
+            self.connections.discard(place)
             flow.bytes_in, flow.bytes_out = splice.bytes_in, splice.bytes_out
             self.ended(flow, splice.outcome.value)
 
@@ -210,7 +222,7 @@ class Hall:
         except OSError:
             self.ended(flow, "client_gone")
             return
-        self._connections.add(place)
+        self.connections.add(place)
 
     def denied(self, flow: Flow) -> None:
         self.counts[f"{flow.rule.name} denied"] += 1

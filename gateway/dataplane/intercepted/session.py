@@ -165,7 +165,10 @@ class InterceptedSession(asyncio.Protocol):
             self._pool.close()
         if self._peer is not None:
             self._peer.close(reset=exc is not None or not self._client_ended)
-        self._hall.ended(self._flow, "completed" if exc is None else "client_reset")
+        self._ended("completed" if exc is None else "client_reset")
+
+    def _ended(self, outcome: str) -> None:
+        self._hall.ended(self._flow, outcome)
 
     def pause_writing(self) -> None:
         self._inner.pause_writing()

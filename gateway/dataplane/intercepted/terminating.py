@@ -26,6 +26,11 @@ HANDSHAKE_S: Final = 15.0
 REMEMBERED_S: Final = 24 * 3600.0
 MOST_REMEMBERED: Final = 4096
 HTTP1: Final = b"http/1.1"
+H2: Final = b"h2"
+GRPC: Final = b"grpc-exp"
+"""Offered by some clients that speak gRPC and nothing else."""
+_SPOKEN: Final = (H2.decode(), HTTP1.decode())
+"""With clients, as they offer it."""
 _REFUSALS: Final = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "CERTIFICATE_REQUIRED", "ECH_REQUIRED",
                     "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_EXPIRED", "ACCESS_DENIED")  # fmt: skip
 """Parts of the reasons that OpenSSL gives for alerts about certificates (RFC 8446 6.2)."""
@@ -39,16 +44,17 @@ class Terminator:
         self._minter: LeafMinter | None = None
         self._authority: CertificateAuthority | None = None
         self._refused: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._grpc: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        """Clients that speak gRPC there."""
         self._upstream: ssl.SSLContext | None = None
 
     def wants(self, flow: Flow, alpn: tuple[bytes, ...]) -> bool:
         """Whether this connection's TLS is to end here; else it is passed on."""
         if flow.rule.tls is not Tls.TERMINATE or self._plane.snapshot.authority is None:
             return False
-        if alpn and HTTP1 not in alpn:
+        if GRPC in alpn or (alpn and HTTP1 not in alpn and (H2 not in alpn or _remembers(self._grpc, flow))):
             return False  # it speaks something that is not served here
-        refused_s = self._refused.get(_key(flow))
-        return refused_s is None or time.monotonic() - refused_s > REMEMBERED_S
+        return not _remembers(self._refused, flow)
 
     async def context(self, flow: Flow) -> ssl.SSLContext | None:
         """With a certificate for what the client asks for; None where there can be none."""
@@ -59,7 +65,7 @@ class Terminator:
         try:
             if self._minter is None or self._authority != authority:
                 self._minter, self._authority = await asyncio.to_thread(LeafMinter, authority), authority
-            return await asyncio.to_thread(self._minter.context, _name(flow), [HTTP1.decode()])
+            return await asyncio.to_thread(self._minter.context, _name(flow), _SPOKEN)
         except CannotMint as error:
             log.info("passed on, no certificate", extra={"rule": flow.rule.name, "reason": error.message})
             return None
@@ -83,10 +89,12 @@ class Terminator:
             extra={"rule": flow.rule.name, "client": flow.client[0], "host": _name(flow), "reason": reason},
         )
         if flow.rule.refused_certificate is RefusedCertificate.PASSTHROUGH:
-            self._refused[_key(flow)] = time.monotonic()
-            if len(self._refused) > MOST_REMEMBERED:
-                self._refused.popitem(last=False)
+            _remember(self._refused, flow)
         return True
+
+    def pass_grpc(self, flow: Flow) -> None:
+        """This client speaks gRPC there: later connections that offer HTTP/2 alone are passed on untouched."""
+        _remember(self._grpc, flow)
 
 
 def _name(flow: Flow) -> str:
@@ -95,3 +103,14 @@ def _name(flow: Flow) -> str:
 
 def _key(flow: Flow) -> tuple[str, str, str]:
     return (flow.rule.name, flow.client[0], _name(flow))
+
+
+def _remember(known: OrderedDict[tuple[str, str, str], float], flow: Flow) -> None:
+    known[_key(flow)] = time.monotonic()
+    if len(known) > MOST_REMEMBERED:
+        known.popitem(last=False)
+
+
+def _remembers(known: OrderedDict[tuple[str, str, str], float], flow: Flow) -> bool:
+    since_s = known.get(_key(flow))
+    return since_s is not None and time.monotonic() - since_s <= REMEMBERED_S
