@@ -46,7 +46,7 @@ class TunnelPeer(asyncio.Protocol):
     def eof_received(self) -> bool:
         self.half_closed = True
         self._end.on_peer_half_closed()
-        return True
+        return self.transport.get_extra_info("sslcontext") is None  # TLS knows no half-closed connection here
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

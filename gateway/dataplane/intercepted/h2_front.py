@@ -12,8 +12,7 @@ import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from h2.config import H2Configuration
-from h2.connection import ConnectionState, H2Connection
+from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
@@ -27,10 +26,18 @@ from h2.events import (
     WindowUpdated,
 )
 from h2.exceptions import ProtocolError
-from h2.settings import SettingCodes, Settings
 
 from gateway.dataplane.intercepted.direct import DirectPool
 from gateway.dataplane.intercepted.flow import Flow
+from gateway.dataplane.intercepted.h2_limits import (
+    CONNECTION_WINDOW_BYTES,
+    ENCODER_TABLE_BYTES,
+    MOST_STREAMS,
+    MOST_STREAMS_EVER,
+    Allowance,
+    count_streams_ourselves,
+    new_connection,
+)
 from gateway.dataplane.intercepted.h2_stream import StreamSession, StreamTransport
 from gateway.policy.interception import Unmatched
 from gateway.wire.errors import WireError
@@ -41,42 +48,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sluicegate.dataplane")
 
-MOST_STREAMS: Final = 100
-"""At once."""
-MOST_STREAMS_EVER: Final = 20_000
-"""Of one connection; then the client is asked for another one."""
-HEADER_LIST_BYTES: Final = 64 * 1024
-STREAM_WINDOW_BYTES: Final = 256 * 1024
-CONNECTION_WINDOW_BYTES: Final = 4 * 1024 * 1024
-"""What a connection may hold of requests that nobody takes."""
-ENCODER_TABLE_BYTES: Final = 4096
-"""Of our side of HPACK, whatever more the client would bear: it is our memory."""
 WRITE_HIGH_WATER_BYTES: Final = 256 * 1024
 BEGIN_S: Final = 15.0
 """Within it the client has sent its settings."""
 IDLE_S: Final = 75.0
 """Without a stream."""
+LAST_CALL_S: Final = 5.0
+"""A client that goes on opening streams while the server ends is told after that, come what may."""
 PARTING_S: Final = 1.0
 """From the last word to the end: the client reads it meanwhile."""
-_LAST_ID: Final = 2**31 - 1
-
-
-class Allowance:
-    """Of what a client may do now and then, and not without end."""
-
-    __slots__ = ("_at_s", "_left", "_most", "_per_s")
-
-    def __init__(self, most: int, per_s: float, now_s: float) -> None:
-        self._left = float(most)
-        self._most = most
-        self._per_s = per_s
-        self._at_s = now_s
-
-    def spend(self, now_s: float) -> bool:
-        """Whether there was any left."""
-        self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s) - 1
-        self._at_s = now_s
-        return self._left >= 0
 
 
 class H2Front(asyncio.Protocol):
@@ -90,7 +70,7 @@ class H2Front(asyncio.Protocol):
         self._alone = alone
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set by connection_made
-        self.h2 = _new_connection()
+        self.h2 = new_connection()
         self.writable = True
         self._streams: dict[int, StreamTransport] = {}
         self._highest_id = 0
@@ -101,6 +81,7 @@ class H2Front(asyncio.Protocol):
         self._idle_frames = Allowance(1000, 50, now_s)
         """Frames that ask for nothing."""
         self._flushing = False
+        self._ends_when_idle = False
         self._leaving = False
         """No new stream is served."""
         self._closed = False
@@ -122,7 +103,7 @@ class H2Front(asyncio.Protocol):
         self._hall.connections.add(self)
         self.h2.initiate_connection()
         self.h2.increment_flow_control_window(CONNECTION_WINDOW_BYTES - 65535)
-        _enforce_ourselves(self.h2)
+        count_streams_ourselves(self.h2)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -237,7 +218,7 @@ class H2Front(asyncio.Protocol):
         assert isinstance(session, StreamSession)
         stream.begin(session, ended=ended)
         if self._opened >= MOST_STREAMS_EVER:
-            self._say_last()
+            self.shutdown()
 
     def _end_request(self, stream_id: int | None, trailers: Fields) -> None:
         stream = self._streams.get(stream_id or 0)
@@ -332,6 +313,8 @@ class H2Front(asyncio.Protocol):
         if not self._streams and not self._closed:
             if self._leaving:
                 self._loop.call_later(PARTING_S, self._end)
+            elif self._ends_when_idle:
+                self._say_last()
             else:
                 self._restart_timer(IDLE_S)
 
@@ -353,10 +336,20 @@ class H2Front(asyncio.Protocol):
     # -- the end
 
     def shutdown(self) -> None:
-        """The server asks to end: what is under way ends first (RFC 9113 6.8)."""
-        if not self._leaving:
-            self._go_away(_LAST_ID)
-            self._loop.call_later(self._hall.plane.idle_grace_s, self._say_last)
+        """The server asks to end: what is under way ends first.
+
+        RFC 9113 6.8 would have GOAWAY said at once; but clients that use h2 (httpx, and the SDKs with it) lose at that
+        word what is under way. So it is said in a moment without streams, if there is one."""
+        if self._leaving or self._ends_when_idle:
+            return
+        self._ends_when_idle = True
+        self._loop.call_later(LAST_CALL_S, self._last_call, self._highest_id)
+        if not self._streams:
+            self._loop.call_later(self._hall.plane.idle_grace_s, self._expire)
+
+    def _last_call(self, highest_id: int) -> None:
+        if self._highest_id != highest_id:
+            self._say_last()
 
     def _say_last(self, below: int | None = None) -> None:
         """No more streams: those under way are the last ones."""
@@ -388,34 +381,3 @@ class H2Front(asyncio.Protocol):
             for stream in tuple(self._streams.values()):
                 stream.lose(ConnectionAbortedError("the connection has ended"))
             self.transport.close()
-
-
-def _new_connection() -> H2Connection:
-    """Fields are checked by `h2_text`: what is malformed ends its stream, not the connection."""
-    connection = H2Connection(
-        H2Configuration(
-            client_side=False,
-            header_encoding=None,
-            validate_inbound_headers=False,
-            validate_outbound_headers=False,
-            normalize_outbound_headers=False,
-        )
-    )
-    connection.local_settings = _settings(MOST_STREAMS)
-    return connection
-
-
-def _settings(streams: int) -> Settings:
-    return Settings(
-        client=False,
-        initial_values={
-            SettingCodes.MAX_CONCURRENT_STREAMS: streams,
-            SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_BYTES,
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
-        },
-    )
-
-
-def _enforce_ourselves(connection: H2Connection) -> None:
-    """h2 would end the connection for a stream too many, which a client may open before it has read the settings."""
-    connection.local_settings = _settings(_LAST_ID)
