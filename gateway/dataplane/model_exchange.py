@@ -209,7 +209,8 @@ class ModelExchange(ForwardingExchange):
         """The upstream's request head up to its Content-Length: the same for every call with this head and target."""
         request, client, provider = self.request, self.client, plan.target.provider
         path = upstream_target(provider.base_url, self.operation, plan.target.model or "").encode()
-        query = without_key(request.query, MODEL_QUERY_DROP)
+        own = self.plan.own_lines is not None  # Google's clients may have theirs in the query
+        query = request.query if own else without_key(request.query, MODEL_QUERY_DROP)
         lines = [
             b"%b %b%b%b HTTP/1.1\r\nhost: %b\r\n%b"
             % (
