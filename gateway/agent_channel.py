@@ -75,12 +75,14 @@ class Channel:
             log.error("the other end does not read, the connection is given up")
             self.close()
             return
+        idle = not self._unsent
         copies = [os.dup(number) for number in descriptors]
-        for begin in range(MOST_DESCRIPTORS, len(copies), MOST_DESCRIPTORS):
-            raise ValueError(f"{len(copies)} descriptors in one message, {begin} are allowed")
-        self._unsent.append((payload, copies))
         self._unsent_bytes += len(payload)
-        if len(self._unsent) == 1:
+        while len(copies) > MOST_DESCRIPTORS:  # ahead of the others, with a byte each: none go without
+            self._unsent.append((payload[:1], copies[:MOST_DESCRIPTORS]))
+            payload, copies = payload[1:], copies[MOST_DESCRIPTORS:]
+        self._unsent.append((payload, copies))
+        if idle:
             self._writable()
 
     def close(self) -> None:

@@ -27,8 +27,10 @@ def arm(
     numbers: Mapping[str, int],
     names: Names,
     port_of: Callable[[InterceptionRule], int | None],
+    most_local_rules: int,
 ) -> Arming:
-    """`numbers`: of the rules by name; `port_of`: of the listener that a worker serves; None where none does, yet."""
+    """`numbers`: of the rules by name; `port_of`: of the listener that a worker serves; None where none does, yet;
+    `most_local_rules`: numbers beyond this cannot catch this host's own connections."""
     arming = Arming()
     for rule in rules:
         troubles: list[str] = []
@@ -38,6 +40,8 @@ def arm(
         )
         if rule.mode is Mode.GOVERN and port is None:
             troubles.insert(0, "no worker of the gateway takes its connections")
+        elif rule.mode is Mode.GOVERN and armed.number > most_local_rules:
+            troubles.append(f"not for this host's own connections: the packet mark has room for {most_local_rules}")
         arming.rules.append(armed)
         if troubles:
             arming.reasons[rule.name] = "; ".join(troubles)

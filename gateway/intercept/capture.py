@@ -74,8 +74,8 @@ class Capture:
     _owner: Table | None = None
     """As it was put into the kernel; None = there is none, or nobody knows. `_plain` alike."""
     _plain: Table | None = None
-    _places: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
-    """Addresses that stand in the sets, by the rule's number."""
+    _members: dict[int, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """What stands in the sets, by the rule's number."""
     _cgroups: dict[str, int] = field(default_factory=dict)
     """Inodes of the rules' cgroups when the tables were made."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Capture:
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
         self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         self._number(rules)
-        arming = arm(rules, self.numbers, self.names, self._served_port)
+        arming = arm(rules, self.numbers, self.names, self._served_port, self.marks.most_local_rules)
         if again:
             self._owner = self._plain = None
         if not arming.rules and not wanted.flows:
@@ -155,7 +155,7 @@ class Capture:
         cgroups = self._inodes()
         same = _shape(owner) == _shape(self._owner) and _shape(plain) == _shape(self._plain)
         if same and cgroups == self._cgroups:
-            changed = [each for each in armed if (each.v4, each.v6) != self._places.get(each.number)]
+            changed = [each for each in armed if each.members != self._members.get(each.number)]
             if changed:
                 self.nft.run("".join(ruleset.new_addresses(each, self.owner_name) for each in changed))
                 log.info("addresses renewed", extra={"rules": ", ".join(each.rule.name for each in changed)})
@@ -170,7 +170,7 @@ class Capture:
             self.nft.run(commands)
             self._owner, self._plain, self._cgroups = owner, plain, cgroups
             log.info("rules in place", extra={"rules": len(armed)})
-        self._places = {each.number: (each.v4, each.v6) for each in armed}
+        self._members = {each.number: each.members for each in armed}
         if owner is None:
             self.beating = False
         elif self.wanted.alive and not self.beating:

@@ -270,6 +270,6 @@ def open_socket(path: Path, owner_uid: int, owner_gid: int) -> socket.socket:
         sock.bind(str(path))
     finally:
         os.umask(mask)
-    os.chown(path, owner_uid, owner_gid)
+    os.chown(path, owner_uid, owner_gid, follow_symlinks=False)  # the folder's owner may put anything in its place
     sock.listen(BACKLOG)
     return sock

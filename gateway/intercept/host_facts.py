@@ -44,9 +44,12 @@ def uid_of(user: str) -> int:
 
 
 def cgroup_path(path: str) -> tuple[int, str]:
-    """Level and path of a cgroup as nftables wants them. Raises ValueError where there is no such cgroup.
+    """Level and path of a cgroup as nftables wants them. Raises ValueError where there is no such cgroup, or its path
+    would end the quotes that it stands in among nftables' commands.
 
     nft looks below /sys/fs/cgroup; where both versions are mounted, version 2 is in `unified`."""
+    if not path.isprintable() or '"' in path:
+        raise ValueError(f"nftables cannot be told of the cgroup {path!r}")
     plain = path.strip("/").removeprefix("sys/fs/cgroup/")
     for prefix in ("", "unified/"):
         whole = prefix + plain.removeprefix("unified/")

@@ -54,6 +54,11 @@ class ArmedRule:
     cgroups: tuple[tuple[int, str], ...] = ()
     """Level and path, as `socket cgroupv2` wants them."""
 
+    @property
+    def members(self) -> tuple[tuple[str, ...], ...]:
+        """Of its sets: what may change while the tables' rules stay as they are."""
+        return (self.v4, self.v6, self.source_v4, self.source_v6)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
@@ -197,10 +202,8 @@ def stop_beating(owner: str) -> str:
 
 
 def new_addresses(armed: ArmedRule, owner: str) -> str:
-    """Put the rule's present destinations into its sets: the rules themselves stay as they are."""
-    return "".join(
-        refill(table, kept) for table in (owner, PLAIN_TABLE) for kept in _sets([armed]) if kept.name.startswith("d")
-    )
+    """Put the rule's present destinations and sources into its sets: the rules themselves stay as they are."""
+    return "".join(refill(table, kept) for table in (owner, PLAIN_TABLE) for kept in _sets([armed]))
 
 
 def _sets(rules: Iterable[ArmedRule]) -> Iterator[AddressSet]:

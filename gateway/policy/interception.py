@@ -99,13 +99,14 @@ def plain(rule: InterceptionRule) -> dict[str, Any]:
 
 
 def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
-    """The rule that `plain` wrote. Raises KeyError, TypeError and ValueError for anything else."""
+    """The rule that `plain` wrote. Raises KeyError, TypeError and ValueError for anything else: the agent, which is
+    root, hears rules from a process that is not."""
     sources = given["sources"]
     return InterceptionRule(
         name=given["name"],
         hosts=tuple(given["hosts"]),
         cidrs=tuple(given["cidrs"]),
-        ports=tuple(given["ports"]),
+        ports=tuple(map(_port, given["ports"])),
         sources=RuleSources(
             everyone=sources["everyone"],
             cidrs=tuple(sources["cidrs"]),
@@ -122,3 +123,9 @@ def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
         credential=WhoseCredential(given["credential"]),
         app=given["app"],
     )
+
+
+def _port(given: Any) -> int:
+    if type(given) is not int or not 0 < given < 65536:
+        raise ValueError(f"{given!r} is no port")
+    return given
