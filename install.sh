@@ -167,6 +167,10 @@ install_system_packages() {
         note "libgomp1 is missing: \`sluicegate demo\` will need it (sudo apt-get install libgomp1)"
         return
     fi
+    if [[ "${wanted[*]}" == libnftables1 ]] && ! command -v apt-get >/dev/null; then
+        note "libnftables is missing: interception will need it (the package nftables, 1.0.2 or newer)"
+        return
+    fi
     command -v apt-get >/dev/null || fail "missing: ${wanted[*]}" "install Python ≥ 3.11 with its venv module, then run this again"
     [[ $root ]] || fail "missing system packages: ${wanted[*]}" "sudo apt-get install ${wanted[*]}"
     step_fix="apt-get update && apt-get install ${wanted[*]}" step "system packages: ${wanted[*]}" apt_install "${wanted[@]}"
