@@ -120,6 +120,10 @@ def agent(settings: Settings, rules: Rules) -> tuple[dict[str, Any] | None, list
         if said["up"] and not said["trouble"] and not rule["armed"]:
             reason = f"rule {rule['rule']} captures nothing: {rule['reason']}"
             findings.append(weak("agent", reason, "sluicegate intercept status"))
+    for song in said.get("canaries", ()):
+        if song["trouble"]:
+            detail = f"on {song['path']}, last well {song['last_well'] or 'never'}: {song['trouble']}"
+            findings.append(broken("canary", detail, "sluicegate intercept status; sluicegate service logs"))
     return said, findings or [fine("agent", f"{len(said['rules'])} rules armed, {said['workers']} workers answer")]
 
 
