@@ -168,9 +168,12 @@ class StreamTransport(asyncio.Transport):
 
     def pumped(self) -> None:
         """All that could be sent was."""
-        if self._paused and self._out_bytes <= self._low and not self._lost:
+        if self._lost:
+            return
+        if self._paused and self._out_bytes <= self._low:
             self._paused = False
             self.session.resume_writing()
+        self._leave_if_done()
 
     # -- the session's side: asyncio.Transport
 
