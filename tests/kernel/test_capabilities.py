@@ -13,6 +13,7 @@ from tests.support.lab.probing import WAYS, Fate, probe
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD
 
+pytestmark = pytest.mark.timeout(300)
 UNIT = Path(__file__).parents[2] / "deploy/systemd/sluicegate-agent.service"
 OPEN_PORT = RANGES["open"][0]
 

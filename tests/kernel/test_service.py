@@ -21,6 +21,7 @@ from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD
 from tests.support.preparation import prepare
 
+pytestmark = pytest.mark.timeout(400)
 WITHIN_S = 60.0
 GUARDED_AFTER_S = 5.5
 """An earlier end counts as a start that failed."""

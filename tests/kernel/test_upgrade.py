@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import Self
 
+import pytest
+
 from gateway.cli.agent_client import ask
 from gateway.errors import SluicegateError
 from tests.support.lab import Lab, gateway, servers
@@ -14,6 +16,7 @@ from tests.support.lab.servers import TcpServer
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD, World
 
+pytestmark = pytest.mark.timeout(400)
 WITHIN_S = 60.0
 """Every step of a program's start, on a machine that is busy with other tests."""
 
