@@ -30,7 +30,7 @@ from tests.support.processes import MARK, marked
 
 PORT = 8080
 CAPABILITIES = ("net_raw",)
-ARMED_WITHIN_S = 15.0
+ARMED_WITHIN_S = 45.0
 Row = dict[str, Any]
 
 
