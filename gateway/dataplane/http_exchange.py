@@ -234,11 +234,10 @@ class HttpExchange(ForwardingExchange):
         prefix = (route.match.path or "").rstrip("/").encode() if route.match else b""
         if route.strip_prefix and prefix and path.startswith(prefix):
             path = b"/" + path[len(prefix) :].lstrip(b"/")  # `//host` would name another host
-        query = request.query
+        query = self.query()
         drop = REQUEST_DROP
         if self.caller is not None:
             drop = drop | self.caller.headers_with_key(request.headers, self.snapshot)  # any other Authorization passes
-            query = without_key(query)
         if credential is not None:
             drop = drop | {b"authorization"}
         rules = route.request_headers
@@ -282,6 +281,10 @@ class HttpExchange(ForwardingExchange):
                 pieces.append(b"content-length: %b\r\n" % length)
         pieces.append(b"\r\n")
         return b"".join(pieces)
+
+    def query(self) -> bytes:
+        """What goes on of it."""
+        return self.request.query if self.caller is None else without_key(self.request.query)
 
     def may_repeat(self, failure: Failure) -> bool:
         """Only what changes nothing, or what the upstream never saw, and only with the whole body still at hand."""

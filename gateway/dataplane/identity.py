@@ -48,6 +48,14 @@ class Caller:
             if name in KEY_HEADERS and (self._text in value or sha256(_bare(value)).digest() in snapshot.keys)
         )
 
+    def query_without_key(self, query: bytes, snapshot: Snapshot) -> bytes:
+        """Without keys of ours; a provider's passes, as Gemini's clients send it."""
+        return b"&".join(part for part in query.split(b"&") if not self._is_ours(part, snapshot))
+
+    def _is_ours(self, part: bytes, snapshot: Snapshot) -> bool:
+        name, _, value = part.partition(b"=")
+        return unquote_to_bytes(name) == b"key" and sha256(unquote_to_bytes(value)).digest() in snapshot.keys
+
 
 def _bare(value: bytes) -> bytes:
     """The key in a header's value, its scheme cut off."""

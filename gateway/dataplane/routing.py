@@ -46,7 +46,8 @@ def exchange_for(
     path = request.path
     if plane.http_routes:
         route = route_by_host(plane, request)
-        if route is None and not is_data_plane_path(path) and path != b"/" and not path.startswith(OURS):
+        pages = client.serves is not Serves.TRANSPARENT and (path == b"/" or path.startswith(OURS))
+        if route is None and not is_data_plane_path(path) and not pages:
             route = plane.http_routes.by_path(path.decode("latin-1"))
         if route is not None:
             if request.method == b"OPTIONS" and plane.snapshot.cors and is_preflight(request, route):

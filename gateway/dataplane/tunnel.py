@@ -22,6 +22,25 @@ class TunnelEnd(Protocol):
     def on_peer_writable(self) -> None: ...
 
 
+class _Nobody:
+    """Of a connection that was left."""
+
+    def on_peer_bytes(self, payload: bytes) -> None:
+        return
+
+    def on_peer_half_closed(self) -> None:
+        return
+
+    def on_peer_gone(self, *, reset: bool) -> None:
+        return
+
+    def on_peer_writable(self) -> None:
+        return
+
+
+_NOBODY: Final = _Nobody()
+
+
 class TunnelPeer(asyncio.Protocol):
     """The connection to where a tunnel leads."""
 
@@ -62,6 +81,11 @@ class TunnelPeer(asyncio.Protocol):
     def end_sending(self) -> None:
         if not self.closed and not self.transport.is_closing() and self.transport.can_write_eof():
             self.transport.write_eof()
+
+    def leave(self) -> None:
+        """Close it, and hear no more of it."""
+        self._end = _NOBODY
+        self.transport.close()
 
     def close(self, *, reset: bool) -> None:
         if self.closed:

@@ -27,6 +27,7 @@ class RequestHead:
     length: int
     chunked: bool
     upgrade: bool
+    """To WebSocket, the one that is served here."""
 
     def header(self, name: bytes) -> bytes | None:
         return next((value for found, value in self.headers if found == name), None)
@@ -128,8 +129,13 @@ def read_request_head(raw: bytes) -> RequestHead:
         headers=headers,
         length=int(fields.get(b"content-length", b"0")),
         chunked=b"transfer-encoding" in fields,
-        upgrade=b"upgrade" in fields,
+        upgrade=fields.get(b"upgrade", b"").lower() == b"websocket" and _wants_upgrade(headers),
     )
+
+
+def _wants_upgrade(headers: list[tuple[bytes, bytes]]) -> bool:
+    options = b",".join(value for name, value in headers if name == b"connection").lower()
+    return b"upgrade" in [option.strip() for option in options.split(b",")]
 
 
 class AnswerCutter:

@@ -46,7 +46,7 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
         if opening is None:
             flow.protocol = "silent"
             server = await way_out.connect(hall.dialer, flow)
-            if await _first_to_speak(sock, server) is Speaker.CLIENT:
+            if await _first_to_speak(sock, server, hall.plane.settings.tunnel_idle) is Speaker.CLIENT:
                 opening = await _sniff(sock, None)
         if opening is not None:
             flow.protocol = opening.kind.value
@@ -65,7 +65,7 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
                 await hall.serve_tls(sock, flow, context, opening.hello.alpn)
                 return
         if flow.rule.unmatched is Unmatched.DENY:
-            await _deny(hall, sock, flow)
+            _deny(hall, sock, server, flow)
             return
         if server is None:
             server = await way_out.connect(hall.dialer, flow)
@@ -90,7 +90,9 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-async def _deny(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
+def _deny(hall: "Hall", sock: socket.socket, server: socket.socket | None, flow: Flow) -> None:
+    if server is not None:
+        server.close()
     if flow.protocol == Kind.TLS.value:
         with contextlib.suppress(OSError):
             sock.send(ACCESS_DENIED)
@@ -132,14 +134,16 @@ async def _sniff(sock: socket.socket, silence_s: float | None) -> Opening | None
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
-async def _first_to_speak(client: socket.socket, server: socket.socket) -> Speaker:
-    """Who sends first, or ends. Where both have, the server: what it sent must go out whatever the client wants."""
+async def _first_to_speak(client: socket.socket, server: socket.socket, within_s: float) -> Speaker:
+    """Who sends first, or ends. Where both have, the server: what it sent must go out whatever the client wants.
+    Raises TimeoutError."""
     loop = asyncio.get_running_loop()
     spoken: asyncio.Future[None] = loop.create_future()
     for sock in (client, server):
         loop.add_reader(sock.fileno(), _set, spoken)
     try:
-        await spoken
+        async with asyncio.timeout(within_s):
+            await spoken
     finally:
         for sock in (client, server):
             loop.remove_reader(sock.fileno())

@@ -46,7 +46,10 @@ class InterceptedConnection(ClientConnection):
         super().connection_made(transport)
         self.client, self.server = self.intercepted.client, self.intercepted.destination
         self.client_ip = self.client[0]
-        self.scope = f"{self.scope} {self.intercepted.rule.name}"  # whom a head is charged to depends on the rule
+        rule = (
+            self.intercepted.rule
+        )  # on which it depends whom a head is charged to, and under whose credential it goes
+        self.scope = f"{self.scope} {rule.name} {rule.app} {rule.credential}"
 
     def find_operation(self, request: "Request") -> Operation | None:
         self.adjust(request)
@@ -76,7 +79,8 @@ class InterceptedConnection(ClientConnection):
             request.expect_continue = False
         if self.host is not None:
             host = self.host.encode("latin-1")
-            request.headers = [(name, host if name == b"host" else value) for name, value in request.headers]
+            others = [pair for pair in request.headers if pair[0] != b"host"]
+            request.headers = [(b"host", host), *others]  # HTTP/1.0 may come without
 
     def _go_on(self) -> None:
         super()._go_on()
@@ -87,7 +91,7 @@ class InterceptedConnection(ClientConnection):
         self.session.answered()
 
     def check_deadlines(self, now_s: float) -> None:
-        if self.session.serves_inner or not self.session.passed_on:
+        if self.session.serves_inner or not (self.session.passed_on or self.session.holds):
             super().check_deadlines(now_s)
         else:
             self.session.check_deadlines(now_s)

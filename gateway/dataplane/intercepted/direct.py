@@ -72,9 +72,14 @@ class Directs:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, Dialect, str | None], Route] = {}
+        self._snapshot: Snapshot | None = None
+        """Whose prices they have."""
 
     def route(self, flow: "Flow", host: str, dialect: Dialect, model: str | None, snapshot: "Snapshot") -> Route:
         """With its one target. `host`: what the destination is called."""
+        if self._snapshot is not snapshot:
+            self._snapshot = snapshot
+            self._known.clear()
         key = (flow.rule.name, host, dialect, model)
         found = self._known.get(key)
         if found is None:
@@ -134,7 +139,8 @@ class DirectModelExchange(ModelExchange):
 
     def _head_for(self, plan: TargetPlan) -> bytes:
         request, caller = self.request, self._direct[0]
-        target = request.path + (b"?" + request.query if request.query else b"")
+        query = caller.query_without_key(request.query, self.snapshot)
+        target = request.path + (b"?" + query if query else b"")
         lines = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, request.header(b"host") or b""),
             b"accept-encoding: identity\r\n",
@@ -157,6 +163,10 @@ class DirectHttpExchange(HttpExchange):
 
     def at_once(self) -> bool:
         return False
+
+    def query(self) -> bytes:
+        assert self.caller is not None
+        return self.caller.query_without_key(self.request.query, self.snapshot)
 
     async def serve(self) -> None:
         caller = self.caller

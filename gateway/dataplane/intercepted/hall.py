@@ -82,6 +82,8 @@ class Hall:
         self.session = sessions
         self.connections = connections
         self._doors: dict[tuple[str, int], socket.socket] = {}
+        self._rules: dict[str, InterceptionRule] = {}
+        """Those by which something was caught, or will be; as they were last."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._splices: Splices | None = None
@@ -102,7 +104,9 @@ class Hall:
         wanted = {(rule, port) for rule, port, _ in listeners}
         for door in self._doors.keys() - wanted:
             self._loop.call_later(LAST_ACCEPTS_S, self._give_up, self._doors.pop(door))
+            self._loop.call_later(LAST_ACCEPTS_S, self._rules.pop, door[0], None)
         for rule, port, descriptor in listeners:
+            self._rule(rule)
             if (rule, port) in self._doors or self.plane.draining:
                 os.close(descriptor)
                 continue
@@ -169,7 +173,11 @@ class Hall:
             self._loop.add_reader(listener.fileno(), self._accept, listener, rule_name)
 
     def _rule(self, name: str) -> InterceptionRule | None:
-        return next((rule for rule in self.plane.snapshot.interception if rule.name == name), None)
+        """As it was last, where it is gone: the kernel still hands over what it caught by it until then."""
+        rule = next((rule for rule in self.plane.snapshot.interception if rule.name == name), self._rules.get(name))
+        if rule is not None:
+            self._rules[name] = rule
+        return rule
 
     async def _receive(self, sock: socket.socket, flow: Flow) -> None:
         try:

@@ -1,5 +1,6 @@
 """A request that is held until it is decided whose it is: its bytes as they came, and what its body says on the way."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Final
@@ -43,10 +44,10 @@ class Hold:
         """What `claims.names_route` reads."""
         return b"".join(self._payload) if self._large is None else self._large
 
-    def pieces(self) -> list[bytes]:
-        """All that came, in order. For what is in memory: one piece."""
+    def pieces(self) -> Iterator[bytes]:
+        """All that came, in order; before `close`."""
         self._raw.seek(0)
-        return list(iter(lambda: self._raw.read(PIECE_BYTES), b""))
+        return iter(lambda: self._raw.read(PIECE_BYTES), b"")
 
     def refeed(self, other: "Hold") -> None:
         """Take over what another one held, which was made before the operation was known. That one is closed."""

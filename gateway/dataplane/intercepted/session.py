@@ -16,6 +16,7 @@ import logging
 import socket
 import ssl
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,7 @@ from gateway.dataplane.intercepted.hold import Hold
 from gateway.dataplane.intercepted.identity import caller_of
 from gateway.dataplane.tunnel import TunnelPeer, reset_on_close
 from gateway.policy.interception import Unmatched
-from gateway.wire.cutting import AnswerCutter, RequestCutter, RequestHead
+from gateway.wire.cutting import MOST_HEAD_BYTES, AnswerCutter, RequestCutter, RequestHead
 from gateway.wire.errors import WireError
 
 if TYPE_CHECKING:
@@ -140,14 +141,15 @@ class InterceptedSession(asyncio.Protocol):
         self._client_ended = True
         if self._whose is Whose.OURS:
             return self._inner.eof_received()
+        if self._whose is Whose.QUEUED or (self._whose is Whose.ASKED and self._request_whole):
+            return True  # it is all there, and will be served
         if self._whose in (Whose.ASKED, Whose.HELD) or (self._cutter is not None and self._cutter.held):
             self._go_blind(b"")
-        if self._whose is Whose.QUEUED:
-            return True
         if self._peer is None and self._connecting is None and not self._blind:
             return False
         if self._peer is not None:
             self._peer.end_sending()
+            return not self._peer.half_closed
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -212,8 +214,13 @@ class InterceptedSession(asyncio.Protocol):
             self._send(cutter.taken)
         elif self._hold is not None:
             self._hold.feed(cutter.taken, cutter.payload)
-            if self._whose is Whose.HELD and self._request_whole:
+            if self._whose is Whose.HELD and self._hold.size > self._most_held_bytes:
+                self._verdict = THEIRS
+                self._settle(False, b"")  # no route takes so much, whatever it says
+            elif self._whose is Whose.HELD and self._request_whole:
                 self._judge_body()
+            elif self._whose in (Whose.ASKED, Whose.QUEUED) and self._hold.size > AHEAD_BYTES:
+                self._inner.flow.pause_reading()
         if self._whose is Whose.THEIRS and self._request_whole:
             self._next()
 
@@ -259,8 +266,10 @@ class InterceptedSession(asyncio.Protocol):
 
     async def _ask(self, host: str) -> None:
         flow = self._flow
-        self._judge(None, await self._hall.hosts.judge(host, flow.rule, flow.destination[0]))
-        self._work()
+        agreed = await self._hall.hosts.judge(host, flow.rule, flow.destination[0])
+        if self._whose is Whose.ASKED and not (self._blind or self._closed):
+            self._judge(None, agreed)
+            self._work()
 
     def _judge(self, cutter: RequestCutter | None, host: str) -> None:
         """`cutter`: None where what came is held already."""
@@ -287,6 +296,11 @@ class InterceptedSession(asyncio.Protocol):
     def _keep(self, cutter: RequestCutter, verdict: Verdict | None) -> None:
         self._hold = self._new_hold(verdict)
         self._hold.feed(cutter.taken, cutter.payload)
+
+    @property
+    def _most_held_bytes(self) -> int:
+        settings = self._plane.settings
+        return max(settings.max_body_bytes, settings.max_upload_bytes) + MOST_HEAD_BYTES
 
     def _new_hold(self, verdict: Verdict | None) -> Hold:
         settings = self._plane.settings
@@ -322,21 +336,32 @@ class InterceptedSession(asyncio.Protocol):
                 self._hold.feed(taken, b"")
             return
         hold, self._hold = self._hold, None
-        pieces = [taken] if hold is None else hold.pieces()
-        if hold is not None:
-            hold.close()
+        self._inner.flow.resume_reading()
+        try:
+            self._begin_serving(ours, [taken] if hold is None else hold.pieces())
+        finally:
+            if hold is not None:
+                hold.close()
+
+    def _begin_serving(self, ours: bool, pieces: Iterable[bytes]) -> None:
+        head = self._head
+        assert head is not None
         if ours:
             self._whose = Whose.OURS
-            self._hall.counts[f"{rule.name} {'denied' if self._inner.denied else 'governed'}"] += 1
+            self._hall.counts[f"{self._flow.rule.name} {'denied' if self._inner.denied else 'governed'}"] += 1
             for piece in pieces:
                 self._inner.data_received(piece)
+            if head.upgrade and self._ahead:
+                ahead, self._ahead = self._ahead, b""
+                self._inner.data_received(ahead)  # what follows an upgrade is no request
             return
         self._whose = Whose.THEIRS
         self._note_passed()
-        assert self._head is not None
-        self._answers.append(AnswerCutter(bodiless=self._head.method == b"HEAD"))
+        self._answers.append(AnswerCutter(bodiless=head.method == b"HEAD"))
         for piece in pieces:
             self._send(piece)
+        if self._client_ended and self._peer is not None:
+            self._peer.end_sending()
         if self._request_whole:
             self._next()
 
@@ -349,6 +374,10 @@ class InterceptedSession(asyncio.Protocol):
         """The request under way was ours, and is answered."""
         if self._whose is Whose.OURS and self._request_whole and not self._closed:
             self._next()
+            self._inner.expected = False
+            if self._client_ended and not self._ahead:
+                self.close()
+                return
             if self._ahead:
                 self._loop.call_soon(self._work)
             self._inner.flow.resume_reading()
@@ -408,7 +437,7 @@ class InterceptedSession(asyncio.Protocol):
         except OSError as error:
             log.info("a destination cannot be reached", extra={"rule": flow.rule.name, "error": str(error)})
             self._connecting = None
-            if not self._closed:
+            if not self._closed and self._whose is not Whose.OURS:  # what is ours does not hang on it
                 reset_on_close(self._transport)
                 self._transport.abort()
             return
@@ -444,17 +473,25 @@ class InterceptedSession(asyncio.Protocol):
                 answer = self._answers[0]
                 payload = answer.feed(payload)
                 if answer.switched:
-                    self._go_blind(b"")
+                    self._lose_track()
                     return
                 if not answer.ended:
                     return
                 self._answers.popleft()
         except WireError:
-            self._go_blind(b"")
+            self._lose_track()
             return
         if not self._answers and self._whose is Whose.QUEUED:
             self._settle(True, b"")
             self._work()
+
+    def _lose_track(self) -> None:
+        """Where this answer ends, nobody can know."""
+        if self._whose is Whose.QUEUED:  # claimed, and so not the destination's to see
+            reset_on_close(self._transport)
+            self._transport.abort()
+        else:
+            self._go_blind(b"")
 
     def _without_continue(self, payload: bytes) -> bytes:
         """The client was told to go on by us; the destination's own word for it would be one too many."""
@@ -472,7 +509,12 @@ class InterceptedSession(asyncio.Protocol):
         return payload[end + 4 :]
 
     def on_peer_half_closed(self) -> None:
-        if self._closed or self._whose is Whose.OURS:
+        if self._closed:
+            return
+        if self._needs_no_peer:
+            if self._peer is not None:
+                self._peer.leave()  # if anything more goes there, it takes another connection
+                self._peer = None
             return
         self._plane.turn.flush()
         idle = self._whose is Whose.NOBODYS and not self._answers and not self._blind
@@ -481,9 +523,15 @@ class InterceptedSession(asyncio.Protocol):
         else:
             self._transport.write_eof()
 
+    @property
+    def _needs_no_peer(self) -> bool:
+        """A request is on its way that hangs on no connection to the destination, so far."""
+        on_its_way = self._whose in (Whose.OURS, Whose.ASKED, Whose.HELD)
+        return on_its_way and not (self._answers or self._blind)
+
     def on_peer_gone(self, *, reset: bool) -> None:
         self._peer = None
-        if self._closed or self._whose is Whose.OURS:
+        if self._closed or self._needs_no_peer:
             return
         if reset:
             self._plane.turn.flush()
@@ -506,6 +554,11 @@ class InterceptedSession(asyncio.Protocol):
     def serves_inner(self) -> bool:
         """Whether the connection's own deadlines hold at present."""
         return self._whose is Whose.OURS
+
+    @property
+    def holds(self) -> bool:
+        """Whether a request is on its way whose it is not decided, or whose turn has not come."""
+        return self._hold is not None
 
     @property
     def passed_on(self) -> bool:
