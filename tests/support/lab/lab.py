@@ -252,6 +252,9 @@ def sweep() -> None:
     for path in cgroup_root().glob("sgl*"):
         if is_dead(path.name):
             remove_cgroup(path)
+    for path in Path("/tmp").glob("sgl*"):
+        if is_dead(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 MOUNTS = """
