@@ -282,7 +282,7 @@ class Namespace:
         self._holder.wait(5)
         if self._holder.stdout is not None:
             self._holder.stdout.close()
-        Path(f"/run/sluicegate-agent-{self.inode}.lock").unlink(missing_ok=True)
+        Path(f"/run/sluicegate-agent/{self.inode}.lock").unlink(missing_ok=True)
         os.close(self._fd)
 
 
