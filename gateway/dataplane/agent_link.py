@@ -43,6 +43,7 @@ class AgentLink:
 
     def furnish(self, hall: Hall) -> None:
         self._hall = hall
+        hall.on_leaving = self._tell_alive
         self._furnished.set()
 
     async def run(self) -> None:

@@ -96,8 +96,13 @@ class Capture:
         wanted = self.wanted
         rules = wanted.rules if wanted.up else ()
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
-        self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         self._number(rules)
+        try:
+            self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
+        except OSError as error:
+            self.trouble = f"no transparent listener can be opened: {error}"
+            log.error("interception is not armed", extra={"reason": str(error)})
+            return
         arming = arm(rules, self.numbers, self.names, self._served_port, self.marks.most_local_rules)
         if again:
             self._owner = self._plain = None

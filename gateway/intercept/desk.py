@@ -116,8 +116,8 @@ class Desk:
 
     @property
     def served(self) -> frozenset[int]:
-        """Ports of listeners that some living worker accepts from."""
-        return frozenset().union(*(worker.serving for worker in self.living))
+        """Ports of listeners that some living worker accepts from, unless what it does then would be captured again."""
+        return frozenset().union(*(worker.serving for worker in self.living if worker.may_mark or worker.peer.uid))
 
     @property
     def flows(self) -> Counter[str]:

@@ -11,6 +11,8 @@ from gateway.wire.errors import WireError
 from gateway.wire.heads import check_head, check_request_line, check_unfinished_line, origin_form
 
 MOST_HEAD_BYTES: Final = 64 * 1024
+MOST_EMPTY_LINES: Final = 8
+"""As many as the gateway's own reader takes."""
 _END: Final = b"\r\n\r\n"
 
 
@@ -64,7 +66,7 @@ class RequestCutter:
         self.taken = self.payload = b""
         if self.head is None:
             self._held += data
-            end = self._held.find(_END)
+            end = self._held.find(_END, max(0, _empty_lines(self._held) - 1))
             if end < 0:
                 self._check_unfinished()
                 return b""
@@ -80,7 +82,7 @@ class RequestCutter:
         """Who speaks another protocol need not wait for the end of a head to be told apart."""
         if len(self._held) > MOST_HEAD_BYTES:
             raise WireError(431, "the head does not end")
-        begin = 2 if self._held.startswith(b"\r\n") else 0
+        begin = _empty_lines(self._held)
         line_end = self._held.find(b"\n", begin) + 1
         if line_end:
             check_request_line(self._held[begin:line_end])
@@ -104,9 +106,17 @@ class RequestCutter:
         return rest
 
 
+def _empty_lines(data: bytes) -> int:
+    """Bytes of the empty lines before a request line (RFC 9112 2.2)."""
+    begin = 0
+    while begin < 2 * MOST_EMPTY_LINES and data.startswith(b"\r\n", begin):
+        begin += 2
+    return begin
+
+
 def read_request_head(raw: bytes) -> RequestHead:
     """Raises WireError."""
-    begin = 2 if raw.startswith(b"\r\n") else 0
+    begin = _empty_lines(raw)
     lines = raw[begin:-4].split(b"\r\n")
     check_request_line(lines[0] + b"\r\n")
     method, target, version_text = lines[0].split(b" ")

@@ -91,10 +91,12 @@ class InterceptedConnection(ClientConnection):
         self.session.answered()
 
     def check_deadlines(self, now_s: float) -> None:
-        if self.session.serves_inner or not (self.session.passed_on or self.session.holds):
+        session = self.session
+        leaves = self.plane.draining and session.is_idle
+        if session.serves_inner or leaves or not (session.passed_on or session.holds):
             super().check_deadlines(now_s)
         else:
-            self.session.check_deadlines(now_s)
+            session.check_deadlines(now_s)
 
     def shutdown(self) -> None:
         if self.session.is_idle or self.session.serves_inner:

@@ -32,6 +32,8 @@ ACCEPTED_AT_ONCE: Final = 64
 NO_DESCRIPTOR_PAUSE_S: Final = 0.1
 LAST_ACCEPTS_S: Final = 3.0
 """How long a listener that is given up is still accepted from: a heartbeat's length, after which nothing new comes."""
+LEAVING_S: Final = 0.5
+"""The same where this worker ends: what the kernel has caught before the agent knew is not left behind."""
 ENDED_KEPT: Final = 256
 CANARY: Final = ""
 """In place of a rule's name: the agent's own connections, to see whether we answer (`intercept.canary`)."""
@@ -84,6 +86,10 @@ class Hall:
         self._doors: dict[tuple[str, int], socket.socket] = {}
         self._rules: dict[str, InterceptionRule] = {}
         """Those by which something was caught, or will be; as they were last."""
+        self._left: list[socket.socket] = []
+        """Listeners that we leave to the other workers."""
+        self.on_leaving: Callable[[], None] = lambda: None
+        """Tells the agent."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._splices: Splices | None = None
@@ -116,14 +122,17 @@ class Hall:
             self._loop.add_reader(sock.fileno(), self._accept, sock, rule)
 
     def close(self) -> None:
-        """Accept no more. What came in goes on."""
-        for sock in self._doors.values():
-            self._give_up(sock)
+        """Accept no more once the agent knows of it. What came in goes on."""
+        self._left += self._doors.values()
         self._doors.clear()
+        self.on_leaving()
+        for sock in self._left:
+            self._loop.call_later(LEAVING_S, self._give_up, sock)
 
     def end(self) -> None:
         """End what is still there."""
-        self.close()
+        for sock in (*self._doors.values(), *self._left):
+            self._give_up(sock)
         for task in self._tasks:
             task.cancel()
         if self._splices is not None:

@@ -106,6 +106,10 @@ class InterceptedSession(asyncio.Protocol):
         """Of a 100 that is not passed on."""
         self._client_ended = False
         self._closed = False
+        self._governs = False
+        """Some request was claimed."""
+        self._expired = False
+        """The request under way shows a key of ours that is no longer good."""
         self._pool: DirectPool | None = None
         self._spliced = False
         """Some request was passed on."""
@@ -230,8 +234,13 @@ class InterceptedSession(asyncio.Protocol):
             self._inner.data_received(data)  # it says so
             return
         held = cutter.held if cutter.head is None else data
-        if self._flow.rule.unmatched is Unmatched.DENY:
+        unmatched = self._flow.rule.unmatched
+        if unmatched is Unmatched.DENY or (self._governs and self._answers):
             self._deny_bytes()
+            return
+        if self._governs or unmatched is Unmatched.METER:
+            self._whose = Whose.OURS  # it is told so: what is governed is not left for a malformed line
+            self._inner.data_received(held)
             return
         log.debug("passed on as it is", extra={"rule": self._flow.rule.name, "reason": error.message})
         self._go_blind(held)
@@ -248,10 +257,11 @@ class InterceptedSession(asyncio.Protocol):
         head = cutter.head
         assert head is not None
         self._head = head
+        self._expired = False
         try:
             self._caller = caller_of(head, self._plane.snapshot, self._flow.rule, self._inner.now_s())
         except KeyExpired:
-            self._caller = None
+            self._caller, self._expired = None, True
         host = host_of(head)
         flow = self._flow
         if self._plane.http_routes.by_any_host:
@@ -277,6 +287,9 @@ class InterceptedSession(asyncio.Protocol):
         assert head is not None
         verdict = self._verdict = judge(self._plane, head, host, self._caller)
         self._inner.host = host if host != host_of(head) else None
+        if self._expired and verdict.operation is not None:
+            self._settle(True, b"" if cutter is None else cutter.taken)  # answered 401, as anywhere else
+            return
         if verdict.claim is Claim.BODY:
             self._whose = Whose.HELD
             if cutter is not None:
@@ -285,7 +298,8 @@ class InterceptedSession(asyncio.Protocol):
                 held, self._hold = self._hold, None
                 self._hold = self._new_hold(verdict)
                 self._hold.refeed(held)
-            if (head.header(b"expect") or b"").lower() == b"100-continue" and not self._request_whole:
+            expects = (head.header(b"expect") or b"").lower() == b"100-continue"
+            if expects and not self._request_whole and not self._answers:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")  # whose it is, only its body tells
                 self._inner.expected = True
             if self._request_whole:
@@ -347,7 +361,7 @@ class InterceptedSession(asyncio.Protocol):
         head = self._head
         assert head is not None
         if ours:
-            self._whose = Whose.OURS
+            self._whose, self._governs = Whose.OURS, True
             self._hall.counts[f"{self._flow.rule.name} {'denied' if self._inner.denied else 'governed'}"] += 1
             for piece in pieces:
                 self._inner.data_received(piece)
