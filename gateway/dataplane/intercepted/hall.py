@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.dataplane.intercepted import arrival, terminating
