@@ -174,15 +174,20 @@ class EndedFlow(BaseModel):
 
 class EndedFlows(BaseModel):
     items: list[EndedFlow]
+    reason: str | None = None
+    """Why nothing is known of any."""
 
 
 @router.get("/interception/flows", tags=["interception"])
 def list_ended_flows(desk: Reading, rule: str | None = None, limit: ListLimit = DEFAULT_LIMIT) -> EndedFlows:
-    """The last captured connections, the newest first, as many as the agent remembers (2,000). 503 without it."""
-    return EndedFlows.model_validate({"items": desk.services.flows(rule, limit)})
+    """The last captured connections, the newest first, as many as the agent remembers (2,000)."""
+    try:
+        return EndedFlows.model_validate({"items": desk.services.flows(rule, limit)})
+    except Unavailable as error:
+        return EndedFlows(items=[], reason=error.message)
 
 
-NO_PROBES: Final = "this release has no probes that could tell"
+NO_PROBES: Final = "the agent of this release has no probes that could tell"
 
 
 class Discovery(BaseModel):

@@ -20,6 +20,7 @@ from gateway.settings import Settings
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.telemetry.node_gauges import OPENMETRICS_END, KeeperAway, render
 
+NO_WORKER = "the agent is asked by a running gateway's workers, and none runs here"
 NUDGE_TIMEOUT_S = 0.5
 """A nudge only spares the keeper its poll (200 ms): no answer waits for it longer than this."""
 
@@ -150,13 +151,13 @@ class Services:
     def interception(self) -> dict[str, Any]:
         """What stands in the kernel (`gateway.intercept.status`). From a handler's thread. Raises Unavailable."""
         if self.agent is None:
-            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+            raise Unavailable(NO_WORKER, fix="ask a running gateway")
         return anyio.from_thread.run(self.agent.ask, "status")
 
     def flows(self, rule: str | None, limit: int) -> list[dict[str, Any]]:
         """Captured connections that have ended, the newest first. From a handler's thread. Raises Unavailable."""
         if self.agent is None:
-            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+            raise Unavailable(NO_WORKER, fix="ask a running gateway")
         said = anyio.from_thread.run(partial(self.agent.ask, "flows", rule=rule, limit=limit))
         items: list[dict[str, Any]] = said["items"]
         return items

@@ -105,7 +105,7 @@ def agent(settings: Settings, rules: Rules) -> tuple[dict[str, Any] | None, list
     try:
         said = agent_client.ask(settings.agent_socket_path, "status")
     except AgentAway as error:
-        return None, [broken("agent", f"{len(rules.names)} interception rules, and {error.message}", error.fix)]
+        return None, [weak("agent", f"{len(rules.names)} interception rules, and {error.message}", error.fix)]
     except SluicegateError as error:
         return None, [broken("agent", error.message, error.fix)]
     findings = []

@@ -13,10 +13,12 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.policy.interception import CANARY_PORT, CANARY_V4, CANARY_V6
+
 log = logging.getLogger("sluicegate.agent")
 
-PLACES: Final = {socket.AF_INET: "192.0.2.53", socket.AF_INET6: "100::53"}
-PORT: Final = 53
+PLACES: Final = {socket.AF_INET: CANARY_V4, socket.AF_INET6: CANARY_V6}
+PORT: Final = CANARY_PORT
 LISTENER: Final = ""
 """The name under which workers have its listener: no rule is called so."""
 EACH_S: Final = 60.0

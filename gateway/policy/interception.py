@@ -6,7 +6,13 @@ Keeper, workers and agent pass them on as JSON-ready dictionaries (`plain`, `rul
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+CANARY_V4: Final = "192.0.2.53"
+CANARY_V6: Final = "100::53"
+CANARY_PORT: Final = 53
+"""Where the agent's own connections go, by which it sees whether what is captured is answered (`intercept.canary`):
+networks that lead nowhere (RFC 5737, RFC 6666)."""
 
 
 class Mode(StrEnum):

@@ -23,6 +23,21 @@ class Claim(Enum):
     """The body has to be read first."""
 
 
+class Whose(Enum):
+    """The request under way on a connection."""
+
+    NOBODYS = 0
+    """There is none."""
+    ASKED = 1
+    """It has to be looked up where its host leads."""
+    HELD = 2
+    """Its body has to be read first."""
+    QUEUED = 3
+    """It is ours, and answers to requests before it are still on their way."""
+    OURS = 4
+    THEIRS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     claim: Claim

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.dataplane.intercepted import arrival, terminating
 from gateway.dataplane.intercepted.agreed import Agreed
 from gateway.dataplane.intercepted.direct import Directs
-from gateway.dataplane.intercepted.flow import Flow, place_of
+from gateway.dataplane.intercepted.flow import Flow, Place, place_of
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import H2, Terminator
 from gateway.dataplane.splice import Splice, Splices
-from gateway.policy.interception import InterceptionRule
+from gateway.policy.interception import CANARY_PORT, CANARY_V4, CANARY_V6, InterceptionRule
 
 if TYPE_CHECKING:
     from gateway.dataplane.dialer import Dialer
@@ -38,6 +38,7 @@ LEAVING_S: Final = 0.5
 ENDED_KEPT: Final = 256
 CANARY: Final = ""
 """In place of a rule's name: the agent's own connections, to see whether we answer (`intercept.canary`)."""
+CANARY_PLACES: Final = ((CANARY_V4, CANARY_PORT), (CANARY_V6, CANARY_PORT))
 CANARY_S: Final = 5.0
 CANARY_BYTES: Final = 64
 
@@ -158,7 +159,10 @@ class Hall:
                 return
             sock.setblocking(False)
             if rule_name == CANARY:
-                self._keep(self._loop.create_task(_echo(sock)))
+                if _place(sock) in CANARY_PLACES:
+                    self._keep(self._loop.create_task(_echo(sock)))
+                else:
+                    arrival.reset(sock)
                 continue
             rule = self._rule(rule_name)
             try:
@@ -255,6 +259,13 @@ class Hall:
         if not self.flows[flow.rule.name]:
             del self.flows[flow.rule.name]
         log.debug("captured connection ended", extra={"rule": flow.rule.name, "outcome": outcome})
+
+
+def _place(sock: socket.socket) -> Place | None:
+    try:
+        return place_of(sock.getsockname())
+    except OSError:
+        return None
 
 
 async def _echo(sock: socket.socket) -> None:

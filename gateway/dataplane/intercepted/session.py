@@ -17,14 +17,13 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable
-from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.dialing import over
 from gateway.dataplane.identity import Caller, KeyExpired
 from gateway.dataplane.intercepted import way_out
 from gateway.dataplane.intercepted.arrival import SILENCE_S
-from gateway.dataplane.intercepted.claims import THEIRS, Claim, Verdict, host_of, judge, names_route
+from gateway.dataplane.intercepted.claims import THEIRS, Claim, Verdict, Whose, host_of, judge, names_route
 from gateway.dataplane.intercepted.connection import InterceptedConnection
 from gateway.dataplane.intercepted.direct import DirectPool, Directs
 from gateway.dataplane.intercepted.flow import Flow
@@ -43,21 +42,6 @@ log = logging.getLogger("sluicegate.dataplane")
 AHEAD_BYTES: Final = 256 * 1024
 """What is read of requests that wait behind the one being served."""
 CONTINUE: Final = b"HTTP/1.1 100"
-
-
-class Whose(Enum):
-    """The request under way."""
-
-    NOBODYS = 0
-    """There is none."""
-    ASKED = 1
-    """It has to be looked up where its host leads."""
-    HELD = 2
-    """Its body has to be read first."""
-    QUEUED = 3
-    """It is ours, and answers to requests before it are still on their way."""
-    OURS = 4
-    THEIRS = 5
 
 
 class InterceptedSession(asyncio.Protocol):

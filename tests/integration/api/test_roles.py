@@ -56,6 +56,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "DELETE /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
     "POST /api/v1/keys/{ref}/rotate": EVERYONE - {Role.VIEWER},
     "GET /api/v1/interception": PLATFORM,
+    "GET /api/v1/interception/flows": PLATFORM,
     "GET /api/v1/authority": PLATFORM,
     "POST /api/v1/authority": frozenset({Role.OWNER, Role.ADMIN}),
     "DELETE /api/v1/authority": frozenset({Role.OWNER, Role.ADMIN}),

@@ -11,6 +11,11 @@ from tests.support.cli import Cli
 
 COMMANDS = [
     ["serve"],
+    ["agent"],
+    ["intercept", "status"],
+    ["intercept", "up"],
+    ["intercept", "down"],
+    ["intercept", "flows"],
     ["demo"],
     ["doctor"],
     ["backup"],
@@ -64,8 +69,7 @@ def test_the_first_page_names_every_command(sqlite_cli: Cli) -> None:
     text = sqlite_cli("--help").ok().out
     for words in COMMANDS:
         assert f" {words[0]} " in text
-    assert "agent" not in text, "it has no part in this release"
-    assert len(app.registered_commands) + len(app.registered_groups) == len({words[0] for words in COMMANDS}) + 2
+    assert len(app.registered_commands) + len(app.registered_groups) == len({words[0] for words in COMMANDS}) + 1
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -82,12 +86,6 @@ def test_wrong_usage_is_2_and_changes_nothing(sqlite_cli: Cli) -> None:
     assert sqlite_cli("token", "create", "--role", "emperor").code == 2
     assert sqlite_cli("serve", "--listen", "here").code == 1
     assert not sqlite_cli.data.exists()
-
-
-def test_the_agent_says_that_it_is_not_there_yet(sqlite_cli: Cli) -> None:
-    said = sqlite_cli("agent")
-    assert said.code == 3
-    assert "later" in said.err
 
 
 def test_roles_are_those_of_the_policy() -> None:

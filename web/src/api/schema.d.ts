@@ -603,7 +603,7 @@ export interface paths {
         };
         /**
          * List Ended Flows
-         * @description The last captured connections, the newest first, as many as the agent remembers (2,000). 503 without it.
+         * @description The last captured connections, the newest first, as many as the agent remembers (2,000).
          */
         get: operations["list_ended_flows"];
         put?: never;
@@ -1409,6 +1409,8 @@ export interface components {
         EndedFlows: {
             /** Items */
             items: components["schemas"]["EndedFlow"][];
+            /** Reason */
+            reason?: string | null;
         };
         /**
          * ExpectedAnswer
