@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +54,8 @@ LOCKS: Final = Path("/run/sluicegate-agent")
 FIRST_NAMES_S: Final = 1.0
 WORKERS_RETURN_S: Final = 10.0
 """How long an upgraded agent waits for the workers before it builds a table of its own."""
+ORDER_S: Final = 3.0
+"""How long an order's answer waits for what was ordered."""
 ANSWER_S: Final = 0.1
 """Between an order to upgrade and the upgrade itself: the answer has left by then."""
 RTNETLINK_WATCHED: Final = ("RTM_DELRULE", "RTM_NEWRULE", "RTM_DELROUTE", "RTM_NEWLINK", "RTM_DELLINK")
@@ -107,6 +110,7 @@ class Agent:
         self._told: tuple[tuple[str, int], ...] = ()
         """Listeners that the workers have been told of."""
         capture.wanted = Wanted(rules=known.rules, up=known.up)
+        capture.names.on_change = self.names_changed
         if begin.left is not None:
             self._take_over(begin.left)
 
@@ -171,22 +175,29 @@ class Agent:
                 raise ValueError("a trial takes more than 0 s and at most a day")
             self._try_until_s = None if seconds is None else time.time() + float(seconds)
             self._set_up(True)
+            await self._act_upon(lambda: all(self._capture.is_armed(rule.name) for rule in self._known.rules))
             if seconds is not None:
                 asyncio.get_running_loop().call_later(float(seconds), self._end_trial, self._try_until_s)
         elif what == "down":
             self._try_until_s = None
             self._set_up(False)
+            await self._act_upon(lambda: True)
         elif what == "upgrade":
             await self._prepare_upgrade()
-            return self.status()
         else:
             raise ValueError(f"this agent knows no order {what!r}")
-        self._settled.clear()
-        self._wake()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(5.0):
-                await self._settled.wait()
         return self.status()
+
+    async def _act_upon(self, done: Callable[[], bool]) -> None:
+        """Bring the kernel into line, until `done` or for `ORDER_S`: then the status says what is missing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ORDER_S):
+                while True:
+                    self._settled.clear()
+                    self._wake()
+                    await self._settled.wait()
+                    if done():
+                        return
 
     def _set_up(self, up: bool) -> None:
         self._capture.wanted.up = self._known.up = up
@@ -239,7 +250,7 @@ class Agent:
             listeners={rule: sock.fileno() for rule, sock in self.listening.items()},
             path=begin.path, owner_uid=begin.owner_uid, lock=begin.lock, owner_table=capture.owner_name,
             workers=len(self._desk.living), addresses=self.host_names,
-            kernel_counts=capture.captured(), worker_counts=dict(counted),
+            kernel_counts=capture.counted(), worker_counts=dict(counted),
             started_at_s=self.started_at_s, try_until_s=self._try_until_s,
             log_level=begin.log_level, log_format=begin.log_format,
         )  # fmt: skip
@@ -333,7 +344,6 @@ class Agent:
         while True:
             if self._desk.living and self._capture.wanted.alive:
                 self._capture.beat()
-            self._capture.read_counters()
             if self._capture.cgroups_moved():
                 self._wake()
             await asyncio.sleep(BEAT_S)
@@ -356,7 +366,7 @@ class Agent:
                         await events.next()
                 await asyncio.sleep(SETTLE_S)
                 if not self._capture.stands():
-                    self._capture.note_repair("our nftables rules had been changed or deleted")
+                    self._capture.note("our nftables rules had been changed or deleted")
                     self._again = True
                     self._wake()
 
@@ -382,8 +392,6 @@ async def serve(memory: Memory, begin: Beginning) -> None:
     """Run until SIGTERM or SIGINT. Raises NftablesMissing, NoFreeMarks, NetlinkError."""
     known = memory.read()
     nft = Nftables()
-    holder: list[Agent] = []
-    names = Names(lambda: holder[0].names_changed())
     async with PolicyRoutes() as routes:
         left = begin.left
         if left is None or known.marks is None:
@@ -392,14 +400,13 @@ async def serve(memory: Memory, begin: Beginning) -> None:
         capture = Capture(
             nft,
             routes,
-            names,
+            Names(),
             Listeners(succession.sockets_of(left.listeners) if left is not None else None),
             known.marks,
             numbers=known.numbers,
             owner_name=begin.owner_table,
         )
         agent = Agent(capture, memory, known, begin)
-        holder.append(agent)
         running = asyncio.get_running_loop().create_task(agent.run())
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

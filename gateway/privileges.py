@@ -11,10 +11,6 @@ from typing import Final
 
 NET_ADMIN: Final = 12
 NET_RAW: Final = 13
-SYS_ADMIN: Final = 21
-SYS_PTRACE: Final = 19
-PERFMON: Final = 38
-BPF: Final = 39
 LAST: Final = 63
 VERSION_3: Final = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3 (linux/capability.h)"""

@@ -70,7 +70,7 @@ class Capture:
     """Of rules, by name: a rule keeps its number as long as there is one, over restarts too."""
     owner_name: str = ruleset.OWNER_TABLES[0]
     counted_before: dict[str, Counter[str]] = field(default_factory=dict)
-    """By rule, what a release before this one has captured."""
+    """By rule, in tables that are gone: those of a release before this one, and those from before `down`."""
     _owner: Table | None = None
     """As it was put into the kernel; None = there is none, or nobody knows. `_plain` alike."""
     _plain: Table | None = None
@@ -96,7 +96,7 @@ class Capture:
         wanted = self.wanted
         rules = wanted.rules if wanted.up else ()
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
-        self._number(rules)
+        self._number(wanted.rules)
         try:
             self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         except OSError as error:
@@ -113,7 +113,7 @@ class Capture:
         try:
             mended = await self.routes.ensure(self.marks)
             if mended and self._plain is not None:
-                self._note(f"put back: {', '.join(mended)}")
+                self.note(f"put back: {', '.join(mended)}")
             self._install(arming.rules)
             self.trouble = None
         except (NftablesRefused, NetlinkError, OSError) as error:
@@ -147,12 +147,14 @@ class Capture:
     def _number(self, rules: Sequence[InterceptionRule]) -> None:
         """Each rule has a number of its own; those of rules that are gone are free again."""
         names = [rule.name for rule in rules]
-        for name in self.numbers.keys() - set(names):
-            del self.numbers[name]
+        gone = self.numbers.keys() - set(names)
         for name in names:
-            if name not in self.numbers:
+            if name not in self.numbers:  # not the number of one that goes just now: its counter stands there still
                 taken = set(self.numbers.values())
                 self.numbers[name] = next(number for number in itertools.count(1) if number not in taken)
+        for name in gone:
+            del self.numbers[name]
+            self.counted_before.pop(name, None)
 
     def _install(self, armed: Sequence[ArmedRule]) -> None:
         owner = ruleset.owner_table(armed, self.host) if armed else None
@@ -190,6 +192,10 @@ class Capture:
     async def _remove(self) -> None:
         """Leave nothing behind."""
         self.beating = False
+        self.read_counters()
+        for rule, counts in self._counting.items():  # they go with their tables
+            self.counted_before.setdefault(rule, Counter()).update(counts)
+        self._counting = {}
         try:
             self.nft.run(remove(self.owner_name, owner=True) + remove(ruleset.PLAIN_TABLE))
             await self.routes.remove()
@@ -246,10 +252,8 @@ class Capture:
     def _inodes(self) -> dict[str, int]:
         return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)
 
-    def note_repair(self, what: str) -> None:
-        self._note(what)
-
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
+        """Somebody has undone what we need, and it is mended."""
         self.repairs.append(Repair(time.time(), what))
         log.warning("somebody changed what interception needs; it was mended", extra={"what": what})
 
@@ -279,9 +283,12 @@ class Capture:
         """Connections by what became of them in the kernel: captured, denied, bypassed, passed."""
         return self._counting.get(rule, Counter()) + self.counted_before.get(rule, Counter())
 
-    def captured(self) -> dict[str, dict[str, int]]:
-        """What the owner table has counted, which goes with it."""
-        return {rule: {"captured": self.counts(rule)["captured"]} for rule in self.numbers}
+    def counted(self) -> dict[str, dict[str, int]]:
+        """By rule, what the next release would not find in the plain table, which stays."""
+        kept = {rule: Counter(self.counted_before.get(rule, Counter())) for rule in self.numbers}
+        for rule, counts in kept.items():
+            counts["captured"] = self.counts(rule)["captured"]
+        return {rule: dict(counts) for rule, counts in kept.items()}
 
     def is_armed(self, rule: str) -> bool:
         return self.trouble is None and any(

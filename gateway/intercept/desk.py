@@ -244,7 +244,7 @@ class Desk:
             else:
                 log.info("order", extra={"what": message["what"], "uid": caller.peer.uid, "pid": caller.peer.pid})
                 reply["said"] = await self._interceptor.order(message["what"], message.get("options", {}))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # options that we do not know are a TypeError
             reply["error"] = str(error)
         caller.send(reply)
 

@@ -5,7 +5,6 @@ closed, or when the process dies.
 """
 
 import ctypes
-import ctypes.util
 import json
 from typing import Any, Final
 

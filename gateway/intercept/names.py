@@ -45,10 +45,11 @@ class HostAddresses:
 
 
 class Names:
-    """Follows hosts. `on_change` is called when the addresses of any of them have changed."""
+    """Follows hosts."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        self._on_change = on_change
+    def __init__(self) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when the addresses of any of them have changed."""
         self._hosts: dict[str, HostAddresses] = {}
         self._woken = asyncio.Event()
         self._looked_up = asyncio.Event()
@@ -81,12 +82,6 @@ class Names:
             return None
         return found.error or "it has not been looked up yet"
 
-    def refresh(self) -> None:
-        """Look all up again, now."""
-        for known in self._hosts.values():
-            known.refresh_at_s = 0.0
-        self._woken.set()
-
     async def looked_up(self, within_s: float) -> None:
         """Wait until each host has been looked up once, or the time is over."""
         with contextlib.suppress(TimeoutError):
@@ -106,7 +101,7 @@ class Names:
             if due:
                 changed = await asyncio.gather(*(self._refresh(name) for name in due))
                 if any(changed):
-                    self._on_change()
+                    self.on_change()
                 continue
             next_s = min((known.refresh_at_s for known in self._hosts.values()), default=now_s + 3600.0)
             with contextlib.suppress(TimeoutError):

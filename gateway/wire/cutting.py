@@ -174,16 +174,13 @@ class AnswerCutter:
         self._left = -1
         """-1: the head is not there yet."""
         self._chunks: ChunkedDecoder | None = None
-        self.status = 0
-        self.keep = True
-        self.started = self.ended = self.endless = self.switched = False
+        self.ended = self.endless = self.switched = False
 
     def feed(self, data: bytes) -> bytes:
         """Raises WireError where nobody can know where this ends."""
         if self.endless or self.switched:
             return b""
         while self._left < 0 and self._chunks is None:
-            self.started = self.started or bool(data)
             self._held += data
             end = self._held.find(_END)
             if end < 0:
@@ -192,13 +189,11 @@ class AnswerCutter:
                 return b""
             head = self._heads.read(self._held[:end])
             data, self._held = self._held[end + 4 :], b""
-            self.status = head.status
             if head.status == 101:
                 self.switched = True
                 return b""
             if head.status < 200:
                 continue
-            self.keep = head.keep
             if self._bodiless or head.status in (204, 304):
                 self._left = 0
             elif head.length is not None:
@@ -206,7 +201,7 @@ class AnswerCutter:
             elif head.chunked:
                 self._chunks = ChunkedDecoder()
             else:
-                self.endless, self.keep = True, False
+                self.endless = True
                 return b""
         if self._chunks is not None:
             self._chunks.feed(data)

@@ -148,15 +148,11 @@ def _host(authority: bytes | None, ordinary: Iterable[tuple[bytes, bytes]]) -> b
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`interim`: 1xx, another one follows."""
+    """Where it is a 1xx, another one follows."""
 
     status: int
     fields: list[tuple[bytes, bytes]]
     """With `:status`; nothing that is the connection's own."""
-
-    @property
-    def interim(self) -> bool:
-        return self.status < 200
 
 
 @dataclass(frozen=True, slots=True)

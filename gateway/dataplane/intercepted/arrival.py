@@ -1,9 +1,9 @@
 """What becomes of a captured connection: its first bytes are looked at, not taken, and then it is served or passed on.
 
-peek → HTTP/1         a session that decides request by request (`session`)
-     → TLS            ends here where the rule says so (`terminating`), and goes on as HTTP
-         → TLS, HTTP/2, anything else   passed on untouched (`dataplane.splice`)
-     → nothing        the server may speak first: connect to it, and see who speaks
+peek → HTTP/1        a session that decides request by request (`session`)
+     → TLS           ends here where the rule says so (`terminating`), and goes on as HTTP
+     → other TLS, HTTP/2, anything else   passed on untouched (`dataplane.splice`)
+     → nothing       the server may speak first: connect to it, and see who speaks
 """
 
 import asyncio
@@ -42,17 +42,13 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
     """Serve a captured connection, or pass it on. `sock` is ours."""
     server: socket.socket | None = None
     try:
-        opening = await _sniff(sock, SILENCE_S)
-        if opening is None:
-            flow.protocol = "silent"
+        idle_s, denies = hall.plane.settings.tunnel_idle, flow.rule.unmatched is Unmatched.DENY
+        opening = await _sniff(sock, idle_s if denies else SILENCE_S)  # who would be denied is not connected to
+        if opening is None and not denies:
             server = await way_out.connect(hall.dialer, flow)
-            if await _first_to_speak(sock, server, hall.plane.settings.tunnel_idle) is Speaker.CLIENT:
+            if await _first_to_speak(sock, server, idle_s) is Speaker.CLIENT:
                 opening = await _sniff(sock, None)
-        if opening is not None:
-            flow.protocol = opening.kind.value
-        if opening is not None and opening.hello is not None:
-            flow.server_name = opening.hello.server_name
-            flow.encrypted_hello = opening.hello.encrypted_hello
+        _describe(flow, opening)
         if opening is not None and opening.kind is Kind.HTTP1:
             await hall.serve_http(sock, flow, server)
             return
@@ -64,7 +60,7 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
                     server = None
                 await hall.serve_tls(sock, flow, context, opening.hello.alpn)
                 return
-        if flow.rule.unmatched is Unmatched.DENY:
+        if denies:
             _deny(hall, sock, server, flow)
             return
         if server is None:
@@ -81,6 +77,14 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
         reset(sock)
         raise
     hall.splice(sock, server, flow)
+
+
+def _describe(flow: Flow, opening: Opening | None) -> None:
+    """Put into the flow what its first bytes tell."""
+    flow.protocol = "silent" if opening is None else opening.kind.value
+    if opening is not None and opening.hello is not None:
+        flow.server_name = opening.hello.server_name
+        flow.encrypted_hello = opening.hello.encrypted_hello
 
 
 def reset(sock: socket.socket) -> None:

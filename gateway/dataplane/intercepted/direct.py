@@ -2,10 +2,10 @@
 limited on the way as route `direct:RULE`.
 """
 
+import asyncio
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.dialing import over
 from gateway.dataplane.forwarding import FORWARDED, KEY_HEADERS, MODEL_REQUEST_DROP, passed_on
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.http_exchange import HttpExchange
@@ -59,12 +59,9 @@ class DirectPool(OriginPool):
         self._tls_out = tls
 
     async def connect(self, timeout_s: float) -> UpstreamConnection:
-        sock = await way_out.connect(self._plane.dialer, self._flow)
-        name = self._flow.server_name or self._flow.destination[0]
-        _, made = await over(
-            sock, lambda: UpstreamConnection(self), self._tls_out, name if self._tls_out is not None else None
-        )
-        return made
+        async with asyncio.timeout(timeout_s):
+            sock = await way_out.connect(self._plane.dialer, self._flow)
+            return await way_out.speak(sock, self._flow, lambda: UpstreamConnection(self), self._tls_out)
 
 
 class Directs:

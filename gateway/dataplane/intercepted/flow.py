@@ -36,6 +36,11 @@ class Flow:
     started_s: float = field(default_factory=time.time)
 
     @property
+    def host(self) -> str:
+        """What its TLS is about: the name that was asked for, else the address."""
+        return self.server_name or self.destination[0]
+
+    @property
     def family(self) -> socket.AddressFamily:
         return socket.AF_INET6 if ":" in self.destination[0] else socket.AF_INET
 

@@ -212,7 +212,7 @@ class StreamTransport(asyncio.Transport):
         return False
 
     def write_eof(self) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # as asyncio's own transports over TLS: nobody may ask (`can_write_eof`)
 
     def is_reading(self) -> bool:
         return self._reading

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.dataplane.intercepted import arrival, terminating
 from gateway.dataplane.intercepted.agreed import Agreed
 from gateway.dataplane.intercepted.direct import Directs
-from gateway.dataplane.intercepted.flow import Flow, Place, place_of
+from gateway.dataplane.intercepted.flow import Flow, place_of
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import H2, Terminator
 from gateway.dataplane.splice import Splice, Splices
@@ -59,10 +59,7 @@ class SessionFactory(Protocol):
 class SplicedFlow:
     """Stands for a splice among the server's connections: a worker that drains waits for it."""
 
-    __slots__ = ("splice",)
-
-    def __init__(self) -> None:
-        self.splice: Splice | None = None
+    __slots__ = ()
 
     def shutdown(self) -> None:
         return
@@ -158,17 +155,14 @@ class Hall:
                 self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._resume, listener, rule_name)
                 return
             sock.setblocking(False)
-            if rule_name == CANARY:
-                if _place(sock) in CANARY_PLACES:
-                    self._keep(self._loop.create_task(_echo(sock)))
-                else:
-                    arrival.reset(sock)
-                continue
             rule = self._rule(rule_name)
             try:
                 destination = place_of(sock.getsockname())
             except OSError:
                 arrival.reset(sock)
+                continue
+            if rule_name == CANARY and destination in CANARY_PLACES:
+                self._keep(self._loop.create_task(_echo(sock)))
                 continue
             if rule is None or (destination[1] == port and port not in rule.ports):
                 # Asked for directly, by whoever found the port: that leads nowhere but to ourselves.
@@ -240,7 +234,7 @@ class Hall:
 
         self.counts[f"{flow.rule.name} passed"] += 1
         try:
-            place.splice = self._splices.start(client, server, on_end)
+            self._splices.start(client, server, on_end)
         except OSError:
             self.ended(flow, "client_gone")
             return
@@ -259,13 +253,6 @@ class Hall:
         if not self.flows[flow.rule.name]:
             del self.flows[flow.rule.name]
         log.debug("captured connection ended", extra={"rule": flow.rule.name, "outcome": outcome})
-
-
-def _place(sock: socket.socket) -> Place | None:
-    try:
-        return place_of(sock.getsockname())
-    except OSError:
-        return None
 
 
 async def _echo(sock: socket.socket) -> None:

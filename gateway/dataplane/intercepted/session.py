@@ -11,7 +11,6 @@ passed on for good.
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -19,7 +18,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from gateway.dataplane.dialing import over
 from gateway.dataplane.identity import Caller, KeyExpired
 from gateway.dataplane.intercepted import way_out
 from gateway.dataplane.intercepted.arrival import SILENCE_S
@@ -41,6 +39,8 @@ log = logging.getLogger("sluicegate.dataplane")
 
 AHEAD_BYTES: Final = 256 * 1024
 """What is read of requests that wait behind the one being served."""
+MOST_AWAITED: Final = 64
+"""Requests that may follow each other unanswered."""
 CONTINUE: Final = b"HTTP/1.1 100"
 
 
@@ -174,7 +174,7 @@ class InterceptedSession(asyncio.Protocol):
 
     def _work(self) -> None:
         """Take what has come, up to the end of the request under way."""
-        while self._ahead and not (self._blind or self._closed or self._request_whole):
+        while self._ahead and not (self._blind or self._closed or self._request_whole or self._asked_enough):
             data, self._ahead = self._ahead, b""
             cutter = self._cutter
             if cutter is None:
@@ -192,6 +192,11 @@ class InterceptedSession(asyncio.Protocol):
                 self._take(cutter)
         if len(self._ahead) > AHEAD_BYTES:
             self._inner.flow.pause_reading()
+
+    @property
+    def _asked_enough(self) -> bool:
+        """So many answers are awaited that no further request is looked at."""
+        return len(self._answers) >= MOST_AWAITED and self._whose is Whose.NOBODYS
 
     def _take(self, cutter: RequestCutter) -> None:
         if self._whose is Whose.NOBODYS:
@@ -219,10 +224,11 @@ class InterceptedSession(asyncio.Protocol):
             return
         held = cutter.held if cutter.head is None else data
         unmatched = self._flow.rule.unmatched
-        if unmatched is Unmatched.DENY or (self._governs and self._answers):
+        governs = self._governs or unmatched is Unmatched.METER
+        if unmatched is Unmatched.DENY or (governs and self._answers):
             self._deny_bytes()
             return
-        if self._governs or unmatched is Unmatched.METER:
+        if governs:
             self._whose = Whose.OURS  # it is told so: what is governed is not left for a malformed line
             self._inner.data_received(held)
             return
@@ -374,7 +380,7 @@ class InterceptedSession(asyncio.Protocol):
             self._next()
             self._inner.expected = False
             if self._client_ended and not self._ahead:
-                self.close()
+                self._transport.close()
                 return
             if self._ahead:
                 self._loop.call_soon(self._work)
@@ -430,8 +436,7 @@ class InterceptedSession(asyncio.Protocol):
             sock, self._server = self._server, None
             if sock is None:
                 sock = await way_out.connect(self._hall.dialer, flow)
-            name = flow.server_name or flow.destination[0]
-            _, peer = await over(sock, lambda: TunnelPeer(self), self._tls, name if self._tls is not None else None)
+            peer = await way_out.speak(sock, flow, lambda: TunnelPeer(self), self._tls)
         except OSError as error:
             log.info("a destination cannot be reached", extra={"rule": flow.rule.name, "error": str(error)})
             self._connecting = None
@@ -474,14 +479,17 @@ class InterceptedSession(asyncio.Protocol):
                     self._lose_track()
                     return
                 if not answer.ended:
-                    return
+                    break
                 self._answers.popleft()
         except WireError:
             self._lose_track()
             return
         if not self._answers and self._whose is Whose.QUEUED:
             self._settle(True, b"")
+        if self._ahead and not (self._asked_enough or self._request_whole):
             self._work()
+            if len(self._ahead) <= AHEAD_BYTES:
+                self._inner.flow.resume_reading()
 
     def _lose_track(self) -> None:
         """Where this answer ends, nobody can know."""
@@ -566,10 +574,6 @@ class InterceptedSession(asyncio.Protocol):
     @property
     def is_idle(self) -> bool:
         return self._whose is Whose.NOBODYS and not (self._blind or self._ahead or self._answers)
-
-    def close(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._transport.close()
 
     @property
     def pool(self) -> DirectPool:

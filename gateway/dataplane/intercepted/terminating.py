@@ -65,7 +65,7 @@ class Terminator:
         try:
             if self._minter is None or self._authority != authority:
                 self._minter, self._authority = await asyncio.to_thread(LeafMinter, authority), authority
-            return await asyncio.to_thread(self._minter.context, _name(flow), _SPOKEN)
+            return await asyncio.to_thread(self._minter.context, flow.host, _SPOKEN)
         except CannotMint as error:
             log.info("passed on, no certificate", extra={"rule": flow.rule.name, "reason": error.message})
             return None
@@ -86,7 +86,7 @@ class Terminator:
             return False
         log.warning(
             "a client does not accept our certificate: it does not trust the local authority, or pins another one",
-            extra={"rule": flow.rule.name, "client": flow.client[0], "host": _name(flow), "reason": reason},
+            extra={"rule": flow.rule.name, "client": flow.client[0], "host": flow.host, "reason": reason},
         )
         if flow.rule.refused_certificate is RefusedCertificate.PASSTHROUGH:
             _remember(self._refused, flow)
@@ -97,12 +97,8 @@ class Terminator:
         _remember(self._grpc, flow)
 
 
-def _name(flow: Flow) -> str:
-    return flow.server_name or flow.destination[0]
-
-
 def _key(flow: Flow) -> tuple[str, str, str]:
-    return (flow.rule.name, flow.client[0], _name(flow))
+    return (flow.rule.name, flow.client[0], flow.host)
 
 
 def _remember(known: OrderedDict[tuple[str, str, str], float], flow: Flow) -> None:

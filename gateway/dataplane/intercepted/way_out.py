@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Final
 
 from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.dialing import Made, over
 from gateway.dataplane.intercepted.flow import IP_TRANSPARENT, IPV6_TRANSPARENT, Flow
 from gateway.policy.interception import SourceAddress
 
@@ -24,6 +27,12 @@ async def connect(dialer: Dialer, flow: Flow) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+async def speak(sock: socket.socket, flow: Flow, make: Callable[[], Made], tls: ssl.SSLContext | None) -> Made:
+    """A protocol over the connection, within TLS where the client's ended here. Raises OSError."""
+    _, made = await over(sock, make, tls, flow.host if tls is not None else None)
+    return made
 
 
 def _wear(sock: socket.socket, flow: Flow) -> None:

@@ -73,6 +73,8 @@ class Scene:
     session: InterceptedSession
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    visitor: asyncio.StreamWriter
+    """The connection to the destination, at its end."""
 
     def __init__(self) -> None:
         self.received = b""
@@ -81,6 +83,7 @@ class Scene:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.visitors += 1
+        self.visitor = writer
         while data := await reader.read(65536):
             self.received += data
             if self.answers:
@@ -131,7 +134,7 @@ async def scene(
         yield made
     finally:
         made.writer.close()
-        made.session.close()
+        made.inner.transport.close()
         front.close()
         destination.close()
 
@@ -255,5 +258,42 @@ def test_while_one_of_ours_is_served_the_destination_may_go(monkeypatch: pytest.
             async with asyncio.timeout(3):
                 assert await made.reader.readexactly(2 * len(ok)) == 2 * ok
             assert made.visitors == 2
+
+    asyncio.run(talk())
+
+
+def test_requests_that_pile_up_unanswered_are_awaited_a_few_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A destination that takes requests and does not answer makes us hold no answer's state without end."""
+    batches, one, answer = 3, HEAD % (b"theirs", 0), b"HTTP/1.1 204 No Content\r\n\r\n"
+
+    async def talk() -> None:
+        async with scene(monkeypatch, tmp_path, by_path) as made:
+            made.writer.write(one * (batches * under_test.MOST_AWAITED))
+            for number in range(1, batches + 1):
+                await made.until(lambda: len(made.received) >= len(one) * under_test.MOST_AWAITED * number)  # noqa: B023
+                await asyncio.sleep(0.05)
+                assert made.received == one * (number * under_test.MOST_AWAITED)
+                made.visitor.write(answer * under_test.MOST_AWAITED)
+                async with asyncio.timeout(3):
+                    await made.reader.readexactly(len(answer) * under_test.MOST_AWAITED)
+
+    asyncio.run(talk())
+
+
+def test_what_is_governed_is_not_left_for_a_malformed_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once a request was claimed, bytes that are no request are answered by us, and pass on to nobody."""
+    request = HEAD % (b"ours", 2) + b"{}"
+
+    async def talk() -> None:
+        async with scene(monkeypatch, tmp_path, by_path) as made:
+            made.writer.write(request)
+            await made.until(lambda: made.inner.taken == request)
+            made.session.answered()
+            made.writer.write(b"NO REQUEST\r\n")
+            await made.until(lambda: made.inner.taken != request)
+            assert made.inner.taken == request + b"NO REQUEST\r\n"
+            assert made.visitors == 0
 
     asyncio.run(talk())
