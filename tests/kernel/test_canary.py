@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from tests.support.lab import Lab, gateway
 from tests.support.lab.lab import CLIENT4, SERVER4
+from tests.support.lab.probing import probe_from
 from tests.support.lab.servers import echo
 from tests.support.lab.talking import client_hello, read_exactly, wait_until
 from tests.support.lab.world import BASE, rule
@@ -48,3 +49,21 @@ def test_what_was_passed_on_is_told_of() -> None:
         assert flow["bytes_in"] == flow["bytes_out"] == len(hello)
         assert flow["outcome"] == "completed"
         assert "api.openai.example:4001" in running.cli("intercept", "flows").stdout
+
+
+def test_counts_outlive_down_and_a_rule_that_takes_anothers_place() -> None:
+    """What is counted since the agent started is not forgotten by `down`, nor given to another rule."""
+    with Lab() as lab, gateway(lab, YAML) as running:
+        server = lab.serve(echo, 4001)
+        probe_from(lab.client, SERVER4, server)
+        wait_until(lambda: running.rule("open")["captured"] == 1, 5)
+        running.cli("intercept", "down")
+        assert running.rule("open")["captured"] == 1
+        said = running.cli("intercept", "up", "--try", "30s").stdout
+        assert "trial" in said
+        assert running.rule("open")["armed"]
+        probe_from(lab.client, SERVER4, server)
+        wait_until(lambda: running.rule("open")["captured"] == 2, 5)
+        running.apply(BASE + "interception:\n" + rule("another", [4001]), prune=True)
+        running.wait_armed("another")
+        assert running.rule("another")["captured"] == 0

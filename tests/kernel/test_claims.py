@@ -56,15 +56,7 @@ class Scene:
         self.direct: dict[int, Provider] = {port: make(DIRECT, port) for port in ports}
         self.upstream: Provider = make(UPSTREAM, 80)
         self.other: Provider = make(OTHER, 80)
-        self.rows_before = self._settled()
-
-    def _settled(self) -> int:
-        """Rows once those of the test before have all come."""
-        while True:
-            before = len(self.gateway.ledger_rows())
-            time.sleep(0.5)
-            if len(self.gateway.ledger_rows()) == before:
-                return before
+        self.rows_before = world.gateway.settled_rows()
 
     def post(self, port: int, body: dict[str, Any], **headers: str) -> httpx2.Response:
         fields = {"authorization": "Bearer sk-own", **headers}

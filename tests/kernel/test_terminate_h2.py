@@ -106,7 +106,7 @@ def scene(running: Scene) -> Scene:
 
 
 def test_a_call_is_governed(scene: Scene) -> None:
-    rows = len(scene.gateway.ledger_rows())
+    rows = scene.gateway.settled_rows()
     with scene.connected() as client:
         answer = client.post(CHAT, asked(), JSON, ("authorization", f"Bearer {CALLERS_KEY}"))
     assert answer.status == 200, answer
@@ -168,7 +168,7 @@ def test_events_come_as_they_are_sent(scene: Scene) -> None:
 
 def test_a_stream_that_is_given_up_ends_the_upstreams_work_at_once(scene: Scene) -> None:
     scene.upstream.behave(Behaviour(gap_s=0.3))
-    rows = len(scene.gateway.ledger_rows())
+    rows = scene.gateway.settled_rows()
     with scene.connected() as client:
         stream = client.ask("POST", CHAT, asked(stream=True), JSON)
         while not client.answers[stream].pieces:

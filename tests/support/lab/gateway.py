@@ -232,6 +232,14 @@ class Gateway(live.Live):
         rows: list[Row] = answer.json()["items"]
         return rows
 
+    def settled_rows(self) -> int:
+        """How many rows there are once those of the test before have all come."""
+        while True:
+            before = len(self.ledger_rows())
+            time.sleep(0.5)
+            if len(self.ledger_rows()) == before:
+                return before
+
     def wait_for_ledger(self, count: int, within_s: float = 5.0, **query: str) -> list[Row]:
         """Its rows once there are that many; more of them is a failure too."""
         rows: list[Row] = []
