@@ -522,13 +522,13 @@ class ForwardingExchange(Exchange):
         """The client reads slower than the upstream sends: stop reading there until it has caught up."""
         self._client_slow = True
         if self.upstream is not None:
-            self.upstream.transport.pause_reading()
+            self.upstream.pause_reading()
 
     def client_resumed(self) -> None:
         self.active = True
         self._client_slow = False
         if self.upstream is not None:
-            self.upstream.transport.resume_reading()
+            self.upstream.resume_reading()
 
     def _check_gone(self, connection: UpstreamConnection | None = None) -> None:
         if self.gone:

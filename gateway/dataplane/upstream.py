@@ -110,7 +110,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "_turn",
-        "answered", "bodiless", "closed", "fresh", "idle_since", "sink", "stirred", "transport", "write_paused",
+        "answered", "bodiless", "closed", "fresh", "idle_since", "read_paused", "sink", "stirred", "transport",
+        "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -122,6 +123,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.fresh = True
         """No exchange has used it yet."""
         self.idle_since = 0.0
+        self.read_paused = False
         self.write_paused = False
         # of the answer under way
         self.bodiless = False
@@ -150,6 +152,15 @@ class UpstreamConnection(asyncio.Protocol):
     def write(self, payload: bytes) -> None:
         self._turn.post(self.transport, payload)
 
+    def pause_reading(self) -> None:
+        """The client is slower than the upstream."""
+        self.read_paused = True
+        self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        self.read_paused = False
+        self.transport.resume_reading()
+
     def offer_lane(self, lane: "Lane | None") -> None:
         """From here on whole chunks pass the sink by; it gets all else. An event of a paced stream then touches a third
         of the objects, of which those of other streams have mostly left the processor's cache."""
@@ -168,6 +179,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.abort()
             return
         self.fresh = False
+        if self.read_paused:  # a client that is slow with the last piece: the next caller's answer must be read
+            self.resume_reading()
         if self._framing is not _HEAD or self._interim or self.bodiless:
             self._framing, self._interim, self.bodiless = _HEAD, 0, False
             self._lane = self._offered_lane = None
