@@ -58,7 +58,9 @@ ORDER_S: Final = 3.0
 """How long an order's answer waits for what was ordered."""
 ANSWER_S: Final = 0.1
 """Between an order to upgrade and the upgrade itself: the answer has left by then."""
-RTNETLINK_WATCHED: Final = ("RTM_DELRULE", "RTM_NEWRULE", "RTM_DELROUTE", "RTM_NEWLINK", "RTM_DELLINK")
+RTNETLINK_WATCHED: Final = (
+    "RTM_DELRULE", "RTM_NEWRULE", "RTM_DELROUTE", "RTM_NEWLINK", "RTM_DELLINK", "RTM_NEWADDR", "RTM_DELADDR",
+)  # fmt: skip
 
 
 class AgentFailed(Exception):
@@ -344,7 +346,7 @@ class Agent:
         while True:
             if self._desk.living and self._capture.wanted.alive:
                 self._capture.beat()
-            if self._capture.cgroups_moved():
+            if self._capture.host_changed():
                 self._wake()
             await asyncio.sleep(BEAT_S)
 

@@ -128,8 +128,6 @@ class Interception(BaseModel):
     trouble: str | None = None
     """Why nothing at all is armed."""
     repairs: list[Repair] = []
-    bridges_left_alone: list[str] = []
-    """Bridges whose containers TPROXY cannot capture, because bridge netfilter is on."""
     canaries: list[CanaryState] = []
     rules: list[InterceptionState]
 

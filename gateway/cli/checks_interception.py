@@ -26,9 +26,12 @@ add table inet sluicegate_doctor
 add chain inet sluicegate_doctor tried { type filter hook prerouting priority mangle; }
 add rule inet sluicegate_doctor tried socket transparent 1 accept
 add rule inet sluicegate_doctor tried meta l4proto tcp tproxy to :1 accept
+add chain inet sluicegate_doctor redirecting { type nat hook prerouting priority dstnat; }
+add rule inet sluicegate_doctor redirecting meta l4proto tcp redirect to :1
 """
 MODULES: Final = (
-    "modprobe -a nft_tproxy nft_socket; where they are missing, a kernel with CONFIG_NFT_TPROXY and CONFIG_NFT_SOCKET"
+    "modprobe -a nft_tproxy nft_socket nft_redir; where they are missing, a kernel with CONFIG_NFT_TPROXY, "
+    "CONFIG_NFT_SOCKET and CONFIG_NFT_REDIR"
 )
 FORWARD: Final = (
     "iptables -I DOCKER-USER -i LAN -j ACCEPT; iptables -I DOCKER-USER -o LAN -m conntrack --ctstate"
@@ -150,14 +153,14 @@ def marking(settings: Settings) -> Iterator[Finding]:
 
 
 def modules(nft: Nftables) -> Finding:
-    """Has the kernel look at the two expressions that capture, in a transaction that it then throws away."""
+    """Has the kernel look at the expressions that capture, in a transaction that it then throws away."""
     if privileges.NET_ADMIN not in privileges.effective():
         return noted("nftables", "whether the kernel has what captures only root can try", "sudo sluicegate doctor")
     try:
         nft.run(TRIED)
     except NftablesRefused as error:
         return broken("nftables", f"the kernel refuses what captures: {error}", MODULES)
-    return fine("nftables", "libnftables is there, and the kernel has nft_tproxy and nft_socket")
+    return fine("nftables", "libnftables is there, and the kernel has nft_tproxy, nft_socket and nft_redir")
 
 
 def others(nft: Nftables, rules: Rules, said: dict[str, Any] | None) -> Iterator[Finding]:
@@ -225,16 +228,17 @@ def mark_bits(strangers: Sequence[str], marks: Marks) -> Iterator[Finding]:
 
 
 def bridges() -> Iterator[Finding]:
-    swallowed = host_facts.swallowed_bridges()
-    if swallowed:
-        yield weak(
+    found = host_facts.bridges()
+    if found.all:
+        routed = [name for name in found.all if name in (*found.v4, *found.v6)]
+        filtering = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
+        yield fine(
             "bridges",
-            f"bridge-nf-call-iptables is on: what is behind {', '.join(swallowed)} is not captured",
-            "sysctl -w net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0"
-            "  # unless Docker's or Kubernetes' own rules count on it",
+            f"what comes in by {', '.join(routed)} is redirected to this host's address there, which "
+            f"bridge-nf-call-iptables {filtering} does not hinder"
+            if routed
+            else f"this host has no address on {', '.join(found.all)}: what is behind is not routed here",
         )
-    elif host_facts.bridges():
-        yield fine("bridges", "bridge netfilter is off: what is behind them can be captured")
 
 
 def reverse_path() -> Finding:

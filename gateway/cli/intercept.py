@@ -62,8 +62,6 @@ def _show(said: dict[str, Any]) -> None:
     for song in said.get("canaries", ()):
         if song["trouble"]:
             say(f"  canary {song['path']}: {song['trouble']}")
-    for bridge in said.get("bridges_left_alone", ()) if said["rules"] else ():
-        say(f"  containers behind {bridge} are not captured by TPROXY: bridge netfilter is on there")
     for repair in said.get("repairs", ())[-5:]:
         say(f"  {repair['at']}  {repair['what']}")
 

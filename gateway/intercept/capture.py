@@ -16,6 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from gateway.intercept import canary, host_facts, ruleset
 from gateway.intercept.arming import Arming, arm, is_armed
+from gateway.intercept.host_facts import Bridges
 from gateway.intercept.libnftables import Nftables, NftablesRefused
 from gateway.intercept.listeners import Listeners
 from gateway.intercept.marks import Marks
@@ -78,6 +79,8 @@ class Capture:
     """What stands in the sets, by the rule's number."""
     _cgroups: dict[str, int] = field(default_factory=dict)
     """Inodes of the rules' cgroups when the tables were made."""
+    bridges: Bridges = field(default_factory=Bridges)
+    """As they were when it was looked last."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
     """By rule, as the kernel's counters stood when they were read last."""
 
@@ -85,7 +88,7 @@ class Capture:
     def host(self) -> HostFacts:
         return HostFacts(
             marks=self.marks,
-            bridges=host_facts.swallowed_bridges(),
+            bridges=self.bridges,
             exempt_uids=tuple(sorted(self.wanted.exempt_uids)),
             canary_port=self._canary_port(),
             owner=self.owner_name,
@@ -97,6 +100,7 @@ class Capture:
         rules = wanted.rules if wanted.up else ()
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
         self._number(wanted.rules)
+        self.bridges = host_facts.bridges()
         try:
             self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         except OSError as error:
@@ -245,9 +249,9 @@ class Capture:
                 return False
         return True
 
-    def cgroups_moved(self) -> bool:
-        """Whether one was made, removed or made anew since: containers do so when they start again."""
-        return self._inodes() != self._cgroups
+    def host_changed(self) -> bool:
+        """Whether a cgroup or a bridge was made, removed or made anew since, as containers do when they start."""
+        return self._inodes() != self._cgroups or host_facts.bridges() != self.bridges
 
     def _inodes(self) -> dict[str, int]:
         return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)

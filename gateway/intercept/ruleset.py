@@ -8,10 +8,11 @@ net/netfilter/nft_tproxy.c and nft_socket.c.
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.intercept import canary
+from gateway.intercept.host_facts import Bridges
 from gateway.intercept.marks import WHOLE, Marks
 from gateway.intercept.tables import AddressSet, Chain, Table, refill
 from gateway.policy.interception import InterceptionRule, Mode, OnFailure
@@ -31,6 +32,7 @@ _CANARIES: Final = (
     f"ip daddr {canary.PLACES[socket.AF_INET]} tcp dport {canary.PORT}",
     f"ip6 daddr {canary.PLACES[socket.AF_INET6]} tcp dport {canary.PORT}",
 )
+_REDIRECTING: Final = ("redirecting", "nat hook prerouting priority dstnat - 1")
 EXEMPT_V4: Final = "127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4"
 """Loopback; link-local and with it cloud metadata; multicast."""
 EXEMPT_V6: Final = "::1, fe80::/10, ff00::/8"
@@ -65,8 +67,7 @@ class HostFacts:
     """What the tables depend on beside the rules."""
 
     marks: Marks
-    bridges: tuple[str, ...] = ()
-    """Where bridge netfilter would black-hole what TPROXY captures: left alone."""
+    bridges: Bridges = field(default_factory=Bridges)
     exempt_uids: tuple[int, ...] = ()
     """The gateway's own user, where its workers cannot mark their connections."""
     canary_port: int | None = None
@@ -79,7 +80,7 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
     """What captures. The heartbeat is not in it: `beat` adds it."""
     marks = host.marks
     captured = [armed for armed in rules if armed.rule.mode is Mode.GOVERN and armed.port is not None]
-    pre = ["meta l4proto != tcp return", *_bridges(host), *_divert(marks)]
+    pre = ["meta l4proto != tcp return", *_divert(marks)]
     pre += [
         f"iif lo {SYN} meta mark & {marks.local | marks.field:#x} == {marks.local | marks.rule(armed.number):#x} "
         f"meta l4proto @hb tproxy to :{armed.port} counter name captured_{armed.number} accept"
@@ -91,7 +92,7 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
             f"iif lo {SYN} meta mark & {marks.local | marks.field:#x} == {marks.local:#x} tcp dport {canary.PORT} "
             f"meta l4proto @hb tproxy to :{host.canary_port} accept"
         )
-    pre += [f"{NOT_SYN} return", *_exempt()]
+    pre += [f"{NOT_SYN} return", *_bridges(host), *_exempt()]
     out = [
         *_ours(host),
         "meta l4proto != tcp return",
@@ -132,9 +133,30 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         chains=(
             Chain("pre", "filter hook prerouting priority mangle", tuple(pre)),
             Chain("out", "route hook output priority mangle", tuple(out)),
+            *([Chain(*_REDIRECTING, _redirecting(rules, captured, host))] if host.bridges.all else []),
             *_quic(quick, host, "meta l4proto @hb "),
         ),
     )
+
+
+def _redirecting(rules: Sequence[ArmedRule], captured: Sequence[ArmedRule], host: HostFacts) -> tuple[str, ...]:
+    """Of what comes in by a bridge: with bridge netfilter, which Docker and Kubernetes switch on, TPROXY would lose it.
+    The destination becomes this host's address there for as long as the connection lives, and conntrack tells the
+    worker where it wanted to go (docs/decisions/0015)."""
+    lines = ["meta l4proto != tcp return", f"{NOT_SYN} return", *_exempt()]
+    for armed in rules:
+        for family, match in _forwarded(armed):
+            names = host.bridges.v4 if family == "ip" else host.bridges.v6
+            if not names:
+                continue
+            if armed in captured:
+                lines.append(
+                    f"iifname {_listed(names)} {match} meta l4proto @hb meta mark set meta mark | "
+                    f"{host.marks.forwarded:#x} counter name captured_{armed.number} redirect to :{armed.port}"
+                )
+            elif armed.rule.mode is not Mode.GOVERN:
+                lines.append(f"{match} return")
+    return tuple(lines)
 
 
 def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
@@ -146,7 +168,7 @@ def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         if armed.rule.mode is Mode.DENY
         or (armed.rule.mode is Mode.GOVERN and armed.rule.on_failure is OnFailure.CLOSED)
     ]
-    pre = ("meta l4proto != tcp return", *_bridges(host), *_divert(marks))
+    pre = ("meta l4proto != tcp return", *_divert(marks))
     out = (f"meta mark & {marks.upstream:#x} == {marks.upstream:#x} return", f"meta l4proto tcp {_restore(marks)}")
     through = (
         "meta l4proto != tcp return",
@@ -172,6 +194,8 @@ def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
             Chain("out", "route hook output priority mangle + 1", out),
             Chain("through", "filter hook forward priority filter", through if rules else ()),
             Chain("outgoing", "filter hook output priority filter", outgoing if rules else ()),
+            # Empty: without any chain of this type the kernel would translate no packet of what is redirected already.
+            *([Chain(*_REDIRECTING, ())] if host.bridges.all else []),
             *_quic(refused, host, ""),
         ),
     )
@@ -224,8 +248,13 @@ def _restore(marks: Marks) -> str:
 
 
 def _bridges(host: HostFacts) -> Iterator[str]:
-    if host.bridges:
-        yield f"iifname {{ {', '.join(host.bridges)} }} return"
+    """Left to `_redirecting`."""
+    if host.bridges.all:
+        yield f"iifname {_listed(host.bridges.all)} return"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "{ " + ", ".join(f'"{name}"' for name in names) + " }"
 
 
 def _divert(marks: Marks) -> tuple[str, ...]:

@@ -35,7 +35,6 @@ def status_of(
         "trouble": capture.trouble,
         "marks": capture.marks.plain(),
         "ipv6": capture.routes.ipv6 and host_facts.has_ipv6(),
-        "bridges_left_alone": list(host_facts.swallowed_bridges()),
         "repairs": [{"at": _time(repair.at_s), "what": repair.what} for repair in capture.repairs],
         "canaries": [
             {

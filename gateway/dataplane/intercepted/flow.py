@@ -13,6 +13,11 @@ IP_TRANSPARENT: Final = 19
 """linux/in.h; IPV6_TRANSPARENT is in linux/in6.h. Python's socket module names neither."""
 IPV6_TRANSPARENT: Final = 75
 
+ORIGINAL_DESTINATION: Final = 80
+"""SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST: linux/netfilter_ipv4.h, linux/netfilter_ipv6/ip6_tables.h."""
+SOCKADDR_BYTES: Final = 28
+"""Of struct sockaddr_in6; that of IPv4 is shorter."""
+
 Place = tuple[str, int]
 """Address (IPv4 as such, never mapped) and port."""
 
@@ -22,6 +27,8 @@ class Flow:
     rule: InterceptionRule
     client: Place
     destination: Place
+    redirected: bool = False
+    """By address translation: it came in by a bridge (`intercept.ruleset`)."""
     protocol: str = "unknown"
     """What was spoken: `http/1`, `h2`, `tls`, `other`, `silent` (the server spoke first)."""
     server_name: str | None = None
@@ -62,6 +69,19 @@ class Flow:
             "started_at": datetime.fromtimestamp(self.started_s, UTC).isoformat(timespec="milliseconds"),
             "seconds": round(time.time() - self.started_s, 3),
         }
+
+
+def redirected_from(sock: socket.socket, arrived_at: Place) -> Place | None:
+    """Where a connection wanted to go that the kernel has redirected to `arrived_at` (what comes in by a bridge with
+    bridge netfilter: `intercept.ruleset`); None: it wanted to come here."""
+    level = socket.IPPROTO_IPV6 if ":" in arrived_at[0] else socket.IPPROTO_IP
+    try:
+        told = sock.getsockopt(level, ORIGINAL_DESTINATION, SOCKADDR_BYTES)
+    except OSError:  # not known to conntrack
+        return None
+    address = told[8:24] if level == socket.IPPROTO_IPV6 else told[4:8]
+    wanted = str(ipaddress.ip_address(address)), int.from_bytes(told[2:4], "big")
+    return None if wanted == arrived_at else wanted
 
 
 def place_of(name: tuple[Any, ...]) -> Place:

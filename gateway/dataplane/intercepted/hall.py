@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.dataplane.intercepted import arrival, terminating
 from gateway.dataplane.intercepted.agreed import Agreed
 from gateway.dataplane.intercepted.direct import Directs
-from gateway.dataplane.intercepted.flow import Flow, place_of
+from gateway.dataplane.intercepted.flow import Flow, place_of, redirected_from
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import H2, Terminator
 from gateway.dataplane.splice import Splice, Splices
@@ -164,12 +164,18 @@ class Hall:
             if rule_name == CANARY and destination in CANARY_PLACES:
                 self._keep(self._loop.create_task(_echo(sock)))
                 continue
-            if rule is None or (destination[1] == port and port not in rule.ports):
-                # Asked for directly, by whoever found the port: that leads nowhere but to ourselves.
+            if rule is None:
                 arrival.reset(sock)
                 continue
+            wanted = None
+            if destination[1] == port:
+                wanted = redirected_from(sock, destination)
+                if wanted is None and port not in rule.ports:
+                    # Asked for directly, by whoever found the port: that leads nowhere but to ourselves.
+                    arrival.reset(sock)
+                    continue
             self.flows[rule_name] += 1
-            flow = Flow(rule, place_of(peer), destination)
+            flow = Flow(rule, place_of(peer), wanted or destination, redirected=wanted is not None)
             self._keep(self._loop.create_task(self._receive(sock, flow)))
 
     def _keep(self, task: asyncio.Task[None]) -> None:

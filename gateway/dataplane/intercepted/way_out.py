@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from gateway.dataplane.intercepted.flow import IP_TRANSPARENT, IPV6_TRANSPARENT,
 from gateway.policy.interception import SourceAddress
 
 CONNECT_S: Final = 30.0
+PORTS_OF_NOBODY: Final = range(10000, 32768)
+"""Below those that clients take by themselves (ip(7), ip_local_port_range)."""
+TRIES: Final = 100
 
 
 async def connect(dialer: Dialer, flow: Flow) -> socket.socket:
@@ -37,13 +41,32 @@ async def speak(sock: socket.socket, flow: Flow, make: Callable[[], Made], tls: 
 
 def _wear(sock: socket.socket, flow: Flow) -> None:
     """Take the client's own address, and its port where that is free. Of this host's own connections the address is
-    ours already, and the port is theirs: these go out under a port of their own."""
+    ours already, and the port is theirs: these go out under a port of their own.
+
+    Where the kernel has redirected the client's connection it knows its address and port as belonging to that: a second
+    connection under them would be taken for the first."""
     if flow.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    if flow.redirected:
+        _bind_to_nobodys_port(sock, flow.client[0])
+        return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with contextlib.suppress(OSError):
         sock.bind(flow.client)
         return
     sock.bind((flow.client[0], 0))
+
+
+def _bind_to_nobodys_port(sock: socket.socket, address: str) -> None:
+    """Raises OSError where hardly any is free."""
+    last = OSError("no port is free")
+    for port in random.sample(PORTS_OF_NOBODY, TRIES):
+        try:
+            sock.bind((address, port))
+        except OSError as error:
+            last = error
+        else:
+            return
+    raise last

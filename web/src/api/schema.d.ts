@@ -1636,11 +1636,6 @@ export interface components {
              */
             repairs?: components["schemas"]["Repair"][];
             /**
-             * Bridges Left Alone
-             * @default []
-             */
-            bridges_left_alone?: string[];
-            /**
              * Canaries
              * @default []
              */
