@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,27 +48,51 @@ def docker_engine(folder: Path) -> Iterator[Engine]:
     host, daemon = os.environ.get("DOCKER_HOST"), None
     if host is None:
         host, daemon = f"unix://{folder}/docker.sock", _start(folder)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEGATE_")}
-    # Debian's program first: one that came otherwise may lack what builds images (buildx).
-    env["PATH"] = f"/usr/bin:{env['PATH']}"
-    env |= {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": os.environ.get("DOCKER_CONFIG", str(folder))}
+    env = _environment(folder, host)
     try:
         yield Engine(env, os.environ.get("SLUICEGATE_TEST_BASE") or _imported_base(env, folder))
     finally:
         if daemon is not None:
-            daemon.terminate()
-            daemon.wait(60)
-            # It leaves a mount behind, over which whoever clears the folder (pytest, days later) would stumble.
-            subprocess.run(["umount", "--lazy", f"{folder}/exec/netns/default"], check=False, capture_output=True)
-            subprocess.run(["rm", "-rf", str(folder)], check=False)
+            _end(daemon, folder)
 
 
-def _start(folder: Path) -> "subprocess.Popen[bytes]":
+@contextmanager
+def docker_of_its_own(folder: Path, base: bytes, *, prefix: Sequence[str], options: Sequence[str]) -> Iterator[Engine]:
+    """An engine whose command begins with `prefix` (a network namespace) and ends with `options`. `base`: the image's
+    files, a tar."""
+    folder.mkdir(parents=True)
+    daemon = _start(folder, prefix, options)
+    try:
+        engine = Engine(_environment(folder, f"unix://{folder}/docker.sock"), "base")
+        engine("import", "-", engine.base, stdin=base)
+        yield engine
+    finally:
+        _end(daemon, folder)
+
+
+def _environment(folder: Path, host: str) -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEGATE_")}
+    # Debian's program first: one that came otherwise may lack what builds images (buildx).
+    env["PATH"] = f"/usr/bin:{env['PATH']}"
+    config = os.environ.get("DOCKER_CONFIG", str(folder))
+    return env | {"DOCKER_HOST": host, "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": config}
+
+
+def _end(daemon: "subprocess.Popen[bytes]", folder: Path) -> None:
+    daemon.terminate()
+    daemon.wait(60)
+    # It leaves a mount behind, over which whoever clears the folder (pytest, days later) would stumble.
+    subprocess.run(["umount", "--lazy", f"{folder}/exec/netns/default"], check=False, capture_output=True)
+    subprocess.run(["rm", "-rf", str(folder)], check=False)
+
+
+def _start(folder: Path, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
     if not shutil.which("dockerd"):
         pytest.skip("needs dockerd (apt install docker.io), or DOCKER_HOST")
     places = ["--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"]
     with (folder / "dockerd.log").open("wb") as log:
-        daemon = subprocess.Popen(["dockerd", *places, "-H", f"unix://{folder}/docker.sock"], stdout=log, stderr=log)
+        command = [*prefix, "dockerd", *places, "-H", f"unix://{folder}/docker.sock", *options]
+        daemon = subprocess.Popen(command, stdout=log, stderr=log)
     until_s = time.monotonic() + 60
     while not (folder / "docker.sock").exists():
         if daemon.poll() is not None:
