@@ -1,6 +1,7 @@
 """Containers behind a bridge of this host, with bridge netfilter and without (pitfall 25): captured as others are."""
 
 import contextlib
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.lab import Lab, gateway, servers
-from tests.support.lab.lab import CONTAINER4, CONTAINER6, ROUTER4, SERVER4, SERVER6
+from tests.support.lab.lab import CONTAINER4, CONTAINER6, ROUTER4, SERVER4, SERVER6, SERVERS4, SERVERS6
 from tests.support.lab.namespace import Namespace
 from tests.support.lab.probing import Fate, probe_from, wait_for_fate
 from tests.support.lab.servers import TcpServer
@@ -128,6 +129,26 @@ def test_the_server_sees_the_container_where_the_rule_says_so(place: Place, addr
             connection.shutdown(1)
             assert read_all(connection) == servers.BLOCK[: 50_000 + number]
     assert {one.peer[0] for one in server.connections} == {CONTAINER6 if ":" in address else CONTAINER4}
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["v4", "v6"])
+def test_one_port_of_a_client_to_many_servers(place: Place, six: bool) -> None:
+    """Pitfall 15: redirected, they would be one connection, were it not for the kernel's choice of another port."""
+    place.lab.serve(servers.echo, OPEN)
+    held = []
+    for number in range(3):
+        source = (CONTAINER6 if six else CONTAINER4, secrets.choice(range(10_000, 30_000)))
+        for address in (SERVERS6 if six else SERVERS4)[:4]:
+            connection = place.container.connect((address, OPEN), source=source)
+            word = f"{number} to {address}".encode()
+            connection.sendall(word)
+            assert read_exactly(connection, len(word)) == word
+            assert connection.getpeername()[:2] == (address, OPEN)
+            held.append((connection, word))
+    for connection, word in held:
+        connection.sendall(word)
+        assert read_exactly(connection, len(word)) == word
+        connection.close()
 
 
 def test_refused_and_counted_as_the_rule_says(place: Place) -> None:

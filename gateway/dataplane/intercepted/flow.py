@@ -1,5 +1,6 @@
 """One captured connection: which rule caught it, where it comes from, where it wanted to go."""
 
+import contextlib
 import ipaddress
 import socket
 import time
@@ -82,6 +83,17 @@ def redirected_from(sock: socket.socket, arrived_at: Place) -> Place | None:
     address = told[8:24] if level == socket.IPPROTO_IPV6 else told[4:8]
     wanted = str(ipaddress.ip_address(address)), int.from_bytes(told[2:4], "big")
     return None if wanted == arrived_at else wanted
+
+
+def give_up_transparency(sock: socket.socket) -> None:
+    """Of a redirected connection, which has it from its listener. A client may use one port to several servers at once;
+    the kernel gives the second connection another port, but looks for its socket before, and where it found that of the
+    first it mends this for ordinary sockets alone (nf_nat_ipv4_local_in in net/netfilter/nf_nat_proto.c)."""
+    with contextlib.suppress(OSError):
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 0)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 0)
 
 
 def place_of(name: tuple[Any, ...]) -> Place:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from gateway.dataplane.intercepted import arrival, terminating
 from gateway.dataplane.intercepted.agreed import Agreed
 from gateway.dataplane.intercepted.direct import Directs
-from gateway.dataplane.intercepted.flow import Flow, place_of, redirected_from
+from gateway.dataplane.intercepted.flow import Flow, give_up_transparency, place_of, redirected_from
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import H2, Terminator
 from gateway.dataplane.splice import Splice, Splices
@@ -175,6 +175,8 @@ class Hall:
                     arrival.reset(sock)
                     continue
             self.flows[rule_name] += 1
+            if wanted is not None:
+                give_up_transparency(sock)
             flow = Flow(rule, place_of(peer), wanted or destination, redirected=wanted is not None)
             self._keep(self._loop.create_task(self._receive(sock, flow)))
 

@@ -180,3 +180,21 @@ def test_a_stalled_client_does_not_stop_the_others(sluice: Live, provider: Provi
         assert chat(sluice, b'{"model":"chat","messages":[]}').status == 200
     assert time.monotonic() - begun < 2
     stalled.close()
+
+
+@pytest.mark.parametrize("path", ["/web/part", "/v1/chat/completions"])
+def test_a_client_that_is_slow_to_the_end_does_not_stop_the_next(sluice: Live, provider: Provider, path: str) -> None:
+    """Whatever an answer's size, its last piece may be the one that fills the buffers: the provider's connection, which
+    waits then, is read again for whoever has it next."""
+    body = b'{"model":"chat","messages":[],"stream":true}'
+    head = f"POST {path} HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\ncontent-length: {len(body)}\r\n\r\n"
+    piece = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"y" * 16000 + b'"}}]}\n\n'
+    for pieces in range(1, 400, 6):
+        provider.behave(path=path, body=piece * pieces, piece_bytes=len(piece), times=1)
+        with RawClient(sluice.port, receive_buffer_bytes=4096) as client:
+            client.send(head.encode() + body)
+            time.sleep(0.03)
+            assert len(client.answer().body) == len(piece) * pieces
+        with RawClient(sluice.port, timeout_s=3) as client:
+            assert client.post(path, body, f"authorization: Bearer {KEY}").status == 200, f"after {pieces} pieces"
+    assert len({request.connection for request in provider.requests}) < 10, "connections are used again"
