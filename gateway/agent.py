@@ -23,7 +23,8 @@ from typing import Any, Final
 
 import gateway
 from gateway import privileges
-from gateway.intercept import host_facts, ruleset, succession
+from gateway.intercept import arrivals, host_facts, ruleset, succession
+from gateway.intercept.arrivals import Arrivals
 from gateway.intercept.canary import Canary
 from gateway.intercept.capture import Capture, Wanted
 from gateway.intercept.desk import Desk, open_socket
@@ -100,6 +101,7 @@ class Agent:
         self._desk = Desk(self, begin.sock, begin.owner_uid)
         self._due = asyncio.Event()
         self.canary = Canary()
+        self._arrivals = Arrivals()
         self._again = False
         self._settled = asyncio.Event()
         self._try_until_s: float | None = None
@@ -166,6 +168,7 @@ class Agent:
             taking_over=bool(self._inherited),
             try_until_s=self._try_until_s,
             canary=self.canary,
+            arrivals=self._arrivals,
         )
 
     async def order(self, what: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -302,6 +305,7 @@ class Agent:
                 self._watch_tables(),
                 self._watch_routes(),
                 self._sing(),
+                self._count_arrivals(),
             ):
                 self._tasks.create_task(coroutine)
 
@@ -356,6 +360,15 @@ class Agent:
             await self.canary.wait()
             if self._capture.sings:
                 await self.canary.sing(ipv6=self._capture.routes.ipv6 and host_facts.has_ipv6())
+
+    async def _count_arrivals(self) -> None:
+        while True:
+            await asyncio.sleep(arrivals.LOOK_S)
+            self._capture.read_counters()
+            for rule in self._known.rules:
+                captured = self._capture.counts(rule.name)["captured"]
+                self._arrivals.look(rule.name, captured, self._desk.count(rule.name, "arrived"))
+            self._arrivals.forget_others({rule.name for rule in self._known.rules})
 
     # -- what others do
 

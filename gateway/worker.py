@@ -120,6 +120,9 @@ class WorkerServer(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
+        self._hall = Hall(self._plane, self._intercepted(), self.server_state.connections)
+        self._agent.furnish(self._hall)
+        await self._agent.introduced()
         doors = [
             await open_door(
                 sock,
@@ -131,8 +134,6 @@ class WorkerServer(uvicorn.Server):
             for serves, sock in self._listeners
         ]
         self.servers = doors  # type: ignore[assignment]  # closed and waited for, as asyncio's servers are
-        self._hall = Hall(self._plane, self._intercepted(), self.server_state.connections)
-        self._agent.furnish(self._hall)
         self.started = True
         self.listening.set()
 

@@ -120,9 +120,9 @@ def agent(settings: Settings, rules: Rules) -> tuple[dict[str, Any] | None, list
     elif not said["up"]:
         findings.append(weak("agent", "interception is down", "sluicegate intercept up"))
     for rule in said["rules"]:
-        if said["up"] and not said["trouble"] and not rule["armed"]:
-            reason = f"rule {rule['rule']} captures nothing: {rule['reason']}"
-            findings.append(weak("agent", reason, "sluicegate intercept status"))
+        if said["up"] and not said["trouble"] and rule["reason"]:
+            what = rule["reason"] if rule["armed"] else f"captures nothing: {rule['reason']}"
+            findings.append(weak("agent", f"rule {rule['rule']}: {what}", "sluicegate intercept status"))
     for song in said.get("canaries", ()):
         if song["trouble"]:
             detail = f"on {song['path']}, last well {song['last_well'] or 'never'}: {song['trouble']}"

@@ -4,6 +4,7 @@ The gateway works without it, and never waits for it. It reconnects for ever; wh
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ log = logging.getLogger("sluicegate.dataplane")
 FIRST_DELAY_S: Final = 0.02
 LONGEST_DELAY_S: Final = 0.5
 ANSWERS_WITHIN_S: Final = 8.0
+INTRODUCED_WITHIN_S: Final = 0.5
 NO_AGENT: Final = "the agent is not connected, so nothing is captured: start `sluicegate agent` as root on this host"
 
 
@@ -36,6 +38,7 @@ class AgentLink:
         self._hall: Hall | None = None
         self._furnished = asyncio.Event()
         self._ended = asyncio.Event()
+        self._introduced = asyncio.Event()
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next = 0
         self.connected = False
@@ -45,6 +48,13 @@ class AgentLink:
         self._hall = hall
         hall.on_leaving = self._tell_alive
         self._furnished.set()
+
+    async def introduced(self) -> None:
+        """Wait until connections of ours bear the agent's mark, or there is no agent that could capture them; not for
+        long. A worker that served before would have its first calls captured as if an application had made them."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(INTRODUCED_WITHIN_S):
+                await self._introduced.wait()
 
     async def run(self) -> None:
         """For ever."""
@@ -56,6 +66,7 @@ class AgentLink:
                 await asyncio.get_running_loop().sock_connect(sock, str(self._path))
             except OSError:
                 sock.close()
+                self._introduced.set()
                 await asyncio.sleep(delay_s)
                 delay_s = min(LONGEST_DELAY_S, delay_s * 2)
                 continue
@@ -123,6 +134,7 @@ class AgentLink:
             self.connected = True
             if hall is not None:
                 hall.dialer.mark = int(message["mark"]) if may_mark() else 0
+            self._introduced.set()
         elif kind == "beat":
             self._tell_alive()
         elif kind == "names" and hall is not None:

@@ -4,7 +4,9 @@ One small file beside the socket, opened before privileges are given up (its fol
 in place: a length and a checksum tell a torn write, after which it counts as empty.
 """
 
+import errno
 import os
+import stat
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +35,14 @@ class Memory:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Raises OSError."""
-        return cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        """Raises OSError, also for what is not a file of this name alone: the folder's owner may have put it there, to
+        have us write to a file that is not theirs."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(descriptor)
+            raise OSError(errno.EPERM, "not a file of this name alone", str(path))
+        return cls(descriptor)
 
     def fileno(self) -> int:
         return self._descriptor

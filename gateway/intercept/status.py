@@ -5,6 +5,7 @@ from typing import Any
 
 from gateway.intercept import host_facts
 from gateway.intercept.arming import is_armed
+from gateway.intercept.arrivals import Arrivals
 from gateway.intercept.canary import Canary
 from gateway.intercept.capture import Capture
 from gateway.intercept.desk import Desk
@@ -21,6 +22,7 @@ def status_of(
     taking_over: bool,
     try_until_s: float | None,
     canary: Canary,
+    arrivals: Arrivals,
 ) -> dict[str, Any]:
     """JSON-ready. Counts are connections since the agent started; times RFC 3339."""
     return {
@@ -44,11 +46,11 @@ def status_of(
             }
             for path, song in sorted(canary.songs.items())
         ],
-        "rules": [_rule(rule, capture, desk, canary) for rule in capture.wanted.rules],
+        "rules": [_rule(rule, capture, desk, canary, arrivals) for rule in capture.wanted.rules],
     }
 
 
-def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary) -> dict[str, Any]:
+def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary, arrivals: Arrivals) -> dict[str, Any]:
     counts = capture.counts(rule.name)
     armed = capture.is_armed(rule.name)
     return {
@@ -56,7 +58,7 @@ def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary) 
         "mode": rule.mode.value,
         "on_failure": rule.on_failure.value,
         "armed": armed,
-        "reason": _reason(rule, capture, armed=armed),
+        "reason": _reason(rule, capture, arrivals, armed=armed),
         "captured": counts["captured"],
         "passed": counts["passed"] + desk.count(rule.name, "passed"),
         "denied": counts["denied"] + desk.count(rule.name, "denied"),
@@ -67,12 +69,18 @@ def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary) 
     }
 
 
-def _reason(rule: InterceptionRule, capture: Capture, *, armed: bool) -> str | None:
-    """Why it is not armed, or what is left out although it is."""
+def _reason(rule: InterceptionRule, capture: Capture, arrivals: Arrivals, *, armed: bool) -> str | None:
+    """Why it is not armed, or what is wrong although it is."""
     if capture.trouble is not None:
         return capture.trouble
     if not capture.wanted.up:
         return "interception is down: sluicegate intercept up"
+    lost = arrivals.lost(rule.name)
+    if lost and armed:
+        return (
+            f"of the last {lost} connections that were captured none came to a worker: "
+            "this host's firewall drops them? sluicegate doctor"
+        )
     said = capture.arming.reasons.get(rule.name)
     if said is None and not armed:
         mine = next((each for each in capture.arming.rules if each.rule.name == rule.name), None)

@@ -192,3 +192,25 @@ def test_a_second_agent_is_refused(world: World) -> None:
     assert world.lab.router.ruleset() == before
     server = world.serve(servers.echo)
     assert {probe(world.lab, way, server) for way in WAYS} == {Fate.CAPTURED}
+
+
+DROPPING = """table inet dropping { chain input { type filter hook input priority filter; policy drop;
+    iif lo accept; ct state established,related accept; }\n}\n"""
+
+
+def test_a_firewall_that_drops_what_is_captured_is_told_of(world: World) -> None:
+    """Forwarded connections come in by input: the canary, which is this host's own, would sing on."""
+    server, forwarded = world.serve(servers.echo), [way for way in WAYS if not way.local]
+    world.lab.router.nft(DROPPING)
+    try:
+        deadline = time.monotonic() + 60
+        while "none came" not in (world.gateway.rule("open")["reason"] or ""):
+            assert time.monotonic() < deadline
+            assert {probe(world.lab, way, server, 0.5) for way in forwarded} == {Fate.HUNG}
+        told = world.gateway.cli("doctor", check=False).stdout
+        assert "none came to a worker" in told
+        assert "nft insert rule inet dropping input meta mark" in told
+    finally:
+        world.lab.router.nft("delete table inet dropping\n")
+    assert {probe(world.lab, way, server) for way in forwarded} == {Fate.CAPTURED}
+    wait_until(lambda: world.gateway.rule("open")["reason"] is None, 25)

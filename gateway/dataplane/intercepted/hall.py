@@ -77,7 +77,7 @@ class Hall:
         self.flows: Counter[str] = Counter()
         """Open captured connections by rule."""
         self.counts: Counter[str] = Counter()
-        """`RULE kind` → connections: passed, denied, governed."""
+        """`RULE kind` → connections: arrived, passed, denied, governed."""
         self.ended_flows: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
         """Told to the agent, and forgotten then."""
         self.session = sessions
@@ -175,6 +175,7 @@ class Hall:
                     arrival.reset(sock)
                     continue
             self.flows[rule_name] += 1
+            self.counts[f"{rule_name} arrived"] += 1
             if wanted is not None:
                 give_up_transparency(sock)
             flow = Flow(rule, place_of(peer), wanted or destination, redirected=wanted is not None)
