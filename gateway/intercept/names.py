@@ -42,6 +42,8 @@ class HostAddresses:
     refresh_at_s: float = 0.0
     error: str | None = None
     """Why the last look-up failed."""
+    under_way: bool = False
+    """It is being looked up."""
 
 
 class Names:
@@ -94,47 +96,51 @@ class Names:
         return all(known.seen or known.error is not None for known in self._hosts.values())
 
     async def run(self) -> None:
-        """For ever."""
-        while True:
-            now_s = time.monotonic()
-            due = [name for name, known in self._hosts.items() if known.refresh_at_s <= now_s]
-            if due:
-                changed = await asyncio.gather(*(self._refresh(name) for name in due))
-                if any(changed):
-                    self.on_change()
-                continue
-            next_s = min((known.refresh_at_s for known in self._hosts.values()), default=now_s + 3600.0)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, next_s - now_s)):
-                    await self._woken.wait()
-            self._woken.clear()
+        """For ever. No host waits for another one's resolver."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                now_s = time.monotonic()
+                idle = {name: known for name, known in self._hosts.items() if not known.under_way}
+                for name, known in idle.items():
+                    if known.refresh_at_s <= now_s:
+                        known.under_way = True
+                        group.create_task(self._refresh(name, known))
+                next_s = min((known.refresh_at_s for known in idle.values() if not known.under_way), default=None)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(None if next_s is None else max(0.0, next_s - now_s)):
+                        await self._woken.wait()
+                self._woken.clear()
 
-    async def _refresh(self, name: str) -> bool:
-        known = self._hosts.get(name)
-        if known is None:
-            return False
-        found, ttl_s, error = await look_up(name)
+    async def _refresh(self, name: str, known: HostAddresses) -> None:
+        """What this host's resolver says counts at once: DNS itself, which tells the TTL, may be slow or away."""
+        asking = asyncio.create_task(_by_dns(name))
+        found, error = await _by_host(name)
+        self._note(known, found)
+        by_dns, ttl_s = await asking
+        self._note(known, by_dns)
+        found += by_dns
+        known.error = None if found else error
+        if found:
+            wait_s = min(LONGEST_S, max(SHORTEST_S, WITHOUT_TTL_S if ttl_s is None else ttl_s))
+        else:  # a resolver that fails says nothing about the addresses that are known
+            wait_s = AGAIN_S
+            log.warning("a host's addresses are not known", extra={"host": name, "reason": error})
+        known.refresh_at_s = time.monotonic() + wait_s
+        known.under_way = False
+        self._looked_up.set()
+        self._woken.set()
+
+    def _note(self, known: HostAddresses, found: list[str]) -> None:
+        """Addresses that were seen just now."""
+        if not found:
+            return
         now_s = time.monotonic()
         before = set(known.seen)
-        for address in found[:MOST_ADDRESSES]:
-            known.seen[address] = now_s
-        if found:  # a resolver that fails says nothing about the addresses that are known
-            known.seen = {address: seen for address, seen in known.seen.items() if now_s - seen < KEPT_S}
-        known.error = None if found else error
-        known.refresh_at_s = now_s + (ttl_s if found else AGAIN_S)
+        known.seen |= dict.fromkeys(found[:MOST_ADDRESSES], now_s)
+        known.seen = {address: seen for address, seen in known.seen.items() if now_s - seen < KEPT_S}
+        if set(known.seen) != before:
+            self.on_change()
         self._looked_up.set()
-        if error is not None and not found:
-            log.warning("a host's addresses are not known", extra={"host": name, "reason": error})
-        return set(known.seen) != before
-
-
-async def look_up(name: str) -> tuple[list[str], float, str | None]:
-    """Addresses of a name, seconds until they should be looked up again, and why there are none."""
-    (by_host, host_error), (by_dns, ttl_s) = await asyncio.gather(_by_host(name), _by_dns(name))
-    found = list(dict.fromkeys([*by_host, *by_dns]))
-    if ttl_s is None:
-        ttl_s = WITHOUT_TTL_S
-    return found, min(LONGEST_S, max(SHORTEST_S, ttl_s)), host_error
 
 
 async def _by_host(name: str) -> tuple[list[str], str | None]:
@@ -145,8 +151,8 @@ async def _by_host(name: str) -> tuple[list[str], str | None]:
             found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except TimeoutError:
         return [], "the resolver does not answer"
-    except OSError as error:
-        return [], error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        return [], getattr(error, "strerror", None) or str(error)
     return [_plain(str(info[4][0])) for info in found], None
 
 

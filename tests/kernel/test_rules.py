@@ -189,6 +189,23 @@ def test_a_name_of_the_hosts_file(world: World) -> None:
         world.lab.hosts({})
 
 
+def test_a_name_is_known_at_once_though_dns_is_away(world: World) -> None:
+    """No name server answers here: what the resolver knows without one does not wait for it, nor for another name."""
+    server = world.lab.serve(servers.echo, PORT)
+    silence = "table inet silence { chain output { type filter hook output priority 0; udp dport 53 drop; }\n}\n"
+    world.lab.hosts({"filed.example": ["10.9.2.6"], "second.example": ["10.9.2.7"]})
+    world.lab.router.nft(silence)
+    try:
+        unknown = rule("unknown", [PORT + 1], hosts='["unknown.example"]')
+        use(world, unknown, rule("filed", [PORT], cidrs="[]", hosts='["filed.example"]'))
+        wait_for_fate(lambda: probe_from(world.lab.client, "10.9.2.6", server), Fate.CAPTURED, PROMPT_S)
+        use(world, unknown, rule("filed", [PORT], cidrs="[]", hosts='["second.example"]'))
+        wait_for_fate(lambda: probe_from(world.lab.client, "10.9.2.7", server), Fate.CAPTURED, PROMPT_S)
+    finally:
+        world.lab.router.nft("delete table inet silence\n")
+        world.lab.hosts({})
+
+
 def test_names_are_found_though_port_53_is_caught(world: World) -> None:
     """Pitfall 3: the agent asks for names over what it captures itself."""
     server = world.lab.serve(servers.echo, PORT)
