@@ -158,6 +158,7 @@ class ExpressCall:
             ),
             self.room,
         )  # fmt: skip
+        client.active = None  # a client too slow for this answer must not have it become an exchange that is over
         plane.turn.post(
             client.transport,
             b"%b%bx-request-id: %b\r\n%b%bcontent-length: %d\r\n\r\n%b"

@@ -252,6 +252,29 @@ def test_slots_come_back(sluice: Live, client: RawClient) -> None:
     assert sluice.api.get("/api/v1/limits/parallel/state").json()["reserved"] == 0
 
 
+def test_a_caller_that_reads_late_gets_each_answer_once(sluice: Live, up: Provider) -> None:
+    """Answers add up until the client's connection takes no more: the one that fills it has been settled by then."""
+    text = json.dumps("y" * 60_000)
+    body = f"""{{"id": "c", "object": "chat.completion", "created": 1, "model": "up-model", "choices": [{{"index": 0,
+        "message": {{"role": "assistant", "content": {text}}}, "finish_reason": "stop"}}],
+        "usage": {{"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}}}"""
+    up.behave(path="/v1/chat/completions", body=body.encode())
+    asked = json.dumps({"model": "chat", "max_tokens": 20, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nauthorization: Bearer {KEY}\r\n".encode()
+    request = head + b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(asked) + asked
+    with RawClient(sluice.port, receive_buffer_bytes=4096) as late:
+        for _ in range(90):
+            late.send(request)
+            time.sleep(0.01)
+        answers = [late.answer() for _ in range(90)]
+    assert {answer.status for answer in answers} == {200}
+    assert len(up.requests) == 90
+    rows = rows_of(sluice, *answers)
+    assert len({row["id"] for row in rows}) == 90
+    assert {(row["status"], row["outcome"], row["output_tokens"]) for row in rows} == {(200, "completed", 4)}
+    sluice.until(lambda: sluice.api.get("/api/v1/limits/parallel/state").json()["reserved"] == 0, 5)
+
+
 def test_a_head_that_differs_is_looked_at(sluice: Live, client: RawClient) -> None:
     assert call(client, key="sk-nobody-knows-0123456789").status == 401
     assert call(client).status == 200
