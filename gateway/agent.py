@@ -321,6 +321,11 @@ class Agent:
             self._due.clear()
             wanted = capture.wanted
             wanted.rules = self._known.rules
+            if capture.beating and not (wanted.up and wanted.rules):
+                # What was captured just now must be known, or its last packets find nothing of ours.
+                capture.stop_beating()
+                await asyncio.sleep(SETTLE_S)
+                await self._desk.ask_all()
             wanted.alive = bool(self._desk.living)
             wanted.served = self._desk.served
             wanted.exempt_uids = self._desk.exempt_uids
@@ -350,7 +355,7 @@ class Agent:
         while True:
             if self._desk.living and self._capture.wanted.alive:
                 self._capture.beat()
-            if self._capture.host_changed():
+            if self._capture.cgroups_moved():
                 self._wake()
             await asyncio.sleep(BEAT_S)
 

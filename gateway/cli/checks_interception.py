@@ -16,6 +16,7 @@ from gateway.cli.checks import Finding, broken, fine, noted, weak
 from gateway.cli.service import serving
 from gateway.errors import SluicegateError
 from gateway.intercept import host_facts
+from gateway.intercept.bridges import Bridge
 from gateway.intercept.libnftables import Nftables, NftablesMissing, NftablesRefused
 from gateway.intercept.marks import Marks, used_bits
 from gateway.intercept.policy_routes import PolicyRoutes
@@ -228,17 +229,18 @@ def mark_bits(strangers: Sequence[str], marks: Marks) -> Iterator[Finding]:
 
 
 def bridges() -> Iterator[Finding]:
-    found = host_facts.bridges()
-    if found.all:
-        routed = [name for name in found.all if name in (*found.v4, *found.v6)]
-        filtering = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
-        yield fine(
-            "bridges",
-            f"what comes in by {', '.join(routed)} is redirected to this host's address there, which "
-            f"bridge-nf-call-iptables {filtering} does not hinder"
-            if routed
-            else f"this host has no address on {', '.join(found.all)}: what is behind is not routed here",
-        )
+    async def read() -> tuple[Bridge, ...]:
+        async with PolicyRoutes() as routes:
+            return await routes.bridges()
+
+    found = asyncio.run(read())
+    routed = ", ".join(bridge.name for bridge in found if bridge.v4 or bridge.v6)
+    others = ", ".join(bridge.name for bridge in found if not (bridge.v4 or bridge.v6))
+    switch = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
+    if routed:
+        yield fine("bridges", f"what comes in by {routed} is redirected; bridge-nf-call-iptables {switch} is no matter")
+    if others:
+        yield noted("bridges", f"not captured: what is behind {others}, where this host has no address")
 
 
 def reverse_path() -> Finding:

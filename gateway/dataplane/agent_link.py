@@ -28,7 +28,7 @@ NO_AGENT: Final = "the agent is not connected, so nothing is captured: start `sl
 
 
 class AgentLink:
-    """`run` is its one task. `hall` is there once the worker listens."""
+    """`run` is its one task. It begins once there is a hall."""
 
     def __init__(self, path: Path, slot: int, rules: Callable[[], Sequence[InterceptionRule] | None]) -> None:
         self._path = path

@@ -16,7 +16,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from gateway.intercept import canary, host_facts, ruleset
 from gateway.intercept.arming import Arming, arm, is_armed
-from gateway.intercept.host_facts import Bridges
+from gateway.intercept.bridges import Bridge
 from gateway.intercept.libnftables import Nftables, NftablesRefused
 from gateway.intercept.listeners import Listeners
 from gateway.intercept.marks import Marks
@@ -79,7 +79,7 @@ class Capture:
     """What stands in the sets, by the rule's number."""
     _cgroups: dict[str, int] = field(default_factory=dict)
     """Inodes of the rules' cgroups when the tables were made."""
-    bridges: Bridges = field(default_factory=Bridges)
+    bridges: tuple[Bridge, ...] = ()
     """As they were when it was looked last."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
     """By rule, as the kernel's counters stood when they were read last."""
@@ -100,7 +100,6 @@ class Capture:
         rules = wanted.rules if wanted.up else ()
         self.names.follow(host for rule in wanted.rules for host in rule.hosts)
         self._number(wanted.rules)
-        self.bridges = host_facts.bridges()
         try:
             self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
         except OSError as error:
@@ -116,6 +115,7 @@ class Capture:
             return
         try:
             mended = await self.routes.ensure(self.marks)
+            self.bridges = await self.routes.bridges()
             if mended and self._plain is not None:
                 self.note(f"put back: {', '.join(mended)}")
             self._install(arming.rules)
@@ -249,9 +249,9 @@ class Capture:
                 return False
         return True
 
-    def host_changed(self) -> bool:
-        """Whether a cgroup or a bridge was made, removed or made anew since, as containers do when they start."""
-        return self._inodes() != self._cgroups or host_facts.bridges() != self.bridges
+    def cgroups_moved(self) -> bool:
+        """Whether one was made, removed or made anew since: containers do so when they start again."""
+        return self._inodes() != self._cgroups
 
     def _inodes(self) -> dict[str, int]:
         return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)

@@ -23,6 +23,7 @@ log = logging.getLogger("sluicegate.agent")
 
 SILENT_S: Final = 2.0
 """A worker that has not answered for so long hangs: it counts as dead until it answers again."""
+ANSWER_S: Final = 1.0
 BACKLOG: Final = 128
 ENDED_KEPT: Final = 2000
 
@@ -103,6 +104,8 @@ class Desk:
         self.ended: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
         """Captured connections that have ended, as workers told of them (`dataplane.intercepted.flow`), newest last."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._heard = asyncio.Event()
+        """A worker has told how it stands."""
 
     # -- who is there
 
@@ -156,6 +159,17 @@ class Desk:
                 before = living
                 self._interceptor.workers_changed()
             await asyncio.sleep(HEARTBEAT_S)
+
+    async def ask_all(self) -> None:
+        """Have every living worker tell how it stands, and wait for that."""
+        asked_s = time.monotonic()
+        for worker in self.living:
+            worker.send({"type": "beat"})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                while any(worker.heard_s < asked_s for worker in self.living):
+                    self._heard.clear()
+                    await self._heard.wait()
 
     def tell_listeners(self) -> None:
         """`{"type": "listeners", "rules": [{"name", "port"}], "fds"}`: all there are, in the order of the
@@ -227,6 +241,7 @@ class Desk:
         self.ended.extend(message["ended"])
         caller.flows = Counter(message["flows"])
         caller.counts = Counter(message["counts"])
+        self._heard.set()
         serving = frozenset(message["serving"])
         if serving != caller.serving:
             caller.serving = serving

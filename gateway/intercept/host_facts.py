@@ -1,40 +1,11 @@
 """What this host is like, where it matters to interception: read from /proc and /sys, nothing changed."""
 
-import fcntl
 import pwd
-import socket
-import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
-NET: Final = Path("/sys/class/net")
-IPV6_ADDRESSES: Final = Path("/proc/net/if_inet6")
-SIOCGIFADDR: Final = 0x8915
-"""linux/sockios.h"""
-
-
-@dataclass(frozen=True, slots=True)
-class Bridges:
-    """Of this host."""
-
-    all: tuple[str, ...] = ()
-    v4: tuple[str, ...] = ()
-    """Those on which this host has an address: it may be the router of what is behind them."""
-    v6: tuple[str, ...] = ()
-
-
-def bridges() -> Bridges:
-    try:
-        found = tuple(sorted(each.name for each in NET.iterdir() if (each / "bridge").is_dir()))
-    except OSError:
-        found = ()
-    if not found:
-        return Bridges()
-    with_v6 = _interfaces_with_ipv6()
-    return Bridges(found, tuple(filter(_has_ipv4, found)), tuple(name for name in found if name in with_v6))
 
 
 def uid_of(user: str) -> int:
@@ -76,21 +47,4 @@ def cgroup_inodes(paths: Iterable[str]) -> dict[str, int]:
 
 
 def has_ipv6() -> bool:
-    return IPV6_ADDRESSES.exists()
-
-
-def _has_ipv4(interface: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        try:
-            fcntl.ioctl(asking, SIOCGIFADDR, struct.pack("16s24x", interface.encode()))
-        except OSError:
-            return False
-    return True
-
-
-def _interfaces_with_ipv6() -> frozenset[str]:
-    """A line is address, index, prefix, scope, flags, name."""
-    try:
-        return frozenset(line.split()[5] for line in IPV6_ADDRESSES.read_text(encoding="ascii").splitlines())
-    except OSError:
-        return frozenset()
+    return Path("/proc/net/if_inet6").exists()

@@ -17,6 +17,7 @@ from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from gateway.intercept import canary
+from gateway.intercept.bridges import Bridge, read_bridges
 from gateway.intercept.marks import Marks
 
 PROTOCOL: Final = 83
@@ -85,6 +86,10 @@ class PolicyRoutes:
             for route in (self._route(family, loopback), _canary_route(family, loopback)):
                 with contextlib.suppress(NetlinkError):
                     await self._netlink.route("del", **route)
+
+    async def bridges(self) -> tuple[Bridge, ...]:
+        """Of this host. Raises NetlinkError."""
+        return await read_bridges(self._netlink)
 
     async def fwmarks(self) -> list[tuple[int, int]]:
         """Values and masks that rules of others look at."""

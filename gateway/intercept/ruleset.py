@@ -8,11 +8,11 @@ net/netfilter/nft_tproxy.c and nft_socket.c.
 
 import socket
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from gateway.intercept import canary
-from gateway.intercept.host_facts import Bridges
+from gateway.intercept.bridges import Bridge
 from gateway.intercept.marks import WHOLE, Marks
 from gateway.intercept.tables import AddressSet, Chain, Table, refill
 from gateway.policy.interception import InterceptionRule, Mode, OnFailure
@@ -67,7 +67,7 @@ class HostFacts:
     """What the tables depend on beside the rules."""
 
     marks: Marks
-    bridges: Bridges = field(default_factory=Bridges)
+    bridges: tuple[Bridge, ...] = ()
     exempt_uids: tuple[int, ...] = ()
     """The gateway's own user, where its workers cannot mark their connections."""
     canary_port: int | None = None
@@ -133,7 +133,7 @@ def owner_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
         chains=(
             Chain("pre", "filter hook prerouting priority mangle", tuple(pre)),
             Chain("out", "route hook output priority mangle", tuple(out)),
-            *([Chain(*_REDIRECTING, _redirecting(rules, captured, host))] if host.bridges.all else []),
+            *([Chain(*_REDIRECTING, _redirecting(rules, captured, host))] if host.bridges else []),
             *_quic(quick, host, "meta l4proto @hb "),
         ),
     )
@@ -144,15 +144,18 @@ def _redirecting(rules: Sequence[ArmedRule], captured: Sequence[ArmedRule], host
     The destination becomes this host's address there for as long as the connection lives, and conntrack tells the
     worker where it wanted to go (docs/decisions/0015)."""
     lines = ["meta l4proto != tcp return", f"{NOT_SYN} return", *_exempt()]
+    for family, bridges in (
+        ("ipv4", [bridge for bridge in host.bridges if bridge.v4]),
+        ("ipv6", [bridge for bridge in host.bridges if bridge.v6]),
+    ):
+        frames = ", ".join(f"{bridge.index} . {bridge.mac}" for bridge in bridges)
+        lines.append(f"meta nfproto {family} {f'iif . ether daddr != {{ {frames} }} ' if frames else ''}return")
     for armed in rules:
-        for family, match in _forwarded(armed):
-            names = host.bridges.v4 if family == "ip" else host.bridges.v6
-            if not names:
-                continue
+        for _, match in _forwarded(armed):
             if armed in captured:
                 lines.append(
-                    f"iifname {_listed(names)} {match} meta l4proto @hb meta mark set meta mark | "
-                    f"{host.marks.forwarded:#x} counter name captured_{armed.number} redirect to :{armed.port}"
+                    f"{match} meta l4proto @hb meta mark set meta mark | {host.marks.forwarded:#x} "
+                    f"counter name captured_{armed.number} redirect to :{armed.port}"
                 )
             elif armed.rule.mode is not Mode.GOVERN:
                 lines.append(f"{match} return")
@@ -195,7 +198,7 @@ def plain_table(rules: Sequence[ArmedRule], host: HostFacts) -> Table:
             Chain("through", "filter hook forward priority filter", through if rules else ()),
             Chain("outgoing", "filter hook output priority filter", outgoing if rules else ()),
             # Empty: without any chain of this type the kernel would translate no packet of what is redirected already.
-            *([Chain(*_REDIRECTING, ())] if host.bridges.all else []),
+            *([Chain(*_REDIRECTING, ())] if host.bridges else []),
             *_quic(refused, host, ""),
         ),
     )
@@ -249,12 +252,8 @@ def _restore(marks: Marks) -> str:
 
 def _bridges(host: HostFacts) -> Iterator[str]:
     """Left to `_redirecting`."""
-    if host.bridges.all:
-        yield f"iifname {_listed(host.bridges.all)} return"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return "{ " + ", ".join(f'"{name}"' for name in names) + " }"
+    if host.bridges:
+        yield f"iif {{ {', '.join(str(bridge.index) for bridge in host.bridges)} }} return"
 
 
 def _divert(marks: Marks) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from tests.support.lab.world import BASE, World, rule
 from tests.support.provider import Provider
 
 SOURCES = '{cidrs: ["10.9.1.0/24", "fd09:1::/64", "10.9.3.0/24", "fd09:3::/64"], local: true}'
-OPEN, CLOSED, WORN, DENIED, OBSERVED, HTTP = 4001, 4002, 4003, 4004, 4005, 80
+OPEN, CLOSED, WORN, DENIED, OBSERVED, BESIDE, HTTP = 4001, 4002, 4003, 4004, 4005, 4006, 80
+NEIGHBOUR4 = "10.9.3.3"
+"""On the container's bridge."""
 YAML = (
     BASE
     + "interception:\n"
@@ -27,6 +30,7 @@ YAML = (
     + rule("open", [OPEN, HTTP], sources=SOURCES)
     + rule("closed", [CLOSED], sources=SOURCES, more="on_failure: closed")
     + rule("worn", [WORN], sources=SOURCES, more="source_address: client")
+    + rule("beside", [BESIDE], cidrs=f'["{NEIGHBOUR4}/32", "10.9.2.0/28"]', sources=SOURCES)
 )
 SWITCHES = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 ADDRESSES = (SERVER4, SERVER6)
@@ -177,7 +181,7 @@ def test_bridge_netfilter_may_come_and_go(place: Place) -> None:
 def test_a_listener_that_is_asked_for_directly_hangs_up(place: Place) -> None:
     said = place.lab.router.run("ss", "-Hltn").stdout
     ports = {int(line.split()[3].rpartition(":")[2]) for line in said.splitlines()} - {place.world.gateway.port}
-    assert len(ports) == 4  # open, closed, worn, the canary's
+    assert len(ports) == 5  # open, closed, worn, beside, the canary's
     for port in ports:
         for address in ("10.9.3.1", ROUTER4):
             with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
@@ -199,6 +203,70 @@ def test_a_router_that_has_a_link_local_address_alone(place: Place) -> None:
         router.ip("-6", "route", "del", "fd09:3::/64", "dev", "br0")
         router.ip("-6", "addr", "add", "fd09:3::1/64", "dev", "br0", "nodad")
         container.ip("-6", "route", "replace", "default", "via", "fd09:3::1", "dev", "k0")
+
+
+def test_what_this_host_does_not_route_is_none_of_its_business(place: Place) -> None:
+    """Bridge netfilter shows frames between two others on the bridge, one of which may be the other's router."""
+    router, container, other = place.lab.router, place.container, place.lab.server
+    server = place.lab.serve(servers.echo, BESIDE)
+    assert probe_from(container, SERVER4, server) is Fate.CAPTURED
+    try:
+        router.ip_batch(f"link add rz type veth peer name z0 netns {other.name}\nlink set rz master br0 up\n")
+        other.ip_batch(
+            f"addr add {NEIGHBOUR4}/32 dev z0\nlink set z0 up\nroute add {CONTAINER4}/32 dev z0 src {NEIGHBOUR4}\n"
+        )
+        container.ip("neigh", "flush", "dev", "k0")
+        container.ip("route", "add", "10.9.2.9/32", "via", NEIGHBOUR4)
+        assert probe_from(container, NEIGHBOUR4, server) is Fate.DIRECT
+        assert probe_from(container, "10.9.2.9", server) is Fate.DIRECT
+    finally:
+        container.ip("route", "del", "10.9.2.9/32", check=False)
+        router.ip("link", "del", "rz")
+
+
+def test_a_bridge_whose_name_is_no_word(place: Place) -> None:
+    """Quotes and letters of any language are allowed in names of interfaces."""
+    server = place.lab.serve(servers.echo, OPEN)
+    name = 'b"ü*'
+    place.lab.router.ip("link", "add", name, "type", "bridge")
+    try:
+        place.lab.router.ip("addr", "add", "10.9.7.1/24", "dev", name)
+        time.sleep(0.3)
+        assert place.fates(server) == [Fate.CAPTURED] * 2
+        assert place.world.gateway.interception()["trouble"] is None
+    finally:
+        place.lab.router.ip("link", "del", name)
+
+
+def test_down_waits_for_what_is_redirected(place: Place) -> None:
+    """What was captured a moment before lives on, and then nothing is left."""
+    place.lab.serve(servers.echo, OPEN)
+    held = [place.container.connect((address, OPEN)) for address in ADDRESSES]
+    place.world.gateway.cli("intercept", "down")
+    for connection in held:
+        connection.sendall(b"still here")
+        assert read_exactly(connection, 10) == b"still here"
+    assert place.lab.router.tables() != []
+    for connection in held:
+        connection.close()
+    wait_until(lambda: place.lab.router.tables() == [], 10)
+    place.world.gateway.cli("intercept", "up")
+    place.world.gateway.wait_armed()
+
+
+def test_an_upgrade_leaves_what_is_redirected_alone(place: Place) -> None:
+    server = place.lab.serve(servers.echo, OPEN)
+    held = [place.container.connect((address, OPEN)) for address in ADDRESSES]
+    told = place.world.gateway.agent.log().count("upgraded release=")
+    place.world.gateway.agent.send(signal.SIGUSR2)
+    deadline = time.monotonic() + 20
+    while place.world.gateway.agent.log().count("upgraded release=") == told:
+        assert time.monotonic() < deadline
+        assert place.fates(server) == [Fate.CAPTURED] * 2
+    for connection in held:
+        connection.sendall(b"still here")
+        assert read_exactly(connection, 10) == b"still here"
+        connection.close()
 
 
 def test_a_bridge_that_comes_later(place: Place) -> None:

@@ -73,8 +73,8 @@ class Flow:
 
 
 def redirected_from(sock: socket.socket, arrived_at: Place) -> Place | None:
-    """Where a connection wanted to go that the kernel has redirected to `arrived_at` (what comes in by a bridge with
-    bridge netfilter: `intercept.ruleset`); None: it wanted to come here."""
+    """Where a connection wanted to go that the kernel has redirected to `arrived_at` (what comes in by a bridge:
+    `intercept.ruleset`); None: it wanted to come here."""
     level = socket.IPPROTO_IPV6 if ":" in arrived_at[0] else socket.IPPROTO_IP
     try:
         told = sock.getsockopt(level, ORIGINAL_DESTINATION, SOCKADDR_BYTES)

@@ -15,7 +15,7 @@ from gateway.policy.interception import SourceAddress
 
 CONNECT_S: Final = 30.0
 PORTS_OF_NOBODY: Final = range(10000, 32768)
-"""Below those that clients take by themselves (ip(7), ip_local_port_range)."""
+"""Below those that Linux gives to clients by default (ip(7), ip_local_port_range)."""
 TRIES: Final = 100
 
 
