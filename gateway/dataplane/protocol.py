@@ -469,7 +469,8 @@ class ClientConnection(asyncio.Protocol):
         """A client that takes nothing of its answers holds no memory of ours. While an exchange runs, its route's idle
         timeout decides."""
         unsent = self.transport.get_write_buffer_size()
-        if not unsent or isinstance(self.active, Exchange | ExpressCall) or unsent < self._unsent_bytes:
+        took = unsent < self._unsent_bytes or not self._unsent_bytes
+        if took or not unsent or isinstance(self.active, Exchange | ExpressCall):
             self._unsent_since_s = now_s
         elif now_s - self._unsent_since_s > IDLE_SECONDS:
             self.transport.abort()

@@ -28,15 +28,19 @@ def arm(
     names: Names,
     port_of: Callable[[InterceptionRule], int | None],
     most_local_rules: int,
+    containers: Mapping[str, Sequence[str]],
 ) -> Arming:
     """`numbers`: of the rules by name; `port_of`: of the listener that a worker serves; None where none does, yet;
-    `most_local_rules`: numbers beyond this cannot catch this host's own connections."""
+    `most_local_rules`: numbers beyond this cannot catch this host's own connections; `containers`: addresses by
+    cgroup."""
     arming = Arming()
     for rule in rules:
         troubles: list[str] = []
         port = port_of(rule) if rule.mode is Mode.GOVERN else None
         armed = _sources(
-            _destinations(ArmedRule(rule=rule, number=numbers[rule.name], port=port), names, troubles), troubles
+            _destinations(ArmedRule(rule=rule, number=numbers[rule.name], port=port), names, troubles),
+            containers,
+            troubles,
         )
         if rule.mode is Mode.GOVERN and port is None:
             troubles.insert(0, "no worker of the gateway takes its connections")
@@ -66,9 +70,10 @@ def _destinations(armed: ArmedRule, names: Names, troubles: list[str]) -> ArmedR
     return replace(armed, v4=v4, v6=v6)
 
 
-def _sources(armed: ArmedRule, troubles: list[str]) -> ArmedRule:
+def _sources(armed: ArmedRule, containers: Mapping[str, Sequence[str]], troubles: list[str]) -> ArmedRule:
     sources = armed.rule.sources
-    v4, v6 = by_family(sources.cidrs)
+    theirs = [address for path in sources.cgroups for address in containers.get(path, ())]
+    v4, v6 = by_family([*sources.cidrs, *theirs])
     uids, cgroups = [], []
     for user in sources.users:
         try:

@@ -79,6 +79,8 @@ class Capture:
     """What stands in the sets, by the rule's number."""
     _cgroups: dict[str, int] = field(default_factory=dict)
     """Inodes of the rules' cgroups when the tables were made."""
+    _containers: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses of containers in the rules' cgroups, as they were when it was looked last."""
     bridges: tuple[Bridge, ...] = ()
     """As they were when it was looked last."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
@@ -106,7 +108,8 @@ class Capture:
             self.trouble = f"no transparent listener can be opened: {error}"
             log.error("interception is not armed", extra={"reason": str(error)})
             return
-        arming = arm(rules, self.numbers, self.names, self._served_port, self.marks.most_local_rules)
+        self._containers = self._addresses_of_containers()
+        arming = arm(rules, self.numbers, self.names, self._served_port, self.marks.most_local_rules, self._containers)
         if again:
             self._owner = self._plain = None
         if not arming.rules and not wanted.flows:
@@ -250,11 +253,15 @@ class Capture:
         return True
 
     def cgroups_moved(self) -> bool:
-        """Whether one was made, removed or made anew since: containers do so when they start again."""
-        return self._inodes() != self._cgroups
+        """Whether one was made, removed or made anew since, or its containers have come to other addresses, as they do
+        when they start again."""
+        return self._inodes() != self._cgroups or self._addresses_of_containers() != self._containers
 
     def _inodes(self) -> dict[str, int]:
         return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)
+
+    def _addresses_of_containers(self) -> dict[str, tuple[str, ...]]:
+        return host_facts.container_addresses(path for rule in self.wanted.rules for path in rule.sources.cgroups)
 
     def note(self, what: str) -> None:
         """Somebody has undone what we need, and it is mended."""

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from gateway.intercept.container_addresses import addresses_of
+
 CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 
 
@@ -43,6 +45,17 @@ def cgroup_inodes(paths: Iterable[str]) -> dict[str, int]:
             found[path] = (CGROUP_ROOT / cgroup_path(path)[1]).stat().st_ino
         except (ValueError, OSError):
             found[path] = 0
+    return found
+
+
+def container_addresses(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Of cgroups, by path."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = addresses_of(CGROUP_ROOT / cgroup_path(path)[1])
+        except ValueError:
+            found[path] = ()
     return found
 
 

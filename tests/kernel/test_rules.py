@@ -127,6 +127,27 @@ def test_a_cgroup_of_this_host_made_anew_too(world: World) -> None:
     wait_for_fate(lambda: talk(world, server, cgroup=caught), Fate.CAPTURED, 4)
 
 
+def test_a_container_by_its_cgroup(world: World) -> None:
+    """Who runs in the cgroup in a network namespace of its own is known by the addresses that it has there."""
+    server = world.lab.serve(servers.echo, PORT)
+    group = world.lab.cgroup("pod")
+    use(world, rule("group", [PORT], sources=f'{{cgroups: ["{group.name}"]}}'))
+    ways = [way for way in WAYS if not way.local]
+    assert {probe(world.lab, way, server) for way in ways} == {Fate.DIRECT}
+    (group / "container").mkdir()
+    container = world.lab.client.popen(["sleep", "60"], cgroup=group / "container")
+    try:
+        for way in ways:
+            wait_for_fate(lambda way=way: probe(world.lab, way, server), Fate.CAPTURED, 4)  # type: ignore[misc]
+        assert {probe(world.lab, way, server) for way in WAYS if way.local} == {Fate.DIRECT}
+    finally:
+        container.kill()
+        container.wait()
+    for way in ways:
+        wait_for_fate(lambda way=way: probe(world.lab, way, server), Fate.DIRECT, 4)  # type: ignore[misc]
+    (group / "container").rmdir()
+
+
 def test_a_cgroup_that_comes_later(world: World) -> None:
     server = world.lab.serve(servers.echo, PORT)
     name = f"{world.lab.prefix}-late"

@@ -198,3 +198,19 @@ def test_a_client_that_is_slow_to_the_end_does_not_stop_the_next(sluice: Live, p
         with RawClient(sluice.port, timeout_s=3) as client:
             assert client.post(path, body, f"authorization: Bearer {KEY}").status == 200, f"after {pieces} pieces"
     assert len({request.connection for request in provider.requests}) < 10, "connections are used again"
+
+
+def test_a_client_that_hesitates_gets_the_end_of_its_answer(sluice: Live, provider: Provider) -> None:
+    """An answer that is over for us while its last piece waits for the client: it may take its time."""
+    piece = b"z" * 50_000
+    waiting = []
+    for pieces in range(5, 165, 4):  # in one of these the end finds all buffers full, but for the last one
+        provider.behave(path="/web/part", body=piece * pieces, times=1)
+        client = RawClient(sluice.port, receive_buffer_bytes=4096)
+        client.send(f"GET /web/part HTTP/1.1\r\nhost: g\r\nx-api-key: {KEY}\r\n\r\n".encode())
+        waiting.append((client, len(piece) * pieces))
+        sluice.until(lambda: len(provider.requests) == len(waiting), 5)
+    time.sleep(2.5)  # the connections are looked at once a second
+    for client, expected in waiting:
+        with client:
+            assert len(client.answer().body) == expected
