@@ -410,8 +410,9 @@ def test_grpc_is_passed_on_from_the_next_connection_on(scene: Scene) -> None:
     trusting = ssl.create_default_context(cafile=str(scene.servers_own.authority))
     trusting.load_verify_locations(str(scene.local))
     trusting.set_alpn_protocols(["h2"])
-    met = []
-    for _ in range(20):
+    met: list[str | None] = []
+    while met[-20:] != [None] * 20:  # each worker learns by itself, and one may have just begun
+        assert len(met) < 200
         with scene.lab.client.connect((DIRECT, 443)) as plain:
             with trusting.wrap_socket(plain, server_hostname=HOST) as connection:
                 met.append(connection.selected_alpn_protocol())
@@ -423,5 +424,4 @@ def test_grpc_is_passed_on_from_the_next_connection_on(scene: Scene) -> None:
                         client.read_some()
                     assert client.terminated is not None
                     assert client.terminated.last_stream_id == 0
-    assert met.count("h2") <= 2, "once a worker"
-    assert met[-1] is None
+    assert 0 < met.count("h2") <= 2, "once a worker"
