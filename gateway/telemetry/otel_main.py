@@ -174,15 +174,24 @@ class Exporter:
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(frame({"type": "subscribe", "on": False, "rows": True}))
         frames = FrameReader()
-        told_s = 0.0
-        while piece := await reader.read(1 << 18):
-            now_s = time.monotonic()
-            for payload in frames.feed(piece):
-                if payload[:1] != SNAPSHOT_MARK:
-                    self._take(message_of(payload), now_s)
-            if now_s - told_s >= TELL_S:
-                told_s = now_s
-                writer.write(frame({"type": "otel", "spans": self.counts()}))
+        telling = asyncio.get_running_loop().create_task(self._tell(writer))
+        try:
+            while piece := await reader.read(1 << 18):
+                now_s = time.monotonic()
+                for payload in frames.feed(piece):
+                    if payload[:1] != SNAPSHOT_MARK:
+                        self._take(message_of(payload), now_s)
+        finally:
+            telling.cancel()
+
+    async def _tell(self, writer: asyncio.StreamWriter) -> None:
+        """What has become of spans, also while no request comes: exports fail long after."""
+        told: dict[str, int] = {}
+        while True:
+            if (counts := self.counts()) != told:
+                told = counts
+                writer.write(frame({"type": "otel", "spans": counts}))
+            await asyncio.sleep(TELL_S)
 
     def _take(self, message: dict[str, Any], now_s: float) -> None:
         if message["type"] == "rows":
