@@ -16,7 +16,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -144,6 +144,13 @@ class Agent:
     def host_names(self) -> dict[str, list[str]]:
         hosts = {host for rule in self._known.rules for host in rule.hosts}
         return {host: list(self._capture.names.addresses(host)) for host in sorted(hosts)}
+
+    def offered(self, listeners: Mapping[str, socket.socket]) -> None:
+        for rule, sock in listeners.items():
+            current = self.listening.get(rule)
+            served = current is not None and current.getsockname()[1] in self._desk.served
+            if served or not self._capture.listeners.adopt(rule, sock):
+                sock.close()
 
     def rules_told(self, rules: list[InterceptionRule]) -> None:
         if rules == self._known.rules:
@@ -340,6 +347,8 @@ class Agent:
             told = tuple((name, sock.getsockname()[1]) for name, sock in self.listening.items())
             if told != self._told:
                 self._told = told
+                self._known.ports = dict(told)
+                self._remember()
                 self._desk.tell_listeners()
                 self._desk.tell_names()
             self._settled.set()
@@ -421,7 +430,7 @@ async def serve(memory: Memory, begin: Beginning) -> None:
             nft,
             routes,
             Names(),
-            Listeners(succession.sockets_of(left.listeners) if left is not None else None),
+            Listeners(succession.sockets_of(left.listeners) if left is not None else None, known.ports),
             known.marks,
             numbers=known.numbers,
             owner_name=begin.owner_table,

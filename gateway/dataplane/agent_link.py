@@ -73,9 +73,14 @@ class AgentLink:
             self._ended.clear()
             channel = self._channel = Channel(sock, self._heard, self._ended.set)
             try:
+                doors = self._hall.doors if self._hall is not None else {}
                 channel.send(
-                    {"type": "hello", "v": VERSION, "role": "worker", "slot": self._slot, "may_mark": may_mark()}
-                )
+                    {
+                        "type": "hello", "v": VERSION, "role": "worker", "slot": self._slot, "may_mark": may_mark(),
+                        "doors": list(doors),
+                    },
+                    list(doors.values()),
+                )  # fmt: skip
                 self.tell_rules()
                 await self._ended.wait()
             finally:

@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -41,6 +42,9 @@ class Interceptor(Protocol):
     @property
     def host_names(self) -> dict[str, list[str]]:
         """Addresses by host name."""
+
+    def offered(self, listeners: Mapping[str, socket.socket]) -> None:
+        """Listeners by rule that a worker has from an agent before this one; they are the interceptor's from now on."""
 
     def rules_told(self, rules: list[InterceptionRule]) -> None: ...
 
@@ -81,9 +85,14 @@ class Caller:
         self._channel.close()
 
     def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        for number in descriptors:  # nobody has anything to give us
-            os.close(number)
         self.heard_s = time.monotonic()
+        doors = message.get("doors", ())
+        given = _sockets(descriptors)
+        if message["type"] == "hello" and len(doors) == len(given):
+            self._desk.offered(dict(zip(doors, given, strict=True)))
+        else:
+            for sock in given:
+                sock.close()
         self._desk.heard(self, message)
 
     def _on_end(self) -> None:
@@ -205,6 +214,9 @@ class Desk:
                 continue
             self._callers.add(Caller(self, sock, peer))
 
+    def offered(self, listeners: Mapping[str, socket.socket]) -> None:
+        self._interceptor.offered(listeners)
+
     def heard(self, caller: Caller, message: dict[str, Any]) -> None:
         kind = message["type"]
         if kind == "hello":
@@ -219,8 +231,8 @@ class Desk:
             task.add_done_callback(self._tasks.discard)
 
     def _hello(self, caller: Caller, message: dict[str, Any]) -> None:
-        """`{"type": "hello", "v", "role": "worker", "slot", "may_mark"}`; answered by `welcome` with the version, our
-        release and the mark for upstream connections."""
+        """`{"type": "hello", "v", "role": "worker", "slot", "may_mark", "doors": [rule], "fds"}`; answered by `welcome`
+        with the version, our release and the mark for upstream connections. `doors`: of the listeners that it has."""
         if message["v"] != VERSION:
             caller.send({"type": "refused", "reason": f"this agent speaks version {VERSION}"})
             caller.close()
@@ -273,6 +285,17 @@ class Desk:
         self.counted.update(caller.counts)
         if caller.is_worker:
             self._interceptor.workers_changed()
+
+
+def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
+    """What of these is a socket; all else is closed."""
+    found = []
+    for number in descriptors:
+        try:
+            found.append(socket.socket(fileno=number))
+        except OSError:
+            os.close(number)
+    return found
 
 
 def open_socket(path: Path, owner_uid: int, owner_gid: int) -> socket.socket:

@@ -4,6 +4,7 @@ All workers accept from the same socket: when one of them dies, nothing waits in
 connections to any address (IP_TRANSPARENT, ip(7)), IPv4 and IPv6.
 """
 
+import errno
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -17,15 +18,31 @@ BACKLOG: Final = 4096
 class Listeners:
     """By the name of the rule."""
 
-    def __init__(self, inherited: Mapping[str, socket.socket] | None = None) -> None:
+    def __init__(
+        self, inherited: Mapping[str, socket.socket] | None = None, ports: Mapping[str, int] | None = None
+    ) -> None:
+        """`ports`: those of a life before, taken again where they are free."""
         self._sockets: dict[str, socket.socket] = dict(inherited or {})
+        self._before: dict[str, int] = dict(ports or {})
 
     def port(self, rule: str) -> int:
         """Of the rule's listener, which is made where there is none. Raises OSError."""
         sock = self._sockets.get(rule)
         if sock is None:
-            sock = self._sockets[rule] = open_listener()
+            sock = self._sockets[rule] = open_listener(self._before.get(rule, 0))
         return int(sock.getsockname()[1])
+
+    def adopt(self, rule: str, sock: socket.socket) -> bool:
+        """Take back a listener that we made in a life before and that a worker has kept. False: it is none."""
+        current = self._sockets.get(rule)
+        if not _is_ours(sock, self._before.get(rule, 0)) or (
+            current is not None and current.getsockname()[1] == sock.getsockname()[1]
+        ):
+            return False
+        if current is not None:
+            current.close()
+        self._sockets[rule] = sock
+        return True
 
     def drop(self, rules: set[str]) -> None:
         """Close our end of those: workers that have theirs go on accepting what waits."""
@@ -37,23 +54,39 @@ class Listeners:
         return self._sockets
 
 
-def open_listener() -> socket.socket:
-    """On a free port. Raises OSError, PermissionError without CAP_NET_ADMIN among them."""
-    if socket.has_dualstack_ipv6():
-        return _open(socket.AF_INET6)
-    return _open(socket.AF_INET)
+def open_listener(wanted: int = 0) -> socket.socket:
+    """On this port if it is free, else on any. Raises OSError, PermissionError without CAP_NET_ADMIN among them."""
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    try:
+        return _open(family, wanted)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        return _open(family, 0)
 
 
-def _open(family: socket.AddressFamily) -> socket.socket:
+def _is_ours(sock: socket.socket, port: int) -> bool:
+    """Whether it is a transparent listener on this port."""
+    try:
+        six = sock.family == socket.AF_INET6
+        level, option = (socket.IPPROTO_IPV6, IPV6_TRANSPARENT) if six else (socket.IPPROTO_IP, IP_TRANSPARENT)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        return bool(listens and sock.getsockopt(level, option)) and sock.getsockname()[1] == port
+    except OSError:
+        return False
+
+
+def _open(family: socket.AddressFamily, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # redirected connections of before have this port
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-            sock.bind(("::", 0))
+            sock.bind(("::", port))
         else:
             sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
-            sock.bind(("0.0.0.0", 0))
+            sock.bind(("0.0.0.0", port))
         sock.listen(BACKLOG)
         sock.setblocking(False)
     except BaseException:

@@ -27,6 +27,8 @@ class Known:
     marks: Marks | None = None
     numbers: dict[str, int] = field(default_factory=dict)
     """Of rules in the tables, by name."""
+    ports: dict[str, int] = field(default_factory=dict)
+    """Of listeners, by name: the next life has the same, so that its tables are the same."""
 
 
 class Memory:
@@ -64,6 +66,7 @@ class Memory:
                 bool(kept["up"]),
                 None if marks is None else Marks.of(marks),
                 {str(name): int(number) for name, number in kept["numbers"].items()},
+                {str(name): int(port) for name, port in kept.get("ports", {}).items()},
             )
         except (ValueError, KeyError, TypeError):
             return Known()
@@ -76,6 +79,7 @@ class Memory:
                 "marks": None if known.marks is None else known.marks.plain(),
                 "rules": [plain(rule) for rule in known.rules],
                 "numbers": known.numbers,
+                "ports": known.ports,
             }
         )
         whole = b"%d %d\n%b" % (len(body), zlib.crc32(body), body)

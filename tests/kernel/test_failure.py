@@ -239,6 +239,16 @@ def test_the_agent_may_die_and_return_without_a_connection_lost(world: World) ->
         assert set(fates) <= {Fate.CAPTURED, Fate.DIRECT}, f"{way}: {[str(fate) for fate in fates]}"
 
 
+@pytest.mark.parametrize("victim", KILLS)
+def test_the_next_life_has_the_same_rules(world: World, victim: str) -> None:
+    """To the last port: listeners that workers have kept are taken back, others made anew where they were."""
+    before = world.lab.router.ruleset()
+    for _ in range(2):
+        KILLS[victim](world)
+        revive(world)
+        wait_until(lambda: world.lab.router.ruleset() == before, 10, world.lab.router.ruleset)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("victim", ["worker", "agent", "everything"])

@@ -102,6 +102,11 @@ class Hall:
         """Ports of the listeners."""
         return sorted(port for _, port in self._doors)
 
+    @property
+    def doors(self) -> dict[str, int]:
+        """Descriptors of the listeners, by rule."""
+        return {rule: sock.fileno() for (rule, _), sock in self._doors.items()}
+
     # -- listeners
 
     def take(self, listeners: list[tuple[str, int, int]]) -> None:

@@ -19,7 +19,7 @@ DELAY_S = 0.1
 
 async def introduce(path: Path) -> tuple[float, int]:
     """Seconds until a new worker may serve, and the mark that it has by then."""
-    hall = cast("Any", SimpleNamespace(dialer=Dialer()))
+    hall = cast("Any", SimpleNamespace(dialer=Dialer(), doors={}))
     link = AgentLink(path, 0, lambda: None)
     link.furnish(hall)
     running = asyncio.create_task(link.run())

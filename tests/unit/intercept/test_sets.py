@@ -45,6 +45,6 @@ def test_other_sources_reach_the_kernel() -> None:
 def test_a_rule_that_cannot_catch_local_connections_says_so() -> None:
     rules = [InterceptionRule(name=f"r{number}", cidrs=("10.0.0.1/32",)) for number in (15, 16)]
     names = Names()
-    arming = arm(rules, {"r15": 15, "r16": 16}, names, lambda _: 4000, Marks(field_bits=4).most_local_rules)
+    arming = arm(rules, {"r15": 15, "r16": 16}, names, lambda _: 4000, Marks(field_bits=4).most_local_rules, {})
     assert list(arming.reasons) == ["r16"]
     assert "room for 15" in arming.reasons["r16"]
