@@ -217,7 +217,10 @@ class Agent:
 
     def _remember(self) -> None:
         """A trial that nobody confirms is down, also where the agent does not live to see its end."""
-        self._memory.write(replace(self._known, up=self._known.up and self._try_until_s is None))
+        try:
+            self._memory.write(replace(self._known, up=self._known.up and self._try_until_s is None))
+        except OSError as error:
+            log.error("a restart would not know of this change", extra={"error": str(error)})
 
     def _end_trial(self, until_s: float | None) -> None:
         if self._try_until_s is None or self._try_until_s != until_s:
@@ -313,6 +316,7 @@ class Agent:
                 self._watch_routes(),
                 self._sing(),
                 self._count_arrivals(),
+                self._find_containers(),
             ):
                 self._tasks.create_task(coroutine)
 
@@ -327,12 +331,13 @@ class Agent:
         while True:
             self._due.clear()
             wanted = capture.wanted
-            wanted.rules = self._known.rules
-            if capture.beating and not (wanted.up and wanted.rules):
+            if capture.beating and not (wanted.up and self._known.rules):
                 # What was captured just now must be known, or its last packets find nothing of ours.
+                wanted.alive = False  # no beat meanwhile
                 capture.stop_beating()
                 await asyncio.sleep(SETTLE_S)
                 await self._desk.ask_all()
+            wanted.rules = self._known.rules
             wanted.alive = bool(self._desk.living)
             wanted.served = self._desk.served
             wanted.exempt_uids = self._desk.exempt_uids
@@ -374,6 +379,12 @@ class Agent:
             await self.canary.wait()
             if self._capture.sings:
                 await self.canary.sing(ipv6=self._capture.routes.ipv6 and host_facts.has_ipv6())
+
+    async def _find_containers(self) -> None:
+        while True:
+            if await self._capture.find_containers():
+                self._wake()
+            await asyncio.sleep(BEAT_S)
 
     async def _count_arrivals(self) -> None:
         while True:

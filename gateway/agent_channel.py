@@ -27,6 +27,8 @@ HEARTBEAT_S: Final = 0.5
 READ_BYTES: Final = 64 * 1024
 MOST_DESCRIPTORS: Final = 64
 """In one sendmsg; the kernel takes 253 (SCM_MAX_FD)."""
+MOST_WAITING: Final = 4096
+"""Descriptors that wait for the message that they belong to."""
 MOST_UNSENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -76,7 +78,15 @@ class Channel:
             self.close()
             return
         idle = not self._unsent
-        copies = [os.dup(number) for number in descriptors]
+        copies: list[int] = []
+        try:
+            copies.extend(map(os.dup, descriptors))
+        except OSError as error:
+            log.error("no descriptor is free, the connection is given up", extra={"error": str(error)})
+            for number in copies:
+                os.close(number)
+            self.close()
+            return
         self._unsent_bytes += len(payload)
         while len(copies) > MOST_DESCRIPTORS:  # ahead of the others, with a byte each: none go without
             self._unsent.append((payload[:1], copies[:MOST_DESCRIPTORS]))
@@ -111,6 +121,8 @@ class Channel:
                 numbers = array.array("i")
                 numbers.frombytes(payload[: len(payload) - len(payload) % numbers.itemsize])
                 self._received.extend(numbers)
+        if len(self._received) > MOST_WAITING:
+            data = b""
         if not data:
             self.close()
             return

@@ -61,11 +61,13 @@ class AgentLink:
         await self._furnished.wait()
         delay_s = FIRST_DELAY_S
         while True:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = None
             try:
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
                 await asyncio.get_running_loop().sock_connect(sock, str(self._path))
             except OSError:
-                sock.close()
+                if sock is not None:
+                    sock.close()
                 self._introduced.set()
                 await asyncio.sleep(delay_s)
                 delay_s = min(LONGEST_DELAY_S, delay_s * 2)

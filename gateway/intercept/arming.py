@@ -72,8 +72,8 @@ def _destinations(armed: ArmedRule, names: Names, troubles: list[str]) -> ArmedR
 
 def _sources(armed: ArmedRule, containers: Mapping[str, Sequence[str]], troubles: list[str]) -> ArmedRule:
     sources = armed.rule.sources
-    theirs = [address for path in sources.cgroups for address in containers.get(path, ())]
-    v4, v6 = by_family([*sources.cidrs, *theirs])
+    v4, v6 = by_family(sources.cidrs)
+    inside_v4, inside_v6 = by_family(address for path in sources.cgroups for address in containers.get(path, ()))
     uids, cgroups = [], []
     for user in sources.users:
         try:
@@ -85,7 +85,15 @@ def _sources(armed: ArmedRule, containers: Mapping[str, Sequence[str]], troubles
             cgroups.append(host_facts.cgroup_path(path))
         except ValueError as error:
             troubles.append(str(error))
-    return replace(armed, source_v4=v4, source_v6=v6, uids=tuple(sorted(set(uids))), cgroups=tuple(cgroups))
+    return replace(
+        armed,
+        source_v4=v4,
+        source_v6=v6,
+        container_v4=inside_v4,
+        container_v6=inside_v6,
+        uids=tuple(sorted(set(uids))),
+        cgroups=tuple(cgroups),
+    )
 
 
 def by_family(networks: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

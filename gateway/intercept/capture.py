@@ -4,6 +4,7 @@
 every change of rules, addresses, workers and interfaces, and when somebody else has changed our tables.
 """
 
+import asyncio
 import itertools
 import logging
 import time
@@ -80,7 +81,7 @@ class Capture:
     _cgroups: dict[str, int] = field(default_factory=dict)
     """Inodes of the rules' cgroups when the tables were made."""
     _containers: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Addresses of containers in the rules' cgroups, as they were when it was looked last."""
+    """Addresses of containers by the rules' cgroups, as `find_containers` found them last."""
     bridges: tuple[Bridge, ...] = ()
     """As they were when it was looked last."""
     _counting: dict[str, Counter[str]] = field(default_factory=dict)
@@ -104,11 +105,10 @@ class Capture:
         self._number(wanted.rules)
         try:
             self._listen([rule for rule in rules if rule.mode is Mode.GOVERN])
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             self.trouble = f"no transparent listener can be opened: {error}"
             log.error("interception is not armed", extra={"reason": str(error)})
             return
-        self._containers = self._addresses_of_containers()
         arming = arm(rules, self.numbers, self.names, self._served_port, self.marks.most_local_rules, self._containers)
         if again:
             self._owner = self._plain = None
@@ -253,15 +253,19 @@ class Capture:
         return True
 
     def cgroups_moved(self) -> bool:
-        """Whether one was made, removed or made anew since, or its containers have come to other addresses, as they do
-        when they start again."""
-        return self._inodes() != self._cgroups or self._addresses_of_containers() != self._containers
+        """Whether one was made, removed or made anew since: containers do so when they start again."""
+        return self.wanted.up and self._inodes() != self._cgroups
+
+    async def find_containers(self) -> bool:
+        """Look which addresses the containers in the rules' cgroups have. Whether there are others than before."""
+        paths = {path for rule in self.wanted.rules for path in rule.sources.cgroups} if self.wanted.up else set()
+        if not paths and not self._containers:
+            return False
+        before, self._containers = self._containers, await asyncio.to_thread(host_facts.container_addresses, paths)
+        return self._containers != before
 
     def _inodes(self) -> dict[str, int]:
         return host_facts.cgroup_inodes(path for rule in self.wanted.rules for path in rule.sources.cgroups)
-
-    def _addresses_of_containers(self) -> dict[str, tuple[str, ...]]:
-        return host_facts.container_addresses(path for rule in self.wanted.rules for path in rule.sources.cgroups)
 
     def note(self, what: str) -> None:
         """Somebody has undone what we need, and it is mended."""

@@ -251,8 +251,8 @@ class Desk:
         """`{"type": "alive", "serving": [port], "flows": {rule: n}, "counts": {"rule kind": n}, "ended": [flow]}`: the
         answer to `beat`, and sent unasked when what a worker serves has changed."""
         self.ended.extend(message["ended"])
-        caller.flows = Counter(message["flows"])
-        caller.counts = Counter(message["counts"])
+        caller.flows = _counter(message["flows"])
+        caller.counts = _counter(message["counts"])
         self._heard.set()
         serving = frozenset(message["serving"])
         if serving != caller.serving:
@@ -283,8 +283,16 @@ class Desk:
     def gone(self, caller: Caller) -> None:
         self._callers.discard(caller)
         self.counted.update(caller.counts)
+        self._heard.set()
         if caller.is_worker:
             self._interceptor.workers_changed()
+
+
+def _counter(given: Mapping[str, Any]) -> Counter[str]:
+    """Raises ValueError for what is no count: nobody would notice before it is added to others."""
+    if not all(type(count) is int for count in given.values()):
+        raise ValueError("counts are whole numbers")
+    return Counter(given)
 
 
 def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:

@@ -1,5 +1,6 @@
 """What this host is like, where it matters to interception: read from /proc and /sys, nothing changed."""
 
+import contextlib
 import pwd
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,8 +32,9 @@ def cgroup_path(path: str) -> tuple[int, str]:
     for prefix in ("", "unified/"):
         whole = prefix + plain.removeprefix("unified/")
         folder = CGROUP_ROOT / whole
-        if (folder / "cgroup.procs").is_file() and (folder / "cgroup.controllers").is_file():
-            return len([part for part in plain.removeprefix("unified/").split("/") if part]), whole
+        with contextlib.suppress(OSError):  # a name that is too long
+            if (folder / "cgroup.procs").is_file() and (folder / "cgroup.controllers").is_file():
+                return len([part for part in plain.removeprefix("unified/").split("/") if part]), whole
     raise ValueError(f"there is no cgroup {path} (version 2)")
 
 
@@ -49,9 +51,9 @@ def cgroup_inodes(paths: Iterable[str]) -> dict[str, int]:
 
 
 def container_addresses(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Of cgroups, by path."""
+    """Of cgroups, by path. Blocks for some milliseconds each."""
     found = {}
-    for path in paths:
+    for path in set(paths):
         try:
             found[path] = addresses_of(CGROUP_ROOT / cgroup_path(path)[1])
         except ValueError:

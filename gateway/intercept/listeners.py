@@ -4,7 +4,6 @@ All workers accept from the same socket: when one of them dies, nothing waits in
 connections to any address (IP_TRANSPARENT, ip(7)), IPv4 and IPv6.
 """
 
-import errno
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -59,8 +58,8 @@ def open_listener(wanted: int = 0) -> socket.socket:
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
     try:
         return _open(family, wanted)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+    except OSError:
+        if not wanted:
             raise
         return _open(family, 0)
 

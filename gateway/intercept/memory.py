@@ -66,7 +66,7 @@ class Memory:
                 bool(kept["up"]),
                 None if marks is None else Marks.of(marks),
                 {str(name): int(number) for name, number in kept["numbers"].items()},
-                {str(name): int(port) for name, port in kept.get("ports", {}).items()},
+                {str(name): int(port) for name, port in kept.get("ports", {}).items() if 1024 <= int(port) < 65536},
             )
         except (ValueError, KeyError, TypeError):
             return Known()

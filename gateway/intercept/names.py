@@ -96,7 +96,7 @@ class Names:
         return all(known.seen or known.error is not None for known in self._hosts.values())
 
     async def run(self) -> None:
-        """For ever. No host waits for another one's resolver."""
+        """For ever. A host whose name servers are slow keeps no other one waiting."""
         async with asyncio.TaskGroup() as group:
             while True:
                 now_s = time.monotonic()
@@ -116,7 +116,11 @@ class Names:
         asking = asyncio.create_task(_by_dns(name))
         found, error = await _by_host(name)
         self._note(known, found)
-        by_dns, ttl_s = await asking
+        try:
+            by_dns, ttl_s = await asking
+        except Exception as reason:  # noqa: BLE001  # whatever stands in resolv.conf, and whatever an answer holds
+            by_dns, ttl_s = [], None
+            error = error or str(reason)
         self._note(known, by_dns)
         found += by_dns
         known.error = None if found else error
@@ -136,8 +140,9 @@ class Names:
             return
         now_s = time.monotonic()
         before = set(known.seen)
-        known.seen |= dict.fromkeys(found[:MOST_ADDRESSES], now_s)
-        known.seen = {address: seen for address, seen in known.seen.items() if now_s - seen < KEPT_S}
+        known.seen |= dict.fromkeys(found, now_s)
+        fresh = sorted(known.seen.items(), key=lambda item: -item[1])[:MOST_ADDRESSES]
+        known.seen = {address: seen for address, seen in fresh if now_s - seen < KEPT_S}
         if set(known.seen) != before:
             self.on_change()
         self._looked_up.set()
@@ -151,7 +156,7 @@ async def _by_host(name: str) -> tuple[list[str], str | None]:
             found = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except TimeoutError:
         return [], "the resolver does not answer"
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, RuntimeError) as error:  # the last one: no thread can be started
         return [], getattr(error, "strerror", None) or str(error)
     return [_plain(str(info[4][0])) for info in found], None
 

@@ -52,6 +52,9 @@ class ArmedRule:
     """Destinations: addresses and networks."""
     source_v4: tuple[str, ...] = ()
     source_v6: tuple[str, ...] = ()
+    container_v4: tuple[str, ...] = ()
+    container_v6: tuple[str, ...] = ()
+    """Addresses of containers in `cgroups`: of what is forwarded, never of this host's own."""
     uids: tuple[int, ...] = ()
     cgroups: tuple[tuple[int, str], ...] = ()
     """Level and path, as `socket cgroupv2` wants them."""
@@ -59,7 +62,7 @@ class ArmedRule:
     @property
     def members(self) -> tuple[tuple[str, ...], ...]:
         """Of its sets: what may change while the tables' rules stay as they are."""
-        return (self.v4, self.v6, self.source_v4, self.source_v6)
+        return (self.v4, self.v6, self.source_v4, self.source_v6, self.container_v4, self.container_v6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +244,9 @@ def _sets(rules: Iterable[ArmedRule]) -> Iterator[AddressSet]:
             yield AddressSet(f"s4_{armed.number}", "ipv4_addr", armed.source_v4)
         if armed.source_v6:
             yield AddressSet(f"s6_{armed.number}", "ipv6_addr", armed.source_v6)
+        if armed.rule.sources.cgroups:
+            yield AddressSet(f"c4_{armed.number}", "ipv4_addr", armed.container_v4)
+            yield AddressSet(f"c6_{armed.number}", "ipv6_addr", armed.container_v6)
 
 
 def _restore(marks: Marks) -> str:
@@ -290,8 +296,11 @@ def _forwarded(armed: ArmedRule, ports: str | None = None) -> Iterator[tuple[str
         destination = f"{family} daddr @d{kind}_{armed.number}"
         if sources.everyone:
             yield family, f"{destination} {ports}"
-        elif listed:
+            continue
+        if listed:
             yield family, f"{destination} {family} saddr @s{kind}_{armed.number} {ports}"
+        if sources.cgroups:
+            yield family, f"{destination} {family} saddr @c{kind}_{armed.number} {ports}"
 
 
 def _local(armed: ArmedRule, marks: Marks | None, ports: str | None = None) -> Iterator[str]:

@@ -6,6 +6,7 @@ Keeper, workers and agent pass them on as JSON-ready dictionaries (`plain`, `rul
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Any, Final
 
 CANARY_V4: Final = "192.0.2.53"
@@ -109,16 +110,16 @@ def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
     root, hears rules from a process that is not."""
     sources = given["sources"]
     return InterceptionRule(
-        name=given["name"],
-        hosts=tuple(given["hosts"]),
-        cidrs=tuple(given["cidrs"]),
+        name=_text(given["name"]),
+        hosts=tuple(map(_text, given["hosts"])),
+        cidrs=tuple(map(_network, given["cidrs"])),
         ports=tuple(map(_port, given["ports"])),
         sources=RuleSources(
-            everyone=sources["everyone"],
-            cidrs=tuple(sources["cidrs"]),
-            users=tuple(sources["users"]),
-            cgroups=tuple(sources["cgroups"]),
-            local=sources["local"],
+            everyone=bool(sources["everyone"]),
+            cidrs=tuple(map(_network, sources["cidrs"])),
+            users=tuple(map(_text, sources["users"])),
+            cgroups=tuple(map(_text, sources["cgroups"])),
+            local=bool(sources["local"]),
         ),
         mode=Mode(given["mode"]),
         on_failure=OnFailure(given["on_failure"]),
@@ -127,8 +128,19 @@ def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
         source_address=SourceAddress(given["source_address"]),
         unmatched=Unmatched(given["unmatched"]),
         credential=WhoseCredential(given["credential"]),
-        app=given["app"],
+        app=None if given["app"] is None else _text(given["app"]),
     )
+
+
+def _text(given: Any) -> str:
+    if type(given) is not str or "\0" in given:
+        raise ValueError(f"{given!r} is no text")
+    return given
+
+
+def _network(given: Any) -> str:
+    ip_network(_text(given), strict=False)
+    return str(given)
 
 
 def _port(given: Any) -> int:

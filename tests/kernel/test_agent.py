@@ -1,9 +1,16 @@
 """The agent's socket and life: who may speak to it, which comes first, and that the gateway works without it."""
 
+import contextlib
 import json
+import os
+import socket
 import stat
 import sys
+import time
 
+from gateway.agent_channel import VERSION
+from gateway.policy.interception import InterceptionRule, plain
+from gateway.wire.frames import frame
 from tests.support.lab import Lab, gateway, servers
 from tests.support.lab.gateway import PORT
 from tests.support.lab.lab import ROUTER4, UNPRIVILEGED
@@ -99,3 +106,50 @@ def test_status_in_the_cli(lab: Lab) -> None:
         text = running.cli("intercept", "status", check=False).stdout
         assert "agent" in text
         assert sys.executable not in text
+
+
+HELLO = {"type": "hello", "v": VERSION, "role": "worker", "slot": 7, "may_mark": True, "doors": []}
+ALIVE = {"type": "alive", "serving": [], "flows": {}, "counts": {}, "ended": []}
+RULE = plain(InterceptionRule(name="r", cidrs=("192.0.2.0/24",)))
+NONSENSE: list[dict[str, object]] = [
+    {"type": "alive"},
+    {**ALIVE, "flows": {"open": "many"}},
+    {**ALIVE, "counts": {"open arrived": "many"}},
+    {**ALIVE, "serving": [[1]]},
+    {"type": "rules", "rules": [{**RULE, "cidrs": ["garbage"]}]},
+    {"type": "rules", "rules": [{**RULE, "hosts": [1]}]},
+    {"type": "rules", "rules": [{**RULE, "name": ["r"]}]},
+    {"type": "rules", "rules": [{**RULE, "sources": {**RULE["sources"], "cgroups": [5]}}]},
+    {"type": "rules", "rules": [{**RULE, "sources": {**RULE["sources"], "cidrs": [None]}}]},
+    {**HELLO, "doors": ["open"]},
+    {**HELLO, "doors": [["open"]], "fds": 1},
+    {"type": "ask", "id": [], "what": {}, "options": 3},
+]
+
+
+def test_no_message_ends_it(lab: Lab) -> None:
+    """A worker is not root, and may be broken or worse: it loses its connection, and nobody else anything."""
+    server = lab.serve(servers.echo, OPEN_PORT)
+    with gateway(lab, WORLD) as running:
+        before = running.agent.pid
+        for nonsense in NONSENSE:
+            with socket.socket(socket.AF_UNIX) as talking, open(os.devnull) as null:
+                talking.settimeout(2)
+                talking.connect(str(running.agent.socket))
+                talking.sendall(frame(HELLO))
+                with contextlib.suppress(OSError):
+                    socket.send_fds(talking, [frame(nonsense)], [null.fileno()])
+                time.sleep(0.1)
+        many = [os.dup(0) for _ in range(200)]
+        with socket.socket(socket.AF_UNIX) as talking:
+            talking.connect(str(running.agent.socket))
+            with contextlib.suppress(OSError):
+                for _ in range(100):
+                    socket.send_fds(talking, [b"\0"], many)
+        for number in many:
+            os.close(number)
+        time.sleep(1.5)
+        assert (running.agent.running, running.agent.pid) == (True, before)
+        assert {probe(lab, way, server) for way in WAYS} == {Fate.CAPTURED}
+        assert len(os.listdir(f"/proc/{before}/fd")) < 100
+        running.agent.tolerated.append("messages that are not understood")
