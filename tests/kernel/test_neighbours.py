@@ -58,6 +58,7 @@ def _crowded() -> Iterator[World]:
         before = _theirs(lab), _their_policy(lab)
         with gateway(lab, WORLD) as running:
             world = World(lab, running)
+            wait_until(lambda: running.rule("open")["last_canary"] is not None, 10)  # its line is the last to stand
             yield world
             assert (_theirs(lab), _their_policy(lab)) == before
             running.cli("intercept", "down")

@@ -128,7 +128,8 @@ class Lab:
         )
         if self.container is not None:
             self.router.ip_batch(
-                f"link add br0 type bridge\nlink add rk type veth peer name k0 netns {self.container.name}\n"
+                "link add br0 address 02:09:03:00:00:01 type bridge\n"  # its own, as Docker's: else that of a port
+                f"link add rk type veth peer name k0 netns {self.container.name}\n"
                 "link set rk master br0\naddr add 10.9.3.1/24 dev br0\naddr add fd09:3::1/64 dev br0 nodad\n"
                 "link set br0 up\nlink set rk up\n"
             )
