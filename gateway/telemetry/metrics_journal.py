@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 VERSION: Final = 1
 REWRITE_BYTES: Final = 8 * 1024 * 1024
 MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+NO_CHANGES: Final[tuple[Any, ...]] = ([], [], {})
+"""As `LedgerMetrics.take_changes` would tell them."""
 Marks = dict[str, int]
 
 
@@ -37,6 +39,7 @@ class MetricsJournal:
         """By incarnation: the number of the newest close record that is counted."""
         self.node: dict[str, Any] = {}
         """What else is to be kept: CPU of processes, deaths of workers (`store.keeper_watch`)."""
+        self._node_written: dict[str, Any] = {}
         self._descriptor = -1
         self._size = 0
         self._read()
@@ -44,10 +47,13 @@ class MetricsJournal:
 
     def write(self) -> None:
         """Write down what has changed. Never raises: a full disk must not end the keeper."""
-        changes = self._metrics.take_changes()
-        if changes is None or self._descriptor < 0:
+        if self._descriptor < 0:
             return
-        self._append([VERSION, changes, self.marks, self.node])
+        changes = self._metrics.take_changes()
+        if changes is None and self.node == self._node_written:
+            return
+        self._append([VERSION, changes or NO_CHANGES, self.marks, self.node])
+        self._node_written = self.node
         if self._size > REWRITE_BYTES:
             self._rewrite()
 

@@ -134,6 +134,22 @@ def test_counters_survive_the_keeper(tmp_path: Path) -> None:
     assert samples(third.render(openmetrics=False)) == samples(again.render(openmetrics=False))
 
 
+def test_what_the_keeper_sees_of_processes_survives_it_also_while_no_request_ends(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.journal"
+    metrics = LedgerMetrics()
+    journal = MetricsJournal(path, metrics)
+    count(metrics, [record(1)])
+    for seconds in (1.0, 2.0):
+        journal.node = {"cpu": seconds}
+        journal.write()
+    size = path.stat().st_size
+    journal.write()
+    assert path.stat().st_size == size, "nothing new"
+    again = LedgerMetrics()
+    assert MetricsJournal(path, again).node == {"cpu": 2.0}
+    assert samples(again.render(openmetrics=False)) == samples(metrics.render(openmetrics=False))
+
+
 def test_the_journal_is_written_anew_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.telemetry.metrics_journal.REWRITE_BYTES", 20_000)
     path = tmp_path / "metrics.journal"
