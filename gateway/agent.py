@@ -149,8 +149,8 @@ class Agent:
         for rule, sock in listeners.items():
             current = self.listening.get(rule)
             served = current is not None and current.getsockname()[1] in self._desk.served
-            if served or not self._capture.listeners.adopt(rule, sock):
-                sock.close()
+            if not served:
+                self._capture.listeners.adopt(rule, sock)
 
     def rules_told(self, rules: list[InterceptionRule]) -> None:
         if rules == self._known.rules:

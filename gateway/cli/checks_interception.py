@@ -238,7 +238,9 @@ def bridges() -> Iterator[Finding]:
     others = ", ".join(bridge.name for bridge in found if not (bridge.v4 or bridge.v6))
     switch = _number(Path("/proc/sys/net/bridge/bridge-nf-call-iptables"))
     if routed:
-        yield fine("bridges", f"what comes in by {routed} is redirected; bridge-nf-call-iptables {switch} is no matter")
+        yield fine(
+            "bridges", f"what comes in by {routed} is redirected, for which bridge-nf-call-iptables may be {switch}"
+        )
     if others:
         yield noted("bridges", f"not captured: what is behind {others}, where this host has no address")
 

@@ -44,7 +44,7 @@ class Interceptor(Protocol):
         """Addresses by host name."""
 
     def offered(self, listeners: Mapping[str, socket.socket]) -> None:
-        """Listeners by rule that a worker has from an agent before this one; they are the interceptor's from now on."""
+        """Listeners by rule that a worker has from an agent before this one; to be duplicated by whoever keeps one."""
 
     def rules_told(self, rules: list[InterceptionRule]) -> None: ...
 
@@ -86,14 +86,8 @@ class Caller:
 
     def _on_message(self, message: dict[str, Any], descriptors: list[int]) -> None:
         self.heard_s = time.monotonic()
-        doors = message.get("doors", ())
-        given = _sockets(descriptors)
-        if message["type"] == "hello" and len(doors) == len(given):
-            self._desk.offered(dict(zip(doors, given, strict=True)))
-        else:
-            for sock in given:
-                sock.close()
-        self._desk.heard(self, message)
+        with contextlib.ExitStack() as given:  # what nobody has taken is closed
+            self._desk.heard(self, message, [given.enter_context(sock) for sock in _sockets(descriptors)])
 
     def _on_end(self) -> None:
         self._desk.gone(self)
@@ -214,13 +208,11 @@ class Desk:
                 continue
             self._callers.add(Caller(self, sock, peer))
 
-    def offered(self, listeners: Mapping[str, socket.socket]) -> None:
-        self._interceptor.offered(listeners)
-
-    def heard(self, caller: Caller, message: dict[str, Any]) -> None:
+    def heard(self, caller: Caller, message: dict[str, Any], sockets: list[socket.socket]) -> None:
+        """`sockets`: that came with the message, closed afterwards."""
         kind = message["type"]
         if kind == "hello":
-            self._hello(caller, message)
+            self._hello(caller, message, sockets)
         elif kind == "rules":
             self._interceptor.rules_told([rule_of(each) for each in message["rules"]])
         elif kind == "alive":
@@ -230,7 +222,7 @@ class Desk:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _hello(self, caller: Caller, message: dict[str, Any]) -> None:
+    def _hello(self, caller: Caller, message: dict[str, Any], sockets: list[socket.socket]) -> None:
         """`{"type": "hello", "v", "role": "worker", "slot", "may_mark", "doors": [rule], "fds"}`; answered by `welcome`
         with the version, our release and the mark for upstream connections. `doors`: of the listeners that it has."""
         if message["v"] != VERSION:
@@ -243,6 +235,7 @@ class Desk:
         if message["role"] != "worker":
             return
         caller.is_worker, caller.slot, caller.may_mark = True, int(message["slot"]), bool(message["may_mark"])
+        self._interceptor.offered(dict(zip(message.get("doors", ()), sockets, strict=True)))
         self._tell_listeners(caller)
         caller.send({"type": "names", "hosts": self._interceptor.host_names})
         self._interceptor.workers_changed()

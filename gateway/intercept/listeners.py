@@ -4,6 +4,8 @@ All workers accept from the same socket: when one of them dies, nothing waits in
 connections to any address (IP_TRANSPARENT, ip(7)), IPv4 and IPv6.
 """
 
+import contextlib
+import os
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -31,17 +33,18 @@ class Listeners:
             sock = self._sockets[rule] = open_listener(self._before.get(rule, 0))
         return int(sock.getsockname()[1])
 
-    def adopt(self, rule: str, sock: socket.socket) -> bool:
-        """Take back a listener that we made in a life before and that a worker has kept. False: it is none."""
+    def adopt(self, rule: str, sock: socket.socket) -> None:
+        """Take back a listener that we made in a life before and that a worker has kept, if it is one and a descriptor
+        is free. `sock` stays the caller's."""
         current = self._sockets.get(rule)
-        if not _is_ours(sock, self._before.get(rule, 0)) or (
-            current is not None and current.getsockname()[1] == sock.getsockname()[1]
-        ):
-            return False
-        if current is not None:
-            current.close()
-        self._sockets[rule] = sock
-        return True
+        port = self._before.get(rule, 0)
+        if not _is_ours(sock, port) or (current is not None and current.getsockname()[1] == port):
+            return
+        with contextlib.suppress(OSError):
+            # Not sock.dup(), which would make the listener block, the workers' ends of it too.
+            self._sockets[rule] = socket.socket(fileno=os.dup(sock.fileno()))
+            if current is not None:
+                current.close()
 
     def drop(self, rules: set[str]) -> None:
         """Close our end of those: workers that have theirs go on accepting what waits."""
