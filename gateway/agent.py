@@ -40,11 +40,14 @@ from gateway.intercept.table_events import TableEvents
 from gateway.intercept.tables import remove
 from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
+from gateway.probes.bpf_calls import enable_run_times
+from gateway.probes.prober import Prober
 
 log = logging.getLogger("sluicegate.agent")
 
-KEPT_CAPABILITIES: Final = frozenset((privileges.NET_ADMIN,))
-"""For tables, policy routes and transparent sockets. docs/interception.md has the table by feature."""
+KEPT_CAPABILITIES: Final = frozenset((privileges.NET_ADMIN, privileges.BPF, privileges.PERFMON, privileges.SYS_PTRACE))
+"""NET_ADMIN for tables, policy routes and transparent sockets, the others for probes. docs/interception.md has the
+table by feature."""
 BEAT_S: Final = 1.0
 SETTLE_S: Final = 0.05
 """Changes that come together are acted upon together."""
@@ -80,6 +83,9 @@ class Beginning:
     """Of this network namespace."""
     log_level: str
     log_format: LogFormat
+    probes: bool = True
+    run_times: int | None = None
+    """Open as long as the kernel adds up what programs cost."""
     left: Left | None = None
     """By the release before, where this one takes over."""
 
@@ -98,7 +104,8 @@ class Agent:
         self._memory = memory
         self._known = known
         self._begin = begin
-        self._desk = Desk(self, begin.sock, begin.owner_uid)
+        self._prober = Prober(wanted=begin.probes, log_level=begin.log_level, log_format=begin.log_format)
+        self._desk = Desk(self, self._prober, begin.sock, begin.owner_uid)
         self._due = asyncio.Event()
         self.canary = Canary()
         self._arrivals = Arrivals()
@@ -160,6 +167,7 @@ class Agent:
         self._wake()
 
     def workers_changed(self) -> None:
+        self._prober.watch([worker.peer.pid for worker in self._desk.living])
         if not self._desk.living:
             self._capture.stop_beating()  # at once: nobody would answer what is captured from now on
         self._wake()
@@ -169,6 +177,7 @@ class Agent:
         return status_of(
             self._capture,
             self._desk,
+            self._prober,
             release=gateway.__version__,
             started_at_s=self.started_at_s,
             upgraded_at_s=self.upgraded_at_s,
@@ -268,8 +277,10 @@ class Agent:
             kernel_counts=capture.counted(), worker_counts=dict(counted),
             started_at_s=self.started_at_s, try_until_s=self._try_until_s,
             log_level=begin.log_level, log_format=begin.log_format,
+            run_times=begin.run_times, probes=begin.probes,
         )  # fmt: skip
         log.info("upgrading, the installed release takes over", extra={"command": " ".join(new)})
+        self._prober.close()
         try:
             succession.hand_over(new, left)
         except OSError as error:
@@ -317,6 +328,7 @@ class Agent:
                 self._sing(),
                 self._count_arrivals(),
                 self._find_containers(),
+                self._prober.run(),
             ):
                 self._tasks.create_task(coroutine)
 
@@ -514,6 +526,8 @@ def take_over(left: Left) -> None:
         lock=left.lock,
         log_level=left.log_level,
         log_format=left.log_format,
+        probes=left.probes,
+        run_times=left.run_times,
         left=left,
     )
     privileges.keep_only(KEPT_CAPABILITIES)
@@ -529,7 +543,16 @@ def wait_for(folder: Path) -> None:
         time.sleep(FOLDER_PAUSE_S)
 
 
-def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat) -> None:
+def count_run_times() -> int | None:
+    """Have the kernel add up what BPF programs cost. None where it will not."""
+    try:
+        return enable_run_times()
+    except OSError as error:
+        log.warning("what probes cost is not known", extra={"reason": str(error)})
+        return None
+
+
+def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat, probes: bool = True) -> None:
     """`data`: the folder whose owner the gateway runs as; None = that of the socket. Raises AgentFailed."""
     if privileges.NET_ADMIN not in privileges.effective():
         raise AgentFailed("the agent needs CAP_NET_ADMIN: start it as root (sudo sluicegate agent)")
@@ -545,6 +568,7 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat)
     only_one = lock_network()
     os.umask(0o077)
     sock = open_socket(path, folder.st_uid, folder.st_gid)
+    run_times = count_run_times() if probes else None
     kept = privileges.keep_only(KEPT_CAPABILITIES)
     log.info("privileges given up", extra={"capabilities": len(kept)})
     begin = Beginning(
@@ -554,5 +578,7 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat)
         lock=only_one,
         log_level=log_level,
         log_format=log_format,
+        probes=probes,
+        run_times=run_times,
     )
     asyncio.run(serve(memory, begin))

@@ -11,6 +11,13 @@ from typing import Final
 
 NET_ADMIN: Final = 12
 NET_RAW: Final = 13
+SYS_PTRACE: Final = 19
+SYS_ADMIN: Final = 21
+PERFMON: Final = 38
+BPF: Final = 39
+NAMES: Final = {NET_ADMIN: "CAP_NET_ADMIN", NET_RAW: "CAP_NET_RAW", SYS_PTRACE: "CAP_SYS_PTRACE",
+                SYS_ADMIN: "CAP_SYS_ADMIN", PERFMON: "CAP_PERFMON", BPF: "CAP_BPF"}  # fmt: skip
+"""linux/capability.h"""
 LAST: Final = 63
 VERSION_3: Final = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3 (linux/capability.h)"""
@@ -42,6 +49,11 @@ def effective_of(process: int | str) -> frozenset[int]:
     line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
     mask = int(line.split()[1], 16)
     return frozenset(number for number in range(LAST + 1) if mask >> number & 1)
+
+
+def named(capabilities: Iterable[int]) -> str:
+    """For people."""
+    return ", ".join(NAMES.get(number, str(number)) for number in sorted(capabilities))
 
 
 def keep_only(wanted: Iterable[int]) -> frozenset[int]:

@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     zone: str | None = None
     """Where this host is: targets whose provider has this `zone` come first."""
     agent_socket: Path | None = None
+    probes: bool = True
+    """Whether the agent loads its probes into the kernel."""
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
     """Larger request bodies are answered 413."""
     max_upload_bytes: PositiveInt = 512 * 1024 * 1024

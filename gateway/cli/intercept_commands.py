@@ -26,6 +26,9 @@ def agent(
     data: Data = None,
     log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="text or json.")] = None,
+    probes: Annotated[
+        bool | None, typer.Option("--probes/--no-probes", help="Measure and watch in the kernel (default), or do not.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Say whether it would start here, and start nothing.")] = False,
 ) -> None:
     """The privileged helper for interception, in the foreground until SIGTERM.
@@ -54,11 +57,17 @@ def agent(
         if check:
             running.check()
             return
-        settings = settings_from(data=data, agent_socket=socket, log_level=log_level, log_format=log_format)
+        settings = settings_from(
+            data=data, agent_socket=socket, log_level=log_level, log_format=log_format, probes=probes
+        )
         log_to_stderr(settings.log_level, settings.log_format, "agent")
         named = settings.data if data is not None or "SLUICEGATE_DATA" in os.environ else None
         running.run(
-            settings.agent_socket_path, data=named, log_level=settings.log_level, log_format=settings.log_format
+            settings.agent_socket_path,
+            data=named,
+            log_level=settings.log_level,
+            log_format=settings.log_format,
+            probes=settings.probes,
         )
     except running.AgentFailed as error:
         fail(str(error), fix="sluicegate doctor")

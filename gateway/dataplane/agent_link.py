@@ -119,10 +119,16 @@ class AgentLink:
         said: dict[str, Any] = reply["said"]
         return said
 
+    def _ask_number(self, route: str, target: str) -> None:
+        if self._channel is not None:
+            self._channel.send({"type": "series", "route": route, "target": target})
+
     def _lost(self, channel: Channel) -> None:
         channel.close()
         self.connected = False
         self._channel = None
+        if self._hall is not None:
+            self._hall.dialer.tags.ask_by(None)
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(Unavailable("the agent has just gone", fix="try again shortly", retry_after_s=2))
@@ -135,15 +141,20 @@ class AgentLink:
             hall.take([(each["name"], each["port"], number) for each, number in zip(rules, descriptors, strict=True)])
             self._tell_alive()
             return
+        if kind == "tags" and hall is not None:
+            hall.dialer.tags.use(descriptors[0], message["bits"])
         for number in descriptors:
             os.close(number)
         if kind == "welcome":
             self.connected = True
             if hall is not None:
+                hall.dialer.tags.ask_by(self._ask_number)
                 hall.dialer.mark = int(message["mark"]) if may_mark() else 0
             self._introduced.set()
         elif kind == "beat":
             self._tell_alive()
+        elif kind == "series" and hall is not None:
+            hall.dialer.tags.know({(route, target): number for route, target, number in message["known"]})
         elif kind == "names" and hall is not None:
             hall.hosts.follow(message["hosts"])
         elif kind == "answer":

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from gateway.dataplane.tags import SocketTags
+
 SO_MARK: Final = getattr(socket, "SO_MARK", 36)
 """asm-generic/socket.h"""
 EACH_BUT_LAST_S: Final = 3.0
@@ -14,36 +16,42 @@ EACH_BUT_LAST_S: Final = 3.0
 
 Place: TypeAlias = tuple[socket.AddressFamily, str]
 """Family and address."""
+Series: TypeAlias = tuple[str, str]
+"""Route and target."""
 
 
 class Dialer:
     """Makes connected sockets. `mark` is set by the link to the agent; 0 = none is wanted."""
 
-    __slots__ = ("mark",)
+    __slots__ = ("mark", "tags")
 
     def __init__(self) -> None:
         self.mark = 0
+        self.tags = SocketTags()
 
-    async def connect(self, host: str, port: int) -> socket.socket:
-        """To the first address of a host (a name or an address) that takes the connection. Raises OSError."""
+    async def connect(self, host: str, port: int, *, series: Series | None = None) -> socket.socket:
+        """To the first address of a host (a name or an address) that takes the connection, for a route and target where
+        that is known. Raises OSError."""
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return await self.connect_to([(info[0], str(info[4][0])) for info in found], port)
+        return await self.connect_to([(info[0], str(info[4][0])) for info in found], port, series=series)
 
-    async def connect_to(self, places: Sequence[Place], port: int) -> socket.socket:
+    async def connect_to(self, places: Sequence[Place], port: int, *, series: Series | None = None) -> socket.socket:
         """To the first of these that takes the connection. Raises OSError, that of the last one."""
         for place in places[:-1]:
             with contextlib.suppress(OSError):  # TimeoutError is one
                 async with asyncio.timeout(EACH_BUT_LAST_S):
-                    return await self._open(place, port)
+                    return await self._open(place, port, series)
         if not places:
             raise OSError("the host has no address")
-        return await self._open(places[-1], port)
+        return await self._open(places[-1], port, series)
 
-    async def _open(self, place: Place, port: int) -> socket.socket:
+    async def _open(self, place: Place, port: int, series: Series | None) -> socket.socket:
         family, address = place
         sock = self.new_socket(family)
         try:
+            if series is not None:
+                self.tags.connecting(series, sock)
             await asyncio.get_running_loop().sock_connect(sock, (address, port))
         except BaseException:
             sock.close()

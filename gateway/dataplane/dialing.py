@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.dialer import Dialer, Series
 from gateway.dataplane.proxies import ProxyError, ProxyServer
 from gateway.policy.model import UpstreamTls
 
@@ -51,16 +51,18 @@ async def dial(
     context: ssl.SSLContext,
     server_name: str,
     make: Callable[[], Made],
+    series: Series | None = None,
 ) -> Made:
-    """A connected protocol. Raises OSError (ssl.SSLError and ProxyError among them)."""
+    """A connected protocol. `series`: route and target that it is for. Raises OSError (ssl.SSLError and ProxyError
+    among them)."""
     loop = asyncio.get_running_loop()
     if proxy is None:
-        sock = await dialer.connect(origin.host, origin.port)
+        sock = await dialer.connect(origin.host, origin.port, series=series)
         _, made = await over(sock, make, context if origin.tls else None, server_name if origin.tls else None)
     elif not origin.tls:
-        _, made = await _to_proxy(dialer, proxy, make)
+        _, made = await _to_proxy(dialer, proxy, make, series)
     else:
-        tunnel = await _tunnel(dialer, origin, proxy)
+        tunnel = await _tunnel(dialer, origin, proxy, series)
         made = make()
         try:
             secured = await loop.start_tls(tunnel, made, context, server_hostname=server_name)
@@ -85,20 +87,22 @@ async def over(
         raise
 
 
-async def _to_proxy(dialer: Dialer, proxy: ProxyServer, make: Callable[[], Made]) -> tuple[asyncio.Transport, Made]:
+async def _to_proxy(
+    dialer: Dialer, proxy: ProxyServer, make: Callable[[], Made], series: Series | None
+) -> tuple[asyncio.Transport, Made]:
     if proxy.unusable:
         raise ProxyError(proxy.unusable)
     context = await asyncio.to_thread(ssl.create_default_context) if proxy.tls else None
     try:
-        sock = await dialer.connect(proxy.host, proxy.port)
+        sock = await dialer.connect(proxy.host, proxy.port, series=series)
         return await over(sock, make, context, proxy.host if proxy.tls else None)
     except OSError as error:
         raise ProxyError(f"the proxy {proxy.host}:{proxy.port}: {error.strerror or error}") from error
 
 
-async def _tunnel(dialer: Dialer, origin: "Origin", proxy: ProxyServer) -> asyncio.Transport:
+async def _tunnel(dialer: Dialer, origin: "Origin", proxy: ProxyServer, series: Series | None) -> asyncio.Transport:
     """CONNECT (RFC 9110 9.3.6)."""
-    transport, reply = await _to_proxy(dialer, proxy, _Reply)
+    transport, reply = await _to_proxy(dialer, proxy, _Reply, series)
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     place = f"{host}:{origin.port}".encode()
     transport.write(b"CONNECT %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (place, place, proxy.lines))

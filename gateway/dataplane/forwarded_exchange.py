@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.dataplane import egress
 from gateway.dataplane.answers import route_lines
 from gateway.dataplane.connect_exchange import ROUTE, ROUTE_NAME
-from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.dialer import Dialer, Series
 from gateway.dataplane.forwarding import FORWARDED
 from gateway.dataplane.health import TargetState
 from gateway.dataplane.http_exchange import HttpExchange
@@ -45,7 +45,7 @@ class OneUse(OriginPool):
     def take(self) -> UpstreamConnection | None:
         return None
 
-    async def connect(self, timeout_s: float) -> UpstreamConnection:
+    async def connect(self, timeout_s: float, series: Series | None = None) -> UpstreamConnection:
         return await egress.connect(
             self.dialer,
             self._addresses,
@@ -68,6 +68,7 @@ class DirectPlan(CallPlan):
     def of(self, target: Target, credential: Credential | None) -> TargetPlan:
         plan = super().of(target, credential)
         plan.pool = self.pool
+        plan.series = (self.route.name, target.provider.name)
         plan.state = TargetState()
         plan.row_values = {"target": self.entry, "provider": None, "model": None}
         plan.lines = route_lines(ROUTE_NAME, self.entry)

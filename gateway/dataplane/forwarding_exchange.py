@@ -181,7 +181,7 @@ class ForwardingExchange(Exchange):
             raise
         self._without_task = True
         self._trial = chosen.state.begin(now_s)
-        self._converse(connection, now_s)
+        self._converse(connection, chosen, now_s)
         if not self.send_at_once(connection, chosen):
             raise AssertionError("at_once() lets only requests through that are at hand")
         return True
@@ -288,8 +288,11 @@ class ForwardingExchange(Exchange):
             chosen.row_sample = dict(row.__dict__)
         self.plane.spool.open(row, reservation.charges(), reservation.need)
 
-    def _converse(self, connection: UpstreamConnection, now_s: float) -> None:
+    def _converse(self, connection: UpstreamConnection, choice: TargetPlan, now_s: float) -> None:
         """The attempt has its connection."""
+        self.plane.tags.mark(
+            choice.series, self.client.cookie, connection.cookie, fresh=connection.fresh and choice.pool.origin.tls
+        )
         self.row.attempts += 1
         self.upstream = self._connection = connection
         self._died_idle = False
@@ -316,7 +319,7 @@ class ForwardingExchange(Exchange):
                         return failure
                     connection = opened
                 self._verdict = self.loop.create_future()
-                self._converse(connection, self.loop.time())
+                self._converse(connection, choice, self.loop.time())
                 if not self.send_at_once(connection, choice):
                     self.enter_phase("upload", self.route.timeouts.idle_s)
                     self.uploading = True
@@ -337,7 +340,7 @@ class ForwardingExchange(Exchange):
         name = choice.target.name
         left_s = self.total_deadline_s - self.loop.time()
         try:
-            connection = await choice.pool.connect(min(self.route.timeouts.connect_s, left_s))
+            connection = await choice.pool.connect(min(self.route.timeouts.connect_s, left_s), choice.series)
         except TimeoutError:
             if self.loop.time() >= self.total_deadline_s:
                 self.row.attempts += 1

@@ -64,6 +64,7 @@ class Plane:
         self.upstreams = upstreams
         self.turn = upstreams.turn
         self.dialer = upstreams.dialer
+        self.tags = upstreams.dialer.tags
         self.health = Health(settings.zone)
         self.ids = RequestIds()
         self.heads = HeadMemos()

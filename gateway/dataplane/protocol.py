@@ -61,8 +61,8 @@ class ClientConnection(asyncio.Protocol):
         "__weakref__", "_active_request", "_ahead_bytes", "_data", "_deadline_s", "_linger_left", "_lingering", "_memo",
         "_memo_misses", "_most_memo_misses", "_poisoned", "_progress_bytes", "_progress_s", "_queue", "_reader",
         "_ready", "_refusal", "_tunnel", "_unsent_bytes", "_unsent_since_s", "_watched", "_watched_since_s", "active",
-        "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "known_request", "loop", "scheme",
-        "scope", "server", "server_state", "transport",
+        "announced", "app_state", "client", "client_ip", "closed", "config", "cookie", "flow", "known_request", "loop",
+        "scheme", "scope", "server", "server_state", "transport",
     )  # fmt: skip
 
     plane: ClassVar[Plane]
@@ -89,6 +89,8 @@ class ClientConnection(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
         self.scheme = self.scope = "http"
+        self.cookie = 0
+        """Of its socket (`tags`)."""
         self.closed = False
         self.announced: Preamble | None = None
         """What a load balancer said of the connection before it began."""
@@ -136,6 +138,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self.flow = ConnectionFlow(self.transport)
+        self.cookie = self.plane.tags.accepted(transport)
         self.client = get_remote_addr(self.transport)
         self.server = get_local_addr(self.transport)
         if self.announced is not None and self.announced.client is not None:
@@ -147,6 +150,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self.plane.tags.forget(self.cookie)
         self._ready = None
         self.server_state.connections.discard(self)
         self.plane.connections.discard(self)

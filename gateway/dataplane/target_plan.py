@@ -35,7 +35,7 @@ class TargetPlan:
     __slots__ = (
         "_expires_at_ns", "answer_lines", "credential", "express_head", "forms", "from_ns", "head", "keeps_model",
         "lease_plan", "limits", "lines", "most_tokens_out", "patience_s", "pool", "rates", "row_sample", "row_values",
-        "state", "target", "until_ns",
+        "series", "state", "target", "until_ns",
     )  # fmt: skip
 
     lease_plan: LeasePlan
@@ -59,6 +59,8 @@ class TargetPlan:
         self.credential = credential
         self.limits = limits
         self.pool: OriginPool = plane.pool_of(target.provider)
+        self.series = (route.name, target.name)
+        """By which the kernel's figures are told apart (`tags`)."""
         self.state: TargetState = plane.health.of(target)
         self.lines = route_lines(route.name, target.name)
         """`x-sluicegate-route` and `-target` of the answer."""

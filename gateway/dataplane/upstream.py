@@ -11,7 +11,7 @@ from errno import ECONNRESET
 from typing import Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from gateway.dataplane.dialer import Dialer
+from gateway.dataplane.dialer import Dialer, Series
 from gateway.dataplane.dialing import dial, tls_context
 from gateway.dataplane.forwarding import MODEL_RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
@@ -110,8 +110,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "_turn",
-        "answered", "bodiless", "closed", "fresh", "idle_since", "read_paused", "sink", "stirred", "transport",
-        "write_paused",
+        "answered", "bodiless", "closed", "cookie", "fresh", "idle_since", "read_paused", "sink", "stirred",
+        "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -119,6 +119,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._turn = pool.turn
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anyone sees the connection
         self.sink: ResponseSink | None = None
+        self.cookie = 0
+        """Of its socket (`tags`)."""
         self.closed = False
         self.fresh = True
         """No exchange has used it yet."""
@@ -198,9 +200,11 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
+        self.cookie = self._pool.dialer.tags.cookie(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        self._pool.dialer.tags.forget(self.cookie)
         self._lane = self._offered_lane = None
         sink, self.sink = self.sink, None
         if sink is None:
@@ -421,8 +425,9 @@ class OriginPool:
                 return connection
         return None
 
-    async def connect(self, timeout_s: float) -> UpstreamConnection:
-        """A new connection. Raises OSError (ssl.SSLError among them) or TimeoutError."""
+    async def connect(self, timeout_s: float, series: Series | None = None) -> UpstreamConnection:
+        """A new connection, for a route and target where that is known. Raises OSError (ssl.SSLError among them) or
+        TimeoutError."""
         way, name = self._way, self.origin.host
         if way.tls is not None and way.tls.server_name is not None:
             name = way.tls.server_name
@@ -430,7 +435,7 @@ class OriginPool:
             if self._tls is None:
                 self._tls = await asyncio.to_thread(tls_context, way.tls)
             connection = await dial(
-                self.dialer, self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self)
+                self.dialer, self.origin, way.proxy, self._tls, name, lambda: UpstreamConnection(self), series
             )
         if connection.closed or connection.transport.is_closing():
             raise ConnectionResetError(ECONNRESET, "closed at once, or answered before it was asked")

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import gateway
 from gateway.agent_channel import HEARTBEAT_S, VERSION, Channel, Peer, peer_of
 from gateway.policy.interception import InterceptionRule, rule_of
+from gateway.probes.prober import Prober
 
 log = logging.getLogger("sluicegate.agent")
 
@@ -27,6 +28,10 @@ SILENT_S: Final = 2.0
 ANSWER_S: Final = 1.0
 BACKLOG: Final = 128
 ENDED_KEPT: Final = 2000
+PROBE_QUESTIONS: Final = frozenset(("who", "trace", "cut"))
+"""What is answered by the probes' process (`gateway.probes`)."""
+PROBE_STATE: Final = frozenset(("denials", "catalogue", "watched"))
+"""What observers may have the probes know."""
 
 
 class Interceptor(Protocol):
@@ -96,9 +101,10 @@ class Caller:
 class Desk:
     """The listening socket and all that came in by it."""
 
-    def __init__(self, interceptor: Interceptor, sock: socket.socket, owner_uid: int) -> None:
+    def __init__(self, interceptor: Interceptor, prober: Prober, sock: socket.socket, owner_uid: int) -> None:
         """`owner_uid`: the gateway's user; it and root may speak with us."""
         self._interceptor = interceptor
+        self._prober = prober
         self._sock = sock
         self._owner_uid = owner_uid
         self._callers: set[Caller] = set()
@@ -217,6 +223,10 @@ class Desk:
             self._interceptor.rules_told([rule_of(each) for each in message["rules"]])
         elif kind == "alive":
             self._alive(caller, message)
+        elif kind == "series":
+            self._prober.series_asked(str(message["route"]), str(message["target"]))
+        elif kind in PROBE_STATE:
+            self._prober.tell(message)
         elif kind == "ask":
             task = asyncio.get_running_loop().create_task(self._answer(caller, message))
             self._tasks.add(task)
@@ -224,7 +234,8 @@ class Desk:
 
     def _hello(self, caller: Caller, message: dict[str, Any], sockets: list[socket.socket]) -> None:
         """`{"type": "hello", "v", "role": "worker", "slot", "may_mark", "doors": [rule], "fds"}`; answered by `welcome`
-        with the version, our release and the mark for upstream connections. `doors`: of the listeners that it has."""
+        with the version, our release and the mark for upstream connections. `doors`: of the listeners that it has.
+        Another role is `observer`: it gets what the probes find."""
         if message["v"] != VERSION:
             caller.send({"type": "refused", "reason": f"this agent speaks version {VERSION}"})
             caller.close()
@@ -232,12 +243,15 @@ class Desk:
         caller.send(
             {"type": "welcome", "v": VERSION, "release": gateway.__version__, "mark": self._interceptor.upstream_mark}
         )
+        if message["role"] == "observer":
+            self._prober.joined(caller)
         if message["role"] != "worker":
             return
         caller.is_worker, caller.slot, caller.may_mark = True, int(message["slot"]), bool(message["may_mark"])
         self._interceptor.offered(dict(zip(message.get("doors", ()), sockets, strict=True)))
         self._tell_listeners(caller)
         caller.send({"type": "names", "hosts": self._interceptor.host_names})
+        self._prober.joined(caller)
         self._interceptor.workers_changed()
 
     def _alive(self, caller: Caller, message: dict[str, Any]) -> None:
@@ -259,6 +273,8 @@ class Desk:
         try:
             if message["what"] == "status":
                 reply["said"] = self._interceptor.status()
+            elif message["what"] in PROBE_QUESTIONS:
+                reply["said"] = await self._prober.ask(message["what"], message.get("options", {}))
             elif message["what"] == "flows":
                 reply["said"] = {"items": self._flows(**message.get("options", {}))}
             else:
@@ -277,6 +293,7 @@ class Desk:
         self._callers.discard(caller)
         self.counted.update(caller.counts)
         self._heard.set()
+        self._prober.left(caller)
         if caller.is_worker:
             self._interceptor.workers_changed()
 

@@ -10,11 +10,13 @@ from gateway.intercept.canary import Canary
 from gateway.intercept.capture import Capture
 from gateway.intercept.desk import Desk
 from gateway.policy.interception import InterceptionRule, Mode
+from gateway.probes.prober import Prober
 
 
 def status_of(
     capture: Capture,
     desk: Desk,
+    prober: Prober,
     *,
     release: str,
     started_at_s: float,
@@ -46,6 +48,7 @@ def status_of(
             }
             for path, song in sorted(canary.songs.items())
         ],
+        "probes": prober.status(),
         "rules": [_rule(rule, capture, desk, canary, arrivals) for rule in capture.wanted.rules],
     }
 

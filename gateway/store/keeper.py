@@ -24,6 +24,7 @@ from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases, retention
 from gateway.store.database import make_engine, read_session
+from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_checks import ProviderChecks
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
@@ -82,6 +83,9 @@ class Keeper:
             self._grants.refused_accounts,
         )  # fmt: skip
         self._checks = ProviderChecks(self._sessions, self._feed)
+        self._agent = AgentFeed(settings.agent_socket_path)
+        self._agent.follow("connected", lambda _: self._agent_up(True))
+        self._agent.follow("lost", lambda _: self._agent_up(False))
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -96,6 +100,7 @@ class Keeper:
             server = await self._listen()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._grants.run())
+                tasks.create_task(self._agent.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -127,6 +132,10 @@ class Keeper:
             if self._access_log is not None:
                 self._access_log.close()
             os.close(lock)
+
+    def _agent_up(self, up: bool) -> None:
+        self._watch.state.agent_up = up
+        self._feed.add([{"type": "agent", "state": "connected" if up else "away"}])
 
     async def _last_pass(self) -> None:
         """The workers have drained and gone: what they left is taken now rather than at the next start."""

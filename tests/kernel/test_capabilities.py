@@ -61,7 +61,7 @@ def test_each_of_them_is_needed(lab: Lab, without: str) -> None:
     data = lab.folder / "run" / "data"
     data.mkdir(mode=0o700, parents=True)
     os.chown(data, UNPRIVILEGED, UNPRIVILEGED)
-    agent = Agent(lab, data, {})
+    agent = Agent(lab, data, {}, probes=False)
     agent.start(bounding=[name for name in unit_capabilities() if name != without])
     wait_until(lambda: not agent.running, 60)
     assert agent.stop() != 0

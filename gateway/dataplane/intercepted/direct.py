@@ -33,6 +33,7 @@ from gateway.policy.model import (
 if TYPE_CHECKING:
     import ssl
 
+    from gateway.dataplane.dialer import Series
     from gateway.dataplane.intercepted.flow import Flow
     from gateway.dataplane.plane import Plane
     from gateway.dataplane.protocol import ClientConnection
@@ -58,7 +59,7 @@ class DirectPool(OriginPool):
         self._flow = flow
         self._tls_out = tls
 
-    async def connect(self, timeout_s: float) -> UpstreamConnection:
+    async def connect(self, timeout_s: float, series: "Series | None" = None) -> UpstreamConnection:
         async with asyncio.timeout(timeout_s):
             sock = await way_out.connect(self._plane.dialer, self._flow)
             return await way_out.speak(sock, self._flow, lambda: UpstreamConnection(self), self._tls_out)
@@ -108,6 +109,7 @@ class DirectPlan(CallPlan):
         plan = super().of(target, credential)
         plan.pool = self.pool
         plan.state = TargetState()
+        plan.series = (self.route.name, target.provider.name)  # callers choose models, and there is no end of them
         return plan
 
 

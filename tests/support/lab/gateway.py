@@ -37,13 +37,14 @@ Row = dict[str, Any]
 class Agent:
     """`sluicegate agent`, which is root's."""
 
-    def __init__(self, lab: Lab, data: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, lab: Lab, data: Path, env: Mapping[str, str], *, probes: bool) -> None:
         self.socket = data / "agent.sock"
         self.log_file = lab.folder / f"agent-{data.parent.name}.log"
         self.tolerated: list[str] = []
         self._lab = lab
         self._mark = uuid.uuid4().hex
         self._env = {"SLUICEGATE_DATA": str(data), MARK: self._mark, "PYTHONUNBUFFERED": "1", **env}
+        self._env["SLUICEGATE_PROBES"] = str(probes).lower()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str, cgroup: Path | None = None, bounding: Sequence[str] = ()) -> None:
@@ -125,12 +126,13 @@ class Gateway(live.Live):
         listen: str,
         options: Sequence[str],
         capabilities: Sequence[str],
+        probes: bool,
     ) -> None:
         super().__init__(folder, workers=workers, database_url=None, env=env)
         self.lab = lab
         self.port = PORT
         self.url = f"http://127.0.0.1:{PORT}"
-        self.agent = Agent(lab, self.data, env)
+        self.agent = Agent(lab, self.data, env, probes=probes)
         self._listen = listen
         self._options = list(options)
         self._capabilities = capabilities
@@ -273,11 +275,12 @@ def gateway(
     listen: str = "127.0.0.1",
     options: Sequence[str] = (),
     capabilities: Sequence[str] = CAPABILITIES,
+    probes: bool = False,
 ) -> Iterator[Gateway]:
     """Serve `yaml` in the router until the block ends. With `agent` it runs too, and with `armed` its rules stand.
 
     `user=None` runs serve as root; another user has `capabilities` alone. `listen`: the address of its explicit
-    listener, port 8080.
+    listener, port 8080. `probes`: with those in the kernel, which take a second more to start.
     """
     folder = lab.folder / uuid.uuid4().hex[:8]
     folder.mkdir(mode=0o755)
@@ -290,6 +293,7 @@ def gateway(
         listen=listen,
         options=options,
         capabilities=capabilities,
+        probes=probes,
     )
     running.token = prepare(running.data, None, yaml)
     running.keys = keys_of(yaml)

@@ -1,0 +1,387 @@
+/* What each route and target does in the kernel. A worker tags its sockets: a memory-mapped array says, by a socket's
+ * cookie, which series (route and target) its packets belong to at this moment. So a tag costs the worker a store, and
+ * needs no capability. Sockets without a tag, those of everybody else, are let alone after a look.
+ *
+ * Times are by CLOCK_MONOTONIC, in nanoseconds.
+ */
+#include <sluicegate.h>
+
+/* TAGS (a power of two) and SERIES are given when it is compiled. */
+
+struct tag {
+	u64 cookie;	 /* 0: nobody's */
+	u64 series;	 /* and flags */
+	u64 accepted_ns; /* when the worker got the connection from the kernel; of clients' alone */
+};
+
+#define SERIES_MASK 0xffffffffULL
+#define FRESH (1ULL << 32) /* a new TLS connection: its first bytes may be session tickets, which answer nothing */
+
+enum side { OTHERS = 0, UPSTREAM = 1, CLIENT = 2 };
+
+/* What is known of one connection; it ends with the socket. */
+struct connection {
+	u64 since_ns;	  /* of the connect, then of the handshake's end */
+	u64 request_ns;	  /* the last byte of a request, until its answer begins */
+	u64 data_ns;	  /* the last byte of an answer under way */
+	u64 rtt_ns;	  /* when its RTT was looked at */
+	u64 peer_full_ns; /* since when the peer takes nothing more */
+	u64 we_full_ns;	  /* since when we take nothing more */
+	u32 series;	  /* in which it counts as open */
+	u8 side;
+	u8 watched;	  /* its end will be told */
+	u8 misses;	  /* data packets without a tag */
+	u8 accepted;	  /* its wait for accept() has been counted */
+};
+
+/* One series on one CPU. Python: gateway/probes/figures.py. */
+struct figures {
+	u32 connect[BUCKETS];
+	u32 rtt[BUCKETS];
+	u32 first_byte[BUCKETS];
+	u32 gap[BUCKETS];
+	u32 client_rtt[BUCKETS];
+	u32 client_first_byte[BUCKETS];
+	u32 accept_wait[BUCKETS];
+	u64 bytes_out; /* to the upstream */
+	u64 bytes_in;
+	u64 client_bytes_out;
+	u64 client_bytes_in;
+	u64 retransmits;
+	u64 client_retransmits;
+	u64 resets_in; /* sent by the upstream */
+	u64 resets_out;
+	u64 client_resets_in; /* sent by the client */
+	u64 client_resets_out;
+	u64 full_ns; /* the upstream took nothing more */
+	u64 we_full_ns;
+	u64 client_full_ns; /* the client took nothing more */
+	u64 client_we_full_ns;
+	s64 open;
+	s64 client_open;
+	u64 connections;
+	u64 client_connections;
+};
+
+BPF_F_TABLE("array", u32, struct tag, tags, TAGS, BPF_F_MMAPABLE);
+BPF_PERCPU_ARRAY(series, struct figures, SERIES);
+BPF_SK_STORAGE(connections, struct connection);
+/* How many connections have a full window: as long as it is 0, bare acknowledgements need no look. */
+BPF_ARRAY(full, u32, 1);
+/* 0: connections that had no room; 1: sockets without a tag that were taken for others'. */
+BPF_PERCPU_ARRAY(losses, u64, 2);
+
+#define RTT_PAUSE_NS 100000000ULL
+#define MOST_MISSES 64
+
+static inline __attribute__((always_inline)) struct tag *tag_of(u64 cookie)
+{
+	u32 at = cookie & (TAGS - 1);
+	struct tag *found = tags.lookup(&at);
+
+	return found && found->cookie == cookie ? found : NULL;
+}
+
+static inline __attribute__((always_inline)) struct figures *figures_of(u32 number)
+{
+	return series.lookup(&number);
+}
+
+static inline __attribute__((always_inline)) void lost(u32 what)
+{
+	u64 *counted = losses.lookup(&what);
+
+	if (counted)
+		(*counted)++;
+}
+
+static inline __attribute__((always_inline)) void count_open(struct connection *connection, u32 number, s64 change)
+{
+	struct figures *figures = figures_of(number);
+
+	if (!figures)
+		return;
+	if (connection->side == UPSTREAM)
+		__sync_fetch_and_add(&figures->open, change);
+	else
+		__sync_fetch_and_add(&figures->client_open, change);
+}
+
+/* The connection works for another route or target from now on. */
+static inline __attribute__((always_inline)) void change_series(struct connection *connection, u32 number)
+{
+	if (connection->watched) {
+		if (connection->series)
+			count_open(connection, connection->series, -1);
+		count_open(connection, number, 1);
+	}
+	connection->series = number;
+}
+
+static inline __attribute__((always_inline)) void add_full(struct connection *connection, u64 since_ns, bool ours)
+{
+	struct figures *figures = figures_of(connection->series);
+	u64 took = bpf_ktime_get_ns() - since_ns;
+	u32 zero = 0;
+	u32 *many = full.lookup(&zero);
+
+	if (many)
+		__sync_fetch_and_add(many, -1);
+	if (!figures)
+		return;
+	if (connection->side == UPSTREAM) {
+		if (ours)
+			figures->we_full_ns += took;
+		else
+			figures->full_ns += took;
+	} else {
+		if (ours)
+			figures->client_we_full_ns += took;
+		else
+			figures->client_full_ns += took;
+	}
+}
+
+/* A window of zero, or its end. `incoming`: the peer's window. */
+static inline __attribute__((always_inline)) void see_window(struct connection *connection, bool none, bool incoming)
+{
+	u64 *since = incoming ? &connection->peer_full_ns : &connection->we_full_ns;
+	u32 zero = 0;
+	u32 *many;
+
+	if (!connection->watched || none == (*since != 0))
+		return;
+	if (none) {
+		*since = bpf_ktime_get_ns();
+		many = full.lookup(&zero);
+		if (many)
+			__sync_fetch_and_add(many, 1);
+	} else {
+		add_full(connection, *since, !incoming);
+		*since = 0;
+	}
+}
+
+int on_socket(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+	struct connection *connection;
+	struct figures *figures;
+	struct tag *tag;
+	u32 number;
+
+	if (!sk)
+		return 1;
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		tag = tag_of(bpf_get_socket_cookie(ops));
+		if (!tag)
+			return 1;
+		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!connection) {
+			lost(0);
+			return 1;
+		}
+		connection->side = UPSTREAM;
+		connection->since_ns = bpf_ktime_get_ns();
+		return 1;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		connection = connections.sk_storage_get(sk, NULL, 0);
+		if (!connection)
+			return 1;
+		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+		connection->watched = 1;
+		tag = tag_of(bpf_get_socket_cookie(ops));
+		if (!tag)
+			return 1;
+		number = tag->series & SERIES_MASK;
+		change_series(connection, number);
+		figures = figures_of(number);
+		if (!figures)
+			return 1;
+		figures->connections++;
+		count(figures->connect, bpf_ktime_get_ns() - connection->since_ns);
+		count(figures->rtt, (u64)(ops->srtt_us >> 3) * 1000);
+		return 1;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!connection) {
+			lost(0);
+			return 1;
+		}
+		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+		connection->side = CLIENT;
+		connection->watched = 1;
+		connection->since_ns = bpf_ktime_get_ns();
+		return 1;
+	case BPF_SOCK_OPS_RETRANS_CB:
+		connection = connections.sk_storage_get(sk, NULL, 0);
+		if (!connection)
+			return 1;
+		figures = figures_of(connection->series);
+		if (!figures)
+			return 1;
+		if (connection->side == UPSTREAM)
+			figures->retransmits++;
+		else
+			figures->client_retransmits++;
+		return 1;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ops->args[1] != BPF_TCP_CLOSE)
+			return 1;
+		connection = connections.sk_storage_get(sk, NULL, 0);
+		if (!connection || !connection->watched)
+			return 1;
+		see_window(connection, false, true);
+		see_window(connection, false, false);
+		if (connection->series)
+			count_open(connection, connection->series, -1);
+		connection->watched = 0;
+		return 1;
+	}
+	return 1;
+}
+
+/* The connection of a tagged socket and its present series; NULL for everybody else's. */
+static inline __attribute__((always_inline)) struct connection *
+known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag)
+{
+	struct connection *connection = connections.sk_storage_get(sk, NULL, 0);
+	u32 number;
+
+	if (connection && connection->side == OTHERS)
+		return NULL;
+	*tag = tag_of(bpf_get_socket_cookie(skb));
+	if (!*tag) {
+		if (connection && ++connection->misses >= MOST_MISSES) {
+			connection->side = OTHERS;
+			lost(1);
+		}
+		return NULL;
+	}
+	if (!connection) {
+		/* Older than these programs. Clients' tags have a time of accept, upstreams' have none. */
+		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (!connection) {
+			lost(0);
+			return NULL;
+		}
+		connection->side = (*tag)->accepted_ns ? CLIENT : UPSTREAM;
+	}
+	number = (*tag)->series & SERIES_MASK;
+	if (number != connection->series)
+		change_series(connection, number);
+	return connection;
+}
+
+static inline __attribute__((always_inline)) void
+sample_rtt(struct connection *connection, struct figures *figures, struct bpf_sock *sk, u64 now)
+{
+	struct bpf_tcp_sock *tcp;
+
+	if (now - connection->rtt_ns < RTT_PAUSE_NS)
+		return;
+	tcp = bpf_tcp_sock(sk);
+	if (!tcp || !tcp->srtt_us)
+		return;
+	connection->rtt_ns = now;
+	count(connection->side == UPSTREAM ? figures->rtt : figures->client_rtt, (u64)(tcp->srtt_us >> 3) * 1000);
+}
+
+static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, bool incoming)
+{
+	struct segment segment = {};
+	struct connection *connection;
+	struct figures *figures;
+	struct bpf_sock *sk;
+	struct tag *tag;
+	u32 zero = 0;
+	u32 *many;
+	u64 now;
+
+	if (!read_segment(skb, &segment) || segment.flags & TCP_SYN)
+		return;
+	if (!segment.payload && segment.window && !(segment.flags & TCP_RST)) {
+		many = full.lookup(&zero);
+		if (!many || !*many)
+			return;
+	}
+	if (!skb->sk)
+		return;
+	sk = bpf_sk_fullsock(skb->sk);
+	if (!sk)
+		return;
+	connection = known(skb, sk, &tag);
+	if (!connection)
+		return;
+	figures = figures_of(connection->series);
+	if (!figures)
+		return;
+	if (segment.flags & TCP_RST) {
+		if (connection->side == UPSTREAM) {
+			if (incoming)
+				figures->resets_in++;
+			else
+				figures->resets_out++;
+		} else {
+			if (incoming)
+				figures->client_resets_in++;
+			else
+				figures->client_resets_out++;
+		}
+		return;
+	}
+	see_window(connection, !segment.window, incoming);
+	if (!segment.payload)
+		return;
+	now = bpf_ktime_get_ns();
+	if (connection->side == UPSTREAM) {
+		if (!incoming) {
+			figures->bytes_out += segment.payload;
+			connection->request_ns = now;
+			connection->data_ns = 0;
+			return;
+		}
+		figures->bytes_in += segment.payload;
+		if (tag->series & FRESH)
+			return;
+		if (connection->request_ns)
+			count(figures->first_byte, now - connection->request_ns);
+		else if (connection->data_ns)
+			count(figures->gap, now - connection->data_ns);
+		connection->request_ns = 0;
+		connection->data_ns = now;
+	} else {
+		if (incoming) {
+			figures->client_bytes_in += segment.payload;
+			connection->request_ns = now;
+			return;
+		}
+		figures->client_bytes_out += segment.payload;
+		if (connection->request_ns) {
+			count(figures->client_first_byte, now - connection->request_ns);
+			connection->request_ns = 0;
+		}
+		if (!connection->accepted) {
+			connection->accepted = 1;
+			if (connection->since_ns) {
+				figures->client_connections++;
+				if (tag->accepted_ns > connection->since_ns)
+					count(figures->accept_wait, tag->accepted_ns - connection->since_ns);
+			}
+		}
+	}
+	sample_rtt(connection, figures, sk, now);
+}
+
+int on_incoming(struct __sk_buff *skb)
+{
+	see(skb, true);
+	return 1;
+}
+
+int on_outgoing(struct __sk_buff *skb)
+{
+	see(skb, false);
+	return 1;
+}

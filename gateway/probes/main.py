@@ -1,0 +1,109 @@
+"""The process that loads probes and reads them: `python -m gateway.probes.main --channel FD`, started by the agent.
+
+It speaks with the agent alone, over an inherited socket whose end is its own end; its programs go with it.
+
+    → {"type": "hello", "features": {name: null | reason}}     what works on this host
+    → {"type": "costs", "programs": {…}, "lost": {…}}          each second
+    ↔ what each feature says and hears (`gateway.probes.feature`)
+"""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.agent_channel import Channel
+from gateway.logs import LogFormat, log_to_stderr
+from gateway.probes.feature import Feature
+from gateway.probes.program import ProgramRefused
+from gateway.probes.routes import Routes
+from gateway.probes.toolchain import BccMissing
+
+log = logging.getLogger("sluicegate.probes")
+
+COSTS_S: Final = 1.0
+
+
+class Probes:
+    """The features of this host, and their way to the agent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._ended = asyncio.Event()
+        self._channel = Channel(sock, self._hear, self._ended.set)
+        self._features: list[Feature] = []
+        self._possible: list[Feature] = [Routes(self.tell)]
+
+    def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        self._channel.send(message, descriptors)
+
+    def load(self) -> None:
+        """Each by itself: one that this kernel refuses leaves the others."""
+        told: dict[str, str | None] = {}
+        for feature in self._possible:
+            try:
+                feature.load()
+            except (BccMissing, ProgramRefused, OSError) as error:
+                told[feature.name] = str(error)
+                log.error("a probe is missing", extra={"feature": feature.name, "reason": str(error)})
+            else:
+                told[feature.name] = None
+                self._features.append(feature)
+        self.tell({"type": "hello", "features": told})
+
+    async def run(self) -> None:
+        self.load()
+        gc.collect()
+        log.info("probes ready", extra={"features": [feature.name for feature in self._features]})
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(feature.run()) for feature in self._features]
+            running.append(tasks.create_task(self._tell_costs()))
+            await self._ended.wait()
+            for task in running:
+                task.cancel()
+
+    async def _tell_costs(self) -> None:
+        while True:
+            programs = {
+                f"{program.name}.{name}": [cost.seconds, cost.runs]
+                for feature in self._features
+                for program in feature.programs
+                for name, cost in program.run_times().items()
+            }
+            lost = {
+                f"{feature.name}.{what}": count for feature in self._features for what, count in feature.lost().items()
+            }
+            self.tell({"type": "costs", "programs": programs, "lost": lost})
+            await asyncio.sleep(COSTS_S)
+
+    def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        try:
+            for feature in self._features:
+                if message["type"] in feature.kinds:
+                    feature.hear(message, descriptors)
+        finally:
+            for number in descriptors:
+                os.close(number)
+
+
+async def run(sock: socket.socket) -> None:
+    await Probes(sock).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m gateway.probes.main")
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--log-level", default="info")
+    parser.add_argument("--log-format", default="text")
+    options = parser.parse_args()
+    log_to_stderr(options.log_level, LogFormat(options.log_format), "probes")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent ends, and we with it
+    asyncio.run(run(socket.socket(fileno=options.channel)))
+
+
+if __name__ == "__main__":
+    main()

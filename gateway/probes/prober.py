@@ -1,0 +1,259 @@
+"""The agent's side of the probes: keeps their process (`main`) alive, gives workers what they tag their sockets with,
+and passes on what is found to whoever observes (the keeper, `sluicegate trace`).
+
+The agent does not depend on it: without bcc, without the capability or on an old kernel everything else goes on, and
+`status` says what is missing.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from gateway import privileges
+from gateway.agent_channel import Channel
+from gateway.logs import LogFormat
+from gateway.probes.feature import cgroup_of
+
+log = logging.getLogger("sluicegate.agent")
+
+NEEDED: Final = frozenset((privileges.BPF, privileges.PERFMON, privileges.NET_ADMIN))
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 30.0
+STEADY_S: Final = 60.0
+"""A process that has lived so long begins with the shortest pause again."""
+ANSWER_S: Final = 3.0
+END_S: Final = 1.0
+MOST_SERIES: Final = 511
+"""Routes and targets that are told apart; what is more is not measured, and said to be lost."""
+
+
+class Observer(Protocol):
+    """A connection to the agent that gets what probes find."""
+
+    @property
+    def is_worker(self) -> bool: ...
+
+    def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None: ...
+
+
+class Prober:
+    """Used from the agent's event loop. `run` is its one task."""
+
+    def __init__(self, *, wanted: bool, log_level: str, log_format: LogFormat) -> None:
+        self._wanted = wanted
+        self._arguments = ["--log-level", log_level, "--log-format", log_format.value]
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel | None = None
+        self._ended = asyncio.Event()
+        self._observers: set[Observer] = set()
+        self._workers: set[Observer] = set()
+        self._tags: tuple[int, int] | None = None
+        """Descriptor of the map that workers write to, and how many bits of a cookie are its index."""
+        self._numbers: dict[tuple[str, str], int] = {}
+        """By route and target."""
+        self._kept: dict[str, dict[str, Any]] = {}
+        """What the probes' process must know, by type: told again to one that is new."""
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._next = 0
+        self.features: dict[str, str | None] = {}
+        """By name: None = works, else why not."""
+        self.trouble: str | None = "the probes have not started yet"
+        self.costs: dict[str, Any] = {"programs": {}, "lost": {}}
+        self.starts = 0
+        self.series_refused = 0
+
+    # -- life
+
+    async def run(self) -> None:
+        if not self._wanted:
+            self.trouble = "probes are turned off (`probes = false`)"
+            return
+        missing = NEEDED - privileges.effective()
+        if missing:
+            self.trouble = f"the agent lacks {privileges.named(missing)}: start it as root, by this release's unit"
+            return
+        pause_s = FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                begun_s = loop.time()
+                self._start()
+                await self._ended.wait()
+                code = await self._reap()
+                if loop.time() - begun_s > STEADY_S:
+                    pause_s = FIRST_PAUSE_S
+                self.trouble = f"the probes' process ended ({code}) and is started again"
+                log.error("the probes' process ended", extra={"code": code, "again_in_s": pause_s})
+                self._tell_observers({"type": "probes", "state": "away", "reason": self.trouble})
+                await asyncio.sleep(pause_s)
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+        finally:
+            self.close()
+
+    def _start(self) -> None:
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with its:
+            argv = [sys.executable, "-m", "gateway.probes.main", "--channel", str(its.fileno()), *self._arguments]
+            self._process = subprocess.Popen(argv, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL)  # noqa: S603
+        self._ended.clear()
+        self.starts += 1
+        self._channel = Channel(ours, self._hear, self._ended.set)
+        for message in self._kept.values():
+            self._channel.send(message)
+        self._tell_series_count()
+
+    async def _reap(self) -> int | None:
+        process = self._process
+        self._forget_tags()
+        if self._channel is not None:
+            self._channel.close()
+        if process is None:
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return await asyncio.to_thread(process.wait, END_S)
+        process.kill()
+        return await asyncio.to_thread(process.wait)
+
+    def close(self) -> None:
+        """The process ends, and all its programs with it."""
+        process, self._process = self._process, None
+        if self._channel is not None:
+            self._channel.close()
+        self._forget_tags()
+        if process is not None:
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # -- what others ask
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """What the probes must know, by its type; kept for a process that starts anew."""
+        self._kept[message["type"]] = message
+        if self._channel is not None:
+            self._channel.send(message)
+
+    async def ask(self, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A question to a feature: `{"type": kind, "id", **options}` → `{"type": "answer", "id", "said" | "error"}`.
+        Raises ValueError where it refuses, or nobody is there."""
+        channel = self._channel
+        if channel is None or channel.closed:
+            raise ValueError(self.trouble or "the probes are not running")
+        self._next += 1
+        number = self._next
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        channel.send({**options, "type": kind, "id": number})
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reply = await answer
+        except TimeoutError:
+            raise ValueError("the probes do not answer") from None
+        finally:
+            del self._answers[number]
+        if "error" in reply:
+            raise ValueError(reply["error"])
+        said: dict[str, Any] = reply["said"]
+        return said
+
+    def watch(self, worker_pids: list[int]) -> None:
+        """Whose sockets are measured: the cgroups of the workers, and ours, to which their listeners belong."""
+        folders = set()
+        for pid in [*worker_pids, os.getpid()]:
+            with contextlib.suppress(OSError):
+                folders.add(cgroup_of(pid))
+        outermost = [folder for folder in folders if not folders & set(folder.parents)]
+        self.tell({"type": "cgroups", "paths": sorted(map(str, outermost))})
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "running": self._channel is not None and not self._channel.closed,
+            "trouble": self.trouble,
+            "features": self.features,
+            "programs": self.costs["programs"],
+            "lost": {**self.costs["lost"], "routes.series": self.series_refused},
+            "starts": self.starts,
+        }
+
+    # -- workers and observers
+
+    def joined(self, caller: Observer) -> None:
+        """`{"type": "series", "known": [[route, target, number]]}` and `{"type": "tags", "bits", "fds": 1}` to a
+        worker; all that is found to others."""
+        if not caller.is_worker:
+            self._observers.add(caller)
+            state = "away" if self.trouble else "here"
+            caller.send({"type": "probes", "state": state, "reason": self.trouble, "features": self.features})
+            caller.send(self._known_series())
+            return
+        self._workers.add(caller)
+        caller.send(self._known_series())
+        self._send_tags(caller)
+
+    def left(self, caller: Observer) -> None:
+        self._observers.discard(caller)
+        self._workers.discard(caller)
+
+    def series_asked(self, route: str, target: str) -> None:
+        """By a worker: `{"type": "series", "route", "target"}`. All are told, also observers, who get figures by
+        number."""
+        if (route, target) not in self._numbers:
+            if len(self._numbers) >= MOST_SERIES:
+                self.series_refused += 1
+                return
+            self._numbers[route, target] = len(self._numbers) + 1
+            self._tell_series_count()
+            for caller in self._workers | self._observers:
+                caller.send(self._known_series())
+
+    def _known_series(self) -> dict[str, Any]:
+        return {"type": "series", "known": [[*names, number] for names, number in self._numbers.items()]}
+
+    def _tell_series_count(self) -> None:
+        if self._channel is not None:
+            self._channel.send({"type": "series", "count": len(self._numbers)})
+
+    def _send_tags(self, worker: Observer) -> None:
+        if self._tags is not None:
+            descriptor, bits = self._tags
+            worker.send({"type": "tags", "bits": bits}, (descriptor,))
+
+    def _forget_tags(self) -> None:
+        if self._tags is not None:
+            os.close(self._tags[0])
+            self._tags = None
+
+    # -- what the probes say
+
+    def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        kind = message["type"]
+        if kind == "tags":
+            self._forget_tags()
+            self._tags = (os.dup(descriptors[0]), int(message["bits"]))
+            for worker in self._workers:
+                self._send_tags(worker)
+        elif kind == "hello":
+            self.features, self.trouble = message["features"], None
+            self._tell_observers({"type": "probes", "state": "here", "reason": None, "features": self.features})
+        elif kind == "answer":
+            answer = self._answers.get(message["id"])
+            if answer is not None and not answer.done():
+                answer.set_result(message)
+        else:
+            if kind == "costs":
+                self.costs = message
+            self._tell_observers(message)
+        for number in descriptors:
+            os.close(number)
+
+    def _tell_observers(self, message: dict[str, Any]) -> None:
+        for observer in self._observers:
+            observer.send(message)

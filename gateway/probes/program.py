@@ -1,0 +1,124 @@
+"""One C file of `bpf/`, compiled and loaded: its functions at hooks, its maps, what it costs."""
+
+import ctypes
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+from gateway.probes.bpf_calls import Link, RunTime, run_time
+from gateway.probes.toolchain import load_bcc, sources
+
+log = logging.getLogger("sluicegate.probes")
+
+CGROUP_SKB: Final = 8
+SOCK_OPS_PROGRAM: Final = 13
+TRACEPOINT: Final = 5
+CGROUP_SOCK_ADDR: Final = 18
+"""`enum bpf_prog_type` (linux/bpf.h)"""
+
+
+class ProgramRefused(Exception):
+    """A program was not compiled, not loaded, or not attached; the text says which and why."""
+
+
+class Program:
+    """Not thread-safe; compilation takes a fifth of a second."""
+
+    def __init__(self, name: str, constants: Mapping[str, int] | None = None) -> None:
+        """`name`: of the file without `.c`. `constants`: macros that it is compiled with. Raises BccMissing,
+        ProgramRefused."""
+        bcc = load_bcc()
+        self._bcc = bcc
+        self.name = name
+        folder = sources()
+        flags = [f"-I{folder}", "-O2", "-Wno-macro-redefined", "-Wno-unknown-attributes"]
+        flags += [f"-D{macro}={value}" for macro, value in (constants or {}).items()]
+        text = (folder / f"{name}.c").read_text(encoding="utf-8")
+        try:
+            self._module = bcc.BPF(text=text, cflags=flags)
+        except Exception as error:  # bcc raises nothing narrower
+            raise ProgramRefused(f"bpf/{name}.c was not compiled: {error}") from error
+        self._loaded: dict[str, Any] = {}
+        self._links: list[Link] = []
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+        self._links.clear()
+        self._module.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def table(self, name: str) -> Any:
+        """A map, as bcc's table."""
+        return self._module[name]
+
+    def check_layout(self, table: str, structure: type[ctypes.Structure], *, key: bool = False) -> None:
+        """Whether a map's value (or key) lies in memory as our Python reads it. Raises ProgramRefused."""
+        found = self._module[table]
+        theirs = found.Key if key else getattr(found, "sLeaf", found.Leaf)  # of one CPU, where there are many
+        if _layout(theirs) != _layout(structure):
+            raise ProgramRefused(
+                f"{self.name}: {table} is laid out as {_layout(theirs)} in C, and as {_layout(structure)} in Python"
+            )
+
+    def load(self, function: str, kind: int, attach_type: int | None = None) -> int:
+        """The descriptor of a function that the kernel has verified. Raises ProgramRefused."""
+        if function not in self._loaded:
+            extra = {} if attach_type is None else {"attach_type": attach_type}
+            try:
+                self._loaded[function] = self._module.load_func(function, kind, **extra)
+            except Exception as error:
+                raise ProgramRefused(f"{self.name}.{function} was not loaded: {error}") from error
+        descriptor: int = self._loaded[function].fd
+        return descriptor
+
+    def attach(self, function: str, kind: int, attach_type: int, cgroup: Path) -> Link:
+        """To a hook of a cgroup; the caller keeps the link, or the program does until it is closed. Raises
+        ProgramRefused."""
+        program = self.load(function, kind, attach_type)
+        try:
+            folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                link = Link(program, folder, attach_type)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise ProgramRefused(f"{self.name}.{function} was not attached to {cgroup}: {error.strerror}") from error
+        self._links.append(link)
+        return link
+
+    def detach(self, links: Iterable[Link]) -> None:
+        for link in links:
+            link.close()
+            self._links.remove(link)
+
+    def trace(self, function: str, tracepoint: str) -> None:
+        """At `category:event`. Raises ProgramRefused."""
+        self._noting(lambda: self._module.attach_tracepoint(tp=tracepoint, fn_name=function), function, tracepoint)
+        self._loaded[function] = self._module.funcs[function.encode()]
+
+    def _noting(self, attach: Callable[[], object], function: str, where: str) -> None:
+        try:
+            attach()
+        except Exception as error:
+            raise ProgramRefused(f"{self.name}.{function} was not attached to {where}: {error}") from error
+
+    def run_times(self) -> dict[str, RunTime]:
+        """By function."""
+        return {name: run_time(function.fd) for name, function in self._loaded.items()}
+
+
+def _layout(structure: Any) -> tuple[tuple[str, int, int], ...] | int:
+    """(field, offset, size) of each; the size where it is no structure."""
+    fields = getattr(structure, "_fields_", None)
+    if fields is None:
+        return ctypes.sizeof(structure)
+    named = (field[0] for field in fields if not field[0].startswith("__pad"))
+    return tuple((name, getattr(structure, name).offset, getattr(structure, name).size) for name in named)
