@@ -46,6 +46,7 @@ static inline __attribute__((always_inline)) void count(u32 *histogram, u64 ns)
 
 #define ETHERTYPE_IP4 0x0800
 #define ETHERTYPE_IP6 0x86dd
+#define FAMILY_IP4 2 /* AF_INET */
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
 #define TCP_FIN 0x01

@@ -5,6 +5,7 @@ Layouts and numbers: `union bpf_attr`, `enum bpf_cmd`, `struct bpf_prog_info` in
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ MAP_LOOKUP_ELEM: Final = 1
 MAP_UPDATE_ELEM: Final = 2
 MAP_DELETE_ELEM: Final = 3
 OBJ_GET_INFO_BY_FD: Final = 15
+RAW_TRACEPOINT_OPEN: Final = 17
 LINK_CREATE: Final = 28
 ENABLE_STATS: Final = 32
 STATS_RUN_TIME: Final = 0
@@ -45,6 +47,10 @@ class _Element(ctypes.Structure):
         ("map_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32), ("key", ctypes.c_uint64), ("value", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     )  # fmt: skip
+
+
+class _RawTracepoint(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32))
 
 
 class _Stats(ctypes.Structure):
@@ -111,6 +117,16 @@ class Link:
         self.close()
 
 
+class Watch(Link):
+    """A program at a raw tracepoint (Documentation/bpf/libbpf/program_types.rst): needs no tracefs."""
+
+    def __init__(self, program: int, event: str) -> None:
+        """`event`: without its category. Raises OSError."""
+        name = ctypes.create_string_buffer(event.encode("ascii"))
+        attributes = _RawTracepoint(name=ctypes.addressof(name), prog_fd=program)
+        self._descriptor = _bpf(RAW_TRACEPOINT_OPEN, attributes)
+
+
 def enable_run_times() -> int:
     """The kernel adds up what programs cost as long as the returned descriptor is open. Raises OSError: it takes
     CAP_SYS_ADMIN, so the agent does this before it gives that up."""
@@ -147,6 +163,10 @@ class ArrayMap:
         self._key.value = index
         _bpf(MAP_LOOKUP_ELEM, self._lookup)
         return bytes(self._buffer)
+
+    def total(self, index: int) -> int:
+        """Of counters that are eight bytes each. Raises OSError."""
+        return sum(int.from_bytes(copy[:8], sys.byteorder) for copy in self.copies(self.read(index)))
 
     def copies(self, raw: bytes) -> Iterator[bytes]:
         for start in range(0, len(raw), self._stride):

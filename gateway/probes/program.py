@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-from gateway.probes.bpf_calls import Link, RunTime, run_time
+from gateway.probes.bpf_calls import Link, RunTime, Watch, run_time
 from gateway.probes.toolchain import load_bcc, sources
 
 log = logging.getLogger("sluicegate.probes")
@@ -15,6 +15,7 @@ log = logging.getLogger("sluicegate.probes")
 CGROUP_SKB: Final = 8
 SOCK_OPS_PROGRAM: Final = 13
 TRACEPOINT: Final = 5
+RAW_TRACEPOINT: Final = 17
 CGROUP_SOCK_ADDR: Final = 18
 """`enum bpf_prog_type` (linux/bpf.h)"""
 
@@ -98,6 +99,14 @@ class Program:
         for link in links:
             link.close()
             self._links.remove(link)
+
+    def watch(self, function: str, event: str) -> None:
+        """At a raw tracepoint, by the event's name alone, until the program is closed. Raises ProgramRefused."""
+        program = self.load(function, RAW_TRACEPOINT)
+        try:
+            self._links.append(Watch(program, event))
+        except OSError as error:
+            raise ProgramRefused(f"{self.name}.{function} was not attached to {event}: {error.strerror}") from error
 
     def trace(self, function: str, tracepoint: str) -> None:
         """At `category:event`. Raises ProgramRefused."""

@@ -1,0 +1,225 @@
+"""What /proc says of a process, guarded against its number being another's by now, and its executable's hash.
+
+The kernel's stamp says who connected and when; /proc says what a process of that number is now. The two are of one
+process if it began before it connected and has not exec'ed since. A process may lie about argv and comm, which are
+not used here; about the path of its executable it may lie in namespaces of its own making (prctl PR_SET_MM_MAP, bind
+mounts), which is what `namespaced` says: such a path proves nothing, the hash of what the link opens may be forged by
+the former alone.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import pwd
+import re
+import socket
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.probes.containers import Container, Containers, container_of
+from gateway.probes.feature import cgroup_root
+from gateway.probes.stamps import cookie_of
+
+TICKS_S: Final = os.sysconf("SC_CLK_TCK")
+HASHES: Final = 4096
+PIECE_BYTES: Final = 1024 * 1024
+MOST_DESCRIPTORS: Final = 4096
+"""Of a process that are looked through."""
+SYS_PIDFD_GETFD: Final = 438
+"""On every architecture."""
+_UNIT: Final = re.compile(r"/([^/]+\.(?:service|scope|socket|mount|slice))(?=/|$)")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+FileKey = tuple[int, int, int, int]
+"""Device, inode, ctime in ns, size: what has these four is the same file, unchanged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    pid: int
+    started_ticks: int
+    """Since boot."""
+    uid: int
+    comm: str
+    executable: str | None
+    """None: a kernel thread, or it has gone."""
+    file: FileKey | None
+    namespaced: bool
+    cgroup: str
+    """Of the v2 hierarchy."""
+    cgroups: tuple[str, ...]
+
+    @property
+    def started_ns(self) -> int:
+        """By CLOCK_BOOTTIME; a tick early at most."""
+        return self.started_ticks * 1_000_000_000 // TICKS_S
+
+    @property
+    def unit(self) -> str | None:
+        """The systemd unit, of the innermost."""
+        for path in self.cgroups:
+            found = [unit for unit in _UNIT.findall(path) if not unit.endswith(".slice")]
+            if found:
+                return str(found[-1])
+        return None
+
+
+def read_process(pid: int) -> Process:
+    """Raises OSError where there is none."""
+    folder = Path(f"/proc/{pid}")
+    started_ticks = _started_ticks(folder)
+    comm = (folder / "comm").read_text(errors="replace").rstrip("\n")
+    uid = _real_uid(folder)
+    lines = (folder / "cgroup").read_text(errors="replace").splitlines()
+    paths = {line.split(":", 2)[0]: line.split(":", 2)[2] for line in lines}
+    executable: str | None = None
+    file: FileKey | None = None
+    namespaced = False
+    with contextlib.suppress(OSError):
+        executable = str((folder / "exe").readlink())
+        found = (folder / "exe").stat()
+        file = file_key(found)
+        namespaced = _elsewhere(folder, executable, found)
+    if _started_ticks(folder) != started_ticks:
+        raise ProcessLookupError(f"process {pid} has become another")
+    return Process(
+        pid=pid, started_ticks=started_ticks, uid=uid, comm=comm, executable=executable, file=file,
+        namespaced=namespaced, cgroup=paths.get("0", "/"), cgroups=tuple(paths.values()),
+    )  # fmt: skip
+
+
+def _started_ticks(folder: Path) -> int:
+    """Field 22 of proc(5) stat; the name in parentheses may hold anything."""
+    text = (folder / "stat").read_bytes()
+    return int(text[text.rindex(b")") + 2 :].split()[19])
+
+
+def _real_uid(folder: Path) -> int:
+    """As the kernel's stamp has it. The folder's owner is root for a process that may not be dumped."""
+    for line in (folder / "status").read_text(errors="replace").splitlines():
+        if line.startswith("Uid:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(f"{folder} names no user")
+
+
+def file_key(found: os.stat_result) -> FileKey:
+    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+
+
+def _elsewhere(folder: Path, executable: str, found: os.stat_result) -> bool:
+    if not _same(folder, "ns/user"):
+        return True
+    with contextlib.suppress(OSError):
+        ours = Path(executable).stat()
+        return (ours.st_dev, ours.st_ino) != (found.st_dev, found.st_ino)
+    # A file that is gone by now was at that path, if the process sees the files that we see.
+    return not _same(folder, "ns/mnt")
+
+
+def _same(folder: Path, what: str) -> bool:
+    """As ours."""
+    return (folder / what).readlink() == (Path("/proc/self") / what).readlink()
+
+
+class Identities:
+    """Facts that are dear to find, kept. Used off the event loop, from several threads."""
+
+    def __init__(self) -> None:
+        self.containers = Containers()
+        self._hashes: OrderedDict[FileKey, str] = OrderedDict()
+        self._hashing = threading.Lock()
+
+    def container(self, process: Process) -> Container | None:
+        found = container_of(process.cgroups)
+        return self.containers.named(*found) if found is not None else None
+
+    def sha256(self, process: Process) -> str | None:
+        """Of the executable's content; None where it cannot be read or changes meanwhile."""
+        if process.file is None:
+            return None
+        with self._hashing:  # two at a time would read the same file twice
+            kept = self._hashes.get(process.file)
+            if kept is None:
+                with contextlib.suppress(OSError):
+                    kept = _hash(process.pid, process.file)
+            if kept is not None:
+                self._hashes[process.file] = kept
+                while len(self._hashes) > HASHES:
+                    self._hashes.popitem(last=False)
+            return kept
+
+
+def _hash(pid: int, expected: FileKey) -> str | None:
+    digest = hashlib.sha256()
+    with Path(f"/proc/{pid}/exe").open("rb") as file:
+        if file_key(os.fstat(file.fileno())) != expected:
+            return None
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+        if file_key(os.fstat(file.fileno())) != expected:
+            return None
+    return digest.hexdigest()
+
+
+def user_name(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def cgroup_path(number: int) -> str | None:
+    """Of a v2 cgroup by its id, which is its folder's inode. Looks through all of them. None: it is gone."""
+    root = cgroup_root()
+    with contextlib.suppress(OSError):
+        for folder, _, _ in os.walk(root):
+            if Path(folder).stat().st_ino == number:
+                return "/" + str(Path(folder).relative_to(root)).removeprefix(".")
+    return None
+
+
+# -- who holds a socket
+
+
+def holders(inode: int) -> set[int]:
+    """Processes with a descriptor of a socket. Looks through all there are."""
+    wanted = f"socket:[{inode}]"
+    found = set()
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit() and any(link == wanted for _, link in _descriptors(entry.name)):
+                found.add(int(entry.name))
+    return found
+
+
+def socket_by_cookie(pid: int, cookie: int) -> socket.socket | None:
+    """A descriptor of our own of a process's socket (pidfd_getfd(2)), in whatever network namespace it is. None: the
+    process has no such socket, or is not to be touched."""
+    with contextlib.suppress(OSError):
+        handle = os.pidfd_open(pid)
+        try:
+            for number, link in _descriptors(str(pid))[:MOST_DESCRIPTORS]:
+                if link.startswith("socket:"):
+                    copy = _libc.syscall(SYS_PIDFD_GETFD, handle, number, 0)
+                    if copy >= 0:
+                        sock = socket.socket(fileno=copy)
+                        with contextlib.suppress(OSError):
+                            if cookie_of(sock) == cookie:
+                                return sock
+                        sock.close()
+        finally:
+            os.close(handle)
+    return None
+
+
+def _descriptors(pid: str) -> list[tuple[int, str]]:
+    found = []
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                found.append((int(entry.name), os.readlink(entry.path)))  # noqa: PTH115 - ten thousands of them
+    return found

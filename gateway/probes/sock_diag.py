@@ -1,0 +1,89 @@
+"""Connections of this network namespace, as the kernel lists them (sock_diag(7)), and their end by SOCK_DESTROY.
+
+Layouts: `struct inet_diag_req_v2`, `struct inet_diag_msg` in linux/inet_diag.h (UAPI).
+"""
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Final
+
+from gateway.probes.stamps import Address, Flow, packed
+
+SOCK_DIAG: Final = 4
+"""NETLINK_SOCK_DIAG"""
+BY_FAMILY: Final = 20
+DESTROY: Final = 21
+ERROR: Final = 2
+REQUEST, ACKNOWLEDGE = 1, 4
+ANY_STATE: Final = 0xFFFFFFFF
+NO_COOKIE: Final = b"\xff" * 8
+ANSWER_S: Final = 1.0
+_HEAD = struct.Struct("=IHHII")
+_REQUEST = struct.Struct("=BBBBI")
+_PORTS = struct.Struct("!HH")
+_MESSAGE_BYTES: Final = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    inode: int
+    """Of the socket: what /proc/PID/fd says."""
+    uid: int
+    cookie: int
+
+
+def find(flow: Flow) -> Found | None:
+    """None: there is no such connection here. Raises OSError."""
+    for v6 in _families(flow.source):
+        try:
+            answer = _ask(BY_FAMILY, flow, v6)
+        except FileNotFoundError:
+            continue
+        if len(answer) >= _MESSAGE_BYTES:
+            uid, inode = struct.unpack_from("=II", answer, 64)
+            (cookie,) = struct.unpack_from("=Q", answer, 44)
+            return Found(inode, uid, cookie)
+    return None
+
+
+def destroy(flow: Flow) -> bool:
+    """End a connection: both ends see a reset. False: there is none here. Raises OSError: it needs CAP_NET_ADMIN, and
+    a kernel with CONFIG_INET_DIAG_DESTROY."""
+    for v6 in _families(flow.source):
+        try:
+            _ask(DESTROY, flow, v6)
+        except FileNotFoundError:
+            continue
+        return True
+    return False
+
+
+def _families(address: Address) -> tuple[bool, ...]:
+    """An IPv4 connection may be an IPv6 socket's."""
+    return (False, True) if isinstance(address, IPv4Address) else (True,)
+
+
+def _ask(kind: int, flow: Flow, v6: bool) -> bytes:
+    """Raises OSError, of which FileNotFoundError is "no such socket"."""
+
+    def address(of: Address) -> bytes:
+        return packed(of) if v6 else of.packed + b"\0" * 12
+
+    body = _REQUEST.pack(socket.AF_INET6 if v6 else socket.AF_INET, socket.IPPROTO_TCP, 0, 0, ANY_STATE)
+    body += _PORTS.pack(flow.port, flow.destination_port) + address(flow.source) + address(flow.destination)
+    body += struct.pack("=I", 0) + NO_COOKIE
+    flags = REQUEST | ACKNOWLEDGE if kind == DESTROY else REQUEST
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, SOCK_DIAG) as netlink:
+        netlink.settimeout(ANSWER_S)
+        netlink.send(_HEAD.pack(_HEAD.size + len(body), kind, flags, 1, 0) + body)
+        answer = netlink.recv(8192)
+    _, said, _, _, _ = _HEAD.unpack_from(answer)
+    if said == ERROR:
+        (code,) = struct.unpack_from("=i", answer, _HEAD.size)
+        if code:
+            raise OSError(-code, os.strerror(-code))
+        return b""
+    return answer[_HEAD.size :]
