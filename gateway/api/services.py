@@ -44,6 +44,9 @@ class WorkerLink(Protocol):
     async def health(self) -> dict[str, Any]:
         """What active checks have found, and what each worker avoids. Raises Unavailable."""
 
+    async def kernel(self, **asked: Any) -> dict[str, Any]:
+        """What this node's probes have measured. Raises Unavailable."""
+
     async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text of the whole node. Raises Unavailable."""
 
@@ -177,6 +180,17 @@ class Services:
         if self.link is None:
             raise Unavailable("what workers avoid is known to the keeper, which is away", fix="try again")
         return anyio.from_thread.run(self.link.health)
+
+    def kernel(self, **asked: Any) -> dict[str, Any]:
+        """What this node's probes have measured (`keeper_kernel`). From a handler's thread. Raises Unavailable."""
+        if self.link is None:
+            raise Unavailable("what probes measure is known to the keeper, which is away", fix="try again")
+        return anyio.from_thread.run(partial(self.link.kernel, **asked))
+
+    def kernel_if_there(self, **asked: Any) -> dict[str, Any] | None:
+        with contextlib.suppress(Unavailable):
+            return self.kernel(**asked)
+        return None
 
     @staticmethod
     async def _nudge(link: WorkerLink) -> None:

@@ -1,4 +1,4 @@
-"""`GET /api/v1/telemetry/routes`: what each route and target did in the last seconds.
+"""`GET /api/v1/telemetry/…`: what each route and target did in the last seconds, and the health of upstreams.
 
 Requests, errors and time to first token come from the ledger. Connect time, RTT, retransmits, gaps between tokens and
 bytes come from the kernel's probes, which the agent loads: without it they are null, and `sources` says so.
@@ -13,21 +13,18 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from gateway.api.caller import Desk, permit
+from gateway.api.kernel_view import Distribution, KernelView, view_of
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
-from gateway.store.route_figures import percentile, route_figures
+from gateway.store.kernel_series import Measured
+from gateway.store.route_figures import RouteFigures, percentile, route_figures
 
 router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
 
 LONGEST_WINDOW_S: Final = 3600
-NO_KERNEL: Final = "none: the agent is not connected"
-
-
-class Distribution(BaseModel):
-    p50: float
-    p95: float
-    p99: float
-    count: int
+NO_KEEPER: Final = "none: the keeper is away"
+NOT_FOR_TEAMS: Final = "none: these figures are of all teams together"
+KERNEL: Final = "the agent's probes"
 
 
 class Sources(BaseModel):
@@ -37,23 +34,15 @@ class Sources(BaseModel):
     """Where all else comes from, or why it is null."""
 
 
-class RouteTelemetry(BaseModel):
+class RouteTelemetry(KernelView):
     """One route and target. Times in milliseconds; null = not measured, never 0."""
 
     route: str
     target: str | None
     requests: int
     errors: int
-    connect_ms: Distribution | None
-    rtt_ms: Distribution | None
-    client_rtt_ms: Distribution | None
     ttft_ms: Distribution | None
-    token_gap_ms: Distribution | None
-    retransmits: int | None
-    resets: int | None
-    open_connections: int | None
-    bytes_in: int | None
-    bytes_out: int | None
+    """From the request's head to the first token, by the gateway's own clock."""
     sources: Sources
 
 
@@ -63,36 +52,48 @@ class RouteTelemetryList(BaseModel):
     """Always null: one page holds all routes."""
 
 
-@router.get("/routes")
-def get_route_telemetry(
-    desk: Annotated[Desk, permit(Permission.USAGE_READ)],
-    window: Annotated[str, Query(pattern=r"^[0-9]{1,4}[sm]$", description="E.g. 60s or 5m, at most an hour")] = "60s",
-) -> RouteTelemetryList:
-    """Routes that had requests within the window. Team roles get those of their own requests."""
+def seconds_of(window: str) -> int:
+    """Raises BadRequest."""
     seconds = int(window[:-1]) * (60 if window.endswith("m") else 1)
     if not 0 < seconds <= LONGEST_WINDOW_S:
         raise BadRequest(f"the window {window} is not above 0 and up to 1 h", fix="write e.g. 60s or 5m")
+    return seconds
+
+
+Window = Annotated[str, Query(pattern=r"^[0-9]{1,4}[sm]$", description="E.g. 60s or 5m, at most an hour")]
+
+
+@router.get("/routes")
+def get_route_telemetry(
+    desk: Annotated[Desk, permit(Permission.USAGE_READ)], window: Window = "60s"
+) -> RouteTelemetryList:
+    """Routes that had requests or traffic within the window. Team roles get those of their own requests."""
+    seconds = seconds_of(window)
+    team = desk.caller.team
     with desk.read() as session:
-        found = route_figures(session, time.time_ns() - seconds * 1_000_000_000, desk.caller.team)
+        found = route_figures(session, time.time_ns() - seconds * 1_000_000_000, team)
+    measured: dict[tuple[str, str], Measured] = {}
+    kernel = NOT_FOR_TEAMS
+    if team is None:
+        told = desk.services.kernel_if_there(window_s=seconds)
+        kernel = NO_KEEPER
+        if told is not None:
+            measured = {(route, target): Measured.of(plain) for route, target, plain in told["series"]}
+            kernel = told["reason"] or KERNEL
+    known = {(figures.route, figures.target or ""): figures for figures in found}
+    for route, target in measured:
+        known.setdefault((route, target), RouteFigures(route, target))
     items = [
         RouteTelemetry(
+            **view_of(measured.get(names)),
             route=figures.route,
             target=figures.target,
             requests=figures.requests,
             errors=figures.errors,
-            connect_ms=None,
-            rtt_ms=None,
-            client_rtt_ms=None,
             ttft_ms=distribution(figures.ttft_ms),
-            token_gap_ms=None,
-            retransmits=None,
-            resets=None,
-            open_connections=None,
-            bytes_in=None,
-            bytes_out=None,
-            sources=Sources(requests="ledger", kernel=NO_KERNEL),
+            sources=Sources(requests="ledger", kernel=kernel),
         )
-        for figures in found
+        for names, figures in sorted(known.items())
     ]
     return RouteTelemetryList(items=items, next_cursor=None)
 

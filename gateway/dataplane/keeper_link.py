@@ -157,6 +157,12 @@ class KeeperLink:
         health: dict[str, Any] = reply["health"]
         return health
 
+    async def kernel(self, **asked: Any) -> dict[str, Any]:
+        """What this node's probes have measured (`store.keeper_kernel.KernelBook.report`). Raises Unavailable."""
+        reply = await self._request({"type": "kernel", **asked})
+        kernel: dict[str, Any] = reply["kernel"]
+        return kernel
+
     def tell_rejected(self, counts: dict[str, int]) -> None:
         """Requests without a ledger row since the last time, by error code."""
         self.send({"type": "rejected", "counts": counts})

@@ -28,6 +28,7 @@ from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_checks import ProviderChecks
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
+from gateway.store.keeper_kernel import KernelBook
 from gateway.store.keeper_ledger import Progress, SpoolLedger
 from gateway.store.keeper_sessions import Session, Sessions
 from gateway.store.keeper_watch import Watch, configured
@@ -84,6 +85,7 @@ class Keeper:
         )  # fmt: skip
         self._checks = ProviderChecks(self._sessions, self._feed)
         self._agent = AgentFeed(settings.agent_socket_path)
+        self._kernel = KernelBook(self._agent, self._engine, self._sql, self._node)
         self._agent.follow("connected", lambda _: self._agent_up(True))
         self._agent.follow("lost", lambda _: self._agent_up(False))
         self._snapshot: bytes | None = None
@@ -106,6 +108,7 @@ class Keeper:
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
                 tasks.create_task(self._repeat("tidy", TIDY_PAUSE_S, self._tidy))
                 tasks.create_task(self._repeat("watch", WATCH_PAUSE_S, self._watch.look))
+                tasks.create_task(self._repeat("kernel", WATCH_PAUSE_S, self._kernel.write_due))
                 if kept := retention.Retention(
                     rows=self._settings.ledger_retention, usage=self._settings.usage_retention
                 ):
@@ -144,6 +147,7 @@ class Keeper:
                 while await self._work_ledger():
                     pass
                 await self._sync()
+                await self._kernel.last_pass()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("rows stay in the spools until the next start", extra={"error": str(error)[:500]})
 
@@ -220,6 +224,9 @@ class Keeper:
                 self._begin(self._send_metrics(session, message["request"], bool(message.get("openmetrics"))))
             case "health":
                 session.send({"type": "reply", "request": message["request"], "health": self._checks.report()})
+            case "kernel":
+                told = self._kernel.report(message)
+                session.send({"type": "reply", "request": message["request"], "kernel": told})
             case "missed":
                 missed = self._feed.since(message["after"])
                 reply = {"events": missed.events, "complete": missed.complete}
@@ -279,6 +286,7 @@ class Keeper:
         state.in_flight = await asyncio.to_thread(self._ledger.in_flight)
         state.pending_rows = sum(map(self._pending_of, self._ledger.incarnations))
         text = self._metrics.render(openmetrics=openmetrics) + render_node(state, openmetrics=openmetrics)
+        text += self._kernel.exposition(openmetrics=openmetrics)
         session.send_bytes(text_frame(request, text.encode()))
 
     def _pending_of(self, incarnation: str) -> int:

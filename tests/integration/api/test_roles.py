@@ -73,6 +73,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/versions/{number}": CHANGERS,
     "POST /api/v1/versions/{number}/restore": CHANGERS,
     "GET /api/v1/telemetry/routes": EVERYONE,
+    "GET /api/v1/telemetry": EVERYONE,
+    "GET /api/v1/telemetry/series": PLATFORM,
     "GET /api/v1/telemetry/health": PLATFORM,
     "POST /api/v1/routes/{ref}/explain": EVERYONE,
     "GET /api/v1/events": EVERYONE,
