@@ -27,6 +27,7 @@ struct connection {
 	u64 rtt_ns;	  /* when its RTT was looked at */
 	u64 peer_full_ns; /* since when the peer takes nothing more */
 	u64 we_full_ns;	  /* since when we take nothing more */
+	u32 early_bytes;  /* a client's first ones, which come before its worker knows of the connection */
 	u32 series;	  /* in which it counts as open */
 	u8 side;
 	u8 watched;	  /* its end will be told */
@@ -244,7 +245,7 @@ int on_socket(struct bpf_sock_ops *ops)
 
 /* The connection of a tagged socket and its present series; NULL for everybody else's. */
 static inline __attribute__((always_inline)) struct connection *
-known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag)
+known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag, u32 came)
 {
 	struct connection *connection = connections.sk_storage_get(sk, NULL, 0);
 	u32 number;
@@ -253,7 +254,13 @@ known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag)
 		return NULL;
 	*tag = tag_of(bpf_get_socket_cookie(skb));
 	if (!*tag) {
-		if (connection && ++connection->misses >= MOST_MISSES) {
+		if (!connection)
+			return NULL;
+		if (came && connection->side == CLIENT) {
+			connection->request_ns = bpf_ktime_get_ns();
+			connection->early_bytes += came;
+		}
+		if (++connection->misses >= MOST_MISSES) {
 			connection->side = OTHERS;
 			lost(1);
 		}
@@ -311,7 +318,7 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, boo
 	sk = bpf_sk_fullsock(skb->sk);
 	if (!sk)
 		return;
-	connection = known(skb, sk, &tag);
+	connection = known(skb, sk, &tag, incoming ? segment.payload : 0);
 	if (!connection)
 		return;
 	figures = figures_of(connection->series);
@@ -358,6 +365,8 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, boo
 			return;
 		}
 		figures->client_bytes_out += segment.payload;
+		figures->client_bytes_in += connection->early_bytes;
+		connection->early_bytes = 0;
 		if (connection->request_ns) {
 			count(figures->client_first_byte, now - connection->request_ns);
 			connection->request_ns = 0;
