@@ -1,10 +1,10 @@
-"""`/api/v1/interception-rules`, what stands in the kernel, and who bypasses the gateway.
+"""`/api/v1/interception-rules`, and what of them stands in the kernel.
 
 What stands in the kernel is the agent's to say; without it the answers say so instead of looking idle.
 """
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
@@ -183,39 +183,3 @@ def list_ended_flows(desk: Reading, rule: str | None = None, limit: ListLimit = 
         return EndedFlows.model_validate({"items": desk.services.flows(rule, limit)})
     except Unavailable as error:
         return EndedFlows(items=[], reason=error.message)
-
-
-NO_PROBES: Final = "the agent of this release has no probes that could tell"
-
-
-class Discovery(BaseModel):
-    """A process that talks to an AI provider past the gateway."""
-
-    id: int
-    process: str | None
-    executable: str | None
-    user: str | None
-    container: str | None
-    client: str | None
-    provider: str
-    host: str
-    evidence: str
-    first_seen: datetime
-    last_seen: datetime
-    connections: int
-    bytes: int
-    state: str
-
-
-class Discoveries(BaseModel):
-    items: list[Discovery]
-    next_cursor: str | None
-    reason: str | None
-    """Why the list may be empty although somebody bypasses the gateway."""
-
-
-@router.get("/discoveries", tags=["interception"])
-def list_discoveries(_desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Discoveries:
-    """Who talks to which AI provider past the gateway. Empty, with the reason, while nobody can tell."""
-    id_after(cursor)
-    return Discoveries(items=[], next_cursor=None, reason=NO_PROBES)

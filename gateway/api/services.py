@@ -17,6 +17,7 @@ from gateway.errors import Unavailable
 from gateway.policy.explanation import Explanation, Question
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
+from gateway.store.enforcement import Enforcement, enforcement_of
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.telemetry.node_gauges import OPENMETRICS_END, KeeperAway, render
 
@@ -46,6 +47,9 @@ class WorkerLink(Protocol):
 
     async def kernel(self, **asked: Any) -> dict[str, Any]:
         """What this node's probes have measured. Raises Unavailable."""
+
+    async def denials(self) -> dict[str, Any]:
+        """What of the denials stands in this node's kernel. Raises Unavailable."""
 
     async def metrics(self, *, openmetrics: bool) -> bytes:
         """Prometheus text of the whole node. Raises Unavailable."""
@@ -191,6 +195,21 @@ class Services:
         with contextlib.suppress(Unavailable):
             return self.kernel(**asked)
         return None
+
+    def enforcement(self, *, with_rules: bool) -> Enforcement:
+        """What of denials, and `with_rules` of interception, stands in this node's kernel. From a handler's thread;
+        where keeper or agent is away, that this is so."""
+        if self.link is None:
+            return Enforcement(reason="what the agent finds is known to the keeper, and none runs here")
+        try:
+            report = anyio.from_thread.run(self.link.denials)
+        except Unavailable as error:
+            return Enforcement(reason=error.message)
+        rules: dict[str, Any] | None = None
+        if with_rules:
+            with contextlib.suppress(Unavailable):
+                rules = self.interception()
+        return enforcement_of(report, rules)
 
     @staticmethod
     async def _nudge(link: WorkerLink) -> None:

@@ -163,6 +163,12 @@ class KeeperLink:
         kernel: dict[str, Any] = reply["kernel"]
         return kernel
 
+    async def denials(self) -> dict[str, Any]:
+        """What stands in this node's kernel (`store.keeper_discoveries.report`). Raises Unavailable."""
+        reply = await self._request({"type": "denials"})
+        report: dict[str, Any] = reply["denials"]
+        return report
+
     def tell_rejected(self, counts: dict[str, int]) -> None:
         """Requests without a ledger row since the last time, by error code."""
         self.send({"type": "rejected", "counts": counts})

@@ -23,9 +23,11 @@ from gateway.policy import codec
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases, retention
+from gateway.store.catalogue import Catalogue
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_checks import ProviderChecks
+from gateway.store.keeper_discoveries import KeeperDiscoveries
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
 from gateway.store.keeper_kernel import KernelBook
@@ -88,6 +90,10 @@ class Keeper:
         self._kernel = KernelBook(self._agent, self._engine, self._sql, self._node)
         self._agent.follow("connected", lambda _: self._agent_up(True))
         self._agent.follow("lost", lambda _: self._agent_up(False))
+        self._discoveries = KeeperDiscoveries(
+            self._engine, self._sealer, self._sql, self._reading, self._feed, self._agent, self._node,
+            Catalogue(settings.data),
+        )  # fmt: skip
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -103,6 +109,7 @@ class Keeper:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._grants.run())
                 tasks.create_task(self._agent.run())
+                tasks.create_task(self._discoveries.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -196,6 +203,7 @@ class Keeper:
                 self._hello(session, message)
             case "changed":
                 self._changed.set()
+                self._discoveries.look_now()
             case "subscribe":
                 session.wants_events = bool(message["on"])
                 session.wants_rows = bool(message.get("rows"))
@@ -227,6 +235,8 @@ class Keeper:
             case "kernel":
                 told = self._kernel.report(message)
                 session.send({"type": "reply", "request": message["request"], "kernel": told})
+            case "denials":
+                session.send({"type": "reply", "request": message["request"], "denials": self._discoveries.report()})
             case "missed":
                 missed = self._feed.since(message["after"])
                 reply = {"events": missed.events, "complete": missed.complete}

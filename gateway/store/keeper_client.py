@@ -32,6 +32,11 @@ class KeeperClient:
         rows: list[dict[str, Any]] = self._ask({"type": "open"})["rows"]
         return rows
 
+    def denials(self) -> dict[str, Any]:
+        """What stands in this node's kernel (`store.keeper_discoveries.report`)."""
+        report: dict[str, Any] = self._ask({"type": "denials"})["denials"]
+        return report
+
     def flush(self) -> None:
         """Returns once everything that had ended before is in SQL."""
         self._ask({"type": "flush"})

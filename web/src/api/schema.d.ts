@@ -623,12 +623,95 @@ export interface paths {
         };
         /**
          * List Discoveries
-         * @description Who talks to which AI provider past the gateway. Empty, with the reason, while nobody can tell.
+         * @description Who talks to which AI provider past the gateway, what was found last first.
          */
         get: operations["list_discoveries"];
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/discoveries/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Discovery */
+        get: operations["get_discovery"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/discoveries/{id}/action": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide Discovery
+         * @description `observe` leaves it alone, `govern` makes an interception rule for it, `deny` a denial, `ignore` has it not be
+         *     mentioned. Each undoes what the one before made; in force within a second.
+         */
+        post: operations["decide_discovery"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/denials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Denials
+         * @description In the order in which they were made, each as it stands in the kernel of the node that answers.
+         */
+        get: operations["list_denials"];
+        put?: never;
+        /**
+         * Create Denial
+         * @description Refused at once with EPERM on this host, with a reset where this host forwards; in force within a second.
+         */
+        post: operations["create_denial"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/denials/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Denial */
+        get: operations["get_denial"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Denial
+         * @description Connections are let through again within a second; the finding that it was made for is observed again.
+         */
+        delete: operations["delete_denial"];
         options?: never;
         head?: never;
         patch?: never;
@@ -958,7 +1041,7 @@ export interface paths {
         };
         /**
          * Get Route Telemetry
-         * @description Routes that had requests within the window. Team roles get those of their own requests.
+         * @description Routes that had requests or traffic within the window. Team roles get those of their own requests.
          */
         get: operations["get_route_telemetry"];
         put?: never;
@@ -982,6 +1065,47 @@ export interface paths {
          *     is away.
          */
         get: operations["get_upstream_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/telemetry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Telemetry
+         * @description What the probes of this node see, what they are and what they cost.
+         */
+        get: operations["get_telemetry"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/telemetry/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Series
+         * @description The kernel's figures by step, oldest first: seconds of the last hour (of this node), minutes of 30 days, hours of
+         *     a year (of all nodes together).
+         */
+        get: operations["get_series"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1034,6 +1158,12 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Action
+         * @description What may be decided. Each undoes what the one before it made.
+         * @enum {string}
+         */
+        Action: "observe" | "govern" | "deny" | "ignore";
         /** Alive */
         Alive: {
             /** Status */
@@ -1287,6 +1417,107 @@ export interface components {
             /** Last Four */
             last_four: string;
         };
+        /**
+         * DecisionDocument
+         * @description What is to become of a finding.
+         */
+        DecisionDocument: {
+            action: components["schemas"]["Action"];
+            /** Expires In */
+            expires_in?: (number | string) | null;
+            /** App */
+            app?: string | null;
+            tls?: components["schemas"]["Tls"] | null;
+        };
+        /**
+         * DenialCreate
+         * @description The same as a caller sends it: the name may be left out, and the end be a distance.
+         */
+        DenialCreate: {
+            /** Name */
+            name?: string | null;
+            /** Executable */
+            executable?: string | null;
+            /** User */
+            user?: string | null;
+            /** Cgroup */
+            cgroup?: string | null;
+            /** Container */
+            container?: string | null;
+            /** Client */
+            client?: string | null;
+            /** Provider */
+            provider?: string | null;
+            /** Hosts */
+            hosts?: string[];
+            /** Cidrs */
+            cidrs?: string[];
+            /** Ports */
+            ports?: number[];
+            /** Expires At */
+            expires_at?: string | null;
+            /** @default open */
+            on_failure?: components["schemas"]["OnFailure"];
+            /**
+             * Note
+             * @default
+             */
+            note?: string;
+            /** Expires In */
+            expires_in?: (number | string) | null;
+        };
+        /** DenialView */
+        DenialView: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Version */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Executable */
+            executable: string | null;
+            /** User */
+            user: string | null;
+            /** Cgroup */
+            cgroup: string | null;
+            /** Container */
+            container: string | null;
+            /** Client */
+            client: string | null;
+            /** Provider */
+            provider: string | null;
+            /** Hosts */
+            hosts: string[];
+            /** Cidrs */
+            cidrs: string[];
+            /** Ports */
+            ports: number[];
+            /** Expires At */
+            expires_at: string | null;
+            on_failure: components["schemas"]["OnFailure"];
+            /** Created By */
+            created_by: string;
+            /** Note */
+            note: string;
+            /** Discovery */
+            discovery: number | null;
+            /** In Force */
+            in_force: boolean | null;
+            /** Reason */
+            reason: string | null;
+            /** Denied */
+            denied: number | null;
+        };
         /** DestinationsDocument */
         DestinationsDocument: {
             /** Hosts */
@@ -1310,20 +1541,23 @@ export interface components {
          * @enum {string}
          */
         Dialect: "openai" | "anthropic" | "gemini" | "mistral" | "ollama" | "http";
-        /** Discoveries */
-        Discoveries: {
+        /**
+         * DiscoveryPage
+         * @description One page of findings.
+         */
+        DiscoveryPage: {
             /** Items */
-            items: components["schemas"]["Discovery"][];
+            items: components["schemas"]["DiscoveryView"][];
             /** Next Cursor */
             next_cursor: string | null;
             /** Reason */
             reason: string | null;
         };
         /**
-         * Discovery
-         * @description A process that talks to an AI provider past the gateway.
+         * DiscoveryView
+         * @description A finding. What the kernel or the network could not tell is null.
          */
-        Discovery: {
+        DiscoveryView: {
             /** Id */
             id: number;
             /** Process */
@@ -1334,12 +1568,20 @@ export interface components {
             user: string | null;
             /** Container */
             container: string | null;
+            /** Cgroup */
+            cgroup: string | null;
+            /** Unit */
+            unit: string | null;
             /** Client */
             client: string | null;
             /** Provider */
             provider: string;
             /** Host */
             host: string;
+            /** Address */
+            address: string | null;
+            /** Port */
+            port: number | null;
             /** Evidence */
             evidence: string;
             /**
@@ -1356,8 +1598,25 @@ export interface components {
             connections: number;
             /** Bytes */
             bytes: number;
-            /** State */
-            state: string;
+            /** Node */
+            node: string;
+            state: components["schemas"]["State"];
+            /** State Until */
+            state_until: string | null;
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+            /** Rule */
+            rule: string | null;
+            /** Denial */
+            denial: string | null;
+            /** In Force */
+            in_force: boolean | null;
+            /** Reason */
+            reason: string | null;
+            /** Denied */
+            denied: number | null;
         };
         /** Distribution */
         Distribution: {
@@ -2061,6 +2320,13 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** DenialViewPage */
+        Page_DenialView_: {
+            /** Items */
+            items: components["schemas"]["DenialView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** InterceptionViewPage */
         Page_InterceptionView_: {
             /** Items */
@@ -2254,6 +2520,18 @@ export interface components {
             reasoning: number | null;
             /** Per Request */
             per_request: number;
+        };
+        /**
+         * ProgramCost
+         * @description A program in the kernel. Cost since the keeper started.
+         */
+        ProgramCost: {
+            /** Program */
+            program: string;
+            /** Run Seconds */
+            run_seconds: number;
+            /** Runs */
+            runs: number;
         };
         /** ProviderDocument */
         ProviderDocument: {
@@ -2501,6 +2779,39 @@ export interface components {
          * @description One route and target. Times in milliseconds; null = not measured, never 0.
          */
         RouteTelemetry: {
+            connect_ms: components["schemas"]["Distribution"] | null;
+            rtt_ms: components["schemas"]["Distribution"] | null;
+            client_rtt_ms: components["schemas"]["Distribution"] | null;
+            first_byte_ms: components["schemas"]["Distribution"] | null;
+            client_first_byte_ms: components["schemas"]["Distribution"] | null;
+            token_gap_ms: components["schemas"]["Distribution"] | null;
+            accept_wait_ms: components["schemas"]["Distribution"] | null;
+            /** Retransmits */
+            retransmits: number | null;
+            /** Client Retransmits */
+            client_retransmits: number | null;
+            /** Resets */
+            resets: number | null;
+            /** Resets By */
+            resets_by: {
+                [key: string]: number;
+            } | null;
+            /** Open Connections */
+            open_connections: number | null;
+            /** Client Connections */
+            client_connections: number | null;
+            /** Bytes In */
+            bytes_in: number | null;
+            /** Bytes Out */
+            bytes_out: number | null;
+            /** Client Bytes In */
+            client_bytes_in: number | null;
+            /** Client Bytes Out */
+            client_bytes_out: number | null;
+            /** Full S */
+            full_s: {
+                [key: string]: number;
+            } | null;
             /** Route */
             route: string;
             /** Target */
@@ -2509,21 +2820,7 @@ export interface components {
             requests: number;
             /** Errors */
             errors: number;
-            connect_ms: components["schemas"]["Distribution"] | null;
-            rtt_ms: components["schemas"]["Distribution"] | null;
-            client_rtt_ms: components["schemas"]["Distribution"] | null;
             ttft_ms: components["schemas"]["Distribution"] | null;
-            token_gap_ms: components["schemas"]["Distribution"] | null;
-            /** Retransmits */
-            retransmits: number | null;
-            /** Resets */
-            resets: number | null;
-            /** Open Connections */
-            open_connections: number | null;
-            /** Bytes In */
-            bytes_in: number | null;
-            /** Bytes Out */
-            bytes_out: number | null;
             sources: components["schemas"]["Sources"];
         };
         /** RouteTelemetryList */
@@ -2613,6 +2910,65 @@ export interface components {
             /** Model */
             model: string | null;
         };
+        /** SeriesList */
+        SeriesList: {
+            /** Step */
+            step: string;
+            /** Source */
+            source: string;
+            /** Items */
+            items: components["schemas"]["SeriesPoint"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * SeriesPoint
+         * @description A step in time. Steps in which nothing happened are left out.
+         */
+        SeriesPoint: {
+            connect_ms: components["schemas"]["Distribution"] | null;
+            rtt_ms: components["schemas"]["Distribution"] | null;
+            client_rtt_ms: components["schemas"]["Distribution"] | null;
+            first_byte_ms: components["schemas"]["Distribution"] | null;
+            client_first_byte_ms: components["schemas"]["Distribution"] | null;
+            token_gap_ms: components["schemas"]["Distribution"] | null;
+            accept_wait_ms: components["schemas"]["Distribution"] | null;
+            /** Retransmits */
+            retransmits: number | null;
+            /** Client Retransmits */
+            client_retransmits: number | null;
+            /** Resets */
+            resets: number | null;
+            /** Resets By */
+            resets_by: {
+                [key: string]: number;
+            } | null;
+            /** Open Connections */
+            open_connections: number | null;
+            /** Client Connections */
+            client_connections: number | null;
+            /** Bytes In */
+            bytes_in: number | null;
+            /** Bytes Out */
+            bytes_out: number | null;
+            /** Client Bytes In */
+            client_bytes_in: number | null;
+            /** Client Bytes Out */
+            client_bytes_out: number | null;
+            /** Full S */
+            full_s: {
+                [key: string]: number;
+            } | null;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Route */
+            route: string;
+            /** Target */
+            target: string;
+        };
         /**
          * Session
          * @description Who the caller is, and what they may do.
@@ -2688,6 +3044,12 @@ export interface components {
             /** Local */
             local: boolean;
         };
+        /**
+         * State
+         * @description Of a finding.
+         * @enum {string}
+         */
+        State: "new" | "observe" | "govern" | "deny" | "ignore";
         /**
          * Strategy
          * @enum {string}
@@ -2787,6 +3149,26 @@ export interface components {
             updated_at: string;
             /** Apps */
             apps: string[];
+        };
+        /**
+         * Telemetry
+         * @description Probes, and the routes as of the last seconds.
+         */
+        Telemetry: {
+            /** Source */
+            source: string;
+            /** Features */
+            features: {
+                [key: string]: string | null;
+            };
+            /** Programs */
+            programs: components["schemas"]["ProgramCost"][];
+            /** Lost */
+            lost: {
+                [key: string]: number;
+            };
+            /** Routes */
+            routes: components["schemas"]["RouteTelemetry"][];
         };
         /** TimeoutDocument */
         TimeoutDocument: {
@@ -5097,6 +5479,14 @@ export interface operations {
                 limit?: number;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                provider?: string | null;
+                process?: string | null;
+                /** @description Name or number */
+                user?: string | null;
+                container?: string | null;
+                state?: components["schemas"]["State"] | null;
+                /** @description Seen at this time or later */
+                since?: string | null;
             };
             header?: never;
             path?: never;
@@ -5110,8 +5500,213 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Discoveries"];
+                    "application/json": components["schemas"]["DiscoveryPage"];
                 };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_discovery: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiscoveryView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_discovery: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionDocument"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiscoveryView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_denials: {
+        parameters: {
+            query?: {
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_DenialView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_denial: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DenialCreate"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DenialView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_denial: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DenialView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_denial: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
@@ -6006,6 +6601,76 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UpstreamHealth"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_telemetry: {
+        parameters: {
+            query?: {
+                /** @description E.g. 60s or 5m, at most an hour */
+                window?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Telemetry"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_series: {
+        parameters: {
+            query?: {
+                /** @description Length of a step: 1s, 1m or 1h */
+                step?: string;
+                /** @description Default: what one question may ask for */
+                from?: string | null;
+                /** @description Default: now */
+                to?: string | null;
+                route?: string | null;
+                target?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesList"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

@@ -1,0 +1,56 @@
+"""What of denials and rules stands in a node's kernel, put into the views of what SQL holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.policy.discovery import State
+from gateway.store.discovery_documents import DenialView, DiscoveryView
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of one denial or rule."""
+
+    in_force: bool
+    reason: str | None
+    denied: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enforcement:
+    """By name, of one node."""
+
+    reason: str | None
+    """Why nothing is found and denied there at present; None = all is well."""
+    denials: Mapping[str, Standing] = field(default_factory=dict)
+    rules: Mapping[str, Standing] = field(default_factory=dict)
+
+    def of_denial(self, view: DenialView) -> DenialView:
+        return view.model_copy(update=_fields(self.denials.get(view.name), self.reason))
+
+    def of_discovery(self, view: DiscoveryView) -> DiscoveryView:
+        if view.state is State.DENY:
+            standing = self.denials.get(view.denial or "")
+        elif view.state is State.GOVERN:
+            standing = self.rules.get(view.rule or "")
+        else:
+            return view
+        return view.model_copy(update=_fields(standing, self.reason))
+
+
+def enforcement_of(report: Mapping[str, Any], interception: Mapping[str, Any] | None) -> Enforcement:
+    """`report`: the keeper's (`store.keeper_discoveries`); `interception`: the agent's (`intercept.status`)."""
+    rules = () if interception is None else interception["rules"]
+    return Enforcement(
+        reason=report["reason"],
+        denials={one["name"]: Standing(one["in_force"], one["reason"], one["denied"]) for one in report["denials"]},
+        rules={rule["rule"]: Standing(rule["armed"], rule["reason"], rule.get("denied")) for rule in rules},
+    )
+
+
+def _fields(standing: Standing | None, reason: str | None) -> dict[str, Any]:
+    """Nothing is known of what the node has not heard of yet."""
+    if standing is None:
+        return {"in_force": None, "reason": reason, "denied": None}
+    return {"in_force": standing.in_force, "reason": standing.reason, "denied": standing.denied}
