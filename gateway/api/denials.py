@@ -1,6 +1,5 @@
 """`/api/v1/denials`: who may not reach what, in this host's kernel."""
 
-import secrets
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Response
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
 from gateway.policy.roles import Permission
-from gateway.store.config.denials import Denials
+from gateway.store.config.denials import Denials, made_up_name
 from gateway.store.discovery_documents import DenialCreate, DenialView
 
 router = APIRouter(prefix="/api/v1", tags=["interception"])
@@ -32,9 +31,8 @@ def list_denials(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor
 @router.post("/denials", status_code=201)
 def create_denial(body: DenialCreate, desk: Changing, response: Response) -> DenialView:
     """Refused at once with EPERM on this host, with a reset where this host forwards; in force within a second."""
-    name = f"denial-{secrets.token_hex(3)}"
     with desk.changing() as editing:
-        created = Denials(editing).create(body.document(name, datetime.now(UTC)))
+        created = Denials(editing).create(body.document(made_up_name(), datetime.now(UTC)))
     set_etag(response, created)
     return created
 

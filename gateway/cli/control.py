@@ -65,6 +65,22 @@ class Control(Protocol):
     def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
         """The newest rows that fit; `wanted`: fields of `store.ledger.LedgerFilter`."""
 
+    def discoveries(self, wanted: dict[str, Any], limit: int) -> tuple[list[Item], str | None]:
+        """What was found last first, and why nothing may be found at present; `wanted`: fields of
+        `store.config.discoveries.DiscoveryFilter`."""
+
+    def discovery(self, number: int) -> Item: ...
+
+    def decide(self, number: int, decision: dict[str, Any]) -> Item:
+        """`decision`: fields of `store.discovery_documents.DecisionDocument`."""
+
+    def denials(self) -> list[Item]: ...
+
+    def add_denial(self, denial: dict[str, Any]) -> Item:
+        """`denial`: fields of `store.discovery_documents.DenialCreate`."""
+
+    def remove_denial(self, reference: str) -> None: ...
+
 
 def control(url: str | None, token: str | None, data: Path | None, database: str | None) -> Control:
     """Where to work: the gateway at `url` if one is named, else the data folder on this host."""

@@ -1,5 +1,6 @@
 """The commands on the gateway's own host, through its data folder, whether the gateway runs or not."""
 
+import contextlib
 import os
 import secrets
 import string
@@ -11,9 +12,11 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
+from gateway.cli import agent_client
 from gateway.cli.control import Applied, Item, MadeKey
 from gateway.cli.owner import become_owner, caller_name
-from gateway.errors import SluicegateError
+from gateway.errors import SluicegateError, Unavailable
+from gateway.policy.discovery import State
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
 from gateway.store import (
@@ -30,11 +33,15 @@ from gateway.store import (
     retention,
 )
 from gateway.store.authority import MakeAction
+from gateway.store.config.denials import MOST_DENIALS, Denials, made_up_name
+from gateway.store.config.discoveries import Discoveries, DiscoveryFilter
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Keys
 from gateway.store.database import make_engine, read_session, write_session
+from gateway.store.discovery_documents import DecisionDocument, DenialCreate
 from gateway.store.document import Document
 from gateway.store.documents import KeyEntry
+from gateway.store.enforcement import Enforcement, enforcement_of
 from gateway.store.keeper_client import KeeperClient
 from gateway.store.ledger import LedgerFilter
 from gateway.store.member_documents import TokenDocument, UserPatch
@@ -132,6 +139,52 @@ class HostControl:
     def remove_certificate_authority(self) -> None:
         with self.editing() as editing:
             authority.remove(editing)
+
+    def discoveries(self, wanted: dict[str, Any], limit: int) -> tuple[list[Item], str | None]:
+        state = wanted.get("state")
+        asked = DiscoveryFilter(**{**wanted, "state": None if state is None else State(state)})
+        with self.reading() as editing:
+            found = Discoveries(editing).list(asked, limit=limit)
+        standing = self._enforcement(with_rules=any(one.state is State.GOVERN for one in found))
+        return [standing.of_discovery(one).model_dump(mode="json") for one in found], standing.reason
+
+    def discovery(self, number: int) -> Item:
+        with self.reading() as editing:
+            found = Discoveries(editing).get(number)
+        return self._enforcement(with_rules=found.state is State.GOVERN).of_discovery(found).model_dump(mode="json")
+
+    def decide(self, number: int, decision: dict[str, Any]) -> Item:
+        wanted = _document(DecisionDocument, "the decision", **decision)
+        with self.editing() as editing:
+            return Discoveries(editing).decide(number, wanted, datetime.now(UTC)).model_dump(mode="json")
+
+    def denials(self) -> list[Item]:
+        with self.reading() as editing:
+            found = Denials(editing).list(limit=MOST_DENIALS)
+        standing = self._enforcement(with_rules=False)
+        return [standing.of_denial(one).model_dump(mode="json") for one in found]
+
+    def add_denial(self, denial: dict[str, Any]) -> Item:
+        wanted = _document(DenialCreate, "the denial", **denial)
+        with self.editing() as editing:
+            made = Denials(editing).create(wanted.document(made_up_name(), datetime.now(UTC)))
+        return made.model_dump(mode="json")
+
+    def remove_denial(self, reference: str) -> None:
+        with self.editing() as editing:
+            Denials(editing).delete(reference)
+
+    def _enforcement(self, *, with_rules: bool) -> Enforcement:
+        """What stands in this host's kernel; where nobody can tell, that this is so."""
+        try:
+            report = KeeperClient(self.settings.keeper_socket).denials()
+        except Unavailable as error:
+            return Enforcement(reason=error.message)
+        rules: dict[str, Any] | None = None
+        if with_rules:
+            with contextlib.suppress(SluicegateError):  # not known then
+                rules = agent_client.ask(self.settings.agent_socket_path, "status")
+        return enforcement_of(report, rules)
 
     def ensure_owner(self, password: str | None) -> str | None:
         """Make the first owner. Returns the password to be shown once; None where there is an owner."""

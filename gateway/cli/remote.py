@@ -126,6 +126,27 @@ class RemoteControl:
         answer: Item = self._ask("POST", f"/routes/{quote(route, safe='')}/explain", json=question).json()
         return answer
 
+    def discoveries(self, wanted: dict[str, Any], limit: int) -> tuple[list[Item], str | None]:
+        query = {name: rfc3339(value) if isinstance(value, datetime) else str(value) for name, value in wanted.items()}
+        page = self._ask("GET", "/discoveries", params={**query, "limit": str(limit)}).json()
+        return page["items"], page["reason"]
+
+    def discovery(self, number: int) -> Item:
+        found: Item = self._ask("GET", f"/discoveries/{number}").json()
+        return found
+
+    def decide(self, number: int, decision: dict[str, Any]) -> Item:
+        return self._create(f"/discoveries/{number}/action", **decision)
+
+    def denials(self) -> list[Item]:
+        return self._all("/denials")
+
+    def add_denial(self, denial: dict[str, Any]) -> Item:
+        return self._create("/denials", **denial)
+
+    def remove_denial(self, reference: str) -> None:
+        self._ask("DELETE", f"/denials/{quote(reference, safe='')}")
+
     def _create(self, path: str, **fields: Any) -> Item:
         body = {
             name: rfc3339(value) if isinstance(value, datetime) else value

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.ca_commands import ca_app
+from gateway.cli.discovery_commands import denials_app, discoveries_app
 from gateway.cli.import_commands import import_app
 from gateway.cli.ledger_commands import ledger_app
 from gateway.cli.options import Data, Database, Json, Token, Url, settings_from
@@ -41,6 +42,8 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     app.command(rich_help_panel=state_panel)(explain)
     app.add_typer(ca_app, name="ca", rich_help_panel=state_panel)
     app.add_typer(ledger_app, name="ledger", rich_help_panel=state_panel)
+    app.add_typer(discoveries_app, name="discoveries", rich_help_panel=state_panel)
+    app.add_typer(denials_app, name="denials", rich_help_panel=state_panel)
     app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
     app.command(hidden=True)(address)
 

@@ -1,5 +1,6 @@
 """Denials: kept here, obeyed by the probes that the keeper tells (`store.keeper_discoveries`)."""
 
+import secrets
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
@@ -15,6 +16,11 @@ from gateway.store.models import now
 MOST_DENIALS: Final = 1_000
 OF_ENFORCEMENT: Final = {"in_force", "reason", "denied"}
 """Fields of views that SQL knows nothing of (`store.enforcement`)."""
+
+
+def made_up_name() -> str:
+    """Of a denial that was given none."""
+    return f"denial-{secrets.token_hex(4)}"
 
 
 class Denials(Collection[Denial, DenialDocument, DenialView]):

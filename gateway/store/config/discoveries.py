@@ -195,7 +195,7 @@ class Discoveries:
             more = " and others" if len(apps) > APPS_NAMED else ""
             raise BadRequest(
                 "the calls of a process that shows no key must be charged to an app, and there are several",
-                fix=f"name one as `app`: {', '.join(apps[:APPS_NAMED])}{more}",
+                fix=f"name one as `app` (--app): {', '.join(apps[:APPS_NAMED])}{more}",
             )
         return apps[0] if apps else None
 

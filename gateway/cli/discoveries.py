@@ -1,0 +1,126 @@
+"""What `sluicegate discoveries` and `sluicegate denials` do, and how they say so."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from gateway.cli import output
+from gateway.cli.control import Item, control
+from gateway.cli.moments import ahead, back
+
+COLUMNS: Final = (
+    "id", "state", "who", "user", "container", "provider", "host", "evidence", "connections", "bytes", "last seen",
+)  # fmt: skip
+DENIAL_COLUMNS: Final = ("id", "name", "who", "what", "in force", "denied", "expires", "made by")
+WHO: Final = ("executable", "user", "cgroup", "container", "client")
+DONE: Final = {
+    "observe": "is observed, nothing else is done about it",
+    "govern": "is governed by the interception rule {rule}",
+    "deny": "is denied by {denial}",
+    "ignore": "is ignored",
+}
+
+
+def list_findings(wanted: dict[str, Any], since: str | None, limit: int, json: bool, **place: Any) -> None:
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    if since is not None:
+        asked["since"] = back(since, datetime.now(UTC))
+    items, reason = control(**place).discoveries(asked, limit)
+    if json:
+        _print_json(items)
+    else:
+        output.table(COLUMNS, [_row(item) for item in items], right=("id", "connections", "bytes"))
+    if reason is not None:
+        output.note(f"nothing new is found at present: {reason}")
+    elif not items:
+        output.note("nothing was found")
+
+
+def show(number: int, json: bool, **place: Any) -> None:
+    found = control(**place).discovery(number)
+    if json:
+        _print_json(found)
+        return
+    output.table(("field", "value"), [[name, _cell(value)] for name, value in found.items()])
+
+
+def decide(number: int, action: str, expires: str | None, more: dict[str, Any], json: bool, **place: Any) -> None:
+    """`more`: app and TLS of a rule."""
+    decision = {"action": action, **_expiry(expires), **{name: each for name, each in more.items() if each is not None}}
+    found = control(**place).decide(number, decision)
+    if json:
+        _print_json(found)
+        return
+    who = found["process"] or found["client"] or found["container"] or "unknown"
+    until = f" until {found['state_until']}" if found["state_until"] else ""
+    done = DONE[action].format(rule=found["rule"], denial=found["denial"])
+    output.say(f"finding {number}, {who} to {found['host']}, {done}{until}")
+    if action in ("govern", "deny"):
+        output.note(f"in force within a second; `sluicegate discoveries observe {number}` undoes it")
+
+
+def list_denials(json: bool, **place: Any) -> None:
+    items = control(**place).denials()
+    if json:
+        _print_json(items)
+        return
+    output.table(DENIAL_COLUMNS, [_denial_row(item) for item in items], right=("id", "denied"))
+    for item in items:
+        if item["in_force"] is not True and item["reason"]:
+            output.note(f"{item['name']}: {item['reason']}")
+
+
+def add_denial(denial: dict[str, Any], expires: str | None, json: bool, **place: Any) -> None:
+    given = {name: value for name, value in denial.items() if value is not None}
+    made = control(**place).add_denial({**given, **_expiry(expires)})
+    if json:
+        _print_json(made)
+        return
+    output.say(f"{_who(made)} may not reach {_what(made)}: denial {made['name']}")
+    output.note(f"in force within a second; `sluicegate denials remove {made['name']}` undoes it")
+
+
+def remove_denial(reference: str, **place: Any) -> None:
+    control(**place).remove_denial(reference)
+    output.say(f"denial {reference} is removed")
+
+
+def _expiry(expires: str | None) -> dict[str, float]:
+    """The distance that the API takes. Raises BadRequest."""
+    if expires is None:
+        return {}
+    now = datetime.now(UTC)
+    return {"expires_in": (ahead(expires, now) - now).total_seconds()}
+
+
+def _row(item: Item) -> list[output.Cell]:
+    names = ("user", "container", "provider", "host", "evidence", "connections", "bytes")
+    return [item["id"], item["state"], item["process"] or item["client"], *(item[name] for name in names),
+            item["last_seen"][:19]]  # fmt: skip
+
+
+def _denial_row(item: Item) -> list[output.Cell]:
+    in_force = {True: "yes", False: "no", None: "not known"}[item["in_force"]]
+    return [item["id"], item["name"], _who(item), _what(item), in_force, item["denied"], item["expires_at"],
+            item["created_by"]]  # fmt: skip
+
+
+def _who(item: Item) -> str:
+    return ", ".join(f"{name} {item[name]}" for name in WHO if item[name])
+
+
+def _what(item: Item) -> str:
+    places = [*([f"provider {item['provider']}"] if item["provider"] else []), *item["hosts"], *item["cidrs"]]
+    ports = f" (ports {', '.join(map(str, item['ports']))})" if item["ports"] else ""
+    return ", ".join(places) + ports
+
+
+def _cell(value: object) -> output.Cell:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if value is None or isinstance(value, str | int | float) else str(value)
+
+
+def _print_json(value: object) -> None:
+    output.say(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
