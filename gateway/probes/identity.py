@@ -14,8 +14,11 @@ import os
 import pwd
 import re
 import socket
+import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -197,29 +200,58 @@ def holders(inode: int) -> set[int]:
 
 
 def socket_by_cookie(pid: int, cookie: int) -> socket.socket | None:
-    """A descriptor of our own of a process's socket (pidfd_getfd(2)), in whatever network namespace it is. None: the
-    process has no such socket, or is not to be touched."""
-    with contextlib.suppress(OSError):
-        handle = os.pidfd_open(pid)
-        try:
-            for number, link in _descriptors(str(pid))[:MOST_DESCRIPTORS]:
-                if link.startswith("socket:"):
-                    copy = _libc.syscall(SYS_PIDFD_GETFD, handle, number, 0)
-                    if copy >= 0:
-                        sock = socket.socket(fileno=copy)
-                        with contextlib.suppress(OSError):
-                            if cookie_of(sock) == cookie:
-                                return sock
-                        sock.close()
-        finally:
-            os.close(handle)
+    """A descriptor of our own of a process's socket, in whatever network namespace it is. None: the process has no
+    such socket, or is not to be touched."""
+    for number, link in _descriptors(str(pid))[:MOST_DESCRIPTORS]:
+        if link.startswith("socket:"):
+            with contextlib.suppress(OSError), _taken(pid, [number]) as copies:
+                for copy in copies.values():
+                    sock = socket.socket(fileno=os.dup(copy))
+                    with contextlib.suppress(OSError):
+                        if cookie_of(sock) == cookie:
+                            return sock
+                    sock.close()
     return None
 
 
 def _descriptors(pid: str) -> list[tuple[int, str]]:
     found = []
-    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                found.append((int(entry.name), os.readlink(entry.path)))  # noqa: PTH115 - ten thousands of them
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found.append((int(entry.name), os.readlink(entry.path)))  # noqa: PTH115 - ten thousands of them
+    except PermissionError:  # another user's, and we are root without CAP_DAC_READ_SEARCH
+        with contextlib.suppress(OSError):
+            return _sockets_of(int(pid))
+    except OSError:
+        return []
     return found
+
+
+def _sockets_of(pid: int) -> list[tuple[int, str]]:
+    """As `_descriptors`, sockets alone; found by trying each number that the process may have. Raises OSError."""
+    size = 0
+    for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+        if line.startswith("FDSize:"):
+            size = min(int(line.split()[1]), MOST_DESCRIPTORS)
+    with _taken(pid, range(size)) as copies:
+        facts = {number: os.fstat(copy) for number, copy in copies.items()}
+    return [(number, f"socket:[{fact.st_ino}]") for number, fact in facts.items() if stat.S_ISSOCK(fact.st_mode)]
+
+
+@contextmanager
+def _taken(pid: int, numbers: Iterable[int]) -> Iterator[dict[int, int]]:
+    """Copies of a process's descriptors (pidfd_getfd(2), with CAP_SYS_PTRACE), by number. Raises OSError."""
+    handle = os.pidfd_open(pid)
+    copies: dict[int, int] = {}
+    try:
+        for number in numbers:
+            copy = _libc.syscall(SYS_PIDFD_GETFD, handle, number, 0)
+            if copy >= 0:
+                copies[number] = copy
+        yield copies
+    finally:
+        os.close(handle)
+        for copy in copies.values():
+            os.close(copy)

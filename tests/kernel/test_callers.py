@@ -186,6 +186,18 @@ def test_the_user_is_that_of_the_connect(running: Probes, listener: socket.socke
         sock.close()
 
 
+def test_another_users_sockets_are_seen(running: Probes, listener: socket.socket) -> None:
+    """The probes may not list that user's descriptors."""
+    code = "os.setuid(64321); sock = connect(); child = os.fork(); print(1, flush=True) if child else None; stay()"
+    with client(listener, code) as process:
+        sock, _ = listener.accept()
+        said(process)
+        time.sleep(1)
+        found = running.who(sock.getpeername(), sock.getsockname())
+        assert (found["pid"], found["marks"]) == (process.pid, ["inherited"])
+        sock.close()
+
+
 def test_a_process_in_a_network_namespace_of_its_own(running: Probes) -> None:
     """Loopback is another there: the same addresses in two namespaces are not mixed up."""
     code = """
