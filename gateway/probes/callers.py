@@ -21,7 +21,7 @@ import ctypes
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from gateway.probes import bpf_calls, sock_diag
@@ -143,6 +143,11 @@ class Callers:
         others = (self._stamp_in(flow, each.value) for each in list(self._namespaces.keys()))
         found = [stamp for stamp in others if stamp is not None]
         return found[0] if len(found) == 1 else None
+
+    def open_flows(self) -> Iterator[tuple[Flow, Stamp]]:
+        """Those of all network namespaces; of two with the same addresses, one."""
+        for key, stamp in self._connections.items():
+            yield Flow.of_key(key), Stamp.from_buffer_copy(stamp)
 
     def _stamp_in(self, flow: Flow, netns: int) -> Stamp | None:
         with contextlib.suppress(KeyError):

@@ -83,8 +83,9 @@ def read_process(pid: int) -> Process:
     file: FileKey | None = None
     namespaced = False
     with contextlib.suppress(OSError):
-        executable = str((folder / "exe").readlink())
-        found = (folder / "exe").stat()
+        link = _executable(folder)
+        executable = str(link.readlink())
+        found = link.stat()
         file = file_key(found)
         namespaced = _elsewhere(folder, executable, found)
     if _started_ticks(folder) != started_ticks:
@@ -99,6 +100,19 @@ def _started_ticks(folder: Path) -> int:
     """Field 22 of proc(5) stat; the name in parentheses may hold anything."""
     text = (folder / "stat").read_bytes()
     return int(text[text.rindex(b")") + 2 :].split()[19])
+
+
+def _executable(folder: Path) -> Path:
+    """The link to it: that of another thread where the first one has ended. Raises OSError."""
+    try:
+        (folder / "exe").readlink()
+    except FileNotFoundError:
+        for task in (folder / "task").iterdir():
+            with contextlib.suppress(OSError):
+                (task / "exe").readlink()
+                return task / "exe"
+        raise
+    return folder / "exe"
 
 
 def _real_uid(folder: Path) -> int:
@@ -191,12 +205,12 @@ def cgroup_path(number: int) -> str | None:
 def holders(inode: int) -> set[int]:
     """Processes with a descriptor of a socket. Looks through all there are."""
     wanted = f"socket:[{inode}]"
-    found = set()
+    return {pid for pid in all_pids() if any(link == wanted for _, link in _descriptors(str(pid)))}
+
+
+def all_pids() -> list[int]:
     with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdigit() and any(link == wanted for _, link in _descriptors(entry.name)):
-                found.add(int(entry.name))
-    return found
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
 
 
 def socket_by_cookie(pid: int, cookie: int) -> socket.socket | None:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from gateway.agent_channel import Channel
 from gateway.logs import LogFormat, log_to_stderr
 from gateway.probes.callers import Callers
+from gateway.probes.denials import Denials
 from gateway.probes.feature import Feature
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
@@ -37,7 +38,8 @@ class Probes:
         self._ended = asyncio.Event()
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
-        self._possible: list[Feature] = [Routes(self.tell), Callers(self.tell)]
+        callers = Callers(self.tell)
+        self._possible: list[Feature] = [Routes(self.tell), callers, Denials(self.tell, callers)]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         self._channel.send(message, descriptors)

@@ -34,7 +34,13 @@ class Program:
         self._bcc = bcc
         self.name = name
         folder = sources()
-        flags = [f"-I{folder}", "-O2", "-Wno-macro-redefined", "-Wno-unknown-attributes"]
+        flags = [
+            f"-DPAGE_SIZE={os.sysconf('SC_PAGE_SIZE')}",
+            f"-I{folder}",
+            "-O2",
+            "-Wno-macro-redefined",
+            "-Wno-unknown-attributes",
+        ]
         flags += [f"-D{macro}={value}" for macro, value in (constants or {}).items()]
         text = (folder / f"{name}.c").read_text(encoding="utf-8")
         try:
@@ -118,6 +124,23 @@ class Program:
             attach()
         except Exception as error:
             raise ProgramRefused(f"{self.name}.{function} was not attached to {where}: {error}") from error
+
+    def listen(self, table: str, hear: Callable[[bytes], None]) -> int:
+        """Each record of a ring buffer comes to `hear` when `receive` is called, which is due when the descriptor
+        returned is readable. `hear` must not raise."""
+
+        def heard(_: object, address: int, size: int) -> int:
+            hear(ctypes.string_at(address, size))
+            return 0
+
+        ring = self._module[table]
+        ring.open_ring_buffer(heard)
+        descriptor: int = ring.map_fd
+        return descriptor
+
+    def receive(self) -> None:
+        """What ring buffers hold."""
+        self._module.ring_buffer_consume()
 
     def run_times(self) -> dict[str, RunTime]:
         """By function."""

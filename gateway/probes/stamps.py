@@ -51,6 +51,12 @@ class Flow:
         """Raises ValueError."""
         return cls(plain_address(source), int(port), plain_address(destination), int(destination_port))
 
+    @classmethod
+    def of_key(cls, key: TupleKey) -> "Flow":
+        return cls(
+            address_of(bytes(key.source)), key.source_port, address_of(bytes(key.destination)), key.destination_port
+        )
+
     @property
     def within_host(self) -> bool:
         """Both ends are in one network namespace, for certain."""
@@ -77,6 +83,9 @@ def raw_address(address: Address) -> RawAddress:
 
 
 def address_of(raw: bytes) -> Address:
+    """Of 4 or 16 bytes."""
+    if len(raw) == 4:
+        return IPv4Address(raw)
     found = IPv6Address(raw)
     return found.ipv4_mapped or found
 
