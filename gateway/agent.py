@@ -40,6 +40,7 @@ from gateway.intercept.table_events import TableEvents
 from gateway.intercept.tables import remove
 from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
+from gateway.probes import tracefs
 from gateway.probes.bpf_calls import enable_run_times
 from gateway.probes.prober import Prober
 
@@ -569,6 +570,10 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat,
     os.umask(0o077)
     sock = open_socket(path, folder.st_uid, folder.st_gid)
     run_times = count_run_times() if probes else None
+    if probes:
+        missing = tracefs.mount()
+        if missing is not None:
+            log.warning("exec cannot be traced", extra={"reason": missing})
     kept = privileges.keep_only(KEPT_CAPABILITIES)
     log.info("privileges given up", extra={"capabilities": len(kept)})
     begin = Beginning(

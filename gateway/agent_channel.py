@@ -64,7 +64,7 @@ class Channel:
         self._reader = FrameReader()
         self._received: deque[int] = deque()
         self._unsent: deque[tuple[bytes, list[int]]] = deque()
-        self._unsent_bytes = 0
+        self.unsent_bytes = 0
         self.closed = False
         self._loop.add_reader(sock.fileno(), self._readable)
 
@@ -73,7 +73,7 @@ class Channel:
         if self.closed:
             return
         payload = frame({**message, "fds": len(descriptors)} if descriptors else message)
-        if self._unsent_bytes + len(payload) > MOST_UNSENT_BYTES:
+        if self.unsent_bytes + len(payload) > MOST_UNSENT_BYTES:
             log.error("the other end does not read, the connection is given up")
             self.close()
             return
@@ -87,7 +87,7 @@ class Channel:
                 os.close(number)
             self.close()
             return
-        self._unsent_bytes += len(payload)
+        self.unsent_bytes += len(payload)
         while len(copies) > MOST_DESCRIPTORS:  # ahead of the others, with a byte each: none go without
             self._unsent.append((payload[:1], copies[:MOST_DESCRIPTORS]))
             payload, copies = payload[1:], copies[MOST_DESCRIPTORS:]
@@ -154,7 +154,7 @@ class Channel:
                 return
             for number in copies:
                 os.close(number)
-            self._unsent_bytes -= sent
+            self.unsent_bytes -= sent
             if sent < len(payload):
                 self._unsent[0] = (payload[sent:], [])
             else:

@@ -9,6 +9,7 @@ import gateway
 from gateway.cli.intercept_commands import add_intercept_commands
 from gateway.cli.options import Data, Database, settings_from
 from gateway.cli.state_commands import add_state_commands
+from gateway.cli.trace_commands import trace_app
 
 RUN = "Run"
 CARE = "Look after it"
@@ -292,4 +293,5 @@ def sealing_rotate(data: Data = None, database: Database = None) -> None:
 
 
 add_intercept_commands(app, RUN, CARE)
+app.add_typer(trace_app, name="trace", rich_help_panel=CARE)
 add_state_commands(app, STATE, CARE)

@@ -28,8 +28,8 @@ SILENT_S: Final = 2.0
 ANSWER_S: Final = 1.0
 BACKLOG: Final = 128
 ENDED_KEPT: Final = 2000
-PROBE_QUESTIONS: Final = frozenset(("who", "trace", "cut"))
-"""What is answered by the probes' process (`gateway.probes`)."""
+PROBE_QUESTIONS: Final = frozenset(("who", "cut"))
+"""What is answered by the probes' process (`gateway.probes`); so is "trace", which lasts as long as the connection."""
 PROBE_STATE: Final = frozenset(("denials", "catalogue", "watched"))
 """What observers may have the probes know."""
 
@@ -82,6 +82,10 @@ class Caller:
     @property
     def alive(self) -> bool:
         return time.monotonic() - self.heard_s < SILENT_S
+
+    @property
+    def unsent_bytes(self) -> int:
+        return self._channel.unsent_bytes
 
     def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None:
         self._channel.send(message, descriptors)
@@ -273,6 +277,8 @@ class Desk:
         try:
             if message["what"] == "status":
                 reply["said"] = self._interceptor.status()
+            elif message["what"] == "trace":
+                reply["said"] = await self._prober.trace(caller, message.get("options", {}))
             elif message["what"] in PROBE_QUESTIONS:
                 reply["said"] = await self._prober.ask(message["what"], message.get("options", {}))
             elif message["what"] == "flows":

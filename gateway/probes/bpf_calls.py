@@ -1,9 +1,11 @@
-"""What bcc does not offer of bpf(2): links that die with their holder, run-time figures, maps read in one call.
+"""What bcc does not offer of bpf(2) and perf_event_open(2): links that die with their
+holder, run-time figures, maps read in one call.
 
 Layouts and numbers: `union bpf_attr`, `enum bpf_cmd`, `struct bpf_prog_info` in linux/bpf.h (UAPI).
 """
 
 import ctypes
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,12 @@ from pathlib import Path
 from typing import Final, Self
 
 SYS_BPF: Final = {"x86_64": 321, "aarch64": 280}
+SYS_PERF_EVENT_OPEN: Final = {"x86_64": 298, "aarch64": 241}
+PERF_TYPE_TRACEPOINT: Final = 2
+PERF_FLAG_FD_CLOEXEC: Final = 8
+PERF_EVENT_IOC_ENABLE: Final = 0x2400
+PERF_EVENT_IOC_SET_BPF: Final = 0x40042408
+"""linux/perf_event.h"""
 MAP_LOOKUP_ELEM: Final = 1
 MAP_UPDATE_ELEM: Final = 2
 MAP_DELETE_ELEM: Final = 3
@@ -85,6 +93,17 @@ class RunTime:
     runs: int
 
 
+class _PerfEvent(ctypes.Structure):
+    """`struct perf_event_attr` up to its first version's end."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32), ("size", ctypes.c_uint32), ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64), ("sample_type", ctypes.c_uint64), ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64), ("wakeup_events", ctypes.c_uint32), ("bp_type", ctypes.c_uint32),
+        ("bp_addr", ctypes.c_uint64),
+    )  # fmt: skip
+
+
 def _bpf(command: int, attributes: ctypes.Structure) -> int:
     """Raises OSError."""
     number = SYS_BPF.get(os.uname().machine)
@@ -125,6 +144,28 @@ class Watch(Link):
         name = ctypes.create_string_buffer(event.encode("ascii"))
         attributes = _RawTracepoint(name=ctypes.addressof(name), prog_fd=program)
         self._descriptor = _bpf(RAW_TRACEPOINT_OPEN, attributes)
+
+
+class TracepointLink(Link):
+    """A program at a tracepoint, on every CPU, beside those of others; gone when the descriptor is closed."""
+
+    def __init__(self, program: int, number: int) -> None:
+        """`number`: the tracepoint's `id` in tracefs. Raises OSError."""
+        attributes = _PerfEvent(type=PERF_TYPE_TRACEPOINT, size=ctypes.sizeof(_PerfEvent), config=number)
+        attributes.sample_period = attributes.wakeup_events = 1
+        call = SYS_PERF_EVENT_OPEN.get(os.uname().machine)
+        if call is None:
+            raise OSError(f"perf_event_open(2) has no number known here on {os.uname().machine}")
+        descriptor = _libc.syscall(call, ctypes.byref(attributes), -1, 0, -1, ctypes.c_ulong(PERF_FLAG_FD_CLOEXEC))
+        if descriptor < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self._descriptor = descriptor
+        try:
+            fcntl.ioctl(descriptor, PERF_EVENT_IOC_SET_BPF, program)
+            fcntl.ioctl(descriptor, PERF_EVENT_IOC_ENABLE, 0)
+        except OSError:
+            self.close()
+            raise
 
 
 def enable_run_times() -> int:

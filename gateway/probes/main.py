@@ -25,6 +25,7 @@ from gateway.probes.feature import Feature
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
 from gateway.probes.toolchain import BccMissing
+from gateway.probes.trace import Trace
 
 log = logging.getLogger("sluicegate.probes")
 
@@ -39,7 +40,7 @@ class Probes:
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
         callers = Callers(self.tell)
-        self._possible: list[Feature] = [Routes(self.tell), callers, Denials(self.tell, callers)]
+        self._possible: list[Feature] = [Routes(self.tell), callers, Denials(self.tell, callers), Trace(self.tell)]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         self._channel.send(message, descriptors)

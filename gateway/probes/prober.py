@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
@@ -29,6 +30,8 @@ STEADY_S: Final = 60.0
 """A process that has lived so long begins with the shortest pause again."""
 ANSWER_S: Final = 3.0
 END_S: Final = 1.0
+MOST_UNTOLD_BYTES: Final = 4 * 1024 * 1024
+"""Of a trace: who reads slower than that loses events, which are counted."""
 MOST_SERIES: Final = 511
 """Routes and targets that are told apart; what is more is not measured, and said to be lost."""
 
@@ -38,6 +41,9 @@ class Observer(Protocol):
 
     @property
     def is_worker(self) -> bool: ...
+
+    @property
+    def unsent_bytes(self) -> int: ...
 
     def send(self, message: dict[str, Any], descriptors: tuple[int, ...] = ()) -> None: ...
 
@@ -61,6 +67,10 @@ class Prober:
         """What the probes' process must know, by type: told again to one that is new."""
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._next = 0
+        self._traces: dict[int, Observer] = {}
+        """Whose each session is (`gateway.probes.trace`)."""
+        self._untold: Counter[int] = Counter()
+        """Of sessions: events that whoever traces was too slow for."""
         self.features: dict[str, str | None] = {}
         """By name: None = works, else why not."""
         self.trouble: str | None = "the probes have not started yet"
@@ -91,6 +101,7 @@ class Prober:
                 self.trouble = f"the probes' process ended ({code}) and is started again"
                 log.error("the probes' process ended", extra={"code": code, "again_in_s": pause_s})
                 self._tell_observers({"type": "probes", "state": "away", "reason": self.trouble})
+                self._end_traces(self.trouble)
                 await asyncio.sleep(pause_s)
                 pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
         finally:
@@ -164,6 +175,38 @@ class Prober:
         said: dict[str, Any] = reply["said"]
         return said
 
+    async def trace(self, caller: Observer, options: Mapping[str, Any]) -> dict[str, Any]:
+        """A session that lasts as long as the caller's connection: events go to it alone. Raises ValueError."""
+        self._next += 1
+        number = self._next
+        self._traces[number] = caller
+        try:
+            return await self.ask("trace", {**options, "session": number})
+        except ValueError:
+            self._end_trace(number)
+            raise
+
+    def _end_trace(self, number: int) -> None:
+        self._traces.pop(number, None)
+        self._untold.pop(number, None)
+        if self._channel is not None:
+            self._channel.send({"type": "untrace", "session": number})
+
+    def _tell_tracer(self, message: dict[str, Any]) -> None:
+        caller = self._traces.get(message["session"])
+        if caller is None:
+            return
+        if caller.unsent_bytes > MOST_UNTOLD_BYTES:
+            self._untold[message["session"]] += len(message["events"])
+            return
+        caller.send({**message, "lost": message["lost"] + self._untold[message["session"]]})
+
+    def _end_traces(self, reason: str) -> None:
+        for number, caller in self._traces.items():
+            caller.send({"type": "trace", "session": number, "ended": reason})
+        self._traces.clear()
+        self._untold.clear()
+
     def watch(self, worker_pids: list[int]) -> None:
         """Whose sockets are measured: the cgroups of the workers, and ours, to which their listeners belong."""
         folders = set()
@@ -201,6 +244,8 @@ class Prober:
     def left(self, caller: Observer) -> None:
         self._observers.discard(caller)
         self._workers.discard(caller)
+        for number in [number for number, tracer in self._traces.items() if tracer is caller]:
+            self._end_trace(number)
 
     def series_asked(self, route: str, target: str) -> None:
         """By a worker: `{"type": "series", "route", "target"}`. All are told, also observers, who get figures by
@@ -247,6 +292,8 @@ class Prober:
             answer = self._answers.get(message["id"])
             if answer is not None and not answer.done():
                 answer.set_result(message)
+        elif kind == "trace":
+            self._tell_tracer(message)
         else:
             if kind == "costs":
                 self.costs = message

@@ -1,5 +1,6 @@
 """One C file of `bpf/`, compiled and loaded: its functions at hooks, its maps, what it costs."""
 
+import atexit
 import ctypes
 import logging
 import os
@@ -7,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-from gateway.probes.bpf_calls import Link, RunTime, Watch, run_time
+from gateway.probes import tracefs
+from gateway.probes.bpf_calls import Link, RunTime, TracepointLink, Watch, run_time
 from gateway.probes.toolchain import load_bcc, sources
 
 log = logging.getLogger("sluicegate.probes")
@@ -54,6 +56,7 @@ class Program:
         for link in self._links:
             link.close()
         self._links.clear()
+        atexit.unregister(self._module.cleanup)  # or bcc keeps it in memory until the process ends
         self._module.cleanup()
 
     def __enter__(self) -> Self:
@@ -115,15 +118,12 @@ class Program:
             raise ProgramRefused(f"{self.name}.{function} was not attached to {event}: {error.strerror}") from error
 
     def trace(self, function: str, tracepoint: str) -> None:
-        """At `category:event`. Raises ProgramRefused."""
-        self._noting(lambda: self._module.attach_tracepoint(tp=tracepoint, fn_name=function), function, tracepoint)
-        self._loaded[function] = self._module.funcs[function.encode()]
-
-    def _noting(self, attach: Callable[[], object], function: str, where: str) -> None:
+        """At `category:event`, until it is closed. Raises ProgramRefused."""
+        program = self.load(function, TRACEPOINT)
         try:
-            attach()
-        except Exception as error:
-            raise ProgramRefused(f"{self.name}.{function} was not attached to {where}: {error}") from error
+            self._links.append(TracepointLink(program, tracefs.tracepoint(tracepoint).number))
+        except OSError as error:
+            raise ProgramRefused(f"{self.name}.{function} was not attached to {tracepoint}: {error}") from error
 
     def listen(self, table: str, hear: Callable[[bytes], None]) -> int:
         """Each record of a ring buffer comes to `hear` when `receive` is called, which is due when the descriptor

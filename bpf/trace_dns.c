@@ -1,0 +1,148 @@
+/* DNS over UDP as it leaves and enters sockets of this host: questions to port 53, and what comes from there. Who asks is
+ * stamped where the socket is connected or sends, in the process's own context. RFC 1035 4.1.
+ */
+#include <trace.h>
+
+/* RING_PAGES and EVENT_BYTES are given when it is compiled. */
+BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+/* 0: events that the buffer had no room for. */
+BPF_PERCPU_ARRAY(losses, u64, 1);
+
+static inline __attribute__((always_inline)) void lost(void)
+{
+	u32 zero = 0;
+	u64 *counted = losses.lookup(&zero);
+
+	if (counted)
+		(*counted)++;
+}
+
+#define DNS_PORT 53
+#define PAYLOAD_BYTES 512
+
+/* Python: gateway/probes/trace_events.py. */
+struct packet_event {
+	struct who who; /* all 0 where the socket is older than the trace, or was accepted */
+	u64 at_ns;
+	u64 cookie;
+	u32 outgoing;
+	u32 local_port;
+	u32 remote_port;
+	u32 bytes;    /* of `payload` */
+	u8 head[40];  /* of the packet, for its addresses */
+	char payload[PAYLOAD_BYTES];
+};
+_Static_assert(sizeof(struct packet_event) - PAYLOAD_BYTES == EVENT_BYTES, "as Python has it");
+
+BPF_SK_STORAGE(openers, struct who);
+
+static inline __attribute__((always_inline)) int stamp(struct bpf_sock_addr *call)
+{
+	struct who *who;
+
+	if (!call->sk || call->user_port != bpf_htons(DNS_PORT))
+		return 1;
+	who = openers.sk_storage_get(call->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (who)
+		read_who(who);
+	else
+		lost();
+	return 1;
+}
+
+int on_connect4(struct bpf_sock_addr *call)
+{
+	return stamp(call);
+}
+
+int on_connect6(struct bpf_sock_addr *call)
+{
+	return stamp(call);
+}
+
+int on_sendmsg4(struct bpf_sock_addr *call)
+{
+	return stamp(call);
+}
+
+int on_sendmsg6(struct bpf_sock_addr *call)
+{
+	return stamp(call);
+}
+
+static inline __attribute__((always_inline)) void tell(struct __sk_buff *skb, u32 at, u32 outgoing)
+{
+	struct packet_event *event;
+	struct bpf_sock *sk = skb->sk;
+	struct who *who;
+	u64 length = skb->len;
+
+	if (!sk || length <= at)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	length -= at;
+	if (length > PAYLOAD_BYTES)
+		length = PAYLOAD_BYTES;
+	asm volatile("" : "+r"(length));
+	if (!length || length > PAYLOAD_BYTES)
+		return;
+	event = events.ringbuf_reserve(sizeof(struct packet_event));
+	if (!event) {
+		lost();
+		return;
+	}
+	event->bytes = bpf_skb_load_bytes(skb, at, event->payload, length) ? 0 : length;
+	event->at_ns = bpf_ktime_get_ns();
+	event->cookie = bpf_get_socket_cookie(skb);
+	event->outgoing = outgoing;
+	event->local_port = sk->src_port;
+	event->remote_port = bpf_ntohs((u16)sk->dst_port);
+	bpf_skb_load_bytes(skb, 0, event->head, sizeof(event->head));
+	who = openers.sk_storage_get(sk, NULL, 0);
+	if (who)
+		event->who = *who;
+	else
+		__builtin_memset(&event->who, 0, sizeof(event->who));
+	events.ringbuf_submit(event, 0);
+}
+
+static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32 outgoing)
+{
+	u8 *packet = (u8 *)(long)skb->data;
+	u8 *end = (u8 *)(long)skb->data_end;
+	u8 *udp;
+	u32 head;
+	u16 port;
+
+	if (packet + 40 > end)
+		return;
+	if ((packet[0] >> 4) == 4) {
+		if (packet[9] != PROTOCOL_UDP)
+			return;
+		head = (packet[0] & 15) * 4;
+	} else {
+		if (packet[6] != PROTOCOL_UDP)
+			return;
+		head = 40;
+	}
+	udp = packet + head;
+	if (udp + 8 > end)
+		return;
+	port = outgoing ? (u16)udp[2] << 8 | udp[3] : (u16)udp[0] << 8 | udp[1];
+	if (port == DNS_PORT)
+		tell(skb, head + 8, outgoing);
+}
+
+int on_incoming(struct __sk_buff *skb)
+{
+	see(skb, 0);
+	return 1;
+}
+
+int on_outgoing(struct __sk_buff *skb)
+{
+	see(skb, 1);
+	return 1;
+}
