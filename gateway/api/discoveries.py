@@ -59,7 +59,7 @@ def list_discoveries(
     with desk.reading() as editing:
         found = Discoveries(editing).list(wanted, before_id=before_id, limit=limit + 1)
     items = found[:limit]
-    standing = desk.services.enforcement(with_rules=any(item.state is State.GOVERN for item in items))
+    standing = desk.services.enforcement(with_rules=any(item.rule is not None for item in items))
     return DiscoveryPage(
         items=[standing.of_discovery(item) for item in items],
         next_cursor=str(items[-1].id) if len(found) > limit else None,
@@ -85,4 +85,4 @@ def decide_discovery(id: Number, body: DecisionDocument, desk: Changing) -> Disc
 def _with_standing(desk: Desk, found: DiscoveryView) -> DiscoveryView:
     if found.state not in AT_WORK:
         return found
-    return desk.services.enforcement(with_rules=found.state is State.GOVERN).of_discovery(found)
+    return desk.services.enforcement(with_rules=found.rule is not None).of_discovery(found)

@@ -13,11 +13,11 @@ COLUMNS: Final = (
     "id", "state", "who", "user", "container", "provider", "host", "evidence", "connections", "bytes", "last seen",
 )  # fmt: skip
 DENIAL_COLUMNS: Final = ("id", "name", "who", "what", "in force", "denied", "expires", "made by")
-WHO: Final = ("executable", "user", "cgroup", "container", "client")
+WHO: Final = ("executable", "user", "cgroup", "container")
 DONE: Final = {
     "observe": "is observed, nothing else is done about it",
-    "govern": "is governed by the interception rule {rule}",
-    "deny": "is denied by {denial}",
+    "govern": "is governed by {made}",
+    "deny": "is denied by {made}",
     "ignore": "is ignored",
 }
 
@@ -54,7 +54,8 @@ def decide(number: int, action: str, expires: str | None, more: dict[str, Any], 
         return
     who = found["process"] or found["client"] or found["container"] or "unknown"
     until = f" until {found['state_until']}" if found["state_until"] else ""
-    done = DONE[action].format(rule=found["rule"], denial=found["denial"])
+    made = f"the denial {found['denial']}" if found["denial"] else f"the interception rule {found['rule']}"
+    done = DONE[action].format(made=made)
     output.say(f"finding {number}, {who} to {found['host']}, {done}{until}")
     if action in ("govern", "deny"):
         output.note(f"in force within a second; `sluicegate discoveries observe {number}` undoes it")

@@ -206,7 +206,6 @@ def denials_add(
     user: Annotated[str | None, _whom("User of this host, name or number.", "USER")] = None,
     cgroup: Annotated[str | None, _whom("Path below the cgroup root.", "PATH")] = None,
     container: Annotated[str | None, _whom("Container, name or id.", "NAME")] = None,
-    client: Annotated[str | None, _whom("Forwarded client: address or network.", "CIDR")] = None,
     provider: Annotated[
         str | None, typer.Option(metavar="NAME", help="All its hosts, by the catalogue.", rich_help_panel=WHAT)
     ] = None,
@@ -239,7 +238,7 @@ def denials_add(
 
     denial = {
         "name": name, "executable": executable, "user": user, "cgroup": cgroup, "container": container,
-        "client": client, "provider": provider, "hosts": host or None, "cidrs": cidr or None, "ports": port or None,
+        "provider": provider, "hosts": host or None, "cidrs": cidr or None, "ports": port or None,
         "on_failure": None if on_failure is None else on_failure.value, "note": note,
     }  # fmt: skip
     discoveries.add_denial(denial, expires, json, url=url, token=token, data=data, database=database)

@@ -145,13 +145,13 @@ class HostControl:
         asked = DiscoveryFilter(**{**wanted, "state": None if state is None else State(state)})
         with self.reading() as editing:
             found = Discoveries(editing).list(asked, limit=limit)
-        standing = self._enforcement(with_rules=any(one.state is State.GOVERN for one in found))
+        standing = self._enforcement(with_rules=any(one.rule is not None for one in found))
         return [standing.of_discovery(one).model_dump(mode="json") for one in found], standing.reason
 
     def discovery(self, number: int) -> Item:
         with self.reading() as editing:
             found = Discoveries(editing).get(number)
-        return self._enforcement(with_rules=found.state is State.GOVERN).of_discovery(found).model_dump(mode="json")
+        return self._enforcement(with_rules=found.rule is not None).of_discovery(found).model_dump(mode="json")
 
     def decide(self, number: int, decision: dict[str, Any]) -> Item:
         wanted = _document(DecisionDocument, "the decision", **decision)

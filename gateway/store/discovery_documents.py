@@ -47,11 +47,6 @@ def _cgroup(value: str) -> str:
     return path
 
 
-def _client(value: Any) -> Any:
-    """An address alone is a network of one."""
-    return value.strip() if isinstance(value, str) else value
-
-
 ExpiresIn = Annotated[
     timedelta,
     BeforeValidator(_expires_in),
@@ -67,11 +62,10 @@ ExpiresIn = Annotated[
 ]
 Executable = Annotated[str, AfterValidator(_absolute)]
 Cgroup = Annotated[str, AfterValidator(_cgroup)]
-Client = Annotated[Cidr, BeforeValidator(_client)]
 
 
 class DenialDocument(Document):
-    """Who may not reach what. Of the first five all that are given must fit a connection; of `provider`, `hosts` and
+    """Who may not reach what. Of the first four all that are given must fit a connection; of `provider`, `hosts` and
     `cidrs` one."""
 
     name: PartName
@@ -81,8 +75,6 @@ class DenialDocument(Document):
     """Below the cgroup root, with all that is below it."""
     container: ModelName | None = None
     """Its name or id."""
-    client: Client | None = None
-    """Whose traffic this host forwards: an address or network."""
     provider: PartName | None = None
     """As the catalogue names it: all its hosts."""
     hosts: list[Host] = Field(default_factory=list, max_length=MOST_DESTINATIONS)
@@ -96,8 +88,8 @@ class DenialDocument(Document):
 
     @model_validator(mode="after")
     def _whole(self) -> "DenialDocument":
-        if not (self.executable or self.user or self.cgroup or self.container or self.client):
-            raise refused("says nothing of who is denied", "give executable, user, cgroup, container or client")
+        if not (self.executable or self.user or self.cgroup or self.container):
+            raise refused("says nothing of who is denied", "give executable, user, cgroup or container")
         if not (self.provider or self.hosts or self.cidrs):
             raise refused("says nothing of what is denied", "give provider, hosts or cidrs")
         return self
@@ -131,7 +123,6 @@ class DenialView(EntityView):
     user: str | None
     cgroup: str | None
     container: str | None
-    client: str | None
     provider: str | None
     hosts: list[str]
     cidrs: list[str]
@@ -197,7 +188,7 @@ class DiscoveryView(View):
     decided_by: str | None
     decided_at: datetime | None
     rule: str | None
-    """The interception rule that `govern` made."""
+    """The interception rule that was made: by `govern`, and by `deny` for a client whose traffic is forwarded."""
     denial: str | None
     """The denial that `deny` made."""
     in_force: bool | None

@@ -51,13 +51,13 @@ class Discovery(Base):
     decided_by: Mapped[str | None] = mapped_column(String(256))
     decided_at: Mapped[datetime | None] = mapped_column(UtcTime)
     rule_id: Mapped[int | None] = mapped_column(ForeignKey("interception_rule.id", ondelete="SET NULL"), index=True)
-    """What `govern` made."""
+    """What `govern` made, and `deny` for a client whose traffic is forwarded: those pass no cgroup of this host."""
     rule: Mapped[InterceptionRule | None] = relationship(lazy="raise")
     denial: Mapped["Denial | None"] = relationship(lazy="raise", back_populates="discovery", uselist=False)
 
 
 class Denial(Entity, Base):
-    """Who may not reach what. Of `executable` … `client` all that are given must fit, of `provider`, `hosts` and
+    """Who may not reach what. Of `executable` … `container` all that are given must fit, of `provider`, `hosts` and
     `cidrs` one of them."""
 
     __tablename__ = "denial"
@@ -71,8 +71,6 @@ class Denial(Entity, Base):
     """Name or number."""
     cgroup: Mapped[str | None] = mapped_column(Text)
     container: Mapped[str | None] = mapped_column(Text)
-    client: Mapped[str | None] = mapped_column(Text)
-    """A network."""
     provider: Mapped[str | None] = mapped_column(Text)
     hosts: Mapped[list[str]] = mapped_column(JSON)
     cidrs: Mapped[list[str]] = mapped_column(JSON)

@@ -30,13 +30,11 @@ class Enforcement:
         return view.model_copy(update=_fields(self.denials.get(view.name), self.reason))
 
     def of_discovery(self, view: DiscoveryView) -> DiscoveryView:
-        if view.state is State.DENY:
-            standing = self.denials.get(view.denial or "")
-        elif view.state is State.GOVERN:
-            standing = self.rules.get(view.rule or "")
-        else:
+        if view.state not in (State.DENY, State.GOVERN):
             return view
-        return view.model_copy(update=_fields(standing, self.reason))
+        if view.denial is not None:
+            return view.model_copy(update=_fields(self.denials.get(view.denial), self.reason))
+        return view.model_copy(update=_fields(self.rules.get(view.rule or ""), None))
 
 
 def enforcement_of(report: Mapping[str, Any], interception: Mapping[str, Any] | None) -> Enforcement:

@@ -23,7 +23,7 @@ from gateway.policy import codec
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases, retention
-from gateway.store.catalogue import Catalogue
+from gateway.store.catalogue import OwnCatalogue
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_checks import ProviderChecks
@@ -92,7 +92,7 @@ class Keeper:
         self._agent.follow("lost", lambda _: self._agent_up(False))
         self._discoveries = KeeperDiscoveries(
             self._engine, self._sealer, self._sql, self._reading, self._feed, self._agent, self._node,
-            Catalogue(settings.data),
+            OwnCatalogue(settings.data),
         )  # fmt: skip
         self._snapshot: bytes | None = None
         self._generation = -1

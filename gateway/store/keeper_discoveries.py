@@ -23,7 +23,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from gateway.policy.discovery import State
 from gateway.policy.roles import Authority, Role
 from gateway.store import compiler, findings
-from gateway.store.catalogue import Catalogue
+from gateway.store.catalogue import Entries, OwnCatalogue, configured_hosts, merged, shipped
 from gateway.store.config.discoveries import Discoveries, state_now
 from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
@@ -61,6 +61,8 @@ class Told:
     denials: dict[int, Denial]
     states: dict[int, Decided]
     """Of findings that somebody has decided upon."""
+    hosts: dict[str, str]
+    """Of configured AI providers, by name."""
     next_end_s: float
     """When the time of the next denial or decision is over (Unix seconds); infinite where none ends."""
 
@@ -77,7 +79,7 @@ class KeeperDiscoveries:
         feed: EventFeed,
         agent: AgentFeed,
         node: str,
-        catalogue: Catalogue,
+        catalogue: OwnCatalogue,
     ) -> None:
         self._engine = engine
         self._sealer = sealer
@@ -94,9 +96,13 @@ class KeeperDiscoveries:
         self._states: dict[int, dict[str, Any]] = {}
         self._probes: str | None = NO_AGENT
         """Why nothing is found and denied; None = all is well."""
+        self._features: dict[str, str | None] = {}
+        """Of the probes: why one does not work; None = it works."""
         self._changed = asyncio.Event()
         self._troubled: set[str] = set()
         self._last_message: Message = {}
+        self._shipped = self._providers = shipped()
+        self._known: tuple[Entries, dict[str, str]] = ({}, {})
         agent.follow("findings", lambda message: self._gathered.add(message["items"]))
         agent.follow("denial_state", self._take_state)
         agent.follow("probes", self._take_probes)
@@ -117,15 +123,19 @@ class KeeperDiscoveries:
         known = self._told.denials if self._told is not None else {}
         return {
             "node": self._node,
-            "reason": self._probes,
+            "reason": self._probes or self._trouble_of("discovery"),
             "lost": self._gathered.lost,
             "refused": self._gathered.refused,
             "denials": [{"id": n, "name": each.name, **self._standing(n)} for n, each in known.items()],
         }
 
+    def _trouble_of(self, feature: str) -> str | None:
+        why = self._features.get(feature)
+        return None if why is None else f"no {feature}: {why}"
+
     def _standing(self, number: int) -> dict[str, Any]:
         state = self._states.get(number)
-        reason = self._probes or self._unknown_users.get(number)
+        reason = self._probes or self._trouble_of("denials") or self._unknown_users.get(number)
         if reason is not None or state is None:
             reason = reason or "the probes have not taken it yet"
             return {"in_force": False, "reason": reason, "denied": state["denied"] if state else None}
@@ -148,6 +158,7 @@ class KeeperDiscoveries:
     def _take_probes(self, message: Message) -> None:
         """`{"type": "probes", "state": "here" | "away", "reason", "features"}`"""
         self._probes = None if message["state"] == "here" else f"no probes: {message['reason']}"
+        self._features = message.get("features", {})
         if self._probes is not None:
             self._states = {}
 
@@ -173,9 +184,18 @@ class KeeperDiscoveries:
         if told is not None:
             before, self._told = self._told, told
             self._tell(before, told)
-        providers = await self._reading.run(self._catalogue.read_if_changed)
-        if providers is not None:
-            self._agent.tell({"type": "catalogue", "providers": providers})
+        own = await self._reading.run(self._catalogue.read)
+        self._tell_catalogue(own)
+
+    def _tell_catalogue(self, own: Entries) -> None:
+        """Where it is not the shipped one, which the probes have."""
+        hosts = self._told.hosts if self._told is not None else {}
+        if (own, hosts) != self._known:
+            self._known = (own, hosts)
+            providers = merged(self._shipped, own, hosts)
+            if providers != self._providers:
+                self._providers = providers
+                self._agent.tell({"type": "catalogue", "providers": providers})
 
     def _tell(self, before: Told | None, now: Told) -> None:
         self._unknown_users, items = {}, []
@@ -200,9 +220,10 @@ class KeeperDiscoveries:
             columns = (Discovery.id, state_now.label("now"), Discovery.process, Discovery.provider, Discovery.host)
             decided = session.execute(select(*columns).where(Discovery.state != State.NEW.value))
             states = {row.id: Decided(row.now, row.process, row.provider, row.host) for row in decided}
+            hosts = configured_hosts(session)
             ends = [session.scalar(select(func.min(column))) for column in (Denial.expires_at, Discovery.state_until)]
         next_end_s = min([end.timestamp() for end in ends if end is not None], default=math.inf)
-        return Told(generation, denials, states, next_end_s)
+        return Told(generation, denials, states, hosts, next_end_s)
 
     def _expire(self) -> None:
         with write_session(self._engine) as session:
@@ -263,7 +284,7 @@ def message_of(denial: Denial) -> dict[str, Any]:
     return {
         "id": denial.id, "executable": denial.executable, "uid": uid,
         "cgroup": None if denial.cgroup is None else f"/{denial.cgroup}", "container": denial.container,
-        "client": denial.client, "hosts": denial.hosts, "provider": denial.provider, "cidrs": denial.cidrs,
+        "client": None, "hosts": denial.hosts, "provider": denial.provider, "cidrs": denial.cidrs,
         "ports": denial.ports, "expires_at_s": None if end is None else end.timestamp(),
         "on_failure": denial.on_failure,
     }  # fmt: skip

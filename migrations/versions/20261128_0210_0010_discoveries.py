@@ -58,7 +58,6 @@ def upgrade() -> None:
         sa.Column("user_name", sa.Text(), nullable=True),
         sa.Column("cgroup", sa.Text(), nullable=True),
         sa.Column("container", sa.Text(), nullable=True),
-        sa.Column("client", sa.Text(), nullable=True),
         sa.Column("provider", sa.Text(), nullable=True),
         sa.Column("hosts", sa.JSON(), nullable=False),
         sa.Column("cidrs", sa.JSON(), nullable=False),

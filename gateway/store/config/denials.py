@@ -13,7 +13,8 @@ from gateway.store.discovery_documents import DenialDocument, DenialView
 from gateway.store.discovery_models import Denial, Discovery
 from gateway.store.models import now
 
-MOST_DENIALS: Final = 1_000
+MOST_DENIALS: Final = 64
+"""As many have room in the kernel (`probes.denial_maps.SLOTS`)."""
 OF_ENFORCEMENT: Final = {"in_force", "reason", "denied"}
 """Fields of views that SQL knows nothing of (`store.enforcement`)."""
 
@@ -42,7 +43,7 @@ class Denials(Collection[Denial, DenialDocument, DenialView]):
     def document_of(self, row: Denial) -> DenialDocument:
         return DenialDocument.model_construct(
             name=row.name, executable=row.executable, user=row.user, cgroup=row.cgroup, container=row.container,
-            client=row.client, provider=row.provider, hosts=row.hosts, cidrs=row.cidrs, ports=row.ports,
+            provider=row.provider, hosts=row.hosts, cidrs=row.cidrs, ports=row.ports,
             expires_at=row.expires_at, on_failure=OnFailure(row.on_failure), note=row.note,
         )  # fmt: skip
 
@@ -51,12 +52,12 @@ class Denials(Collection[Denial, DenialDocument, DenialView]):
             count = self.session.scalar(select(func.count()).select_from(Denial)) or 0
             if count >= MOST_DENIALS:
                 raise Conflict(
-                    f"there are {count} denials, and the kernel's maps hold no more", fix="remove some, or widen one"
+                    f"there are {count} denials, and the kernel holds no more", fix="remove some, or widen one"
                 )
             row.created_by = self.editing.authority.actor
         row.name = wanted.name
         row.executable, row.user, row.cgroup = wanted.executable, wanted.user, wanted.cgroup
-        row.container, row.client, row.provider = wanted.container, wanted.client, wanted.provider
+        row.container, row.provider = wanted.container, wanted.provider
         row.hosts, row.cidrs, row.ports = list(wanted.hosts), list(wanted.cidrs), list(wanted.ports)
         row.expires_at, row.on_failure, row.note = wanted.expires_at, wanted.on_failure.value, wanted.note
 

@@ -1,6 +1,7 @@
 """Findings as operators see them, and what they decide: each decision undoes what the one before it made.
 
-`govern` makes an interception rule and `deny` a denial, by the same ways as if an operator had written them. They may
+`govern` makes an interception rule and `deny` a denial (for a client whose traffic this host forwards: a rule of mode
+`deny`), by the same ways as if an operator had written them. They may
 be removed by themselves afterwards: a finding whose rule or denial is gone is one that is observed.
 """
 
@@ -16,6 +17,7 @@ from sqlalchemy.orm import joinedload
 
 from gateway.errors import BadRequest, NotFound
 from gateway.policy.discovery import AFTER, Action, State
+from gateway.policy.interception import Mode
 from gateway.store.config.denials import Denials
 from gateway.store.config.editing import Editing
 from gateway.store.config.interception import InterceptionRules
@@ -31,7 +33,11 @@ APPS_NAMED: Final = 5
 state_now: Final[ColumnElement[str]] = case(
     (and_(Discovery.state == State.GOVERN, Discovery.rule_id.is_(None)), State.OBSERVE.value),
     (
-        and_(Discovery.state == State.DENY, ~exists().where(Denial.discovery_id == Discovery.id)),
+        and_(
+            Discovery.state == State.DENY,
+            Discovery.rule_id.is_(None),
+            ~exists().where(Denial.discovery_id == Discovery.id),
+        ),
         State.OBSERVE.value,
     ),
     else_=Discovery.state,
@@ -168,6 +174,10 @@ class Discoveries:
         self.session.expire(row, ["rule", "denial"])
 
     def _deny(self, row: Discovery, until: datetime | None) -> None:
+        if row.client is not None:
+            if row.rule is None:
+                self._make_rule(row, None, {"mode": Mode.DENY})
+            return
         if row.denial is not None:
             wanted = self._denials.document_of(row.denial).model_copy(update={"expires_at": until})
             self._denials.change(row.denial, wanted)
@@ -183,9 +193,10 @@ class Discoveries:
             self._rules.change(row.rule, self._rules.document_of(row.rule).model_copy(update=given))
             return
         app = decision.app or self._only_app()
-        rule = rule_for(row, self._free_name(InterceptionRule, row.id), app)
-        if decision.tls is not None:
-            rule = rule.model_copy(update={"tls": decision.tls})
+        self._make_rule(row, app, {} if decision.tls is None else {"tls": decision.tls})
+
+    def _make_rule(self, row: Discovery, app: str | None, more: dict[str, Any]) -> None:
+        rule = rule_for(row, self._free_name(InterceptionRule, row.id), app).model_copy(update=more)
         row.rule_id = self._rules.add(rule).id
         self.session.flush()
 
@@ -230,7 +241,7 @@ class Discoveries:
 def state_of(row: Discovery) -> State:
     """The same as `state_now`, of a row with rule and denial loaded."""
     state = State(row.state)
-    gone = (state is State.GOVERN and row.rule is None) or (state is State.DENY and row.denial is None)
+    gone = state in (State.GOVERN, State.DENY) and row.rule is None and (state is State.GOVERN or row.denial is None)
     return State.OBSERVE if gone else state
 
 
@@ -241,9 +252,7 @@ def user_of(row: Discovery) -> str | None:
 def denial_for(row: Discovery, name: str, until: datetime | None) -> DenialDocument:
     """Whoever the finding names best × its provider and host. Raises BadRequest where it names nobody."""
     who: dict[str, str] = {}
-    if row.client is not None:
-        who["client"] = str(ipaddress.ip_network(row.client))
-    elif row.executable is not None:
+    if row.executable is not None:
         who["executable"] = row.executable
         if row.container is not None:
             who["container"] = row.container  # the same path elsewhere is another program

@@ -278,12 +278,16 @@ def test_the_narrowest_source_is_chosen(sqlite_running: live.Live) -> None:
         assert rule(service["id"])["sources"]["cgroups"] == ["system.slice/indexer.service"]
         assert rule(service["id"])["destinations"]["ports"] == [8443]
         assert rule(forwarded["id"])["sources"]["cidrs"] == ["10.9.0.7/32"]
-        for one in (forwarded, boxed):
-            act(running, one["id"], "deny")
-        agent.until(lambda: len(agent.denials) == 2, 1.0)
-        by_name = {item["client"] or item["container"]: item for item in agent.denials}
-        assert by_name["10.9.0.7/32"]["executable"] is None
-        assert by_name["web"]["executable"] == "/usr/bin/node"
+        act(running, boxed["id"], "deny")
+        agent.until(lambda: len(agent.denials) == 1, 1.0)
+        assert (agent.denials[0]["container"], agent.denials[0]["executable"]) == ("web", "/usr/bin/node")
+        denied = act(running, forwarded["id"], "deny")  # it has no cgroup here: nftables refuses it
+        rule_made = running.api.get(f"/api/v1/interception-rules/{denied['rule']}").json()
+        assert (rule_made["mode"], rule_made["sources"]["cidrs"]) == ("deny", ["10.9.0.7/32"])
+        assert (denied["state"], denied["denial"]) == ("deny", None)
+        assert [item["id"] for item in discoveries(running, state="deny")] == [boxed["id"], forwarded["id"]]
+        running.api.delete(f"/api/v1/interception-rules/{denied['rule']}").raise_for_status()
+        assert [item["id"] for item in discoveries(running, state="deny")] == [boxed["id"]]
 
 
 def test_what_an_agent_says_wrongly_harms_nothing(sqlite_running: live.Live) -> None:
@@ -320,11 +324,33 @@ def test_a_dry_run_changes_nothing(sqlite_running: live.Live) -> None:
 
 def test_an_own_catalogue_is_told(sqlite_running: live.Live) -> None:
     running = sqlite_running
-    file = running.data / "ai-providers.json"
+    file = running.data / "ai-providers.toml"
+
+    def entries() -> dict[str, Any]:
+        found: dict[str, Any] = agent.catalogues[-1]["providers"] if agent.catalogues else {}
+        return found
+
     with agent_of(running) as agent:
-        file.write_text('{"providers": {"own": {"title": "Our own", "hosts": ["LLM.corp.example."]}}}')
-        agent.until(lambda: agent.catalogues, 3)
-        assert agent.catalogues[-1]["providers"] == {"own": {"title": "Our own", "hosts": ["llm.corp.example"]}}
-        file.write_text("{")
+        file.write_text('[own]\ntitle = "Our own"\nhosts = ["LLM.corp.example."]\n[openai]\nhosts = []\n')
+        agent.until(lambda: "own" in entries(), 3)
+        assert entries()["own"] == {"title": "Our own", "hosts": ["llm.corp.example"]}
+        assert "openai" not in entries()
+        assert "anthropic" in entries()
+        file.write_text("[")
+        running.until(lambda: "is not understood" in running.log(), 3)
+        assert "own" in entries()
         file.unlink()
-        agent.until(lambda: agent.catalogues[-1]["providers"] == {}, 3)
+        agent.until(lambda: "own" not in entries() and "openai" in entries(), 3)
+
+
+def test_configured_providers_are_in_the_catalogue(sqlite_running: live.Live) -> None:
+    running = sqlite_running
+    with agent_of(running) as agent:
+        for name, url in (("inner", "https://llm.corp.example/v1"), ("openai", "https://api.openai.com/v1")):
+            body = {"name": name, "dialect": "openai", "base_url": url}
+            running.api.post("/api/v1/providers", json=body).raise_for_status()
+        agent.until(lambda: agent.catalogues and "inner" in agent.catalogues[-1]["providers"], 3)
+        providers = agent.catalogues[-1]["providers"]
+        assert providers["inner"]["hosts"] == ["llm.corp.example"]
+        assert "vendor" not in providers  # its URL names an address
+        assert providers["openai"]["hosts"].count("api.openai.com") == 1

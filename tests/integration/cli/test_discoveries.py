@@ -47,7 +47,7 @@ def test_a_finding_from_the_list_to_the_kernel_and_back(running: live.Live, cli:
         number = str(items[0]["id"])
 
         said = cli("discoveries", "deny", number, "--expires", "2h").ok()
-        assert f"denied by discovery-{number} until" in said.out
+        assert f"denied by the denial discovery-{number} until" in said.out
         assert f"sluicegate discoveries observe {number}" in said.err
         agent.until(lambda: agent.denials, 1.0)
         running.until(lambda: running.api.get("/api/v1/denials").json()["items"][0]["in_force"] is True, 2)

@@ -1444,8 +1444,6 @@ export interface components {
             cgroup?: string | null;
             /** Container */
             container?: string | null;
-            /** Client */
-            client?: string | null;
             /** Provider */
             provider?: string | null;
             /** Hosts */
@@ -1492,8 +1490,6 @@ export interface components {
             cgroup: string | null;
             /** Container */
             container: string | null;
-            /** Client */
-            client: string | null;
             /** Provider */
             provider: string | null;
             /** Hosts */
