@@ -5,6 +5,7 @@ in batches. Findings that nobody decided to act on go, the longest unseen first,
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from gateway.policy.discovery import State
 from gateway.store.discovery_models import Discovery
@@ -112,10 +113,10 @@ class Gathered:
             except (KeyError, TypeError, ValueError, AttributeError):
                 self.refused += 1
 
-    def take(self) -> dict[str, Finding]:
-        """All of them; `put_back` them when they cannot be written."""
-        waiting, self._waiting = self._waiting, {}
-        return waiting
+    def take(self, most: int = MOST_WAITING) -> dict[str, Finding]:
+        """Those that wait longest; `put_back` them when they cannot be written."""
+        keys = list(itertools.islice(self._waiting, most))
+        return {key: self._waiting.pop(key) for key in keys}
 
     def put_back(self, taken: Mapping[str, Finding]) -> None:
         for found in taken.values():
@@ -158,25 +159,19 @@ _ADD = (
 
 
 def write(connection: Connection, node: str, batch: Mapping[str, Finding]) -> list[Written]:
-    """Add the batch to the table, in the caller's transaction. Returns what is new. Only this node's keeper writes this
-    node's rows, so that nobody inserts the same meanwhile."""
+    """Add the batch (some hundreds at most) to the table, in the caller's transaction. Returns what is new. Only this
+    node's keeper writes this node's rows, so that nobody inserts the same meanwhile."""
     columns = (
         Discovery.fingerprint, Discovery.id, Discovery.first_seen, Discovery.last_seen, Discovery.connections,
         Discovery.bytes,
     )  # fmt: skip
-    present: dict[str, Row[Any]] = {}
-    keys = list(batch)
-    for start in range(0, len(keys), 500):
-        some = keys[start : start + 500]
-        present |= {
-            row.fingerprint: row for row in connection.execute(select(*columns).where(Discovery.fingerprint.in_(some)))
-        }
-    changes, new = [], []
+    rows = connection.execute(select(*columns).where(Discovery.fingerprint.in_(list(batch))))
+    present = {row.fingerprint: row for row in rows}
+    changes, missing = [], []
     for key, found in batch.items():
         row = present.get(key)
         if row is None:
-            inserted = connection.execute(insert(Discovery).values(_columns(node, key, found)).returning(Discovery.id))
-            new.append(Written(inserted.scalar_one(), found))
+            missing.append(_columns(node, key, found))
             continue
         changes.append(
             {
@@ -194,7 +189,10 @@ def write(connection: Connection, node: str, batch: Mapping[str, Finding]) -> li
         )
     if changes:
         connection.execute(_ADD, changes)
-    return new
+    if not missing:
+        return []
+    made = connection.execute(insert(Discovery).returning(Discovery.id, Discovery.fingerprint), missing)
+    return sorted((Written(row.id, batch[row.fingerprint]) for row in made), key=lambda one: one.id)
 
 
 def forget_oldest(connection: Connection, most: int = MOST_KEPT) -> list[int]:

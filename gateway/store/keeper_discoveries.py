@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 LOOK_PAUSE_S: Final = 0.5
 WRITE_PAUSE_S: Final = 1.0
+FINDINGS_A_JOB: Final = 100
+"""2 ms of the SQL thread on SQLite, 9 on PostgreSQL, for which leases wait."""
 EVENTS_A_BATCH: Final = 200
 """New findings of one second that the feed shows; the table has them all."""
 SYSTEM: Final = Authority(actor="system", role=Role.OWNER)
@@ -178,7 +180,7 @@ class KeeperDiscoveries:
     async def _look(self) -> None:
         known = -1 if self._told is None else self._told.generation
         if self._told is not None and self._told.next_end_s <= time.time():
-            await self._sql.run(self._expire)
+            await self._reading.run(self._expire)  # it may wait for an operator's transaction: leases must not
             known = -1  # read anew, also where another node's keeper was first
         told = await self._reading.run(self._read_if_changed, known)
         if told is not None:
@@ -234,9 +236,10 @@ class KeeperDiscoveries:
 
     async def _write(self) -> None:
         """Raises OperationalError where the database is away: the findings wait then."""
-        if not self._gathered:
-            return
-        batch = self._gathered.take()
+        while self._gathered:  # a job each, so that leases come in between
+            await self._write_some(self._gathered.take(FINDINGS_A_JOB))
+
+    async def _write_some(self, batch: Mapping[str, findings.Finding]) -> None:
         try:
             written, gone = await self._sql.run(self._write_in_sql, batch)
         except OperationalError:

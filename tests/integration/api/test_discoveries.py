@@ -1,5 +1,6 @@
 """Findings and denials from end to end: a gateway that serves, and an agent that finds and obeys without a kernel."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -320,6 +321,35 @@ def test_a_dry_run_changes_nothing(sqlite_running: live.Live) -> None:
         assert answer.json()["state"] == "deny"
         assert discoveries(running)[0]["state"] == "new"
         assert running.api.get("/api/v1/denials").json()["items"] == []
+
+
+def test_findings_wait_for_a_database_that_is_away(sqlite_running: live.Live) -> None:
+    running = sqlite_running
+    with agent_of(running) as agent:
+        (one,) = found(running, agent, finding())
+        (file,) = running.data.glob("*.sqlite")
+        away = sqlite3.connect(file, isolation_level=None)
+        away.execute("BEGIN IMMEDIATE")
+        agent.find(finding(connections=2), finding(host="b.openai.com"))
+        time.sleep(2.5)  # the keeper tries, and gives up after a second
+        agent.find(finding(connections=3))
+        running.until(lambda: "discovery waits" in running.log(), 3)
+        away.execute("ROLLBACK")
+        away.close()
+        running.until(lambda: len(discoveries(running)) == 2 and discoveries(running)[1]["connections"] == 6, 5)
+        assert discoveries(running)[1]["id"] == one["id"]
+        running.until(lambda: "discovery goes on" in running.log(), 3)
+
+
+def test_many_findings_at_once(sqlite_running: live.Live) -> None:
+    running = sqlite_running
+    with agent_of(running) as agent:
+        for batch in range(3):
+            agent.find(*(finding(host=f"h{n}.example", connections=batch + 1) for n in range(900)))
+        running.until(
+            lambda: [item["connections"] for item in discoveries(running, limit=1000)] == [6] * 900, 8,
+            lambda: str(len(discoveries(running, limit=1000))),
+        )  # fmt: skip
 
 
 def test_an_own_catalogue_is_told(sqlite_running: live.Live) -> None:
