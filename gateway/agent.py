@@ -168,7 +168,7 @@ class Agent:
         self._wake()
 
     def workers_changed(self) -> None:
-        self._prober.watch([worker.peer.pid for worker in self._desk.living])
+        self._prober.watch([worker.peer.pid for worker in self._desk.living], self.upstream_mark)
         if not self._desk.living:
             self._capture.stop_beating()  # at once: nobody would answer what is captured from now on
         self._wake()

@@ -121,7 +121,7 @@ class Denials:
             self._given = message["items"]
         elif message["type"] == "catalogue":
             try:
-                self._catalogue = Catalogue(message["providers"])
+                self._catalogue = Catalogue.of(message["providers"])
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a catalogue is not taken", extra={"reason": str(error)})
         else:

@@ -21,6 +21,7 @@ from gateway.agent_channel import Channel
 from gateway.logs import LogFormat, log_to_stderr
 from gateway.probes.callers import Callers
 from gateway.probes.denials import Denials
+from gateway.probes.discovery import Discovery
 from gateway.probes.feature import Feature
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
@@ -40,7 +41,13 @@ class Probes:
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
         callers = Callers(self.tell)
-        self._possible: list[Feature] = [Routes(self.tell), callers, Denials(self.tell, callers), Trace(self.tell)]
+        self._possible: list[Feature] = [
+            Routes(self.tell),
+            callers,
+            Denials(self.tell, callers),
+            Discovery(self.tell, callers),
+            Trace(self.tell),
+        ]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
         self._channel.send(message, descriptors)

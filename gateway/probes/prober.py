@@ -207,14 +207,16 @@ class Prober:
         self._traces.clear()
         self._untold.clear()
 
-    def watch(self, worker_pids: list[int]) -> None:
-        """Whose sockets are measured: the cgroups of the workers, and ours, to which their listeners belong."""
+    def watch(self, worker_pids: list[int], mark: int) -> None:
+        """Whose sockets are measured: the cgroups of the workers, and ours, to which their listeners belong. And whose
+        connections are no finding: the gateway's processes, sockets with its mark for upstream connections."""
         folders = set()
-        for pid in [*worker_pids, os.getpid()]:
+        pids = [*worker_pids, os.getpid()]
+        for pid in pids:
             with contextlib.suppress(OSError):
                 folders.add(cgroup_of(pid))
         outermost = [folder for folder in folders if not folders & set(folder.parents)]
-        self.tell({"type": "cgroups", "paths": sorted(map(str, outermost))})
+        self.tell({"type": "cgroups", "paths": sorted(map(str, outermost)), "pids": pids, "mark": mark})
 
     def status(self) -> dict[str, Any]:
         return {

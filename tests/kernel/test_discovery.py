@@ -1,0 +1,238 @@
+"""Programs that talk to AI providers past the gateway (gateway/probes/discovery.py)."""
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.agent_channel import VERSION
+from gateway.probes.callers import Callers
+from gateway.probes.discovery import Discovery
+from gateway.wire.frames import FrameReader, frame, message_of
+from tests.support.certificates import make_certificates
+from tests.support.lab import Lab, gateway, servers
+from tests.support.lab.lab import SERVER4, SERVERS4
+from tests.support.lab.talking import wait_until
+from tests.support.lab.world import WORLD
+from tests.support.probes import Probes, probes
+
+pytestmark = pytest.mark.timeout(120)
+WITHIN_S = 3.0
+CATALOGUE = {
+    "fake": {"title": "Fake", "hosts": ["api.fake.test", "*.wild.test"]},
+    "other": {"title": "Other", "hosts": ["api.other.test"]},
+}
+
+
+@pytest.fixture
+def running(lab: Lab, tmp_path: Path) -> Iterator[Probes]:
+    names = lab.names()
+    names.set("api.fake.test", SERVER4)
+    names.set("eu.wild.test", SERVERS4[1])
+    names.set("harmless.test", SERVERS4[2])
+    lab.serve(servers.plain_http, 443, tls=make_certificates(tmp_path, host="api.fake.test").server_context())
+    lab.serve(servers.plain_http, 80)
+    lab.serve(servers.echo, 9000)
+    with probes(lab.router) as made:
+        made.tell({"type": "catalogue", "providers": CATALOGUE})
+        yield made
+
+
+def finding(running: Probes, **wanted: Any) -> dict[str, Any]:
+    """The first report of one that is so."""
+
+    def fits(item: dict[str, Any]) -> bool:
+        return all(item[name] == value for name, value in wanted.items())
+
+    message = running.wait_for("findings", lambda said: any(map(fits, said["items"])), WITHIN_S)
+    return next(item for item in message["items"] if fits(item))
+
+
+def test_curl_by_tls(lab: Lab, running: Probes) -> None:
+    """By the name in its ClientHello; a host that is nobody's is none."""
+    for host in ("harmless.test", "api.fake.test"):
+        lab.router.run("curl", "-sk", "--max-time", "5", f"https://{host}/", check=False)
+    found = finding(running, host="api.fake.test", evidence="sni")
+    assert found["process"] == "curl"
+    assert found["executable"] == os.path.realpath("/usr/bin/curl") or found["executable"] is None  # it may have ended
+    assert (found["provider"], found["address"], found["port"]) == ("fake", SERVER4, 443)
+    assert (found["uid"], found["user"], found["client"]) == (0, "root", None)
+    assert found["connections"] == 1
+    assert abs(found["last_seen_s"] - time.time()) < 10
+    said = [item for message in running.messages if message["type"] == "findings" for item in message["items"]]
+    assert "harmless.test" not in {item["host"] for item in said}
+    assert sum(item["connections"] for item in said) == 1
+
+
+def test_python_by_an_address_that_a_name_server_gave(lab: Lab, running: Probes) -> None:
+    """It speaks neither TLS nor HTTP; its bytes are counted as they pass."""
+    code = """
+import socket, sys, time, json, os
+sock = socket.create_connection(("eu.wild.test", 9000))
+for _ in range(20):
+    sock.sendall(bytes(100))
+    got = 0
+    while got < 100:
+        got += len(sock.recv(100 - got))
+    time.sleep(0.1)
+print(json.dumps(os.getpid()))
+"""
+    pid = lab.router.python(code)
+    found = finding(running, host="eu.wild.test", evidence="dns")
+    assert found["pid"] == pid
+    assert found["process"].startswith("python")
+    assert "python" in Path(found["executable"]).name
+    time.sleep(1.2)
+    said = [item for message in running.messages if message["type"] == "findings" for item in message["items"]]
+    counted = sum(item["bytes"] for item in said if item["pid"] == pid)
+    assert counted == 4000
+    assert sum(item["connections"] for item in said if item["pid"] == pid) == 1
+
+
+def test_node_by_plain_http(lab: Lab, running: Probes) -> None:
+    """By the Host that it asks for, whatever the address."""
+    code = (
+        "require('http').get({host: process.argv[1], port: 80, path: '/', headers: {host: 'api.other.test'}},"
+        " r => { r.resume(); setTimeout(() => process.exit(0), 500) })"
+    )
+    lab.router.run("node", "-e", code, SERVERS4[3])
+    found = finding(running, host="api.other.test", evidence="http")
+    assert found["process"].startswith("node") or found["process"] == "MainThread"
+    assert Path(found["executable"]).name.startswith("node")
+    assert (found["provider"], found["address"], found["port"]) == ("other", SERVERS4[3], 80)
+
+
+def test_a_hello_in_pieces_and_one_without_a_name(lab: Lab, running: Probes) -> None:
+    code = """
+import socket, ssl, sys, time
+context = ssl._create_unverified_context()
+for host, address in (("api.other.test", sys.argv[1]), (None, socket.gethostbyname("api.fake.test"))):
+    context.check_hostname = False
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=host)
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = outgoing.read()
+    sock = socket.create_connection((address, 443))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for piece in (hello[:100], hello[100:300], hello[300:]):
+        sock.sendall(piece)
+        time.sleep(0.05)
+    time.sleep(0.3)
+"""
+    lab.router.python(code, SERVERS4[4])
+    assert finding(running, host="api.other.test")["evidence"] == "sni"
+    assert finding(running, host="api.fake.test")["evidence"] == "dns"
+
+
+def test_a_connection_that_was_there_before(lab: Lab) -> None:
+    names = lab.names()
+    names.set("api.fake.test", SERVER4)
+    lab.serve(servers.echo, 9000)
+    code = """
+import socket, sys, time
+sock = socket.create_connection((sys.argv[1], 9000))
+while True:
+    sock.sendall(b"x")
+    time.sleep(0.1)
+"""
+    process = lab.router.popen([sys.executable, "-c", code, SERVER4])
+    time.sleep(0.5)
+    with probes(lab.router) as running:
+        running.tell({"type": "catalogue", "providers": CATALOGUE})
+        time.sleep(0.3)
+        lab.router.python("import socket; socket.gethostbyname('api.fake.test')")
+        found = finding(running, host="api.fake.test", evidence="dns")
+        assert "python" in found["process"]
+        assert found["executable"] is not None
+    process.kill()
+
+
+def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
+    """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
+    are all there were."""
+    lab.serve(servers.echo, 9000)
+    callers = Callers(lambda message, descriptors: None)
+    discovery = Discovery(lambda message, descriptors: None, callers)
+    with lab.router.entered():
+        callers.load()
+        discovery.load()
+    read: list[bytes] = []
+    (program,) = discovery.programs
+    with callers.programs[0], program:
+        program.listen("events", read.append)
+        many = 1000
+        code = """
+import socket, sys, json
+sent = 0
+for _ in range(int(sys.argv[2])):
+    with socket.create_connection((sys.argv[1], 9000)) as sock:
+        sock.sendall(b"GET /flood HTTP/1.1\\r\\n\\r\\n")
+        sock.recv(1)
+        sent += 1
+print(json.dumps(sent))
+"""
+        assert lab.router.python(code, SERVER4, str(many), within_s=60) == many
+        program.receive()
+        mine = [record for record in read if b"GET /flood" in record]
+        others = len(read) - len(mine)
+        lost = discovery.lost()["events"]
+        assert lost > 0
+        assert 0 <= len(mine) + lost - many <= others + 50
+
+
+@contextmanager
+def observer(path: Path) -> Iterator[tuple[socket.socket, list[dict[str, Any]]]]:
+    """A connection to the agent that gets what is found."""
+    heard: list[dict[str, Any]] = []
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(frame({"type": "hello", "v": VERSION, "role": "observer"}))
+        sock.sendall(frame({"type": "catalogue", "providers": CATALOGUE}))
+
+        def listen() -> None:
+            reader = FrameReader()
+            with contextlib.suppress(OSError):
+                while data := sock.recv(65536):
+                    heard.extend(map(message_of, reader.feed(data)))
+
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        yield sock, heard
+        sock.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+
+
+def test_what_the_gateway_does_is_no_finding(lab: Lab, tmp_path: Path) -> None:
+    """Neither its own connections to providers, nor what it has captured of others; what goes past it is."""
+    names = lab.names()
+    names.set("api.fake.test", SERVER4)
+    tls = make_certificates(tmp_path, host="api.fake.test").server_context()
+    captured = lab.serve(servers.plain_http, 443, tls=tls)
+    passed = lab.serve(servers.plain_http, 9443, tls=tls)
+    with gateway(lab, WORLD, probes=True) as running:
+        running.wait_armed()
+        with observer(running.agent.socket) as (_, heard):
+            wait_until(lambda: any(each["type"] == "probes" and each["state"] == "here" for each in heard), 10)
+            time.sleep(0.3)
+            for port in (443, 9443):
+                lab.router.run("curl", "-sk", "--max-time", "5", f"https://api.fake.test:{port}/", check=False)
+
+            def found() -> list[dict[str, Any]]:
+                said = [item for each in heard if each["type"] == "findings" for item in each["items"]]
+                return [item for item in said if item["host"] == "api.fake.test"]
+
+            wait_until(lambda: bool(found()), 5)
+            time.sleep(1.2)
+            assert (len(captured.connections), len(passed.connections)) == (1, 1)
+            assert {item["port"] for item in found()} == {9443}
