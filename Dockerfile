@@ -39,6 +39,7 @@ FROM console AS wheel
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY migrations migrations
+COPY bpf bpf
 COPY deploy deploy
 COPY gateway gateway
 RUN /node/bin/python -m hatchling build -t wheel -d /wheel

@@ -158,6 +158,7 @@ install_system_packages() {
     find_python || wanted+=(python3 python3-venv)
     has_library libgomp.so.1 || wanted+=(libgomp1) # llama.cpp, for `sluicegate demo`
     if [[ $agent == yes ]] && ! has_library libnftables.so.1; then wanted+=(libnftables1); fi
+    if [[ $agent == yes ]] && command -v apt-get >/dev/null && ! has_bcc; then wanted+=(python3-bpfcc); fi # probes
     [[ -e $certificates || -n ${SSL_CERT_FILE:-} ]] || wanted+=(ca-certificates)
     if [[ ${SLUICEGATE_SOURCE:-} == git+* || ${SLUICEGATE_SOURCE:-} == *.git ]] && ! command -v git >/dev/null; then
         wanted+=(git)
@@ -176,6 +177,8 @@ install_system_packages() {
     step_fix="apt-get update && apt-get install ${wanted[*]}" step "system packages: ${wanted[*]}" apt_install "${wanted[@]}"
     find_python || fail "Python 3.11 or newer is needed, this system has $(python3 --version 2>&1)" "Debian 12 or Ubuntu 24.04 have it"
 }
+
+has_bcc() { [[ -e /usr/lib/python3/dist-packages/bcc/libbcc.py ]] && has_library libbcc.so.0; }
 
 has_library() { # has_library FILE: whether the loader finds it
     PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -q "[[:space:]]$1 "

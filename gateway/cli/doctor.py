@@ -7,6 +7,7 @@ from gateway.cli.checks import Finding, Verdict
 from gateway.cli.checks_gateway import gateway_checks
 from gateway.cli.checks_host import host_checks
 from gateway.cli.checks_interception import interception_checks
+from gateway.cli.checks_probes import probe_checks
 from gateway.cli.owner import become_owner
 from gateway.privileges import NET_ADMIN
 from gateway.settings import Settings
@@ -19,7 +20,12 @@ def examine(settings: Settings) -> int:
     """Print every finding as it is made. Returns the exit code: 1 where something is broken."""
     become_owner(settings.data, keeping=(NET_ADMIN,))  # to look at nftables, and try what interception needs
     counts = dict.fromkeys(Verdict, 0)
-    for findings in (gateway_checks(settings), host_checks(settings), interception_checks(settings)):
+    for findings in (
+        gateway_checks(settings),
+        host_checks(settings),
+        interception_checks(settings),
+        probe_checks(settings),
+    ):
         for finding in findings:
             counts[finding.verdict] += 1
             _show(finding)

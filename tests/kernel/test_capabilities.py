@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway.privileges import NET_ADMIN, NET_RAW
+from gateway.cli import agent_client
+from gateway.privileges import BPF, NET_ADMIN, NET_RAW, PERFMON, SYS_PTRACE
 from tests.support.lab import Lab, gateway, servers
-from tests.support.lab.gateway import Agent
+from tests.support.lab.gateway import Agent, Gateway
 from tests.support.lab.lab import UNPRIVILEGED
 from tests.support.lab.probing import WAYS, Fate, probe
 from tests.support.lab.talking import wait_until
@@ -25,6 +27,11 @@ def unit_capabilities() -> list[str]:
     return [name.removeprefix("CAP_").lower() for name in line.partition("=")[2].split()]
 
 
+def probes(running: Gateway) -> Any:
+    """What the agent says of them."""
+    return agent_client.ask(running.agent.socket, "status")["probes"]
+
+
 def capabilities(pid: int) -> dict[str, set[int]]:
     """By set (`CapEff`, `CapPrm`, …), numbers of linux/capability.h."""
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -35,7 +42,7 @@ def capabilities(pid: int) -> dict[str, set[int]]:
 def test_the_agent_captures_with_net_admin_and_the_gateway_with_net_raw(lab: Lab) -> None:
     """Started as the unit starts it; what it has once it runs, it also has after an upgrade."""
     server = lab.serve(servers.echo, OPEN_PORT)
-    with gateway(lab, WORLD, agent=False) as running:
+    with gateway(lab, WORLD, agent=False, probes=True) as running:
         running.agent.start(bounding=unit_capabilities())
         running.wait_armed()
         for turn in range(2):
@@ -44,8 +51,15 @@ def test_the_agent_captures_with_net_admin_and_the_gateway_with_net_raw(lab: Lab
             assert len(server.connections) == served + len(WAYS), "the gateway's own connections are not captured again"
             found = capabilities(running.agent.pid)
             for which in ("CapEff", "CapPrm", "CapBnd"):
-                assert found[which] == {NET_ADMIN}, which
+                assert found[which] == {NET_ADMIN, BPF, PERFMON, SYS_PTRACE}, which
             assert "NoNewPrivs:\t1" in Path(f"/proc/{running.agent.pid}/status").read_text()
+            wait_until(
+                lambda: probes(running)["running"] and not probes(running)["trouble"], 20, lambda: probes(running)
+            )
+            assert set(probes(running)["features"].values()) == {None}, probes(running)
+            wait_until(
+                lambda: any(runs for _, runs in probes(running)["programs"].values()), 5, lambda: probes(running)
+            )
             for worker in running.workers():
                 assert capabilities(worker.pid)["CapEff"] == {NET_RAW}
             if not turn:
