@@ -1,0 +1,148 @@
+"""What the probes in the kernel cost: ≤ 3 % of a core at 1,000 streamed calls a second of 100 events, ≤ 2 % of throughput.
+
+One worker on the gateway's core, provider, load and agent on the other. With the agent and without it in turn, in
+rounds that begin with either: plain calls and streams as fast as they go, ratios of each round, then paced streams, an
+event each 10 ms, each in a segment of its own as models answer: the kernel's own count of the time that programs ran
+(run_time_ns), by call, times 1,000 calls a second. Needs root and bcc.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway.cli import agent_client
+from gateway.errors import SluicegateError
+from tests.bench import compare, rig
+from tests.support.c_upstream import build, c_upstream
+
+EVENTS, PACE_MS = 100, 10
+CALLS_A_SECOND = 1_000
+BAR_CORE, BAR_LOSS = 0.03, 0.02
+READY_S = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    seconds = int(os.environ.get("SECONDS_EACH", "5"))
+    parser.add_argument("--seconds", type=int, default=seconds, help=f"of each load ({seconds}; or SECONDS_EACH)")
+    parser.add_argument("--streams", type=int, default=100, metavar="N", help="paced ones at a time (100)")
+
+
+def measure(given: argparse.Namespace) -> None:
+    if os.geteuid() != 0:
+        sys.exit("probes need root")
+    rig.raise_file_limits()
+    rounds: list[dict[str, float]] = []
+    with c_upstream(events=EVENTS) as provider:
+        compare.pin(rig.provider_pids(), str(compare.LOAD_CORE))
+        yaml = rig.configuration(provider.port, pace_ms=PACE_MS)
+        with rig.sluicegate(yaml) as running:
+            compare.pin(compare.family([running.pid]))
+            bench = rig.Rig(running, provider.port)
+            bench.plain(32, 2)
+            for turn in range(max(compare.ROUNDS, 3)):
+                found: dict[str, float] = {}
+                for on in (True, False) if turn % 2 else (False, True):
+                    if on:
+                        with agent(running.data) as socket:
+                            bench.plain(8, 1)
+                            found |= {f"{name}_on": value for name, value in loads(bench, given.seconds).items()}
+                            found |= paced(bench, socket, given.streams, given.seconds)
+                    else:
+                        bench.plain(8, 1)
+                        found |= {f"{name}_off": value for name, value in loads(bench, given.seconds).items()}
+                rounds.append(found)
+                print("  " + "  ".join(f"{name} {value:,.4g}" for name, value in found.items()), file=sys.stderr)
+    figures: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+    for name in ("calls_per_s", "events_per_s"):
+        figures[f"{name}_lost"] = 1 - statistics.median(each[f"{name}_on"] / each[f"{name}_off"] for each in rounds)
+    held = (
+        figures["share_of_core"] <= BAR_CORE
+        and max(figures["calls_per_s_lost"], figures["events_per_s_lost"]) <= BAR_LOSS
+        and not any(each["failed"] for each in rounds)
+    )
+    bar = f"≤ {BAR_CORE:.0%} of a core at {CALLS_A_SECOND:,} calls a second of {EVENTS} events, ≤ {BAR_LOSS:.0%} lost"
+    rig.conclude("probes", figures, bar, held)
+
+
+def loads(bench: rig.Rig, seconds: int) -> dict[str, float]:
+    pids = bench.pids()
+    compare.wait_until_idle(pids)
+    plain = bench.plain(64, seconds)
+    compare.wait_until_idle(pids)
+    burst = bench.streams("bench", compare.BURST_STREAMS, seconds)
+    return {"calls_per_s": plain["rps"], "events_per_s": burst["events_per_s"]}
+
+
+def paced(bench: rig.Rig, socket: Path, streams: int, seconds: int) -> dict[str, float]:
+    """What programs and their process cost while streams run; shares of one core."""
+    compare.wait_until_idle(bench.pids())
+    before, prober_before = cost(socket), prober_cpu_s()
+    begun = time.monotonic()
+    found = compare.stream_load(bench.system, "bench-paced", build("sseload"), streams, seconds)
+    took_s = time.monotonic() - begun
+    time.sleep(1.1)  # costs are told once a second
+    run_s, runs = (now - was for now, was in zip(cost(socket), before, strict=True))
+    events = found["events_per_s"] * found["seconds"]
+    return {
+        "run_ns_a_call": run_s / events * EVENTS * 1e9,
+        "runs_a_call": runs / events * EVENTS,
+        "share_of_core": run_s / events * EVENTS * CALLS_A_SECOND,
+        "process_share_of_core": (prober_cpu_s() - prober_before) / took_s,
+        "paced_calls_per_s": events / EVENTS / took_s,
+        "failed": found["failed"],
+    }
+
+
+@contextmanager
+def agent(data: Path) -> Iterator[Path]:
+    """The agent with its probes, on the load's core; its socket."""
+    socket = data / "agent.sock"
+    command = [str(Path(sys.executable).parent / "sluicegate"), "agent", "--socket", str(socket)]
+    process = subprocess.Popen(
+        ["taskset", "-c", str(compare.LOAD_CORE), *command], stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
+    try:
+        until_s = time.monotonic() + READY_S
+        while not _ready(socket):
+            if time.monotonic() > until_s or process.poll() is not None:
+                sys.exit("the agent has no probes here: run `sluicegate agent` and read what it says")
+            time.sleep(0.1)
+        time.sleep(1.0)
+        yield socket
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def _ready(socket: Path) -> bool:
+    try:
+        said = agent_client.ask(socket, "status")
+    except SluicegateError:
+        return False
+    return bool(said["workers"]) and said["probes"]["trouble"] is None
+
+
+def cost(socket: Path) -> tuple[float, float]:
+    """Seconds and runs of all programs so far."""
+    programs = agent_client.ask(socket, "status")["probes"]["programs"].values()
+    return sum(seconds for seconds, _ in programs), sum(runs for _, runs in programs)
+
+
+def prober_cpu_s() -> float:
+    """Of the process that reads the maps, so far."""
+    return compare.cpu_s([pid for pid in compare.family([os.getpid()]) if b"probes.main" in _command(pid)])
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
