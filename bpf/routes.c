@@ -21,17 +21,19 @@ enum side { OTHERS = 0, UPSTREAM = 1, CLIENT = 2 };
 
 /* What is known of one connection; it ends with the socket. */
 struct connection {
+	u64 cookie;
 	u64 since_ns;	  /* of the connect, then of the handshake's end */
 	u64 request_ns;	  /* the last byte of a request, until its answer begins */
 	u64 data_ns;	  /* the last byte of an answer under way */
-	u64 rtt_ns;	  /* when its RTT was looked at */
 	u64 peer_full_ns; /* since when the peer takes nothing more */
 	u64 we_full_ns;	  /* since when we take nothing more */
+	u32 tag_at;	  /* where its tag is, if it has one */
 	u32 early_bytes;  /* a client's first ones, which come before its worker knows of the connection */
 	u32 series;	  /* in which it counts as open */
 	u8 side;
 	u8 watched;	  /* its end will be told */
 	u8 misses;	  /* data packets without a tag */
+	u8 packets;	  /* with data, to choose some of them by */
 	u8 accepted;	  /* its wait for accept() has been counted */
 };
 
@@ -72,8 +74,14 @@ BPF_ARRAY(full, u32, 1);
 /* 0: connections that had no room; 1: sockets without a tag that were taken for others'. */
 BPF_PERCPU_ARRAY(losses, u64, 2);
 
-#define RTT_PAUSE_NS 100000000ULL
-#define MOST_MISSES 64
+/* 1 for a while after the load: connections that are older than these programs are taken in when they are seen. After it
+ * a packet of a socket that nothing is known of, as most of others' are, needs no look at its tag. */
+BPF_ARRAY(adopting, u32, 1);
+
+TIMINGS(3);
+
+#define RTT_EACH 16 /* packets with data, on each connection */
+#define MOST_MISSES 16
 
 static inline __attribute__((always_inline)) struct tag *tag_of(u64 cookie)
 {
@@ -83,17 +91,32 @@ static inline __attribute__((always_inline)) struct tag *tag_of(u64 cookie)
 	return found && found->cookie == cookie ? found : NULL;
 }
 
-static inline __attribute__((always_inline)) struct figures *figures_of(u32 number)
-{
-	return series.lookup(&number);
-}
-
 static inline __attribute__((always_inline)) void lost(u32 what)
 {
 	u64 *counted = losses.lookup(&what);
 
 	if (counted)
 		(*counted)++;
+}
+
+static inline __attribute__((always_inline)) struct connection *
+new_connection(struct bpf_sock *sk, u64 cookie, u8 side)
+{
+	struct connection *made = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!made) {
+		lost(0);
+		return NULL;
+	}
+	made->cookie = cookie;
+	made->tag_at = cookie & (TAGS - 1);
+	made->side = side;
+	return made;
+}
+
+static inline __attribute__((always_inline)) struct figures *figures_of(u32 number)
+{
+	return series.lookup(&number);
 }
 
 static inline __attribute__((always_inline)) void count_open(struct connection *connection, u32 number, s64 change)
@@ -163,7 +186,7 @@ static inline __attribute__((always_inline)) void see_window(struct connection *
 	}
 }
 
-int on_socket(struct bpf_sock_ops *ops)
+static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
 	struct connection *connection;
@@ -172,90 +195,114 @@ int on_socket(struct bpf_sock_ops *ops)
 	u32 number;
 
 	if (!sk)
-		return 1;
+		return;
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		tag = tag_of(bpf_get_socket_cookie(ops));
 		if (!tag)
-			return 1;
-		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!connection) {
-			lost(0);
-			return 1;
-		}
-		connection->side = UPSTREAM;
+			return;
+		connection = new_connection(sk, tag->cookie, UPSTREAM);
+		if (!connection)
+			return;
 		connection->since_ns = bpf_ktime_get_ns();
-		return 1;
+		return;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		connection = connections.sk_storage_get(sk, NULL, 0);
 		if (!connection)
-			return 1;
+			return;
 		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
 		connection->watched = 1;
 		tag = tag_of(bpf_get_socket_cookie(ops));
 		if (!tag)
-			return 1;
+			return;
 		number = tag->series & SERIES_MASK;
 		change_series(connection, number);
 		figures = figures_of(number);
 		if (!figures)
-			return 1;
+			return;
 		figures->connections++;
 		count(figures->connect, bpf_ktime_get_ns() - connection->since_ns);
 		count(figures->rtt, (u64)(ops->srtt_us >> 3) * 1000);
-		return 1;
+		return;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!connection) {
-			lost(0);
-			return 1;
-		}
+		connection = new_connection(sk, bpf_get_socket_cookie(ops), CLIENT);
+		if (!connection)
+			return;
 		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
-		connection->side = CLIENT;
 		connection->watched = 1;
 		connection->since_ns = bpf_ktime_get_ns();
-		return 1;
+		return;
 	case BPF_SOCK_OPS_RETRANS_CB:
 		connection = connections.sk_storage_get(sk, NULL, 0);
 		if (!connection)
-			return 1;
+			return;
 		figures = figures_of(connection->series);
 		if (!figures)
-			return 1;
+			return;
 		if (connection->side == UPSTREAM)
 			figures->retransmits++;
 		else
 			figures->client_retransmits++;
-		return 1;
+		return;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ops->args[1] != BPF_TCP_CLOSE)
-			return 1;
+			return;
 		connection = connections.sk_storage_get(sk, NULL, 0);
 		if (!connection || !connection->watched)
-			return 1;
+			return;
 		see_window(connection, false, true);
 		see_window(connection, false, false);
 		if (connection->series)
 			count_open(connection, connection->series, -1);
 		connection->watched = 0;
-		return 1;
+		return;
 	}
+}
+
+int on_socket(struct bpf_sock_ops *ops)
+{
+	u32 program = 0;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+
+	see_socket(ops);
+	end_timing(timing, begun);
 	return 1;
 }
 
-/* The connection of a tagged socket and its present series; NULL for everybody else's. */
+/* A connection that is older than these programs. Clients' tags have a time of accept, upstreams' have none. */
+static inline __attribute__((always_inline)) struct connection *adopt(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	u32 zero = 0;
+	u32 *wanted = adopting.lookup(&zero);
+	struct tag *tag;
+
+	if (!wanted || !*wanted)
+		return NULL;
+	tag = tag_of(bpf_get_socket_cookie(skb));
+	if (!tag)
+		return NULL;
+	return new_connection(sk, tag->cookie, tag->accepted_ns ? CLIENT : UPSTREAM);
+}
+
+/* The connection of a tagged socket and its present series; NULL for everybody else's. `came`: bytes from its peer. */
 static inline __attribute__((always_inline)) struct connection *
 known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag, u32 came)
 {
 	struct connection *connection = connections.sk_storage_get(sk, NULL, 0);
 	u32 number;
 
-	if (connection && connection->side == OTHERS)
-		return NULL;
-	*tag = tag_of(bpf_get_socket_cookie(skb));
-	if (!*tag) {
+	if (!connection) {
+		connection = adopt(skb, sk);
 		if (!connection)
 			return NULL;
+	}
+	if (connection->side == OTHERS)
+		return NULL;
+	*tag = tags.lookup(&connection->tag_at);
+	if (!*tag)
+		return NULL;
+	if ((*tag)->cookie != connection->cookie) {
 		if (came && connection->side == CLIENT) {
 			connection->request_ns = bpf_ktime_get_ns();
 			connection->early_bytes += came;
@@ -266,131 +313,150 @@ known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag, u32 came)
 		}
 		return NULL;
 	}
-	if (!connection) {
-		/* Older than these programs. Clients' tags have a time of accept, upstreams' have none. */
-		connection = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-		if (!connection) {
-			lost(0);
-			return NULL;
-		}
-		connection->side = (*tag)->accepted_ns ? CLIENT : UPSTREAM;
-	}
 	number = (*tag)->series & SERIES_MASK;
 	if (number != connection->series)
 		change_series(connection, number);
 	return connection;
 }
 
+/* At an answer's first segment, then now and then: round-trip times do not change with each packet. */
 static inline __attribute__((always_inline)) void
-sample_rtt(struct connection *connection, struct figures *figures, struct bpf_sock *sk, u64 now)
+sample_rtt(struct connection *connection, struct figures *figures, struct bpf_sock *common)
 {
 	struct bpf_tcp_sock *tcp;
+	struct bpf_sock *sk;
 
-	if (now - connection->rtt_ns < RTT_PAUSE_NS)
+	if (connection->packets++ % RTT_EACH)
+		return;
+	sk = bpf_sk_fullsock(common);
+	if (!sk)
 		return;
 	tcp = bpf_tcp_sock(sk);
 	if (!tcp || !tcp->srtt_us)
 		return;
-	connection->rtt_ns = now;
 	count(connection->side == UPSTREAM ? figures->rtt : figures->client_rtt, (u64)(tcp->srtt_us >> 3) * 1000);
 }
 
-static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, bool incoming)
+/* An answer begins. */
+static inline __attribute__((always_inline)) void first(struct connection *connection, u32 *histogram, u64 now)
 {
-	struct segment segment = {};
+	count(histogram, now - connection->request_ns);
+	connection->request_ns = 0;
+	connection->packets = 0; /* its RTT is looked at */
+}
+
+static inline __attribute__((always_inline)) void
+see_upstream(struct connection *connection, struct figures *figures, u64 series, u32 bytes, bool incoming)
+{
+	u64 now = bpf_ktime_get_ns();
+
+	if (!incoming) {
+		figures->bytes_out += bytes;
+		connection->request_ns = now;
+		connection->data_ns = 0;
+		return;
+	}
+	figures->bytes_in += bytes;
+	if (series & FRESH)
+		return;
+	if (connection->request_ns)
+		first(connection, figures->first_byte, now);
+	else if (connection->data_ns)
+		count(figures->gap, now - connection->data_ns);
+	connection->data_ns = now;
+}
+
+static inline __attribute__((always_inline)) void
+see_client(struct connection *connection, struct figures *figures, struct tag *tag, u32 bytes, bool incoming)
+{
+	if (incoming) {
+		figures->client_bytes_in += bytes;
+		connection->request_ns = bpf_ktime_get_ns();
+		return;
+	}
+	figures->client_bytes_out += bytes;
+	if (!connection->request_ns)
+		return; /* the middle of an answer: no look at the clock */
+	first(connection, figures->client_first_byte, bpf_ktime_get_ns());
+	figures->client_bytes_in += connection->early_bytes;
+	connection->early_bytes = 0;
+	if (connection->accepted)
+		return;
+	connection->accepted = 1;
+	if (!connection->since_ns)
+		return;
+	figures->client_connections++;
+	if (tag->accepted_ns > connection->since_ns)
+		count(figures->accept_wait, tag->accepted_ns - connection->since_ns);
+}
+
+static inline __attribute__((always_inline)) void
+see_reset(struct connection *connection, struct figures *figures, bool incoming)
+{
+	if (connection->side == UPSTREAM) {
+		if (incoming)
+			figures->resets_in++;
+		else
+			figures->resets_out++;
+	} else {
+		if (incoming)
+			figures->client_resets_in++;
+		else
+			figures->client_resets_out++;
+	}
+}
+
+static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32 program, bool incoming)
+{
+	struct timing *timing = NULL;
 	struct connection *connection;
+	struct segment found = {};
 	struct figures *figures;
 	struct bpf_sock *sk;
 	struct tag *tag;
+	u64 begun = 0;
 	u32 zero = 0;
 	u32 *many;
-	u64 now;
 
-	if (!read_segment(skb, &segment) || segment.flags & TCP_SYN)
+	if (!read_segment(skb, &found) || found.flags & TCP_SYN)
 		return;
-	if (!segment.payload && segment.window && !(segment.flags & TCP_RST)) {
+	if (!found.payload && found.window && !(found.flags & TCP_RST)) {
 		many = full.lookup(&zero);
 		if (!many || !*many)
-			return;
+			return; /* most packets that carry nothing: they are not even counted */
 	}
-	if (!skb->sk)
-		return;
-	sk = bpf_sk_fullsock(skb->sk);
+	sk = skb->sk;
 	if (!sk)
 		return;
-	connection = known(skb, sk, &tag, incoming ? segment.payload : 0);
-	if (!connection)
-		return;
-	figures = figures_of(connection->series);
-	if (!figures)
-		return;
-	if (segment.flags & TCP_RST) {
-		if (connection->side == UPSTREAM) {
-			if (incoming)
-				figures->resets_in++;
-			else
-				figures->resets_out++;
-		} else {
-			if (incoming)
-				figures->client_resets_in++;
-			else
-				figures->client_resets_out++;
-		}
-		return;
-	}
-	see_window(connection, !segment.window, incoming);
-	if (!segment.payload)
-		return;
-	now = bpf_ktime_get_ns();
-	if (connection->side == UPSTREAM) {
-		if (!incoming) {
-			figures->bytes_out += segment.payload;
-			connection->request_ns = now;
-			connection->data_ns = 0;
-			return;
-		}
-		figures->bytes_in += segment.payload;
-		if (tag->series & FRESH)
-			return;
-		if (connection->request_ns)
-			count(figures->first_byte, now - connection->request_ns);
-		else if (connection->data_ns)
-			count(figures->gap, now - connection->data_ns);
-		connection->request_ns = 0;
-		connection->data_ns = now;
-	} else {
-		if (incoming) {
-			figures->client_bytes_in += segment.payload;
-			connection->request_ns = now;
-			return;
-		}
-		figures->client_bytes_out += segment.payload;
-		figures->client_bytes_in += connection->early_bytes;
-		connection->early_bytes = 0;
-		if (connection->request_ns) {
-			count(figures->client_first_byte, now - connection->request_ns);
-			connection->request_ns = 0;
-		}
-		if (!connection->accepted) {
-			connection->accepted = 1;
-			if (connection->since_ns) {
-				figures->client_connections++;
-				if (tag->accepted_ns > connection->since_ns)
-					count(figures->accept_wait, tag->accepted_ns - connection->since_ns);
+	timing = timings.lookup(&program);
+	begun = begin_timing(timing);
+	connection = known(skb, sk, &tag, incoming ? found.payload : 0);
+	if (connection) {
+		figures = figures_of(connection->series);
+		if (figures && found.flags & TCP_RST) {
+			see_reset(connection, figures, incoming);
+		} else if (figures) {
+			see_window(connection, !found.window, incoming);
+			if (found.payload) {
+				if (connection->side == UPSTREAM)
+					see_upstream(connection, figures, tag->series, found.payload, incoming);
+				else
+					see_client(connection, figures, tag, found.payload, incoming);
+				sample_rtt(connection, figures, sk);
 			}
 		}
 	}
-	sample_rtt(connection, figures, sk, now);
+	end_timing(timing, begun);
 }
 
 int on_incoming(struct __sk_buff *skb)
 {
-	see(skb, true);
+	see(skb, 1, true);
 	return 1;
 }
 
 int on_outgoing(struct __sk_buff *skb)
 {
-	see(skb, false);
+	see(skb, 2, false);
 	return 1;
 }

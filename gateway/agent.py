@@ -41,7 +41,6 @@ from gateway.intercept.tables import remove
 from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
 from gateway.probes import tracefs
-from gateway.probes.bpf_calls import enable_run_times
 from gateway.probes.prober import Prober
 
 log = logging.getLogger("sluicegate.agent")
@@ -85,8 +84,6 @@ class Beginning:
     log_level: str
     log_format: LogFormat
     probes: bool = True
-    run_times: int | None = None
-    """Open as long as the kernel adds up what programs cost."""
     left: Left | None = None
     """By the release before, where this one takes over."""
 
@@ -278,7 +275,7 @@ class Agent:
             kernel_counts=capture.counted(), worker_counts=dict(counted),
             started_at_s=self.started_at_s, try_until_s=self._try_until_s,
             log_level=begin.log_level, log_format=begin.log_format,
-            run_times=begin.run_times, probes=begin.probes,
+            probes=begin.probes,
         )  # fmt: skip
         log.info("upgrading, the installed release takes over", extra={"command": " ".join(new)})
         self._prober.close()
@@ -528,7 +525,6 @@ def take_over(left: Left) -> None:
         log_level=left.log_level,
         log_format=left.log_format,
         probes=left.probes,
-        run_times=left.run_times,
         left=left,
     )
     privileges.keep_only(KEPT_CAPABILITIES)
@@ -542,15 +538,6 @@ def wait_for(folder: Path) -> None:
     log.info("waiting for the folder, which `sluicegate serve` makes", extra={"folder": str(folder)})
     while not folder.is_dir():
         time.sleep(FOLDER_PAUSE_S)
-
-
-def count_run_times() -> int | None:
-    """Have the kernel add up what BPF programs cost. None where it will not."""
-    try:
-        return enable_run_times()
-    except OSError as error:
-        log.warning("what probes cost is not known", extra={"reason": str(error)})
-        return None
 
 
 def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat, probes: bool = True) -> None:
@@ -569,7 +556,6 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat,
     only_one = lock_network()
     os.umask(0o077)
     sock = open_socket(path, folder.st_uid, folder.st_gid)
-    run_times = count_run_times() if probes else None
     if probes:
         missing = tracefs.mount()
         if missing is not None:
@@ -584,6 +570,5 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat,
         log_level=log_level,
         log_format=log_format,
         probes=probes,
-        run_times=run_times,
     )
     asyncio.run(serve(memory, begin))

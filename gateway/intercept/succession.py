@@ -58,8 +58,6 @@ class Left:
     try_until_s: float | None
     log_level: str
     log_format: LogFormat
-    run_times: int | None = None
-    """Open as long as the kernel adds up what programs cost (`bpf_calls.enable_run_times`)."""
     probes: bool = True
 
 
@@ -131,7 +129,6 @@ def taken_over() -> Left | None:
 
 def descriptors_of(left: Left) -> list[int]:
     lock = [] if left.lock is None else [left.lock]
-    lock += [] if left.run_times is None else [left.run_times]
     return [left.socket, left.memory, *lock, *left.netlink, *left.listeners.values()]
 
 

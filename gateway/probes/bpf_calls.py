@@ -26,8 +26,6 @@ MAP_DELETE_ELEM: Final = 3
 OBJ_GET_INFO_BY_FD: Final = 15
 RAW_TRACEPOINT_OPEN: Final = 17
 LINK_CREATE: Final = 28
-ENABLE_STATS: Final = 32
-STATS_RUN_TIME: Final = 0
 INET_INGRESS: Final = 0
 INET_EGRESS: Final = 1
 SOCK_OPS: Final = 3
@@ -61,10 +59,6 @@ class _RawTracepoint(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint64), ("prog_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32))
 
 
-class _Stats(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_uint32), ("pad", ctypes.c_uint32))
-
-
 class _ProgramInfo(ctypes.Structure):
     """The fields up to those that we read; `rest` makes it as long as the kernel's may be."""
 
@@ -87,7 +81,7 @@ class _ProgramInfo(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class RunTime:
-    """What a program has cost since statistics were turned on."""
+    """What a program has cost so far."""
 
     seconds: float
     runs: int
@@ -168,16 +162,8 @@ class TracepointLink(Link):
             raise
 
 
-def enable_run_times() -> int:
-    """The kernel adds up what programs cost as long as the returned descriptor is open. Raises OSError: it takes
-    CAP_SYS_ADMIN, so the agent does this before it gives that up."""
-    descriptor = _bpf(ENABLE_STATS, _Stats(type=STATS_RUN_TIME))
-    os.set_inheritable(descriptor, False)
-    return descriptor
-
-
 def run_time(program: int) -> RunTime:
-    """Of a loaded program, by its descriptor. Raises OSError."""
+    """Of a loaded program, by its descriptor; nothing where nobody has the kernel count. Raises OSError."""
     info = _ProgramInfo()
     attributes = _Info(fd=program, length=ctypes.sizeof(info), info=ctypes.addressof(info))
     _bpf(OBJ_GET_INFO_BY_FD, attributes)

@@ -4,12 +4,12 @@ import atexit
 import ctypes
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 from gateway.probes import tracefs
-from gateway.probes.bpf_calls import Link, RunTime, TracepointLink, Watch, run_time
+from gateway.probes.bpf_calls import ArrayMap, Link, RunTime, TracepointLink, Watch, run_time
 from gateway.probes.toolchain import load_bcc, sources
 
 log = logging.getLogger("sluicegate.probes")
@@ -22,6 +22,12 @@ CGROUP_SOCK_ADDR: Final = 18
 """`enum bpf_prog_type` (linux/bpf.h)"""
 
 
+class Timing(ctypes.Structure):
+    """`struct timing` of bpf/sluicegate.h."""
+
+    _fields_ = (("runs", ctypes.c_uint64), ("timed", ctypes.c_uint64), ("ns", ctypes.c_uint64))
+
+
 class ProgramRefused(Exception):
     """A program was not compiled, not loaded, or not attached; the text says which and why."""
 
@@ -29,9 +35,9 @@ class ProgramRefused(Exception):
 class Program:
     """Not thread-safe; compilation takes a fifth of a second."""
 
-    def __init__(self, name: str, constants: Mapping[str, int] | None = None) -> None:
-        """`name`: of the file without `.c`. `constants`: macros that it is compiled with. Raises BccMissing,
-        ProgramRefused."""
+    def __init__(self, name: str, constants: Mapping[str, int] | None = None, *, timed: Sequence[str] = ()) -> None:
+        """`name`: of the file without `.c`. `constants`: macros that it is compiled with. `timed`: functions that time
+        themselves, in the order of the map `timings`. Raises BccMissing, ProgramRefused."""
         bcc = load_bcc()
         self._bcc = bcc
         self.name = name
@@ -50,6 +56,7 @@ class Program:
         except Exception as error:  # bcc raises nothing narrower
             raise ProgramRefused(f"bpf/{name}.c was not compiled: {error}") from error
         self._loaded: dict[str, Any] = {}
+        self._timed = timed
         self._links: list[Link] = []
 
     def close(self) -> None:
@@ -143,8 +150,17 @@ class Program:
         self._module.ring_buffer_consume()
 
     def run_times(self) -> dict[str, RunTime]:
-        """By function."""
-        return {name: run_time(function.fd) for name, function in self._loaded.items()}
+        """By function: as it times itself, else as the kernel counts while somebody has that turned on
+        (kernel.bpf_stats_enabled). What is neither is left out."""
+        found = {name: run_time(function.fd) for name, function in self._loaded.items()}
+        found = {name: told for name, told in found.items() if told.runs}
+        if self._timed:
+            timings = ArrayMap(self._module["timings"].map_fd, ctypes.sizeof(Timing), per_cpu=True)
+            for index, name in enumerate(self._timed):
+                copies = [Timing.from_buffer_copy(copy) for copy in timings.copies(timings.read(index))]
+                runs, timed, ns = (sum(getattr(copy, field) for copy in copies) for field in ("runs", "timed", "ns"))
+                found[name] = RunTime(runs * ns / timed * 1e-9 if timed else 0.0, runs)
+        return found
 
 
 def _layout(structure: Any) -> tuple[tuple[str, int, int], ...] | int:

@@ -24,6 +24,8 @@ not measured."""
 SERIES: Final = 512
 FIGURES_BYTES: Final = 32 * 1024 * 1024
 """Of memory at most; a machine with many CPUs tells fewer series apart."""
+ADOPT_S: Final = 300.0
+"""How long after the load connections that are older than it are taken in when they are seen."""
 LEAST_SERIES: Final = 64
 LOSSES: Final = ("connections", "others")
 """What bpf/routes.c counts: sockets without room, and those of others."""
@@ -58,7 +60,7 @@ class Routes:
         return [self._program] if self._program is not None else []
 
     def load(self) -> None:
-        program = Program("routes", {"TAGS": 1 << TAG_BITS, "SERIES": self._series})
+        program = Program("routes", {"TAGS": 1 << TAG_BITS, "SERIES": self._series}, timed=[hook[0] for hook in HOOKS])
         program.check_layout("series", Figures)
         program.check_layout("tags", Tag)
         for function, kind, hook in HOOKS:
@@ -101,8 +103,15 @@ class Routes:
                 self._links[path] = made
 
     async def run(self) -> None:
+        assert self._program is not None
+        adopting = ArrayMap(self._program.table("adopting").map_fd, 4, per_cpu=False)
+        adopting.write(0, (1).to_bytes(4, "little"))
+        adopt_until_s: float | None = time.monotonic() + ADOPT_S
         read_s = time.monotonic()
         while True:
+            if adopt_until_s is not None and read_s > adopt_until_s:
+                adopting.write(0, bytes(4))
+                adopt_until_s = None
             await asyncio.sleep(max(0.0, read_s + READ_S - time.monotonic()))
             now_s = time.monotonic()
             series = {}

@@ -1,9 +1,10 @@
-"""What the probes in the kernel cost: ≤ 3 % of a core at 1,000 streamed calls a second of 100 events, ≤ 2 % of throughput.
+"""What probes cost: ≤ 3 % of a core at 1,000 streamed calls a second of 100 events, ≤ 2 % of the throughput.
 
-One worker on the gateway's core, provider, load and agent on the other. With the agent and without it in turn, in
-rounds that begin with either: plain calls and streams as fast as they go, ratios of each round, then paced streams, an
-event each 10 ms, each in a segment of its own as models answer: the kernel's own count of the time that programs ran
-(run_time_ns), by call, times 1,000 calls a second. Needs root and bcc.
+One worker on the gateway's core, provider, load and agent on the other; gateway and agent in a cgroup of their own, as
+systemd has them, so that programs see the gateway's packets and not the provider's and the load's (`--everything`: all
+of them). With the agent and without it in turn, in rounds that begin with either: plain calls and streams as fast as
+they go, ratios of each round, then paced streams, an event each 10 ms, each in a segment of its own as models answer:
+what programs took by call, times 1,000 calls a second. Needs root and bcc.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from typing import Any
 
 from gateway.cli import agent_client
 from gateway.errors import SluicegateError
+from gateway.probes.feature import cgroup_root
 from tests.bench import compare, rig
 from tests.support.c_upstream import build, c_upstream
 
@@ -32,6 +34,7 @@ READY_S = 30
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     seconds = int(os.environ.get("SECONDS_EACH", "5"))
     parser.add_argument("--seconds", type=int, default=seconds, help=f"of each load ({seconds}; or SECONDS_EACH)")
+    parser.add_argument("--everything", action="store_true", help="no cgroup of its own: the whole machine is seen")
     parser.add_argument("--streams", type=int, default=100, metavar="N", help="paced ones at a time (100)")
 
 
@@ -43,7 +46,8 @@ def measure(given: argparse.Namespace) -> None:
     with c_upstream(events=EVENTS) as provider:
         compare.pin(rig.provider_pids(), str(compare.LOAD_CORE))
         yaml = rig.configuration(provider.port, pace_ms=PACE_MS)
-        with rig.sluicegate(yaml) as running:
+        with own_cgroup(given.everything) as cgroup, rig.sluicegate(yaml) as running:
+            move(os.getpid(), cgroup_root())
             compare.pin(compare.family([running.pid]))
             bench = rig.Rig(running, provider.port)
             bench.plain(32, 2)
@@ -51,7 +55,7 @@ def measure(given: argparse.Namespace) -> None:
                 found: dict[str, float] = {}
                 for on in (True, False) if turn % 2 else (False, True):
                     if on:
-                        with agent(running.data) as socket:
+                        with agent(running.data, cgroup) as socket:
                             bench.plain(8, 1)
                             found |= {f"{name}_on": value for name, value in loads(bench, given.seconds).items()}
                             found |= paced(bench, socket, given.streams, given.seconds)
@@ -102,12 +106,43 @@ def paced(bench: rig.Rig, socket: Path, streams: int, seconds: int) -> dict[str,
 
 
 @contextmanager
-def agent(data: Path) -> Iterator[Path]:
+def own_cgroup(everything: bool) -> Iterator[Path]:
+    """This process is in it, until it moves on, and what it starts is, with all their sockets."""
+    if everything:
+        yield cgroup_root()
+        return
+    folder = cgroup_root() / f"sluicegate-bench-{os.getpid()}"
+    folder.mkdir()
+    try:
+        move(os.getpid(), folder)
+        yield folder
+    finally:
+        move(os.getpid(), cgroup_root())
+        folder.rmdir()
+
+
+def move(pid: int, cgroup: Path) -> None:
+    (cgroup / "cgroup.procs").write_text(str(pid))
+
+
+@contextmanager
+def agent(data: Path, cgroup: Path) -> Iterator[Path]:
     """The agent with its probes, on the load's core; its socket."""
     socket = data / "agent.sock"
     command = [str(Path(sys.executable).parent / "sluicegate"), "agent", "--socket", str(socket)]
     process = subprocess.Popen(
-        ["taskset", "-c", str(compare.LOAD_CORE), *command], stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        [
+            "sh",
+            "-c",
+            f'echo $$ >{cgroup}/cgroup.procs; exec "$@"',
+            "sh",
+            "taskset",
+            "-c",
+            str(compare.LOAD_CORE),
+            *command,
+        ],
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
     )
     try:
         until_s = time.monotonic() + READY_S
