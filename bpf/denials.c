@@ -25,6 +25,7 @@ struct settings {
 	u64 any_destination;
 	u64 any_port;
 	u64 any_process;
+	u64 mark; /* of the gateway's own connections, which no rule is about */
 };
 
 /* Which rules what a process runs fits; of the program that it was judged for. */
@@ -43,6 +44,7 @@ BPF_ARRAY(settings, struct settings, 1);
 BPF_HASH(users, u32, u64, 1024);
 BPF_HASH(cgroups, u64, u64, 1024);
 BPF_HASH(ports, u32, u64, 4096);
+BPF_HASH(gateway, u32, u8, 1024); /* its processes */
 BPF_LPM_TRIE(destinations, struct prefix, u64, PREFIXES);
 BPF_TABLE("lru_hash", u32, struct verdict, verdicts, PROCESSES);
 BPF_TABLE("extern", u32, u64, images, 0);
@@ -93,6 +95,14 @@ static inline __attribute__((always_inline)) u64 of_process(u64 closed)
 	return closed;
 }
 
+static inline __attribute__((always_inline)) bool is_gateways(struct bpf_sock_addr *ctx, u32 mark)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct bpf_sock *sk = ctx->sk;
+
+	return (sk && FIELD(sk->mark) & mark) || gateway.lookup(&tgid);
+}
+
 /* 1: may pass. */
 static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *ctx, struct prefix *to)
 {
@@ -119,7 +129,7 @@ static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *ctx
 		slots &= set->any_cgroup | of_cgroups();
 	if (slots & ~set->any_process)
 		slots &= set->any_process | of_process(set->closed);
-	if (!slots)
+	if (!slots || is_gateways(ctx, set->mark))
 		return 1;
 	now = bpf_ktime_get_boot_ns();
 	for (u32 slot = 0; slot < SLOTS; slot++) {

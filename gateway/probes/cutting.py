@@ -24,6 +24,8 @@ class Cutter:
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
+        self.spared: frozenset[int] = frozenset()
+        """Processes of the gateway: no rule cuts their connections."""
 
     def cut(self, flow: Flow) -> bool:
         """One TCP connection. False: there is none. Raises OSError."""
@@ -44,7 +46,7 @@ class Cutter:
         with contextlib.suppress(OSError):
             for flow, protocol, stamp, owners in self._open():
                 if self._goes_to(flow, compiled):
-                    found = owners()
+                    found = owners() - self.spared
                     fitting = (pid for pid in found if self._fits(pid, rule, stamp))
                     if (pids is None or found & pids) and any(fitting):
                         done += _end(flow, protocol, stamp)

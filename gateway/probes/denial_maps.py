@@ -4,7 +4,7 @@ that stays denies less, or one denies more than it should: what a new rule needs
 
 import ctypes
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any, Final
@@ -32,7 +32,7 @@ class Verdict(ctypes.Structure):
 class Settings(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_uint64)
-        for name in ("live", "closed", "any_user", "any_cgroup", "any_destination", "any_port", "any_process")
+        for name in ("live", "closed", "any_user", "any_cgroup", "any_destination", "any_port", "any_process", "mark")
     )
 
 
@@ -71,6 +71,15 @@ class DenialMaps:
         self._until = ArrayMap(program.table("until").map_fd, 8, per_cpu=False)
         self._denied = ArrayMap(program.table("denied").map_fd, 8, per_cpu=True)
         self._verdicts = program.table("verdicts")
+        self._gateway = _Masks(program.table("gateway"), ctypes.c_uint32)
+        self._mark = 0
+
+    def spare(self, pids: Iterable[int], mark: int) -> None:
+        """The gateway's own; the mark holds from the next `write` on. Raises MapRefused."""
+        own: dict[Hashable, int] = dict.fromkeys(pids, 1)
+        self._gateway.add(own)
+        self._gateway.reduce(own)
+        self._mark = mark
 
     def write(self, rules: Mapping[int, Compiled]) -> None:
         """These by slot, and no others. A slot that was in use is only used again for a rule that goes on. Raises
@@ -96,6 +105,7 @@ class DenialMaps:
             any_destination=_bits(slot for slot, rule in rules.items() if rule.networks is None),
             any_port=_bits(slot for slot, rule in rules.items() if rule.ports is None),
             any_process=_bits(slot for slot, rule in rules.items() if rule.runs is None),
+            mark=self._mark,
         )
         self._settings.write(0, bytes(settings))
         for masks, values in wanted:

@@ -6,6 +6,8 @@ changes, with
 and answers the question `cut`: {"source", "port", "destination", "destination_port"} of one connection, or {"pid",
 "address", "port"} of all that a process has there → {"cut": how many}.
 
+The gateway's own connections are never refused: those of its processes, and those that bear its mark.
+
 Nothing is attached while there is no rule. All links die with this process. What a rule newly denies is also cut where
 it is open already.
 """
@@ -69,7 +71,7 @@ class Denials:
     """A `Feature`. Rules, maps and verdicts are touched by one thread of its own, never by the event loop."""
 
     name = "denials"
-    kinds = frozenset(("denials", "catalogue", "cut"))
+    kinds = frozenset(("denials", "catalogue", "cut", "cgroups"))
 
     def __init__(self, tell: Tell, callers: Callers) -> None:
         self._tell = tell
@@ -90,6 +92,9 @@ class Denials:
         self._due = asyncio.Event()
         self._addresses: dict[str, tuple[str, ...]] = {}
         """Of hosts; as of now, for the thread."""
+        self._spared: tuple[frozenset[int], int] = (frozenset(), 0)
+        """The gateway's processes, and the mark of its connections."""
+        self._now_spared = self._spared
         self._told: list[dict[str, Any]] = []
         self._dropped = 0
         self._written: set[int] = set()
@@ -124,6 +129,9 @@ class Denials:
                 self._catalogue = Catalogue.of(message["providers"])
             except (ValueError, KeyError, TypeError) as error:
                 log.error("a catalogue is not taken", extra={"reason": str(error)})
+        elif message["type"] == "cgroups":
+            self._spared = frozenset(message.get("pids", ())), int(message.get("mark", 0))
+            self._cutter.spared = self._spared[0]
         else:
             try:
                 self._cuts.put_nowait(message)
@@ -239,14 +247,17 @@ class Denials:
                 standing.reason = str(error)
         changed = {number for number, rule in wanted.items() if self._standing[number].compiled != rule}
         gone = {n for n, s in self._standing.items() if s.slot is not None and n not in wanted}
-        if not changed and not gone and self._slots_in_use() == self._written:
+        if not changed and not gone and self._slots_in_use() == self._written and self._spared == self._now_spared:
             return
         judged = self._place(wanted, changed, gone)
         by_slot = {s.slot: s.compiled for s in self._standing.values() if s.slot is not None and s.compiled is not None}
         if judged:
             self._judge_everyone()
         try:
+            spared = self._spared
+            self._maps.spare(*spared)
             self._maps.write(by_slot)
+            self._now_spared = spared
             self._attach(bool(by_slot))
         except (MapRefused, ProgramRefused, OSError) as error:
             log.error("denials are not in force", extra={"reason": str(error)})

@@ -1,5 +1,6 @@
 """Connections that the kernel refuses (gateway/probes/denials.py)."""
 
+import contextlib
 import errno
 import json
 import os
@@ -8,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -222,6 +224,25 @@ def test_hosts_are_denied_by_their_addresses_as_they_change(lab: Lab) -> None:
             time.sleep(0.2)
 
 
+def test_the_gateway_itself_is_spared(running: Probes, port: int) -> None:
+    """By its processes and by its mark, whatever the rule; and its open connections are not cut."""
+    target = ("127.0.0.1", port)
+    with socket.create_connection(target) as held:
+        running.tell({"type": "cgroups", "paths": [], "pids": [os.getpid()], "mark": 0x200})
+        deny(running, rule(cidrs=["127.0.0.1"], ports=[port]))
+        assert attempt(target) == ["EPERM"]
+        socket.create_connection(target).close()
+        held.sendall(b"x")
+        running.tell({"type": "cgroups", "paths": [], "pids": [], "mark": 0x200})
+        running.wait_for("denial_state")
+        time.sleep(1.2)
+        with pytest.raises(PermissionError):
+            socket.create_connection(target)
+        with socket.socket() as marked:
+            marked.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x201)
+            marked.connect(target)
+
+
 def test_a_rule_that_expires_and_one_that_cannot_be_in_force(running: Probes, port: int) -> None:
     running.tell(
         {
@@ -245,21 +266,34 @@ def test_a_rule_that_expires_and_one_that_cannot_be_in_force(running: Probes, po
     running.wait_for("denial_state", lambda said: said["items"][0]["reason"] == "it has expired")
 
 
-def test_deny_and_undeny_under_load_within_a_second(running: Probes, port: int) -> None:
+def accept_all(listener: socket.socket) -> None:
+    """Until it is shut down."""
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
+def test_deny_and_undeny_under_load_within_a_second(running: Probes) -> None:
     """A process that connects all the time, and one that is none of the rule's."""
     code = """
 import errno, socket, sys, time
 last = None
 while True:
     sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
     said = errno.errorcode.get(sock.connect_ex(("127.0.0.1", int(sys.argv[1]))), "OK")
     sock.close()
     if said != last:
         print(said, time.time(), flush=True)
         last = said
 """
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    port = listener.getsockname()[1]
+    accepting = threading.Thread(target=accept_all, args=(listener,))
+    accepting.start()
     argv = [sys.executable, "-c", code, str(port)]
     with (
+        listener,
         subprocess.Popen(argv, user=USER, stdout=subprocess.PIPE, text=True) as denied,
         subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as other,
     ):
@@ -278,6 +312,8 @@ while True:
         finally:
             denied.kill()
             other.kill()
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join(5)
         assert other.stdout.read() == "", "it was never refused"
 
 
