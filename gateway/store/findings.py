@@ -217,7 +217,7 @@ def forget_oldest(connection: Connection, most: int = MOST_KEPT) -> list[int]:
 def _columns(node: str, key: str, found: Finding) -> dict[str, Any]:
     return {
         "fingerprint": key, "node": node, "process": found.process, "executable": found.executable, "uid": found.uid,
-        "user": found.user, "cgroup": found.cgroup, "unit": found.unit, "container": found.container,
+        "user_name": found.user, "cgroup": found.cgroup, "unit": found.unit, "container": found.container,
         "client": found.client, "provider": found.provider, "host": found.host, "address": found.address,
         "port": found.port, "evidence": found.evidence, "first_seen": _moment(found.first_seen_s),
         "last_seen": _moment(found.last_seen_s), "connections": found.connections, "bytes": found.bytes,

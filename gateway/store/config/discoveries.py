@@ -310,15 +310,18 @@ def rule_for(row: Discovery, name: str, app: str | None) -> InterceptionDocument
 
 
 def _destination(row: Discovery) -> "tuple[list[str], list[str]]":
-    """Hosts and networks. A name that no rule can hold (a client may send anything) gives way to the address."""
+    """Hosts and networks: the name, and the address that it had, which name servers may not give to us. A name that no
+    rule can hold (a client may send anything) is left out."""
+    networks = []
     for text in (row.host, row.address):
         try:
-            return [], [str(ipaddress.ip_network(text or ""))]
+            networks.append(str(ipaddress.ip_network(text or "")))
         except ValueError:
-            pass
-        if text == row.host:
-            try:
-                return [_HOST.validate_python(text)], []
-            except ValidationError:
-                continue
-    return [], []
+            continue
+    try:
+        hosts = (
+            [] if row.host in (network.partition("/")[0] for network in networks) else [_HOST.validate_python(row.host)]
+        )
+    except ValidationError:
+        hosts = []
+    return hosts, sorted(set(networks))

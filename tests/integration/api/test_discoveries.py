@@ -88,7 +88,7 @@ def test_a_finding_is_denied_let_go_governed_and_let_go(running: live.Live) -> N
         assert agent.told_s[-1] - begun_s < 1.0
         item = agent.denials[0]
         assert (item["executable"], item["provider"], item["hosts"]) == ("/usr/bin/curl", "openai", ["api.openai.com"])
-        assert (item["uid"], item["container"], item["cidrs"], item["ports"]) == (None, None, [], [])
+        assert (item["uid"], item["container"], item["cidrs"], item["ports"]) == (None, None, ["192.0.2.7/32"], [])
         assert (item["expires_at_s"], item["on_failure"]) == (None, "open")
         assert feed.next("discovery")["state"] == "deny"
         agent.refused(item["id"], 3)
@@ -101,7 +101,7 @@ def test_a_finding_is_denied_let_go_governed_and_let_go(running: live.Live) -> N
 
         governed = act(running, one["id"], "govern")
         rule = running.api.get(f"/api/v1/interception-rules/{governed['rule']}").json()
-        assert rule["destinations"] == {"hosts": ["api.openai.com"], "cidrs": [], "ports": [80, 443]}
+        assert rule["destinations"] == {"hosts": ["api.openai.com"], "cidrs": ["192.0.2.7/32"], "ports": [80, 443]}
         assert rule["sources"] == {"cidrs": [], "users": ["1001"], "cgroups": [], "local": False}
         assert (rule["mode"], rule["app"]) == ("govern", "indexer")
         agent.armed = {governed["rule"]: "names nobody"}
@@ -238,7 +238,7 @@ def test_what_cannot_be_done_says_what_can(sqlite_running: live.Live) -> None:
         assert all(word in answer.text for word in words), answer.text
 
     with agent_of(running) as agent:
-        anonymous = finding(executable=None, process=None, uid=None, user=None, host="203.0.113.9", evidence="address")
+        anonymous = finding(executable=None, process=None, uid=None, user=None, host="192.0.2.7", evidence="address")
         one, two = found(running, agent, finding(), anonymous)
         running.api.post("/api/v1/apps", json={"name": "second", "team": "search"}).raise_for_status()
         path = f"discoveries/{one['id']}/action"
@@ -253,7 +253,7 @@ def test_what_cannot_be_done_says_what_can(sqlite_running: live.Live) -> None:
         refused(422, "denials", {"executable": "curl", "provider": "openai"}, "absolute")
         governed = act(running, two["id"], "govern", app="second", tls="terminate")
         rule = running.api.get(f"/api/v1/interception-rules/{governed['rule']}").json()
-        assert rule["destinations"]["cidrs"] == ["203.0.113.9/32"]
+        assert rule["destinations"]["cidrs"] == ["192.0.2.7/32"]
         assert (rule["sources"]["local"], rule["tls"], rule["app"]) == (True, "terminate", "second")
         again = act(running, two["id"], "govern", app="indexer")
         assert again["rule"] == governed["rule"]

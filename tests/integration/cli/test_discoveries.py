@@ -51,7 +51,7 @@ def test_a_finding_from_the_list_to_the_kernel_and_back(running: live.Live, cli:
         assert f"sluicegate discoveries observe {number}" in said.err
         agent.until(lambda: agent.denials, 1.0)
         running.until(lambda: running.api.get("/api/v1/denials").json()["items"][0]["in_force"] is True, 2)
-        assert "/usr/bin/curl\tprovider openai, api.openai.com\tyes\t0" in cli("denials", "list").ok().out
+        assert "/usr/bin/curl\tprovider openai, api.openai.com, 192.0.2.7/32\tyes\t0" in cli("denials", "list").ok().out
         assert "in_force\tyes" in cli("discoveries", "show", number).ok().out
 
         undone = json.loads(cli("discoveries", "observe", number, "--json").ok().out)

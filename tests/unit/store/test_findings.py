@@ -108,6 +108,16 @@ def test_rows_are_added_to(connection: Connection) -> None:
     assert (row.first_seen, row.last_seen) == times
 
 
+def test_every_word_is_kept(connection: Connection) -> None:
+    given = finding(unit="x.service", container="web", cgroup="/x", client="10.9.0.7")
+    findings.write(connection, "node", gathered(given).take())
+    row = connection.execute(select(Discovery)).one()
+    named = {"user_name": "user"}
+    kept = ("process", "executable", "uid", "user_name", "cgroup", "unit", "container", "client", "provider", "host",
+            "address", "port", "evidence", "connections", "bytes")  # fmt: skip
+    assert {name: getattr(row, name) for name in kept} == {name: given[named.get(name, name)] for name in kept}
+
+
 def test_catalogues_are_merged() -> None:
     own = entries_of(b'[mine]\nhosts = ["*.LLM.example."]\n[openai]\nhosts = []\n')
     found = merged(shipped(), own, {"inner": "api.inner.example", "at": "192.0.2.1", "known": "a.llm.example"})
