@@ -26,7 +26,7 @@ from gateway.intercept.names import Names
 from gateway.probes import bpf_calls
 from gateway.probes.bpf_calls import ArrayMap, Link
 from gateway.probes.callers import IMAGES, Callers
-from gateway.probes.catalogue import Catalogue
+from gateway.probes.catalogue import Catalogue, HostPatterns
 from gateway.probes.cutting import Cutter
 from gateway.probes.denial_maps import PREFIXES, SLOTS, Compiled, DenialMaps, MapRefused
 from gateway.probes.denial_rules import DenialRule, Network, RuleRefused, rule_of
@@ -44,6 +44,8 @@ FIRST_NAMES_S: Final = 0.5
 AGAIN_S: Final = 0.3
 """A connection that passed unjudged may be found only some moments later."""
 MOST_EVENTS: Final = 4096
+MOST_SEEN: Final = 1024
+"""Hosts of providers that programs have asked for."""
 HOOKS: Final = (
     ("on_connect4", bpf_calls.INET4_CONNECT),
     ("on_connect6", bpf_calls.INET6_CONNECT),
@@ -92,6 +94,8 @@ class Denials:
         self._due = asyncio.Event()
         self._addresses: dict[str, tuple[str, ...]] = {}
         """Of hosts; as of now, for the thread."""
+        self._seen: dict[str, None] = {}
+        """Hosts, the oldest first."""
         self._spared: tuple[frozenset[int], int] = (frozenset(), 0)
         """The gateway's processes, and the mark of its connections."""
         self._now_spared = self._spared
@@ -138,6 +142,15 @@ class Denials:
             except asyncio.QueueFull:
                 self._tell({"type": "answer", "id": message["id"], "error": "too many questions at once"}, ())
         self._due.set()
+
+    def saw(self, host: str) -> None:
+        """Some program of this host asks for a provider's host: of a name with `*`, those that are seen are denied, by
+        the addresses that our own resolver gives for them."""
+        if host not in self._seen:
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.pop(next(iter(self._seen)))
+            self._seen[host] = None
+            self._due.set()
 
     def _wake(self) -> None:
         self._due.set()
@@ -216,8 +229,11 @@ class Denials:
         for standing in self._standing.values():
             with contextlib.suppress(RuleRefused):
                 for patterns in standing.rule.patterns(self._catalogue):
-                    found |= patterns.exact
+                    found |= self._hosts_of(patterns)
         return found
+
+    def _hosts_of(self, patterns: HostPatterns) -> set[str]:
+        return {*patterns.exact, *(host for host in list(self._seen) if patterns.fits(host))}
 
     def _tell_state(self, *, asked: bool) -> None:
         items: list[dict[str, Any]] = []
@@ -338,8 +354,8 @@ class Denials:
         """Raises RuleRefused."""
         found = set(rule.networks)
         for patterns in rule.patterns(self._catalogue):
-            for host in patterns.exact:
-                found |= {ip_network(str(plain_address(text))) for text in self._addresses.get(host, ())}
+            for host in self._addresses.keys() & self._hosts_of(patterns):
+                found |= {ip_network(str(plain_address(text))) for text in self._addresses[host]}
         return frozenset(found)
 
     def _judge_everyone(self) -> None:

@@ -20,7 +20,7 @@ import logging
 import mmap
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -103,8 +103,10 @@ class Discovery:
     name = "discovery"
     kinds = frozenset(("cgroups", "catalogue"))
 
-    def __init__(self, tell: Tell, callers: Callers) -> None:
+    def __init__(self, tell: Tell, callers: Callers, saw: Callable[[str], None]) -> None:
+        """`saw`: told each provider's host that a program asks for, by DNS or in a connection."""
         self._tell = tell
+        self._saw = saw
         self._callers = callers
         self._sightings = Sightings()
         self._program: Program | None = None
@@ -177,7 +179,10 @@ class Discovery:
     def _event(self, record: bytes) -> None:
         seen = Seen.from_buffer_copy(record)
         if seen.what == DNS:
-            self._learn(self._sightings.answer(seen.piece))
+            host, fresh = self._sightings.answer(seen.piece)
+            if host is not None:
+                self._saw(host)
+            self._learn(fresh)
             return
         if seen.stamp.tgid in self._gateway_pids or (self._gateway_mark and seen.socket_mark & self._gateway_mark):
             return
@@ -190,6 +195,7 @@ class Discovery:
             evidence = self._sightings.address(flow.destination)
         if evidence is None:
             return
+        self._saw(evidence.host)
         if evidence.kind == "sni" and self._sightings.book.note(flow.destination, evidence.host, "address", 0):
             self._learn([flow.destination])
         try:

@@ -41,11 +41,12 @@ class Probes:
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
         callers = Callers(self.tell)
+        denials = Denials(self.tell, callers)
         self._possible: list[Feature] = [
             Routes(self.tell),
             callers,
-            Denials(self.tell, callers),
-            Discovery(self.tell, callers),
+            denials,
+            Discovery(self.tell, callers, denials.saw),
             Trace(self.tell),
         ]
 

@@ -120,21 +120,21 @@ class Sightings:
         provider = self.catalogue.provider_of(known[0])  # the catalogue may be another by now
         return Evidence(provider, *known) if provider is not None else None
 
-    def answer(self, wire: bytes) -> list[Address]:
-        """A name server's answer; the addresses of providers' hosts in it that were not known."""
+    def answer(self, wire: bytes) -> tuple[str | None, list[Address]]:
+        """A name server's answer: the provider's host that was asked for, and its addresses that were not known."""
         fresh: list[Address] = []
         try:
             message = dns.message.from_wire(wire, ignore_trailing=True, raise_on_truncation=False)
             names = {question.name.to_text(omit_final_dot=True).lower() for question in message.question}
         except (dns.exception.DNSException, ValueError, UnicodeError):
-            return fresh
+            return None, fresh
         wanted = [name for name in names if self.catalogue.provider_of(name) is not None]
         if not wanted:
-            return fresh
+            return None, fresh
         for record in message.answer[:MOST_RECORDS]:
             if record.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA) and record.rdclass == dns.rdataclass.IN:
                 for each in record:
                     address = plain_address(each.to_text())
                     if self.book.note(address, wanted[0], "dns", record.ttl):
                         fresh.append(address)
-        return fresh
+        return wanted[0], fresh

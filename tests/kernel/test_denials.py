@@ -25,6 +25,7 @@ from gateway.probes.toolchain import load_bcc
 from tests.support.lab import Lab
 from tests.support.lab.lab import SERVER4, SERVER6, SERVERS4
 from tests.support.lab.root import cgroup_root
+from tests.support.lab.talking import wait_until
 from tests.support.probes import Probes, probes
 
 pytestmark = pytest.mark.timeout(120)
@@ -217,6 +218,10 @@ def test_hosts_are_denied_by_their_addresses_as_they_change(lab: Lab) -> None:
 
         assert [tried(SERVER4), tried(SERVER6), tried(SERVERS4[1])] == ["EPERM", "EPERM", "passed"]
         assert tried(SERVER4, user=None) == "passed"
+        names.set("eu.x.test", SERVERS4[2])
+        assert tried(SERVERS4[2]) == "passed"
+        lab.client.python("import socket; socket.gethostbyname('eu.x.test')")
+        wait_until(lambda: tried(SERVERS4[2]) == "EPERM", 5)
         names.set("api.provider.test", SERVERS4[1], ttl_s=1)
         deadline = time.monotonic() + 15
         while tried(SERVERS4[1]) != "EPERM":

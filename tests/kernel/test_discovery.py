@@ -26,8 +26,10 @@ from tests.support.probes import Probes, probes
 
 pytestmark = pytest.mark.timeout(120)
 WITHIN_S = 3.0
+HOST = f"api.fake{os.getpid()}.test"
+"""Programs of the whole machine are seen, those of other tests, too."""
 CATALOGUE = {
-    "fake": {"title": "Fake", "hosts": ["api.fake.test", "*.wild.test"]},
+    "fake": {"title": "Fake", "hosts": [HOST, "*.wild.test"]},
     "other": {"title": "Other", "hosts": ["api.other.test"]},
 }
 
@@ -35,10 +37,10 @@ CATALOGUE = {
 @pytest.fixture
 def running(lab: Lab, tmp_path: Path) -> Iterator[Probes]:
     names = lab.names()
-    names.set("api.fake.test", SERVER4)
+    names.set(HOST, SERVER4)
     names.set("eu.wild.test", SERVERS4[1])
     names.set("harmless.test", SERVERS4[2])
-    lab.serve(servers.plain_http, 443, tls=make_certificates(tmp_path, host="api.fake.test").server_context())
+    lab.serve(servers.plain_http, 443, tls=make_certificates(tmp_path, host=HOST).server_context())
     lab.serve(servers.plain_http, 80)
     lab.serve(servers.echo, 9000)
     with probes(lab.router) as made:
@@ -58,9 +60,9 @@ def finding(running: Probes, **wanted: Any) -> dict[str, Any]:
 
 def test_curl_by_tls(lab: Lab, running: Probes) -> None:
     """By the name in its ClientHello; a host that is nobody's is none."""
-    for host in ("harmless.test", "api.fake.test"):
+    for host in ("harmless.test", HOST):
         lab.router.run("curl", "-sk", "--max-time", "5", f"https://{host}/", check=False)
-    found = finding(running, host="api.fake.test", evidence="sni")
+    found = finding(running, host=HOST, evidence="sni")
     assert found["process"] == "curl"
     assert found["executable"] == os.path.realpath("/usr/bin/curl") or found["executable"] is None  # it may have ended
     assert (found["provider"], found["address"], found["port"]) == ("fake", SERVER4, 443)
@@ -114,7 +116,7 @@ def test_a_hello_in_pieces_and_one_without_a_name(lab: Lab, running: Probes) -> 
     code = """
 import socket, ssl, sys, time
 context = ssl._create_unverified_context()
-for host, address in (("api.other.test", sys.argv[1]), (None, socket.gethostbyname("api.fake.test"))):
+for host, address in (("api.other.test", sys.argv[1]), (None, socket.gethostbyname(sys.argv[2]))):
     context.check_hostname = False
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname=host)
@@ -130,14 +132,14 @@ for host, address in (("api.other.test", sys.argv[1]), (None, socket.gethostbyna
         time.sleep(0.05)
     time.sleep(0.3)
 """
-    lab.router.python(code, SERVERS4[4])
+    lab.router.python(code, SERVERS4[4], HOST)
     assert finding(running, host="api.other.test")["evidence"] == "sni"
-    assert finding(running, host="api.fake.test")["evidence"] == "dns"
+    assert finding(running, host=HOST)["evidence"] == "dns"
 
 
 def test_a_connection_that_was_there_before(lab: Lab) -> None:
     names = lab.names()
-    names.set("api.fake.test", SERVER4)
+    names.set(HOST, SERVER4)
     lab.serve(servers.echo, 9000)
     code = """
 import socket, sys, time
@@ -151,8 +153,8 @@ while True:
     with probes(lab.router) as running:
         running.tell({"type": "catalogue", "providers": CATALOGUE})
         time.sleep(0.3)
-        lab.router.python("import socket; socket.gethostbyname('api.fake.test')")
-        found = finding(running, host="api.fake.test", evidence="dns")
+        lab.router.python(f"import socket; socket.gethostbyname('{HOST}')")
+        found = finding(running, host=HOST, evidence="dns")
         assert "python" in found["process"]
         assert found["executable"] is not None
     process.kill()
@@ -163,7 +165,7 @@ def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
     are all there were."""
     lab.serve(servers.echo, 9000)
     callers = Callers(lambda message, descriptors: None)
-    discovery = Discovery(lambda message, descriptors: None, callers)
+    discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
     with lab.router.entered():
         callers.load()
         discovery.load()
@@ -216,8 +218,8 @@ def observer(path: Path) -> Iterator[tuple[socket.socket, list[dict[str, Any]]]]
 def test_what_the_gateway_does_is_no_finding(lab: Lab, tmp_path: Path) -> None:
     """Neither its own connections to providers, nor what it has captured of others; what goes past it is."""
     names = lab.names()
-    names.set("api.fake.test", SERVER4)
-    tls = make_certificates(tmp_path, host="api.fake.test").server_context()
+    names.set(HOST, SERVER4)
+    tls = make_certificates(tmp_path, host=HOST).server_context()
     captured = lab.serve(servers.plain_http, 443, tls=tls)
     passed = lab.serve(servers.plain_http, 9443, tls=tls)
     with gateway(lab, WORLD, probes=True) as running:
@@ -226,11 +228,11 @@ def test_what_the_gateway_does_is_no_finding(lab: Lab, tmp_path: Path) -> None:
             wait_until(lambda: any(each["type"] == "probes" and each["state"] == "here" for each in heard), 10)
             time.sleep(0.3)
             for port in (443, 9443):
-                lab.router.run("curl", "-sk", "--max-time", "5", f"https://api.fake.test:{port}/", check=False)
+                lab.router.run("curl", "-sk", "--max-time", "5", f"https://{HOST}:{port}/", check=False)
 
             def found() -> list[dict[str, Any]]:
                 said = [item for each in heard if each["type"] == "findings" for item in each["items"]]
-                return [item for item in said if item["host"] == "api.fake.test"]
+                return [item for item in said if item["host"] == HOST]
 
             wait_until(lambda: bool(found()), 5)
             time.sleep(1.2)
