@@ -22,6 +22,7 @@ from gateway.store.route_figures import RouteFigures, percentile, route_figures
 router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
 
 LONGEST_WINDOW_S: Final = 3600
+CALLERS: Final = 10
 NO_KEEPER: Final = "none: the keeper is away"
 NOT_FOR_TEAMS: Final = "none: these figures are of all teams together"
 KERNEL: Final = "the agent's probes"
@@ -34,6 +35,16 @@ class Sources(BaseModel):
     """Where all else comes from, or why it is null."""
 
 
+class RouteCaller(BaseModel):
+    """Who made requests. `process`, `user` and `container` are the kernel's word on intercepted ones of this host."""
+
+    app: str | None
+    process: str | None
+    user: str | None
+    container: str | None
+    requests: int
+
+
 class RouteTelemetry(KernelView):
     """One route and target. Times in milliseconds; null = not measured, never 0."""
 
@@ -43,6 +54,8 @@ class RouteTelemetry(KernelView):
     errors: int
     ttft_ms: Distribution | None
     """From the request's head to the first token, by the gateway's own clock."""
+    callers: list[RouteCaller]
+    """Those with the most requests, at most ten."""
     sources: Sources
 
 
@@ -91,6 +104,10 @@ def get_route_telemetry(
             requests=figures.requests,
             errors=figures.errors,
             ttft_ms=distribution(figures.ttft_ms),
+            callers=[
+                RouteCaller(**caller._asdict(), requests=count)
+                for caller, count in figures.callers.most_common(CALLERS)
+            ],
             sources=Sources(requests="ledger", kernel=kernel),
         )
         for names, figures in sorted(known.items())

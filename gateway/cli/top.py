@@ -27,7 +27,7 @@ from gateway.cli import output
 from gateway.cli.address import api_url
 from gateway.cli.options import settings_from
 from gateway.cli.remote import Refused
-from gateway.cli.top_figures import GROUPS, SORTS, Row, Window, as_json, in_order
+from gateway.cli.top_figures import GROUPS, NO_KERNEL, SORTS, Row, Window, as_json, in_order, kernel_by
 from gateway.errors import BadRequest
 
 WINDOW_S: Final = 10.0
@@ -40,6 +40,7 @@ FIGURES: Final = (
     "requests_per_s", "in_flight", "tokens_per_s", "cost_usd_micros", "errors", "ttft_ms_p50", "ttft_ms_p95",
     "latency_ms_p50",
 )  # fmt: skip
+KERNEL_FIGURES: Final = ("rtt_ms_p50", "first_byte_ms_p50", "token_gap_ms_p50", "retransmits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,17 @@ Arrival = Row | Ended | None
 class Feed:
     """Reads the live feed and the open requests in threads of their own; `arrivals` never blocks them."""
 
-    def __init__(self, base: str, bearer: str) -> None:
+    def __init__(self, base: str, bearer: str, window_s: float) -> None:
         self._base = base
+        self._window_s = window_s
         self._headers = {"authorization": f"Bearer {bearer}"}
         self.arrivals: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self.open: list[Row] = []
         """Requests in flight at the last look."""
+        self.kernel: list[Row] = []
+        """What the kernel says of routes, likewise (`GET /api/v1/telemetry/routes`)."""
+        self.kernel_missing: str | None = None
+        """Why it says nothing."""
         self._client = httpx2.Client(timeout=SILENCE_S, headers=self._headers)
         self._begun = threading.Event()
         for work in (self._follow, self._look):
@@ -99,6 +105,11 @@ class Feed:
                     query = {"open": "true", "limit": "1000"}
                     found = client.get(f"{self._base}/api/v1/ledger", params=query).raise_for_status().json()
                     self.open = [row for row in found["items"] if row["outcome"] == "open"]
+                with contextlib.suppress(httpx2.HTTPError, ValueError, KeyError):
+                    query = {"window": f"{max(1, round(self._window_s))}s"}
+                    asked = client.get(f"{self._base}/api/v1/telemetry", params=query).raise_for_status().json()
+                    self.kernel = asked["routes"]
+                    self.kernel_missing = None if asked["features"] else asked["source"]
                 time.sleep(OPEN_EVERY_S)
 
 
@@ -120,7 +131,7 @@ def watch(
     if sort not in SORTS:
         raise BadRequest(f"cannot sort by {sort!r}", fix=f"use one of {', '.join(SORTS)}")
     with entrance("top", url, token, data, database) as (base, bearer), contextlib.suppress(KeyboardInterrupt):
-        feed = Feed(base, bearer)
+        feed = Feed(base, bearer, window_s)
         feed.wait_begun()
         window = Window(window_s, time.monotonic())
         if once:
@@ -176,12 +187,14 @@ def _look_once(feed: Feed, window: Window, group_by: str, sort: str, *, json: bo
     _take(feed, window, window.begun_s + window.length_s)
     now_s = window.begun_s + window.length_s
     parts = in_order(window.figures(group_by, now_s, feed.open), sort)
-    found = [as_json(each, group_by, window.length_s) for each in parts]
+    kernel = kernel_by(group_by, feed.kernel)
+    found = [as_json(each, group_by, window.length_s, kernel.get(each.name, NO_KERNEL)) for each in parts]
     if json:
         output.say(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
     else:
-        rows = [[each[group_by], *(each[name] for name in FIGURES)] for each in found]
-        output.table([group_by, *FIGURES], rows, right=FIGURES)
+        shown = (*FIGURES, *KERNEL_FIGURES) if kernel else FIGURES
+        rows = [[each[group_by], *(each[name] for name in shown), ",".join(each["callers"])] for each in found]
+        output.table([group_by, *shown, "callers"], rows, right=shown)
     if window.gaps:
         output.note("more requests ended than the feed shows: the figures are a lower bound")
     if not found:
@@ -210,7 +223,10 @@ def _draw(feed: Feed, window: Window, group_by: str, sort: str, base: str) -> No
     console = Console(file=sys.stdout)
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            picture = screen(window, choice, feed.open, base, time.monotonic(), *console.size)
+            kernel = kernel_by(choice.group_by, feed.kernel)
+            picture = screen(
+                window, choice, feed.open, kernel, feed.kernel_missing, base, time.monotonic(), *console.size
+            )
             live.update(picture, refresh=True)
             until_s = time.monotonic() + REDRAW_S
             while time.monotonic() < until_s:

@@ -1,6 +1,6 @@
 """What `sluicegate top` shows, worked out from rows of the live feed: pure, time is an argument."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,6 +9,7 @@ Row = Mapping[str, Any]
 
 GROUPS: Final = ("route", "app", "target", "team", "key", "model")
 SORTS: Final = ("requests", "in-flight", "tokens", "cost", "errors", "ttft", "name")
+CALLERS: Final = 10
 FAILED: Final = frozenset(("upstream_failed", "refused", "interrupted"))
 
 
@@ -27,9 +28,12 @@ class Figures:
     in_flight: int = 0
     ttft_ms: list[float] = field(default_factory=list)
     latency_ms: list[float] = field(default_factory=list)
+    callers: Counter[str] = field(default_factory=Counter)
+    """Requests by process where the kernel tells it, else by app."""
 
     def add(self, row: Row) -> None:
         self.requests += 1
+        self.callers[str(row.get("process") or row.get("app") or "-")] += 1
         self.errors += is_error(row)
         used = (row["input_tokens"] or 0, row["output_tokens"] or 0)
         self.input_tokens += used[0]
@@ -102,6 +106,7 @@ def total(parts: Iterable[Figures]) -> Figures:
         whole.unpriced += part.unpriced
         whole.in_flight += part.in_flight
         whole.ttft_ms += part.ttft_ms
+        whole.callers += part.callers
         whole.latency_ms += part.latency_ms
     return whole
 
@@ -128,7 +133,47 @@ def percentile(values: list[float], share: float) -> float | None:
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
-def as_json(figures: Figures, group_by: str, covered_s: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the kernel says of a group: medians in milliseconds, counts of the window; None = not measured."""
+
+    rtt_ms: float | None = None
+    first_byte_ms: float | None = None
+    token_gap_ms: float | None = None
+    retransmits: int | None = None
+    open_connections: int | None = None
+
+
+NO_KERNEL: Final = Kernel()
+
+
+def kernel_by(group_by: str, items: Iterable[Mapping[str, Any]]) -> dict[str, Kernel]:
+    """From `GET /api/v1/telemetry/routes`, where it tells these groups apart. Of several targets of a route: the median
+    of the one that has most to tell, and sums."""
+    if group_by not in ("route", "target"):
+        return {}
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    for item in items:
+        if item["retransmits"] is not None:
+            parts.setdefault(str(item[group_by] or "-"), []).append(item)
+    return {
+        name: Kernel(
+            _median(found, "rtt_ms"),
+            _median(found, "first_byte_ms"),
+            _median(found, "token_gap_ms"),
+            sum(item["retransmits"] + item["client_retransmits"] for item in found),
+            sum(item["open_connections"] for item in found),
+        )
+        for name, found in parts.items()
+    }
+
+
+def _median(items: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    measured = [item[name] for item in items if item[name] is not None]
+    return max(measured, key=lambda each: each["count"])["p50"] if measured else None
+
+
+def as_json(figures: Figures, group_by: str, covered_s: float, kernel: Kernel = NO_KERNEL) -> dict[str, Any]:
     """For scripts: counts of the window and what follows from them; null = not known."""
     return {
         group_by: figures.name,
@@ -146,4 +191,10 @@ def as_json(figures: Figures, group_by: str, covered_s: float) -> dict[str, Any]
         "ttft_ms_p95": percentile(figures.ttft_ms, 0.95),
         "latency_ms_p50": percentile(figures.latency_ms, 0.5),
         "latency_ms_p95": percentile(figures.latency_ms, 0.95),
+        "rtt_ms_p50": kernel.rtt_ms,
+        "first_byte_ms_p50": kernel.first_byte_ms,
+        "token_gap_ms_p50": kernel.token_gap_ms,
+        "retransmits": kernel.retransmits,
+        "open_connections": kernel.open_connections,
+        "callers": dict(figures.callers.most_common(CALLERS)),
     }

@@ -1,6 +1,6 @@
 """The picture that `sluicegate top` draws, with rich: groups in the window above, the newest requests below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.top_figures import Figures, Row, Window, in_order, is_error, percentile, total
+from gateway.cli.top_figures import NO_KERNEL, Figures, Kernel, Row, Window, in_order, is_error, percentile, total
 
 KEYS_LINE: Final = "g group   s sort   q quit"
 FEWEST_GROUPS: Final = 3
@@ -17,6 +17,8 @@ FEWEST_REQUESTS: Final = 5
 CHROME_LINES: Final = 14
 """Heading, table heads and lines between."""
 WIDE_COLUMNS: Final = 110
+CALLERS_COLUMNS: Final = 140
+CALLERS: Final = 3
 HEADINGS: Final = ("started", "app", "route", "target", "status", "in", "out", "USD", "first", "total")
 NARROW: Final = ("started", "app", "route", "status", "in", "out", "total")
 
@@ -30,8 +32,17 @@ class Choice:
 
 
 def screen(
-    window: Window, choice: Choice, in_flight: Sequence[Row], url: str, now_s: float, width: int, height: int
+    window: Window,
+    choice: Choice,
+    in_flight: Sequence[Row],
+    kernel: Mapping[str, Kernel],
+    kernel_missing: str | None,
+    url: str,
+    now_s: float,
+    width: int,
+    height: int,
 ) -> Group:
+    """`kernel`: by group, where it tells these apart; `kernel_missing`: why it says nothing at all."""
     parts = in_order(window.figures(choice.group_by, now_s, in_flight), choice.sort)
     covered_s = window.covered_s(now_s)
     room = max(FEWEST_GROUPS + FEWEST_REQUESTS, height - CHROME_LINES)
@@ -40,9 +51,9 @@ def screen(
     wide = width >= WIDE_COLUMNS
     pieces: list[RenderableType] = [
         _heading(window, total(parts), covered_s, url),
-        _groups(parts[:shown], len(parts) - shown, choice, covered_s, wide=wide),
+        _groups(parts[:shown], len(parts) - shown, choice, covered_s, kernel, width),
         _requests(rows, wide=wide),
-        _footer(window, choice, wide=wide),
+        _footer(window, choice, kernel_missing, wide=wide),
     ]
     return Group(*pieces)
 
@@ -69,7 +80,11 @@ def _heading(window: Window, whole: Figures, covered_s: float, url: str) -> Text
     return text
 
 
-def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: float, *, wide: bool) -> Table:
+def _groups(
+    parts: Sequence[Figures], more: int, choice: Choice, covered_s: float, kernel: Mapping[str, Kernel], width: int
+) -> Table:
+    wide = width >= WIDE_COLUMNS
+    with_kernel = wide and bool(kernel)
     table = Table(box=box.SIMPLE_HEAD, expand=True, header_style="bold", padding=(0, 1))
     columns = {
         choice.group_by: "name", "req/s": "requests", "flying": "in-flight", "tok/s": "tokens", "$/min": "cost",
@@ -77,12 +92,17 @@ def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: floa
     }  # fmt: skip
     if wide:
         columns |= {"p95": "", "total": ""}
+    if with_kernel:
+        columns |= {"rtt": "", "gap": "", "resent": ""}
+    with_callers = width >= CALLERS_COLUMNS
+    if with_callers:
+        columns |= {"callers": ""}
     for heading, sort in columns.items():
         sorted_by = sort == choice.sort
         is_name = heading == choice.group_by
         table.add_column(
             f"{heading} ▾" if sorted_by else heading,
-            justify="left" if is_name else "right",
+            justify="left" if is_name or heading == "callers" else "right",
             no_wrap=True,
             overflow="ellipsis",
             header_style="bold cyan" if sorted_by else "bold",
@@ -101,6 +121,13 @@ def _groups(parts: Sequence[Figures], more: int, choice: Choice, covered_s: floa
         ]
         if wide:
             figures += [_ms(percentile(each.ttft_ms, 0.95)), _ms(percentile(each.latency_ms, 0.5))]
+        if with_kernel:
+            known = kernel.get(each.name, NO_KERNEL)
+            resent = known.retransmits
+            figures += [_ms(known.rtt_ms), _ms(known.token_gap_ms)]
+            figures.append(Text("-" if resent is None else str(resent), style="red" if resent else "dim"))
+        if with_callers:
+            figures.append(", ".join(name for name, _ in each.callers.most_common(CALLERS)))
         table.add_row(Text(each.name, overflow="ellipsis"), *figures)
     if more > 0:
         table.add_row(Text(f"… and {more} more", style="dim"))
@@ -131,10 +158,12 @@ def _requests(rows: Sequence[Row], *, wide: bool) -> Table:
     return table
 
 
-def _footer(window: Window, choice: Choice, *, wide: bool) -> Text:
+def _footer(window: Window, choice: Choice, kernel_missing: str | None, *, wide: bool) -> Text:
     parts = [KEYS_LINE, f"{window.seen:,} requests seen, {window.failed:,} failed"]
     if wide:
         parts.insert(1, f"by {choice.group_by}, in the order of {choice.sort}")
+    if kernel_missing is not None and wide:
+        parts.append(f"kernel: {kernel_missing}")
     return Text("      ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")
 
 

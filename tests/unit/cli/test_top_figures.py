@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.cli.top_figures import Window, as_json, in_order, percentile, total
+from gateway.cli.top_figures import Kernel, Window, as_json, in_order, kernel_by, percentile, total
 from gateway.cli.top_screen import Choice, screen
 
 
@@ -55,6 +55,30 @@ def test_percentile_of_nothing_is_not_zero() -> None:
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
 
 
+def measured(route: str, target: str, rtt_ms: float | None, count: int, retransmits: int | None) -> dict[str, Any]:
+    """As `GET /api/v1/telemetry/routes` has it; `retransmits` None: the kernel knows nothing of it."""
+    found = None if rtt_ms is None else {"p50": rtt_ms, "p95": rtt_ms, "p99": rtt_ms, "count": count}
+    return {
+        "route": route, "target": target, "rtt_ms": found, "first_byte_ms": found, "token_gap_ms": None,
+        "retransmits": retransmits, "client_retransmits": retransmits, "open_connections": retransmits,
+    }  # fmt: skip
+
+
+def test_the_kernels_figures_are_those_of_the_group() -> None:
+    """Of two targets of a route: the median of the one with most to tell, sums of both; unknown is not 0."""
+    items = [measured("chat", "a", 3.0, 10, 1), measured("chat", "b", 9.0, 2, 2), measured("other", "c", None, 0, None)]
+    found = kernel_by("route", items)
+    assert found == {"chat": Kernel(3.0, 3.0, None, 6, 3)}
+    assert kernel_by("target", items)["b"].rtt_ms == 9.0
+    assert kernel_by("app", items) == {}
+    window = Window(10.0, begun_s=0.0)
+    window.add(row(process="python3"), 1.0)
+    window.add(row(), 1.0)
+    told = as_json(window.figures("route", 2.0)[0], "route", 2.0, found["chat"])
+    assert (told["rtt_ms_p50"], told["token_gap_ms_p50"], told["retransmits"]) == (3.0, None, 6)
+    assert told["callers"] == {"python3": 1, "indexer": 1}
+
+
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 60), (60, 12)])
 @pytest.mark.parametrize("count", [0, 1, 300])
 def test_the_picture_fits_the_terminal(width: int, height: int, count: int) -> None:
@@ -63,9 +87,12 @@ def test_the_picture_fits_the_terminal(width: int, height: int, count: int) -> N
         window.add(row(app=f"app-{number % 40}", status=200 if number % 9 else 502), 1.0)
     window.gaps = count // 300
     console = Console(width=width, height=height, record=True, file=io.StringIO())
+    kernel = {f"app-{number}": Kernel(1.5, 40.0, 20.25, number, 3) for number in range(40)}
+    open_rows = [row()] if count else []
     console.print(
-        screen(window, Choice("app", "requests"), [row()] if count else [], "http://127.0.0.1:8080", 2.0, width, height)
-    )
+        screen(window, Choice("app", "requests"), open_rows, kernel, "none: the agent is not connected",
+               "http://127.0.0.1:8080", 2.0, width, height)
+    )  # fmt: skip
     text = console.export_text()
     assert "req/s" in text
     assert all(len(line) <= width for line in text.splitlines())
