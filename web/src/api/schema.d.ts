@@ -2681,6 +2681,22 @@ export interface components {
          * @enum {string}
          */
         Role: "owner" | "admin" | "operator" | "viewer" | "team-admin" | "team-member";
+        /**
+         * RouteCaller
+         * @description Who made requests. `process`, `user` and `container` are the kernel's word on intercepted ones of this host.
+         */
+        RouteCaller: {
+            /** App */
+            app: string | null;
+            /** Process */
+            process: string | null;
+            /** User */
+            user: string | null;
+            /** Container */
+            container: string | null;
+            /** Requests */
+            requests: number;
+        };
         /** RouteDocument */
         RouteDocument: {
             /** Name */
@@ -2817,6 +2833,8 @@ export interface components {
             /** Errors */
             errors: number;
             ttft_ms: components["schemas"]["Distribution"] | null;
+            /** Callers */
+            callers: components["schemas"]["RouteCaller"][];
             sources: components["schemas"]["Sources"];
         };
         /** RouteTelemetryList */
