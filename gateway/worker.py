@@ -120,7 +120,7 @@ class WorkerServer(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
-        self._hall = Hall(self._plane, self._intercepted(), self.server_state.connections)
+        self._hall = Hall(self._plane, self._intercepted(), self.server_state.connections, self._agent.ask)
         self._agent.furnish(self._hall)
         await self._agent.introduced()
         doors = [

@@ -95,6 +95,8 @@ class InterceptionState(BaseModel):
     denied: int | None = None
     bypassed: int | None = None
     """Went by while nothing was captured (`on_failure: open`)."""
+    unattributed: int | None = None
+    """Of this host, and nobody could tell in time which process they are of."""
     open: int | None = None
     last_canary: datetime | None = None
     destinations: list[str] | None = None
@@ -166,6 +168,10 @@ class EndedFlow(BaseModel):
     """From the client, as far as they were passed on untouched; `bytes_out`: to it."""
     bytes_out: int
     outcome: str
+    process: str | None = None
+    """Of this host or of a container on it, as the kernel tells; as `user` and `container`."""
+    user: str | None = None
+    container: str | None = None
     started_at: datetime
     seconds: float
 

@@ -91,12 +91,13 @@ def flows(
         say(json.dumps(items, indent=2))
         return
     table(
-        ("started", "rule", "client", "destination", "spoken", "in", "out", "seconds", "end"),
+        ("started", "rule", "client", "process", "destination", "spoken", "in", "out", "seconds", "end"),
         [
             [
                 flow["started_at"][:19],
                 flow["rule"],
                 flow["client"],
+                " ".join(filter(None, (flow.get(name) for name in ("process", "user", "container")))),
                 f"{flow['server_name'] or flow['destination']}:{flow['port']}",
                 flow["protocol"] + (" (ended here)" if flow["terminated"] else ""),
                 str(flow["bytes_in"]),

@@ -100,6 +100,9 @@ class Exchange(ABC):
             dialect=dialect.value,
             client_ip=client_ip,
         )
+        who = client.identity
+        if who is not None:
+            self.row.process, self.row.user, self.row.container = who.process, who.user, who.container
         if request.client_request_id is not None:
             self.row.client_request_id = request.client_request_id
 

@@ -7,7 +7,7 @@ the socket. `request_reader` cuts what comes into requests.
 import asyncio
 import logging
 import time
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
@@ -30,6 +30,9 @@ from gateway.dialects.base import Operation
 from gateway.errors import MalformedRequest
 from gateway.wire.errors import WireError
 from gateway.wire.proxy_preamble import Preamble
+
+if TYPE_CHECKING:
+    from gateway.dataplane.intercepted.whose import Identity
 
 log = logging.getLogger("sluicegate.dataplane")
 
@@ -69,6 +72,8 @@ class ClientConnection(asyncio.Protocol):
     serves: ClassVar[Serves]
     express: ClassVar[bool] = True
     """Common calls may go the express way, past `_serve` and `exchange_done`."""
+    identity: "Identity | None" = None
+    """Whose process the client is, where the kernel has told: of captured connections."""
 
     def __init__(
         self,

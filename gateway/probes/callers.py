@@ -12,7 +12,8 @@
     pre-existing  connected before we looked: the holder of the socket is told
     namespaced    its executable's path is of namespaces of its own: it may be another file than here
 
-A connection of another network namespace is only found where no two namespaces have one with the same addresses.
+A connection of another network namespace is only found where no two namespaces have one with the same addresses. An
+option `care` (`Care`) says what the answer may cost.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Final
 
 from gateway.probes import bpf_calls, sock_diag
@@ -56,6 +58,14 @@ HOOKS: Final = (
     ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
 )
 EVENTS: Final = (("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit"))
+
+
+class Care(StrEnum):
+    QUICK = "quick"
+    """The executable is hashed only if it was before."""
+    USUAL = "usual"
+    CERTAIN = "certain"
+    """Other holders of the socket are looked for whatever it takes: what somebody is let in by."""
 
 
 class Callers:
@@ -110,24 +120,25 @@ class Callers:
             reply: dict[str, Any] = {"type": "answer", "id": message["id"]}
             try:
                 flow = Flow.of(*(message[name] for name in ("source", "port", "destination", "destination_port")))
-                reply["said"] = await asyncio.to_thread(self.who, flow)
+                care = Care(message.get("care", Care.USUAL))
+                reply["said"] = await asyncio.to_thread(self.who, flow, care)
             except (ValueError, TypeError, KeyError, OSError) as error:
                 reply["error"] = f"who: {error!r}"
             self._tell(reply, ())
 
     # -- the answer, off the event loop
 
-    def who(self, flow: Flow) -> dict[str, Any]:
+    def who(self, flow: Flow, care: Care = Care.USUAL) -> dict[str, Any]:
         """Raises OSError."""
         stamp = self.stamp_of(flow)
         if stamp is None:
-            return self._pre_existing(flow)
+            return self._pre_existing(flow, care)
         marks: list[str] = []
         process = self._still(stamp, marks)
-        self._mark_holders(flow, stamp, marks)
+        self._mark_holders(flow, stamp, marks, care)
         told = {"found": True, "pid": stamp.tgid, "process": stamp.comm.decode(errors="replace"), "uid": stamp.uid}
         told |= {"user": user_name(stamp.uid), "cookie": stamp.cookie, "marks": marks}
-        told |= self._described(process)
+        told |= self._described(process, care)
         if process is None:
             told["cgroup"] = cgroup_path(stamp.cgroup)
         elif "exec" in marks:
@@ -175,13 +186,13 @@ class Callers:
             marks.append("namespaced")
         return process
 
-    def _mark_holders(self, flow: Flow, stamp: Stamp, marks: list[str]) -> None:
+    def _mark_holders(self, flow: Flow, stamp: Stamp, marks: list[str], care: Care) -> None:
         inode = self._inode(flow, stamp)
         if inode is None:
             if "exited" not in marks and stamp.netns != self._netns:
                 marks.append("inherited")  # the process has it no longer, and yet it is open
             return
-        if time.monotonic() < self._scan_after_s:
+        if care is not Care.CERTAIN and time.monotonic() < self._scan_after_s:
             return
         begun_s = time.monotonic()
         if holders(inode) - {stamp.tgid}:
@@ -199,7 +210,7 @@ class Callers:
         with sock:
             return os.fstat(sock.fileno()).st_ino
 
-    def _pre_existing(self, flow: Flow) -> dict[str, Any]:
+    def _pre_existing(self, flow: Flow, care: Care) -> dict[str, Any]:
         found = sock_diag.find(flow)
         pids = sorted(holders(found.inode)) if found is not None and found.inode else []
         processes = []
@@ -213,9 +224,9 @@ class Callers:
         if eldest.namespaced:
             marks.append("namespaced")
         told = {"found": True, "pid": eldest.pid, "process": eldest.comm, "uid": eldest.uid, "marks": marks}
-        return told | {"user": user_name(eldest.uid), "cookie": found.cookie} | self._described(eldest)
+        return told | {"user": user_name(eldest.uid), "cookie": found.cookie} | self._described(eldest, care)
 
-    def _described(self, process: Process | None) -> dict[str, Any]:
+    def _described(self, process: Process | None, care: Care) -> dict[str, Any]:
         if process is None:
             names = ("started_ticks", "executable", "sha256", "cgroup", "unit", "container")
             return dict.fromkeys(names)
@@ -223,7 +234,7 @@ class Callers:
         return {
             "started_ticks": process.started_ticks,
             "executable": process.executable,
-            "sha256": self.identities.sha256(process),
+            "sha256": self.identities.sha256(process, at_hand=care is Care.QUICK),
             "cgroup": process.cgroup,
             "unit": process.unit,
             "container": container.plain() if container is not None else None,

@@ -154,10 +154,13 @@ class Identities:
         found = container_of(process.cgroups)
         return self.containers.named(*found) if found is not None else None
 
-    def sha256(self, process: Process) -> str | None:
-        """Of the executable's content; None where it cannot be read or changes meanwhile."""
+    def sha256(self, process: Process, *, at_hand: bool = False) -> str | None:
+        """Of the executable's content; None where it cannot be read or changes meanwhile. `at_hand`: it is not read,
+        only looked up."""
         if process.file is None:
             return None
+        if at_hand:
+            return self._hashes.get(process.file)
         with self._hashing:  # two at a time would read the same file twice
             kept = self._hashes.get(process.file)
             if kept is None:

@@ -50,11 +50,13 @@ async def receive(hall: "Hall", sock: socket.socket, flow: Flow) -> None:
                 opening = await _sniff(sock, None)
         _describe(flow, opening)
         if opening is not None and opening.kind is Kind.HTTP1:
+            await hall.whose.known(flow)
             await hall.serve_http(sock, flow, server)
             return
         if opening is not None and opening.hello is not None and hall.terminator.wants(flow, opening.hello.alpn):
             context = await hall.terminator.context(flow)
             if context is not None:
+                await hall.whose.known(flow)
                 if server is not None:
                     server.close()
                     server = None

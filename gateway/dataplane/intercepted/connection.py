@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class InterceptedConnection(ClientConnection):
     """Fed by its session, one request at a time."""
 
-    __slots__ = ("denied", "direct", "expected", "host", "intercepted", "session")
+    __slots__ = ("denied", "direct", "expected", "host", "identity", "intercepted", "session")
 
     express: ClassVar[bool] = True
     session: "InterceptedSession"
@@ -46,10 +46,10 @@ class InterceptedConnection(ClientConnection):
         super().connection_made(transport)
         self.client, self.server = self.intercepted.client, self.intercepted.destination
         self.client_ip = self.client[0]
-        rule = (
-            self.intercepted.rule
-        )  # on which it depends whom a head is charged to, and under whose credential it goes
-        self.scope = f"{self.scope} {rule.name} {rule.app} {rule.credential}"
+        self.identity = self.intercepted.identity
+        rule = self.intercepted.rule
+        # Whom a head is charged to, under whose credential it goes, and what its rows say of the client.
+        self.scope = f"{self.scope} {rule.name} {rule.app} {rule.credential} {self.identity}"
 
     def find_operation(self, request: "Request") -> Operation | None:
         self.adjust(request)

@@ -1,5 +1,6 @@
 """One captured connection: which rule caught it, where it comes from, where it wanted to go."""
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from gateway.dataplane.intercepted.whose import Identity
 from gateway.policy.interception import InterceptionRule
 
 IP_TRANSPARENT: Final = 19
@@ -38,6 +40,10 @@ class Flow:
     """The name may be a cover for another one."""
     terminated: bool = False
     """We hold the TLS session."""
+    identity: Identity | None = None
+    """Whose process the client is, where the kernel has told (`whose`)."""
+    asking: "asyncio.Task[None] | None" = None
+    """The question that is on its way."""
     bytes_in: int = 0
     bytes_out: int = 0
     outcome: str = "open"
@@ -55,6 +61,7 @@ class Flow:
     def ended(self, outcome: str) -> dict[str, Any]:
         """What is told of it when it has ended, JSON-ready (`api.interception.EndedFlow`)."""
         self.outcome = outcome
+        who = self.identity
         return {
             "rule": self.rule.name,
             "client": self.client[0],
@@ -67,6 +74,9 @@ class Flow:
             "bytes_out": self.bytes_out,
             "terminated": self.terminated,
             "outcome": outcome,
+            "process": who and who.process,
+            "user": who and who.user,
+            "container": who and who.container,
             "started_at": datetime.fromtimestamp(self.started_s, UTC).isoformat(timespec="milliseconds"),
             "seconds": round(time.time() - self.started_s, 3),
         }

@@ -19,6 +19,7 @@ from gateway.dataplane.intercepted.direct import Directs
 from gateway.dataplane.intercepted.flow import Flow, give_up_transparency, place_of, redirected_from
 from gateway.dataplane.intercepted.hosts import Hosts
 from gateway.dataplane.intercepted.terminating import H2, Terminator
+from gateway.dataplane.intercepted.whose import Asker, Whose
 from gateway.dataplane.splice import Splice, Splices
 from gateway.policy.interception import CANARY_PORT, CANARY_V4, CANARY_V6, InterceptionRule
 
@@ -68,8 +69,8 @@ class SplicedFlow:
 class Hall:
     """`rules` and listeners change while connections of before go on as they began."""
 
-    def __init__(self, plane: "Plane", sessions: SessionFactory, connections: set[Any]) -> None:
-        """`connections`: of uvicorn's server, which waits for them when it ends."""
+    def __init__(self, plane: "Plane", sessions: SessionFactory, connections: set[Any], ask: Asker) -> None:
+        """`connections`: of uvicorn's server, which waits for them when it ends; `ask`: the agent."""
         self.plane = plane
         self.hosts = Hosts()
         self.terminator = Terminator(plane)
@@ -77,7 +78,9 @@ class Hall:
         self.flows: Counter[str] = Counter()
         """Open captured connections by rule."""
         self.counts: Counter[str] = Counter()
-        """`RULE kind` → connections: arrived, passed, denied, governed."""
+        """`RULE kind` → connections: arrived, passed, denied, governed; unattributed: of a process that could not be
+        told (`whose`)."""
+        self.whose = Whose(ask, self.counts)
         self.ended_flows: deque[dict[str, Any]] = deque(maxlen=ENDED_KEPT)
         """Told to the agent, and forgotten then."""
         self.session = sessions
@@ -139,6 +142,7 @@ class Hall:
             self._give_up(sock)
         for task in self._tasks:
             task.cancel()
+        self.whose.close()
         if self._splices is not None:
             self._splices.close()
 
@@ -203,6 +207,7 @@ class Hall:
 
     async def _receive(self, sock: socket.socket, flow: Flow) -> None:
         try:
+            self.whose.asked(flow)
             await arrival.receive(self, sock, flow)
         except asyncio.CancelledError:
             self.ended(flow, "shut_down")

@@ -1652,6 +1652,12 @@ export interface components {
             bytes_out: number;
             /** Outcome */
             outcome: string;
+            /** Process */
+            process?: string | null;
+            /** User */
+            user?: string | null;
+            /** Container */
+            container?: string | null;
             /**
              * Started At
              * Format: date-time
@@ -1958,6 +1964,8 @@ export interface components {
             denied?: number | null;
             /** Bypassed */
             bypassed?: number | null;
+            /** Unattributed */
+            unattributed?: number | null;
             /** Open */
             open?: number | null;
             /** Last Canary */

@@ -1,0 +1,164 @@
+"""Ledger rows and ended flows of what was captured name process, user and container (intercepted/whose.py)."""
+
+import contextlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.lab import Lab, gateway
+from tests.support.lab.gateway import Gateway
+from tests.support.lab.root import cgroup_root
+from tests.support.provider import Provider
+
+pytestmark = pytest.mark.timeout(150)
+DIRECT, UPSTREAM = "10.9.2.2", "10.9.2.5"
+SPLICE, METER = 8001, 8002
+ONE_USER, OTHER_USER = 64331, 64332
+CONTAINER = "c0ffee" * 10 + "c0ff"
+RULE = """
+  - name: {name}
+    destinations: {{cidrs: ["10.9.2.0/28"], ports: [{port}]}}
+    sources: {{cidrs: ["10.9.1.0/24"], local: true}}
+    app: indexer
+    unmatched: {name}
+"""
+YAML = f"""
+providers:
+  - {{name: api, dialect: openai, base_url: "http://{UPSTREAM}/v1", credentials: [{{name: main, value: sk-companys}}]}}
+routes:
+  - {{name: chat, targets: [{{provider: api, model: gpt-real}}]}}
+teams:
+  - {{name: search, apps: [{{name: indexer, routes: [chat]}}]}}
+interception:
+{RULE.format(name="splice", port=SPLICE)}{RULE.format(name="meter", port=METER)}
+"""
+BODY = '{"model": "MODEL", "messages": [{"role": "user", "content": "hello"}]}'
+PYTHON = """
+import json, sys, urllib.request
+for _ in range(int(sys.argv[3])):
+    request = urllib.request.Request(sys.argv[1], sys.argv[2].encode(), {"content-type": "application/json"})
+    json.load(urllib.request.urlopen(request, timeout=10))
+"""
+
+
+class Scene:
+    def __init__(self, running: Gateway) -> None:
+        self.running, self.lab = running, running.lab
+        for host, port in ((DIRECT, SPLICE), (DIRECT, METER), (UPSTREAM, 80)):
+            self.lab.keep(Provider(hosts=(host,), port=port, enter=self.lab.server.enter))
+        self._before = running.settled_rows()
+
+    def rows(self, count: int) -> list[dict[str, Any]]:
+        return self.running.wait_for_ledger(self._before + count)[self._before :]
+
+    def url(self, port: int) -> str:
+        return f"http://{DIRECT}:{port}/v1/chat/completions"
+
+    def python(self, port: int = SPLICE, times: int = 1, model: str = "chat", **how: Any) -> None:
+        body = BODY.replace("MODEL", model)
+        self.lab.router.run(sys.executable, "-c", PYTHON, self.url(port), body, str(times), **how)
+
+    def curl(self, **how: Any) -> None:
+        body, kind = BODY.replace("MODEL", "chat"), "content-type: application/json"
+        self.lab.router.run("curl", "-sSf", "-H", kind, "-d", body, self.url(SPLICE), **how)
+
+
+@pytest.fixture(scope="module")
+def _running() -> Iterator[Gateway]:
+    with Lab() as lab, gateway(lab, YAML, probes=True) as running:
+        running.until(lambda: not running.cli("doctor", check=False).stdout.count("not started yet"), 20)
+        yield running
+
+
+@pytest.fixture
+def scene(_running: Gateway) -> Iterator[Scene]:
+    with _running.lab.scope():
+        yield Scene(_running)
+
+
+def named(row: dict[str, Any]) -> tuple[Any, Any, Any]:
+    return row["process"], row["user"], row["container"]
+
+
+def test_each_row_names_its_own_process_and_user(scene: Scene) -> None:
+    """With heads that are the same to the byte, sent often enough to go the express way."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl")
+    scene.curl(user=ONE_USER)
+    scene.python(times=3, user=OTHER_USER)
+    scene.python(times=3, user=ONE_USER)
+    scene.python(times=3)
+    comm = Path(sys.executable).resolve().name
+    by_python = [named(row) for row in scene.rows(10)[1:]]
+    assert named(scene.rows(10)[0]) == ("curl", str(ONE_USER), None)
+    assert {who[0] for who in by_python} <= {comm, "python", "python3", "python3.11"}
+    assert [who[1] for who in by_python] == [str(OTHER_USER)] * 3 + [str(ONE_USER)] * 3 + ["root"] * 3
+
+
+def test_rows_of_what_no_route_claims_have_it_too(scene: Scene) -> None:
+    scene.python(METER, model="gpt-own", user=ONE_USER)
+    row = scene.rows(1)[0]
+    assert row["route"] == "direct:meter"
+    assert row["user"] == str(ONE_USER)
+    assert row["process"].startswith("python")
+
+
+@pytest.fixture
+def container() -> Iterator[Path]:
+    """A cgroup as Docker names them."""
+    folder = cgroup_root() / "docker" / CONTAINER
+    made = not folder.parent.exists()
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        time.sleep(0.1)
+        folder.rmdir()
+        if made:
+            folder.parent.rmdir()
+
+
+def test_a_container_is_named_by_its_id_where_no_runtime_answers(scene: Scene, container: Path) -> None:
+    scene.python(user=ONE_USER, cgroup=container)
+    row = scene.rows(1)[0]
+    assert row["container"] == CONTAINER[:12]
+    assert row["user"] == str(ONE_USER)
+
+
+def test_a_forwarded_client_is_nobody_of_this_host(scene: Scene) -> None:
+    """Although its kernel is ours in this lab, and its process could be found."""
+    with scene.lab.client.http(timeout=10) as client:
+        body = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+        assert client.post(scene.url(SPLICE), json=body).status_code == 200
+    assert named(scene.rows(1)[0]) == (None, None, None)
+
+
+def test_flows_that_are_passed_on_name_it_as_well(scene: Scene) -> None:
+    scene.python(model="gpt-own", user=OTHER_USER)
+    flows: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        flows[:] = scene.running.api.get("/api/v1/interception/flows", params={"rule": "splice"}).json()["items"]
+        return bool(flows) and flows[0]["user"] == str(OTHER_USER)
+
+    scene.running.until(there, 5, lambda: str(flows[:2]))
+    assert flows[0]["process"].startswith("python")
+    assert str(OTHER_USER) in scene.running.cli("intercept", "flows").stdout
+
+
+def test_without_probes_nothing_is_named_and_nobody_waits() -> None:
+    with Lab() as lab, gateway(lab, YAML) as running:
+        scene = Scene(running)
+        scene.python()
+        begun_s = time.monotonic()
+        for _ in range(5):
+            with contextlib.closing(lab.router.http(timeout=10)) as client:
+                body = {"model": "chat", "messages": [{"role": "user", "content": "hello"}]}
+                assert client.post(scene.url(SPLICE), json=body).status_code == 200
+        assert time.monotonic() - begun_s < 0.4
+        assert {named(row) for row in scene.rows(6)} == {(None, None, None)}
