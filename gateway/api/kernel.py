@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from gateway.api.caller import Desk, permit
 from gateway.api.kernel_view import KernelView, view_of
-from gateway.api.telemetry import KERNEL, NO_KEEPER, RouteTelemetry, Window, get_route_telemetry
+from gateway.api.telemetry import NO_KEEPER, RouteTelemetry, Window, get_route_telemetry, kernel_source
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
 from gateway.store.kernel_history import read_steps
@@ -74,7 +74,7 @@ def get_telemetry(desk: Annotated[Desk, permit(Permission.USAGE_READ)], window: 
     if told is None:
         return Telemetry(source=NO_KEEPER, features={}, programs=[], lost={}, routes=routes)
     return Telemetry(
-        source=told["reason"] or KERNEL,
+        source=kernel_source(told),
         features=told["features"],
         programs=[
             ProgramCost(program=name, run_seconds=cost[0], runs=cost[1])
@@ -118,7 +118,7 @@ def get_series(
             for each_route, each_target, plain in came
             if route in (None, each_route) and target in (None, each_target)
         ]
-        return _listed(step, told["reason"] or KERNEL, points)
+        return _listed(step, kernel_source(told), points)
     with desk.read() as session:
         steps = read_steps(session, step_s, int(from_s), int(to_s) + 1, route, target)
     return _listed(step, "SQL", [(at_s, *names, measured) for (at_s, names), measured in steps.items()])

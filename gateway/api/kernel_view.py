@@ -8,6 +8,14 @@ from gateway.probes.histogram import percentiles_ms
 from gateway.store.kernel_series import Measured
 
 NS_A_SECOND: Final = 1_000_000_000
+RESETS: Final = {
+    "upstream": "resets_in", "gateway_to_upstream": "resets_out", "client": "client_resets_in",
+    "gateway_to_client": "client_resets_out",
+}  # fmt: skip
+FULL: Final = {
+    "upstream": "full_ns", "client": "client_full_ns", "gateway_from_upstream": "we_full_ns",
+    "gateway_from_client": "client_we_full_ns",
+}  # fmt: skip
 
 
 class Distribution(BaseModel):
@@ -59,16 +67,11 @@ def view_of(measured: Measured | None) -> dict[str, Any]:
     if measured is None:
         return dict.fromkeys(KernelView.model_fields)
     counts, gauges = measured.counts, measured.gauges
-    resets = {
-        "upstream": counts.get("resets_in", 0),
-        "gateway_to_upstream": counts.get("resets_out", 0),
-        "client": counts.get("client_resets_in", 0),
-        "gateway_to_client": counts.get("client_resets_out", 0),
-    }
-    full = {
-        "upstream": "full_ns", "client": "client_full_ns", "gateway_from_upstream": "we_full_ns",
-        "gateway_from_client": "client_we_full_ns",
-    }  # fmt: skip
+    if gauges.get("sampled"):  # from the list of sockets: it tells nothing of these
+        resets, full_s = None, None
+    else:
+        resets = {name: counts.get(key, 0) for name, key in RESETS.items()}
+        full_s = {name: round(counts.get(key, 0) / NS_A_SECOND, 6) for name, key in FULL.items()}
     return {
         "connect_ms": _distribution(measured, "connect"),
         "rtt_ms": _distribution(measured, "rtt"),
@@ -79,7 +82,7 @@ def view_of(measured: Measured | None) -> dict[str, Any]:
         "accept_wait_ms": _distribution(measured, "accept_wait"),
         "retransmits": counts.get("retransmits", 0),
         "client_retransmits": counts.get("client_retransmits", 0),
-        "resets": sum(resets.values()),
+        "resets": None if resets is None else sum(resets.values()),
         "resets_by": resets,
         "open_connections": max(0, gauges.get("open", 0)),
         "client_connections": max(0, gauges.get("client_open", 0)),
@@ -87,7 +90,7 @@ def view_of(measured: Measured | None) -> dict[str, Any]:
         "bytes_out": counts.get("bytes_out", 0),
         "client_bytes_in": counts.get("client_bytes_in", 0),
         "client_bytes_out": counts.get("client_bytes_out", 0),
-        "full_s": {name: round(counts.get(key, 0) / NS_A_SECOND, 6) for name, key in full.items()},
+        "full_s": full_s,
     }
 
 

@@ -5,9 +5,9 @@ bytes come from the kernel's probes, which the agent loads: without it they are 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
@@ -33,6 +33,18 @@ class Sources(BaseModel):
     """Where `requests`, `errors` and `ttft_ms` come from."""
     kernel: str
     """Where all else comes from, or why it is null."""
+
+
+def kernel_source(told: Mapping[str, Any]) -> str:
+    """Where the kernel's figures come from, or why there are none; `told` by the keeper (`store.keeper_kernel`)."""
+    if told["reason"]:
+        return str(told["reason"])
+    degraded = told["features"].get("routes")
+    return (
+        KERNEL
+        if degraded is None
+        else f"the kernel's list of sockets, once a second, as programs cannot be loaded: {degraded}"
+    )
 
 
 class RouteCaller(BaseModel):
@@ -92,7 +104,7 @@ def get_route_telemetry(
         kernel = NO_KEEPER
         if told is not None:
             measured = {(route, target): Measured.of(plain) for route, target, plain in told["series"]}
-            kernel = told["reason"] or KERNEL
+            kernel = kernel_source(told)
     known = {(figures.route, figures.target or ""): figures for figures in found}
     for route, target in measured:
         known.setdefault((route, target), RouteFigures(route, target))

@@ -17,20 +17,24 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from gateway import privileges
 from gateway.agent_channel import Channel
 from gateway.logs import LogFormat, log_to_stderr
-from gateway.probes.callers import Callers
+from gateway.probes.callers import Callers, ListedCallers
 from gateway.probes.denials import Denials
 from gateway.probes.discovery import Discovery
 from gateway.probes.feature import Feature
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
+from gateway.probes.routes_sampled import SampledRoutes
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.trace import Trace
 
 log = logging.getLogger("sluicegate.probes")
 
 COSTS_S: Final = 1.0
+NEEDED: Final = frozenset((privileges.BPF, privileges.PERFMON, privileges.NET_ADMIN))
+"""To load programs and to attach them to cgroups."""
 
 
 class Probes:
@@ -56,16 +60,36 @@ class Probes:
     def load(self) -> None:
         """Each by itself: one that this kernel refuses leaves the others."""
         told: dict[str, str | None] = {}
+        missing = NEEDED - privileges.effective()
         for feature in self._possible:
             try:
+                if missing:
+                    raise ProgramRefused(f"the agent lacks {privileges.named(missing)}: start it as root")
                 feature.load()
             except (BccMissing, ProgramRefused, OSError) as error:
                 told[feature.name] = str(error)
                 log.error("a probe is missing", extra={"feature": feature.name, "reason": str(error)})
+                self._features += self._instead(feature)
             else:
                 told[feature.name] = None
                 self._features.append(feature)
         self.tell({"type": "hello", "features": told})
+
+    def _instead(self, missing: Feature) -> list[Feature]:
+        """What can be had without programs in the kernel."""
+        instead: Feature
+        if isinstance(missing, Routes):
+            instead = SampledRoutes(self.tell)
+        elif isinstance(missing, Callers):
+            instead = ListedCallers(self.tell)
+        else:
+            return []
+        try:
+            instead.load()
+        except OSError as error:
+            log.error("nor is there anything in its place", extra={"feature": missing.name, "reason": str(error)})
+            return []
+        return [instead]
 
     async def run(self) -> None:
         self.load()

@@ -26,6 +26,8 @@ FIGURES_BYTES: Final = 32 * 1024 * 1024
 """Of memory at most; a machine with many CPUs tells fewer series apart."""
 ADOPT_S: Final = 300.0
 """How long after the load connections that are older than it are taken in when they are seen."""
+SERIES_BITS: Final = 32
+"""Of a tag's second word; above are flags."""
 LEAST_SERIES: Final = 64
 LOSSES: Final = ("connections", "others")
 """What bpf/routes.c counts: sockets without room, and those of others."""
@@ -40,6 +42,9 @@ class Tag(ctypes.Structure):
     """What a worker writes (`gateway.dataplane.tags`)."""
 
     _fields_ = (("cookie", ctypes.c_uint64), ("series", ctypes.c_uint64), ("accepted_ns", ctypes.c_uint64))
+
+
+TAG_BYTES: Final = ctypes.sizeof(Tag)
 
 
 class Routes:

@@ -24,12 +24,16 @@ CONNECTED: Final = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 8
 """States (net/tcp_states.h): ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT"""
 DUMP_BYTES: Final = 64 * 1024
 ANY_STATE: Final = 0xFFFFFFFF
+INFO: Final = 2
+"""INET_DIAG_INFO: the attribute that holds `struct tcp_info`."""
 NO_COOKIE: Final = b"\xff" * 8
 ANSWER_S: Final = 1.0
 _HEAD = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBBI")
 _PORTS = struct.Struct("!HH")
 _MESSAGE_BYTES: Final = 72
+_INFO_BYTES: Final = 136
+"""Of `struct tcp_info` up to tcpi_bytes_received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,18 @@ class Found:
     """Of the socket: what /proc/PID/fd says."""
     uid: int
     cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class TcpState:
+    """Some of a connection's `struct tcp_info` (linux/tcp.h)."""
+
+    cookie: int
+    rtt_us: int
+    """Smoothed."""
+    retransmits: int
+    bytes_acked: int
+    bytes_received: int
 
 
 def find(flow: Flow) -> Found | None:
@@ -74,6 +90,42 @@ def connections(protocol: int = socket.IPPROTO_TCP) -> list[tuple[Flow, Found]]:
             while all(_dumped(netlink.recv(DUMP_BYTES), found)):
                 pass
     return found
+
+
+def tcp_states() -> list[TcpState]:
+    """Of all connections that have a peer. Raises OSError."""
+    found: list[TcpState] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        body = _REQUEST.pack(family, socket.IPPROTO_TCP, 1 << INFO - 1, 0, CONNECTED) + bytes(48)
+        with _netlink() as netlink:
+            netlink.send(_HEAD.pack(_HEAD.size + len(body), BY_FAMILY, REQUEST | DUMP, 1, 0) + body)
+            while _states_of(netlink.recv(DUMP_BYTES), found):
+                pass
+    return found
+
+
+def _states_of(data: bytes, found: list[TcpState]) -> bool:
+    """Adds what is in there. False: that was the last. Raises OSError."""
+    at = 0
+    while at + _HEAD.size <= len(data):
+        length, said, _, _, _ = _HEAD.unpack_from(data, at)
+        if said == DONE:
+            return False
+        if said == ERROR:
+            (code,) = struct.unpack_from("=i", data, at + _HEAD.size)
+            raise OSError(-code, os.strerror(-code))
+        message = data[at + _HEAD.size : at + length]
+        attribute = _MESSAGE_BYTES
+        while attribute + 4 <= len(message):
+            size, kind = struct.unpack_from("=HH", message, attribute)
+            if kind == INFO and size >= 4 + _INFO_BYTES:
+                info = attribute + 4
+                (rtt_us,), (resent,) = (struct.unpack_from("=I", message, info + offset) for offset in (68, 100))
+                acked, received = struct.unpack_from("=QQ", message, info + 120)
+                found.append(TcpState(_found(message).cookie, rtt_us, resent, acked, received))
+            attribute += max(4, (size + 3) & ~3)
+        at += (length + 3) & ~3
+    return True
 
 
 def _dumped(data: bytes, found: list[tuple[Flow, Found]]) -> Iterator[bool]:

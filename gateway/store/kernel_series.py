@@ -36,7 +36,8 @@ class Measured:
                 mine[bucket] = mine.get(bucket, 0) + count
         for name, count in other.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        self.gauges.update(other.gauges)
+        if other.gauges:
+            self.gauges = dict(other.gauges)
 
     def plain(self) -> dict[str, Any]:
         histograms = {name: sorted(histogram.items()) for name, histogram in self.histograms.items()}
