@@ -48,6 +48,8 @@ BPF_HASH(gateway, u32, u8, 1024); /* its processes */
 BPF_LPM_TRIE(destinations, struct prefix, u64, PREFIXES);
 BPF_TABLE("lru_hash", u32, struct verdict, verdicts, PROCESSES);
 BPF_TABLE("extern", u32, u64, images, 0);
+/* CLOCK_BOOTTIME until which user space is taken to live: rules that fail open are void behind it. */
+BPF_ARRAY(alive, u64, 1);
 BPF_ARRAY(until, u64, SLOTS);	      /* CLOCK_BOOTTIME; 0: for ever */
 BPF_PERCPU_ARRAY(denied, u64, SLOTS); /* by slot */
 BPF_PERCPU_ARRAY(losses, u64, 1);     /* 0: processes that user space was not told of */
@@ -132,6 +134,9 @@ static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *ctx
 	if (!slots || is_gateways(ctx, set->mark))
 		return 1;
 	now = bpf_ktime_get_boot_ns();
+	found = alive.lookup(&zero);
+	if (!found || now > *found)
+		slots &= set->closed;
 	for (u32 slot = 0; slot < SLOTS; slot++) {
 		if (!(slots >> slot & 1))
 			continue;

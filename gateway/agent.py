@@ -40,7 +40,7 @@ from gateway.intercept.table_events import TableEvents
 from gateway.intercept.tables import remove
 from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
-from gateway.probes import tracefs
+from gateway.probes import pins, tracefs
 from gateway.probes.prober import Prober
 
 log = logging.getLogger("sluicegate.agent")
@@ -560,6 +560,9 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat,
         missing = tracefs.mount()
         if missing is not None:
             log.warning("exec cannot be traced", extra={"reason": missing})
+        missing = pins.mount()
+        if missing is not None:
+            log.warning("no denial outlives the agent", extra={"reason": missing})
     kept = privileges.keep_only(KEPT_CAPABILITIES)
     log.info("privileges given up", extra={"capabilities": len(kept)})
     begin = Beginning(

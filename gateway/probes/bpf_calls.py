@@ -23,6 +23,7 @@ PERF_EVENT_IOC_SET_BPF: Final = 0x40042408
 MAP_LOOKUP_ELEM: Final = 1
 MAP_UPDATE_ELEM: Final = 2
 MAP_DELETE_ELEM: Final = 3
+OBJ_PIN: Final = 6
 OBJ_GET_INFO_BY_FD: Final = 15
 RAW_TRACEPOINT_OPEN: Final = 17
 LINK_CREATE: Final = 28
@@ -53,6 +54,10 @@ class _Element(ctypes.Structure):
         ("map_fd", ctypes.c_uint32), ("pad", ctypes.c_uint32), ("key", ctypes.c_uint64), ("value", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
     )  # fmt: skip
+
+
+class _Pin(ctypes.Structure):
+    _fields_ = (("pathname", ctypes.c_uint64), ("bpf_fd", ctypes.c_uint32), ("file_flags", ctypes.c_uint32))
 
 
 class _RawTracepoint(ctypes.Structure):
@@ -117,6 +122,11 @@ class Link:
         """`cgroup`: a descriptor of its folder. Raises OSError."""
         attributes = _Link(prog_fd=program, target_fd=cgroup, attach_type=attach_type)
         self._descriptor = _bpf(LINK_CREATE, attributes)
+
+    def pin(self, path: Path) -> None:
+        """It outlives its holder from now on, until the file (in a bpf file system) is removed. Raises OSError."""
+        name = ctypes.create_string_buffer(os.fsencode(path))
+        _bpf(OBJ_PIN, _Pin(pathname=ctypes.addressof(name), bpf_fd=self._descriptor))
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

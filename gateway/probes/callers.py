@@ -27,7 +27,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.probes import bpf_calls, sock_diag
-from gateway.probes.bpf_calls import ArrayMap
+from gateway.probes.bpf_calls import ArrayMap, Link
 from gateway.probes.feature import Tell, cgroup_root
 from gateway.probes.identity import (
     Identities,
@@ -80,6 +80,8 @@ class Callers:
         self.identities = Identities()
         self._asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
         self._scan_after_s = 0.0
+        self.watches: list[Link] = []
+        """That keep `images` true; pinned with what goes by it."""
 
     @property
     def programs(self) -> Sequence[Program]:
@@ -94,8 +96,7 @@ class Callers:
         self._connections = program.table("connections")
         self._namespaces = program.table("namespaces")
         self._images = program.table("images")
-        for function, event in EVENTS:
-            program.watch(function, event)
+        self.watches = [program.watch(function, event) for function, event in EVENTS]
         for function, kind, hook in HOOKS:
             program.attach(function, kind, hook, cgroup_root())
         self._program = program

@@ -16,6 +16,7 @@ from gateway.probes.stamps import RawAddress
 
 SLOTS: Final = 64
 PREFIXES: Final = 16384
+ALIVE_S: Final = 3.0
 MAPPED_BITS: Final = 96
 MAPPED_VALUE: Final = 0xFFFF << 32
 """Of ::ffff:0:0/96, in which IPv4 lies."""
@@ -73,6 +74,7 @@ class DenialMaps:
         self._verdicts = program.table("verdicts")
         self._gateway = _Masks(program.table("gateway"), ctypes.c_uint32)
         self._mark = 0
+        self._alive = ArrayMap(program.table("alive").map_fd, 8, per_cpu=False)
 
     def spare(self, pids: Iterable[int], mark: int) -> None:
         """The gateway's own; the mark holds from the next `write` on. Raises MapRefused."""
@@ -110,6 +112,11 @@ class DenialMaps:
         self._settings.write(0, bytes(settings))
         for masks, values in wanted:
             masks.reduce(values)
+
+    def beat(self) -> None:
+        """We live; where links outlive us, rules that fail open end `ALIVE_S` from now."""
+        until_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(ALIVE_S * 1e9)
+        self._alive.write(0, until_ns.to_bytes(8, "little"))
 
     def judged(self, pid: int, image_ns: int, slots: int) -> None:
         self._verdicts[ctypes.c_uint32(pid)] = self._verdicts.Leaf(image_ns, slots)

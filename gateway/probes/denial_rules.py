@@ -9,12 +9,11 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Any
 
 from gateway.probes.catalogue import Catalogue, HostPatterns
 from gateway.probes.containers import Container
-from gateway.probes.identity import Process
+from gateway.probes.identity import Process, host_stat
 from gateway.probes.stamps import Address
 
 Network = IPv4Network | IPv6Network
@@ -73,7 +72,7 @@ def _is_executable(process: Process, path: str) -> bool:
     if process.executable.removesuffix(" (deleted)") == path:
         return True
     with contextlib.suppress(OSError):  # another link to the same file
-        found = Path(path).stat()
+        found = host_stat(path)
         return (found.st_dev, found.st_ino) == process.file[:2]
     return False
 

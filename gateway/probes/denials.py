@@ -8,8 +8,9 @@ and answers the question `cut`: {"source", "port", "destination", "destination_p
 
 The gateway's own connections are never refused: those of its processes, and those that bear its mark.
 
-Nothing is attached while there is no rule. All links die with this process. What a rule newly denies is also cut where
-it is open already.
+Nothing is attached while there is no rule. All links die with this process, unless a rule fails closed: then they are
+pinned (`pins`), the kernel goes on with the rules that fail closed, and the next process replaces them once it has been
+told the rules. What a rule newly denies is also cut where it is open already.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ from gateway.probes.denial_maps import PREFIXES, SLOTS, Compiled, DenialMaps, Ma
 from gateway.probes.denial_rules import DenialRule, Network, RuleRefused, rule_of
 from gateway.probes.feature import Tell, cgroup_root
 from gateway.probes.identity import all_pids, read_process
+from gateway.probes.pins import Pins
 from gateway.probes.program import CGROUP_SOCK_ADDR, Program, ProgramRefused
 from gateway.probes.stamps import Flow, plain_address
 
@@ -41,6 +43,7 @@ LOOK_S: Final = 1.0
 """How often cgroups, expiry and counts are looked at; also how often the state is told at most."""
 FIRST_NAMES_S: Final = 0.5
 """How long a new rule waits for the addresses of its hosts; it is in force for those that are known by then."""
+BEAT_S: Final = 0.5
 AGAIN_S: Final = 0.3
 """A connection that passed unjudged may be found only some moments later."""
 MOST_EVENTS: Final = 4096
@@ -96,6 +99,11 @@ class Denials:
         """Of hosts; as of now, for the thread."""
         self._seen: dict[str, None] = {}
         """Hosts, the oldest first."""
+        self._pins = Pins()
+        self._pinned: bool | None = None
+        """Whether links are; None: those of the process before may be."""
+        self._not_kept: str | None = None
+        """Why rules that fail closed will end with us."""
         self._spared: tuple[frozenset[int], int] = (frozenset(), 0)
         """The gateway's processes, and the mark of its connections."""
         self._now_spared = self._spared
@@ -116,8 +124,8 @@ class Denials:
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
         for function, hook in HOOKS:
             program.load(function, CGROUP_SOCK_ADDR, hook)
-        for function, event in EVENTS:
-            program.watch(function, event)
+        self._watches = [program.watch(function, event) for function, event in EVENTS]
+        self._maps.beat()
         self._program = program
 
     def lost(self) -> Mapping[str, int]:
@@ -164,6 +172,7 @@ class Denials:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._names.run())
                 tasks.create_task(self._answer_cuts())
+                tasks.create_task(self._beat())
                 while True:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(LOOK_S):
@@ -173,6 +182,11 @@ class Denials:
         finally:
             loop.remove_reader(ring)
             self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _beat(self) -> None:
+        while True:
+            self._maps.beat()
+            await asyncio.sleep(BEAT_S)
 
     async def _turn(self) -> None:
         loop = asyncio.get_running_loop()
@@ -188,7 +202,7 @@ class Denials:
             denied = await loop.run_in_executor(self._thread, self._judge_all, events)
             if denied:
                 loop.call_later(AGAIN_S, self._look_again, denied)
-        if self._standing or self._links:
+        if self._standing or self._links or given is not None:
             await loop.run_in_executor(self._thread, self._apply)
         self._tell_state(asked=given is not None)
 
@@ -242,7 +256,8 @@ class Denials:
             if standing.slot is not None:
                 denied += self._maps.denied(standing.slot) - standing.base
             in_force = standing.slot is not None
-            items.append({"id": number, "in_force": in_force, "reason": standing.reason, "denied": denied})
+            reason = self._not_kept if in_force and standing.rule.closed else standing.reason
+            items.append({"id": number, "in_force": in_force, "reason": reason, "denied": denied})
         for number, reason in self._refused.items():
             items.append({"id": number, "in_force": False, "reason": reason, "denied": 0})
         if asked or items != self._told:
@@ -263,7 +278,8 @@ class Denials:
                 standing.reason = str(error)
         changed = {number for number, rule in wanted.items() if self._standing[number].compiled != rule}
         gone = {n for n, s in self._standing.items() if s.slot is not None and n not in wanted}
-        if not changed and not gone and self._slots_in_use() == self._written and self._spared == self._now_spared:
+        settled = self._spared == self._now_spared and self._pinned is not None
+        if settled and not changed and not gone and self._slots_in_use() == self._written:
             return
         judged = self._place(wanted, changed, gone)
         by_slot = {s.slot: s.compiled for s in self._standing.values() if s.slot is not None and s.compiled is not None}
@@ -282,10 +298,18 @@ class Denials:
                 self._free(self._standing[number])
             return
         self._written = set(by_slot)
+        self._keep_closed()
         for number in changed:
             standing = self._standing[number]
             if standing.compiled is not None:
                 self._cutter.cut_by_rule(standing.rule, standing.compiled)
+
+    def _keep_closed(self) -> None:
+        """Rules that fail closed outlive us; what the process before left is in force until this."""
+        closed = [s for s in self._standing.values() if s.slot is not None and s.rule.closed]
+        if bool(closed) != self._pinned:
+            self._not_kept = self._pins.put([*self._links, *self._watches, *self._callers.watches] if closed else [])
+            self._pinned = bool(closed)
 
     def _slots_in_use(self) -> set[int]:
         return {standing.slot for standing in self._standing.values() if standing.slot is not None}

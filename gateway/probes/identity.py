@@ -87,6 +87,7 @@ def read_process(pid: int) -> Process:
         executable = str(link.readlink())
         found = link.stat()
         file = file_key(found)
+        namespaced = True  # unless it can be seen that it is not
         namespaced = _elsewhere(folder, executable, found)
     if _started_ticks(folder) != started_ticks:
         raise ProcessLookupError(f"process {pid} has become another")
@@ -131,15 +132,25 @@ def _elsewhere(folder: Path, executable: str, found: os.stat_result) -> bool:
     if not _same(folder, "ns/user"):
         return True
     with contextlib.suppress(OSError):
-        ours = Path(executable).stat()
+        ours = host_stat(executable)
         return (ours.st_dev, ours.st_ino) != (found.st_dev, found.st_ino)
-    # A file that is gone by now was at that path, if the process sees the files that we see.
+    # A file that is gone by now was at that path, if the process sees the files that the host sees.
     return not _same(folder, "ns/mnt")
 
 
+def host_stat(path: str) -> os.stat_result:
+    """Of a file as the host sees it: we may have a /tmp of our own. Raises OSError."""
+    with contextlib.suppress(PermissionError):
+        return Path(f"/proc/1/root{path}").stat()
+    return Path(path).stat()
+
+
 def _same(folder: Path, what: str) -> bool:
-    """As ours."""
-    return (folder / what).readlink() == (Path("/proc/self") / what).readlink()
+    """As the host's first process, or as ours where that one is not to be looked at."""
+    found = (folder / what).readlink()
+    with contextlib.suppress(PermissionError):
+        return found == (Path("/proc/1") / what).readlink()
+    return found == (Path("/proc/self") / what).readlink()
 
 
 class Identities:

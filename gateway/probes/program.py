@@ -116,13 +116,15 @@ class Program:
             link.close()
             self._links.remove(link)
 
-    def watch(self, function: str, event: str) -> None:
+    def watch(self, function: str, event: str) -> Link:
         """At a raw tracepoint, by the event's name alone, until the program is closed. Raises ProgramRefused."""
         program = self.load(function, RAW_TRACEPOINT)
         try:
-            self._links.append(Watch(program, event))
+            link = Watch(program, event)
         except OSError as error:
             raise ProgramRefused(f"{self.name}.{function} was not attached to {event}: {error.strerror}") from error
+        self._links.append(link)
+        return link
 
     def trace(self, function: str, tracepoint: str) -> None:
         """At `category:event`, until it is closed. Raises ProgramRefused."""

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ def listener() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def client(listener: socket.socket, code: str, *prefix: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
+def client(
+    listener: socket.socket, code: str, *prefix: str, more: Sequence[str] = (), **how: Any
+) -> Iterator[subprocess.Popen[str]]:
     """A Python program with the listener's address as arguments, which lives until it is left alone."""
     address, port = listener.getsockname()[:2]
-    argv = [*prefix, sys.executable, "-c", BEGIN + code, address, str(port)]
+    argv = [*prefix, sys.executable, "-c", BEGIN + code, address, str(port), *more]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **how) as process:
         try:
             yield process
@@ -198,23 +200,23 @@ def test_another_users_sockets_are_seen(running: Probes, listener: socket.socket
         sock.close()
 
 
-def test_a_process_in_a_network_namespace_of_its_own(running: Probes) -> None:
+def test_a_process_in_a_network_namespace_of_its_own(running: Probes, listener: socket.socket) -> None:
     """Loopback is another there: the same addresses in two namespaces are not mixed up."""
     code = """
 subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-server = socket.create_server(("127.0.0.1", 45123))
-sock = socket.create_connection(("127.0.0.1", 45123), source_address=("127.0.0.1", 45124))
+server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])), source_address=(sys.argv[1], int(sys.argv[3])))
 print(1, flush=True)
 stay()
 """
-    with socket.create_server(("127.0.0.1", 45123)) as server, client(server, code, "unshare", "--net") as other:
-        said(other)
-        addresses = ("127.0.0.1", 45124), ("127.0.0.1", 45123)
-        assert running.who(*addresses) == {"found": False}
-        with socket.create_connection(addresses[1], source_address=addresses[0]):
-            found = running.who(*addresses)
-            assert found["pid"] == os.getpid()
-    time.sleep(0.1)
+    with socket.create_connection(listener.getsockname()) as sock:
+        addresses = sock.getsockname(), sock.getpeername()
+        with client(listener, code, "unshare", "--net", more=[str(addresses[0][1])]) as other:
+            said(other)
+            assert running.who(*addresses)["pid"] == os.getpid()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+            assert running.who(*addresses) == {"found": False}
 
 
 def test_a_file_that_a_namespace_shows_at_a_trusted_path_is_marked(

@@ -361,3 +361,38 @@ def test_a_connection_is_cut_when_asked(running: Probes, port: int) -> None:
         assert running.ask("cut", **dict(zip(names, (*mine, *its), strict=True))) == {"cut": 0}
     with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
         assert running.ask("cut", pid=os.getpid(), address="127.0.0.1", port=port) == {"cut": 2}
+
+
+def test_a_rule_that_fails_closed_outlives_a_kill(lab: Lab, tmp_path: Path) -> None:
+    """One that fails open does not, though it was in force beside it. The next process takes over, and takes down."""
+    for port in (9000, 9001):
+        lab.serve(lambda connection: None, port)
+    lab.router.run("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
+    copy = tmp_path / "denied-program"
+    shutil.copy(os.path.realpath(sys.executable), copy)
+    closed = rule(1, executable=str(copy), cidrs=[SERVER4], ports=[9000], on_failure="closed")
+    opened = rule(2, uid=USER, cidrs=[SERVER4], ports=[9001])
+
+    def tried(port: int, python: str = sys.executable, user: int | None = None) -> str:
+        given = json.dumps([(SERVER4, port, "connect")])
+        said: list[str] = json.loads(lab.router.run(python, "-c", TRY, given, user=user).stdout)
+        return said[0]
+
+    def pinned() -> list[str]:
+        return [name for name in lab.router.run("ls", "/sys/fs/bpf").stdout.split() if "sluicegate" in name]
+
+    with probes(lab.router) as running:
+        deny(running, closed, opened)
+        assert [tried(9000, str(copy)), tried(9001, user=USER), tried(9000)] == ["EPERM", "EPERM", "passed"]
+        running.kill()
+        wait_until(lambda: tried(9001, user=USER) == "passed", 6)
+        assert tried(9000, str(copy)) == "EPERM"
+        assert tried(9000) == "EPERM", "nobody can say that it is not the denied program"
+        assert len(pinned()) == 1
+    with probes(lab.router) as running:
+        assert tried(9000, str(copy)) == "EPERM", "until the rules are told"
+        deny(running, closed)
+        assert [tried(9000, str(copy)), tried(9000)] == ["EPERM", "passed"]
+        deny(running)
+        assert tried(9000, str(copy)) == "passed"
+        assert pinned() == []
