@@ -11,7 +11,7 @@ import re
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     agent_socket: Path | None = None
     probes: bool = True
     """Whether the agent loads its probes into the kernel."""
+    egress_guard: Literal["off", "observe", "enforce"] = "observe"
+    """What becomes of connections of the gateway's own processes to where nothing in its configuration leads: with
+    `observe` an alert, with `enforce` they are refused in the kernel, too."""
+    watched: tuple[str, ...] = ()
+    """Processes of others that alerts are told of: executables as `/usr/bin/curl` or `*/curl`, `user:NAME`,
+    `container:ID`."""
+    alert_webhook: str | None = None
+    """URL that gets alerts by POST as JSON."""
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
     """Larger request bodies are answered 413."""
     max_upload_bytes: PositiveInt = 512 * 1024 * 1024

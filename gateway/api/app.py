@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 import gateway
 from gateway.api import (
+    alerts,
     audit,
     authority,
     console,
@@ -53,6 +54,7 @@ ROUTERS: Final = (
     limits.router,
     interception.router,
     discoveries.router,
+    alerts.router,
     denials.router,
     authority.router,
     members.router,

@@ -84,6 +84,11 @@ class Names:
             return None
         return found.error or "it has not been looked up yet"
 
+    def tried(self, host: str) -> bool:
+        """Whether it has been looked up, whatever came of it."""
+        found = self._hosts.get(host)
+        return found is None or bool(found.seen) or found.error is not None
+
     async def looked_up(self, within_s: float) -> None:
         """Wait until each host has been looked up once, or the time is over."""
         with contextlib.suppress(TimeoutError):

@@ -20,15 +20,18 @@ from typing import Any, Final
 from gateway import privileges
 from gateway.agent_channel import Channel
 from gateway.logs import LogFormat, log_to_stderr
+from gateway.probes.alerting import Alerts
 from gateway.probes.callers import Callers, ListedCallers
 from gateway.probes.denials import Denials
 from gateway.probes.discovery import Discovery
+from gateway.probes.egress_guard import EgressGuard
 from gateway.probes.feature import Feature
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
 from gateway.probes.routes_sampled import SampledRoutes
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.trace import Trace
+from gateway.probes.watching import Watching
 
 log = logging.getLogger("sluicegate.probes")
 
@@ -46,12 +49,16 @@ class Probes:
         self._features: list[Feature] = []
         callers = Callers(self.tell)
         denials = Denials(self.tell, callers)
+        trace, alerts = Trace(self.tell), Alerts(self.tell)
+        guard = EgressGuard(alerts)
         self._possible: list[Feature] = [
             Routes(self.tell),
             callers,
             denials,
             Discovery(self.tell, callers, denials.saw),
-            Trace(self.tell),
+            trace,
+            guard,
+            Watching(alerts, guard, trace.sources),
         ]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:

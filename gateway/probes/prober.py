@@ -210,7 +210,8 @@ class Prober:
             with contextlib.suppress(OSError):
                 folders.add(cgroup_of(pid))
         outermost = [folder for folder in folders if not folders & set(folder.parents)]
-        self.tell({"type": "cgroups", "paths": sorted(map(str, outermost)), "pids": pids, "mark": mark})
+        told = {"paths": sorted(map(str, outermost)), "pids": pids, "workers": worker_pids, "mark": mark}
+        self.tell({"type": "cgroups", **told})
 
     def status(self) -> dict[str, Any]:
         return {

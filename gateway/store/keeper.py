@@ -26,6 +26,7 @@ from gateway.store import compiler, leases, retention
 from gateway.store.catalogue import OwnCatalogue
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
+from gateway.store.keeper_alerts import KeeperAlerts
 from gateway.store.keeper_checks import ProviderChecks
 from gateway.store.keeper_discoveries import KeeperDiscoveries
 from gateway.store.keeper_events import EventFeed
@@ -94,6 +95,7 @@ class Keeper:
             self._engine, self._sealer, self._sql, self._reading, self._feed, self._agent, self._node,
             OwnCatalogue(settings.data),
         )  # fmt: skip
+        self._alerts = KeeperAlerts(settings, self._engine, self._sql, self._feed, self._agent, self._node)
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -110,6 +112,7 @@ class Keeper:
                 tasks.create_task(self._grants.run())
                 tasks.create_task(self._agent.run())
                 tasks.create_task(self._discoveries.run())
+                tasks.create_task(self._alerts.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -395,20 +398,21 @@ class Keeper:
             return
         if compiled is None:
             return
-        self._generation, self._snapshot = compiled
+        self._generation, document, self._snapshot = compiled
+        self._watch.configured = configured(document)
+        self._alerts.configured(document)
         piece = snapshot_frame(self._snapshot)
         for session in self._sessions.workers.values():
             session.send_bytes(piece)
         self._feed.add([{"type": "configuration", "generation": self._generation}])
 
-    def _compile_if_changed(self, known: int) -> tuple[int, bytes] | None:
+    def _compile_if_changed(self, known: int) -> tuple[int, codec.SnapshotDocument, bytes] | None:
         with read_session(self._engine) as session:
             generation = compiler.generation(session)
             if generation == known:
                 return None
             document = compiler.compile_snapshot(session, self._sealer, self._prices)
-        self._watch.configured = configured(document)
-        return generation, codec.encode_snapshot(document)
+        return generation, document, codec.encode_snapshot(document)
 
     async def _sync(self) -> None:
         await self._grants.flush()

@@ -672,6 +672,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Alerts
+         * @description The newest first.
+         */
+        get: operations["list_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/denials": {
         parameters: {
             query?: never;
@@ -1164,6 +1184,51 @@ export interface components {
          * @enum {string}
          */
         Action: "observe" | "govern" | "deny" | "ignore";
+        /**
+         * AlertView
+         * @description One alert.
+         */
+        AlertView: {
+            /** Id */
+            id: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Node */
+            node: string;
+            /** Kind */
+            kind: string;
+            /** Reason */
+            reason: string;
+            /** Count */
+            count: number;
+            /** Refused */
+            refused: boolean;
+            /** Pid */
+            pid: number | null;
+            /** Process */
+            process: string | null;
+            /** Executable */
+            executable: string | null;
+            /** Argv */
+            argv: string[] | null;
+            /** Parent */
+            parent: number | null;
+            /** Uid */
+            uid: number | null;
+            /** User */
+            user: string | null;
+            /** Cgroup */
+            cgroup: string | null;
+            /** Container */
+            container: string | null;
+            /** Destination */
+            destination: string | null;
+            /** Port */
+            port: number | null;
+        };
         /** Alive */
         Alive: {
             /** Status */
@@ -2310,6 +2375,13 @@ export interface components {
          * @enum {string}
          */
         Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
+        /** AlertViewPage */
+        Page_AlertView_: {
+            /** Items */
+            items: components["schemas"]["AlertView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** AppViewPage */
         Page_AppView_: {
             /** Items */
@@ -5592,6 +5664,48 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DiscoveryView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_alerts: {
+        parameters: {
+            query?: {
+                kind?: ("exec" | "connect") | null;
+                process?: string | null;
+                user?: string | null;
+                container?: string | null;
+                /** @description Whether the kernel refused it */
+                refused?: boolean | null;
+                /** @description At this time or later */
+                since?: string | null;
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AlertView_"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
