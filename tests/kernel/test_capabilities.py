@@ -42,6 +42,7 @@ def capabilities(pid: int) -> dict[str, set[int]]:
 def test_the_agent_captures_with_net_admin_and_the_gateway_with_net_raw(lab: Lab) -> None:
     """Started as the unit starts it; what it has once it runs, it also has after an upgrade."""
     server = lab.serve(servers.echo, OPEN_PORT)
+    lab.router.run("mount", "-t", "tracefs", "tracefs", "/sys/kernel/tracing")  # systemd does; the agent may not here
     with gateway(lab, WORLD, agent=False, probes=True) as running:
         running.agent.start(bounding=unit_capabilities())
         running.wait_armed()
