@@ -19,7 +19,7 @@ def test_all_that_is_named(tmp_path: Path) -> None:
         egress_guard="enforce",
     )
     providers = [
-        [1, "one", "openai", "https://api.openai.com/v1", [], None, [], ["http://proxy.internal:3128", None, None], None, None],
+        [1, "one", "openai", "https://api.openai.com/v1", [], None, [], ["http://proxy.internal:3128", None, None]],
         [2, "two", "ollama", "http://127.0.0.1:11434", [], None, [], None, None, None],
         [3, "three", "http", "http://[fd00::7]", [], None, [], [None, None, None], None, None],
     ]  # fmt: skip
