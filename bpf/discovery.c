@@ -9,6 +9,7 @@
 
 #define PIECE 2048 /* bytes of one event */
 #define MOST_BYTES 6144 /* of a ClientHello that are given */
+#define SETTLED_BYTES 65536 /* of what is ignored that are counted, in case it is of interest after all */
 #define UNDECIDED_NS 2000000000ULL
 #define TLS_HANDSHAKE 22
 
@@ -179,6 +180,18 @@ static inline __attribute__((always_inline)) u32 present(void)
 	return now ? *now : 0;
 }
 
+/* Of what is ignored, and has no readable name: there are addresses that it was not compared with. */
+static inline __attribute__((always_inline)) bool may_be_news(struct flow *flow)
+{
+	return flow->what == OTHER && flow->generation != present();
+}
+
+/* A look, and no more, is what all packets cost that are nobody's concern. */
+static inline __attribute__((always_inline)) bool settled(struct flow *flow)
+{
+	return flow && flow->state == IGNORED && flow->bytes > SETTLED_BYTES && !may_be_news(flow);
+}
+
 static inline __attribute__((always_inline)) void count_bytes(struct __sk_buff *skb, struct flow *flow)
 {
 	u64 cookie = bpf_get_socket_cookie(skb);
@@ -201,6 +214,7 @@ by_address(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct
 	u32 port;
 
 	flow->state = IGNORED;
+	flow->what = OTHER;
 	flow->generation = present();
 	if (!read_destination(skb, &to, &port) || !addresses.lookup(&to))
 		return;
@@ -218,12 +232,14 @@ int on_outgoing(struct __sk_buff *skb)
 	bool first = false;
 	u32 what;
 
-	if (!read_segment(skb, &segment) || !segment.payload || !skb->sk)
+	if (!skb->sk)
 		return 1;
 	sk = bpf_sk_fullsock(skb->sk);
 	if (!sk)
 		return 1;
 	flow = flows.sk_storage_get(sk, NULL, 0);
+	if (settled(flow) || !read_segment(skb, &segment) || !segment.payload)
+		return 1;
 	if (!flow) {
 		flow = flows.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!flow) {
@@ -234,7 +250,7 @@ int on_outgoing(struct __sk_buff *skb)
 	}
 	flow->bytes += segment.payload; /* of all: what is ignored now may be of interest a moment later */
 	if (flow->state == IGNORED) {
-		if (flow->generation != present())
+		if (may_be_news(flow))
 			by_address(skb, sk, flow, &segment);
 		return 1;
 	}
@@ -301,15 +317,15 @@ int on_incoming(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(skb->sk);
 	if (!sk)
 		return 1;
+	flow = flows.sk_storage_get(sk, NULL, 0);
+	if (settled(flow))
+		return 1;
 	if (!read_segment(skb, &segment)) {
 		if (is_answer(skb, &at) && skb->len > at)
 			give(skb, sk, at, skb->len - at, DNS, true);
 		return 1;
 	}
-	if (!segment.payload)
-		return 1;
-	flow = flows.sk_storage_get(sk, NULL, 0);
-	if (!flow)
+	if (!segment.payload || !flow)
 		return 1;
 	flow->bytes += segment.payload;
 	if (flow->state == UNDECIDED || flow->state == COUNTED)

@@ -137,6 +137,24 @@ for host, address in (("api.other.test", sys.argv[1]), (None, socket.gethostbyna
     assert finding(running, host=HOST)["evidence"] == "dns"
 
 
+def test_a_readable_name_counts_more_than_the_address(lab: Lab, running: Probes) -> None:
+    """Hosts of others may be at a provider's address, and it may be known as such only later."""
+    code = """
+import socket, ssl, sys, time
+context = ssl._create_unverified_context()
+tls = context.wrap_socket(socket.create_connection((sys.argv[1], 443)), server_hostname="harmless.test")
+socket.gethostbyname(sys.argv[2])
+time.sleep(2.5)  # nobody waits for a decision so long
+tls.sendall(b"GET / HTTP/1.1\\r\\n\\r\\n")
+tls.recv(1)
+print(os.getpid())
+"""
+    pid = lab.router.python("import os\n" + code, SERVER4, HOST)
+    time.sleep(1.2)
+    said = [item for message in running.messages if message["type"] == "findings" for item in message["items"]]
+    assert [item for item in said if item["pid"] == pid] == []
+
+
 def test_a_connection_that_was_there_before(lab: Lab) -> None:
     names = lab.names()
     names.set(HOST, SERVER4)
@@ -160,37 +178,42 @@ while True:
     process.kill()
 
 
-def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
-    """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
-    are all there were."""
-    lab.serve(servers.echo, 9000)
-    callers = Callers(lambda message, descriptors: None)
-    discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
-    with lab.router.entered():
-        callers.load()
-        discovery.load()
-    read: list[bytes] = []
-    (program,) = discovery.programs
-    with callers.programs[0], program:
-        program.listen("events", read.append)
-        many = 1000
-        code = """
+FLOOD = """
 import socket, sys, json
-sent = 0
-for _ in range(int(sys.argv[2])):
+for turn in range(int(sys.argv[2])):
     with socket.create_connection((sys.argv[1], 9000)) as sock:
         sock.sendall(b"GET /flood HTTP/1.1\\r\\n\\r\\n")
         sock.recv(1)
-        sent += 1
-print(json.dumps(sent))
+print(json.dumps(turn + 1))
 """
-        assert lab.router.python(code, SERVER4, str(many), within_s=60) == many
-        program.receive()
-        mine = [record for record in read if b"GET /flood" in record]
-        others = len(read) - len(mine)
-        lost = discovery.lost()["events"]
-        assert lost > 0
-        assert 0 <= len(mine) + lost - many <= others + 50
+
+
+def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
+    """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
+    are all there were. Other programs of this machine lose some, too; so one exact count of a few is asked for."""
+    lab.serve(servers.echo, 9000)
+    callers = Callers(lambda message, descriptors: None)
+    discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
+    callers.load()
+    discovery.load()
+    read: list[bytes] = []
+    (program,) = discovery.programs
+    many = 700
+    with callers.programs[0], program:
+        program.listen("events", read.append)
+        for _ in range(5):
+            program.receive()
+            read.clear()
+            before = discovery.lost()["events"]
+            assert lab.router.python(FLOOD, SERVER4, str(many), within_s=60) == many
+            program.receive()
+            mine = [record for record in read if b"GET /flood" in record]
+            lost = discovery.lost()["events"] - before
+            assert lost > 0
+            assert len(mine) + lost >= many
+            if len(mine) + lost == many:
+                return
+    raise AssertionError("never exact")
 
 
 @contextmanager
