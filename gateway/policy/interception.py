@@ -9,6 +9,8 @@ from enum import StrEnum
 from ipaddress import ip_network
 from typing import Any, Final
 
+from gateway.policy.callers import CallerClaim, claims_of
+
 CANARY_V4: Final = "192.0.2.53"
 CANARY_V6: Final = "100::53"
 CANARY_PORT: Final = 53
@@ -97,7 +99,9 @@ class InterceptionRule:
     unmatched: Unmatched = Unmatched.SPLICE
     credential: WhoseCredential = WhoseCredential.PROVIDER
     app: str | None = None
-    """Whom to charge when the caller shows no key of ours."""
+    """Whom to charge when the caller shows no key of ours, and `callers` is empty."""
+    callers: tuple[CallerClaim, ...] = ()
+    """Processes of this host that need none; the first that fits says who is charged."""
 
 
 def plain(rule: InterceptionRule) -> dict[str, Any]:
@@ -129,6 +133,7 @@ def rule_of(given: Mapping[str, Any]) -> InterceptionRule:
         unmatched=Unmatched(given["unmatched"]),
         credential=WhoseCredential(given["credential"]),
         app=None if given["app"] is None else _text(given["app"]),
+        callers=claims_of(given.get("callers", ())),  # a worker of the release before knows of none
     )
 
 

@@ -2,7 +2,8 @@
 
     {"source", "port", "destination", "destination_port"}  as the one who connected sees them
     → {"found": false} | {"found": true, "pid", "started_ticks", "process", "executable", "sha256", "uid", "user",
-       "cgroup", "unit", "container": {"id", "runtime", "name", "image", "labels"} | null, "cookie", "marks": […]}
+       "cgroup", "unit", "container": {"id", "runtime", "name", "image", "labels"} | null, "cookie", "marks": […],
+       "held": {"cgroup": path | null, "container": id | null}}
 
 `process` (comm) and `uid` are the kernel's, of the moment of connect(2). Marks say what that is worth now:
 
@@ -11,6 +12,8 @@
     exited        it is gone, or its number is another's
     pre-existing  connected before we looked: the holder of the socket is told
     namespaced    its executable's path is of namespaces of its own: it may be another file than here
+
+`held` is what of `cgroup` and `container` no user can have made so (`probes.held`).
 
 A connection of another network namespace is only found where no two namespaces have one with the same addresses. An
 option `care` (`Care`) says what the answer may cost.
@@ -29,6 +32,7 @@ from typing import Any, Final
 from gateway.probes import bpf_calls, sock_diag
 from gateway.probes.bpf_calls import ArrayMap, Link
 from gateway.probes.feature import Tell, cgroup_root
+from gateway.probes.held import held
 from gateway.probes.identity import (
     Identities,
     Process,
@@ -230,7 +234,7 @@ class Callers:
     def _described(self, process: Process | None, care: Care) -> dict[str, Any]:
         if process is None:
             names = ("started_ticks", "executable", "sha256", "cgroup", "unit", "container")
-            return dict.fromkeys(names)
+            return {**dict.fromkeys(names), "held": {"cgroup": None, "container": None}}
         container = self.identities.container(process)
         return {
             "started_ticks": process.started_ticks,
@@ -239,6 +243,7 @@ class Callers:
             "cgroup": process.cgroup,
             "unit": process.unit,
             "container": container.plain() if container is not None else None,
+            "held": held(process.cgroups),
         }
 
 

@@ -54,7 +54,8 @@ class Process:
     namespaced: bool
     cgroup: str
     """Of the v2 hierarchy."""
-    cgroups: tuple[str, ...]
+    cgroups: dict[str, str]
+    """Paths of all hierarchies by their controllers; v2 has none."""
 
     @property
     def started_ns(self) -> int:
@@ -64,7 +65,7 @@ class Process:
     @property
     def unit(self) -> str | None:
         """The systemd unit, of the innermost."""
-        for path in self.cgroups:
+        for path in self.cgroups.values():
             found = [unit for unit in _UNIT.findall(path) if not unit.endswith(".slice")]
             if found:
                 return str(found[-1])
@@ -78,7 +79,7 @@ def read_process(pid: int) -> Process:
     comm = (folder / "comm").read_text(errors="replace").rstrip("\n")
     uid = _real_uid(folder)
     lines = (folder / "cgroup").read_text(errors="replace").splitlines()
-    paths = {line.split(":", 2)[0]: line.split(":", 2)[2] for line in lines}
+    paths = dict(line.split(":", 2)[1:] for line in lines)
     executable: str | None = None
     file: FileKey | None = None
     namespaced = False
@@ -93,7 +94,7 @@ def read_process(pid: int) -> Process:
         raise ProcessLookupError(f"process {pid} has become another")
     return Process(
         pid=pid, started_ticks=started_ticks, uid=uid, comm=comm, executable=executable, file=file,
-        namespaced=namespaced, cgroup=paths.get("0", "/"), cgroups=tuple(paths.values()),
+        namespaced=namespaced, cgroup=paths.get("", "/"), cgroups=paths,
     )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ class Identities:
         self._hashing = threading.Lock()
 
     def container(self, process: Process) -> Container | None:
-        found = container_of(process.cgroups)
+        found = container_of(process.cgroups.values())
         return self.containers.named(*found) if found is not None else None
 
     def sha256(self, process: Process, *, at_hand: bool = False) -> str | None:

@@ -11,6 +11,7 @@ from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from gateway.policy import codec
+from gateway.policy.callers import CallerClaim
 from gateway.policy.codec import (
     AppRow,
     AuthorityRow,
@@ -36,6 +37,7 @@ from gateway.store.models import (
     AppRoute,
     CertificateAuthority,
     Credential,
+    InterceptionCaller,
     Key,
     LimitRule,
     Meta,
@@ -292,15 +294,24 @@ def _limit_row(row: Row[tuple[object, ...]]) -> LimitRow:
 def _interception(session: Session) -> list[InterceptionRow]:
     """In the order of the document, in which the agent tries them."""
     rows = session.execute(
-        select(StoredRule.name, StoredRule.document, App.name.label("app"))
+        select(StoredRule.id, StoredRule.name, StoredRule.document, App.name.label("app"))
         .outerjoin(App, App.id == StoredRule.app_id)
         .order_by(StoredRule.id)
-    )
-    return [_interception_row(row.name, row.document, row.app) for row in rows]
+    ).all()
+    callers: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for caller in session.execute(
+        select(InterceptionCaller.rule_id, InterceptionCaller.document, App.name.label("app"))
+        .outerjoin(App, App.id == InterceptionCaller.app_id)
+        .order_by(InterceptionCaller.position)
+    ):
+        callers[caller.rule_id].append({**caller.document, "app": caller.app})
+    return [_interception_row(row.name, row.document, row.app, callers[row.id]) for row in rows]
 
 
-def _interception_row(name: str, stored: dict[str, Any], app: str | None) -> InterceptionRow:
-    document = InterceptionDocument.model_validate({**stored, "name": name, "app": app})
+def _interception_row(
+    name: str, stored: dict[str, Any], app: str | None, callers: list[dict[str, Any]]
+) -> InterceptionRow:
+    document = InterceptionDocument.model_validate({**stored, "name": name, "app": app, "callers": callers})
     destinations, sources = document.destinations, document.sources
     return plain(
         InterceptionRule(
@@ -324,5 +335,9 @@ def _interception_row(name: str, stored: dict[str, Any], app: str | None) -> Int
             unmatched=document.unmatched,
             credential=document.credential,
             app=app,
+            callers=tuple(
+                CallerClaim(**{**each.model_dump(), "app": each.app if each.app is not None else document.app})
+                for each in document.callers
+            ),
         )
     )

@@ -32,6 +32,7 @@ from gateway.policy.interception import (
     WhoseCredential,
 )
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
+from gateway.store.caller_documents import CallerDocument
 from gateway.store.document import Document
 from gateway.store.fields import (
     GREATEST_AMOUNT,
@@ -376,6 +377,15 @@ class InterceptionDocument(Document):
     credential: WhoseCredential = WhoseCredential.PROVIDER
     app: PartName | None = None
     """Whom to charge when the caller shows no key of ours."""
+    callers: list[CallerDocument] = Field(default_factory=list, max_length=1000)
+    """If any: only these need no key of ours. The first that fits says who is charged."""
+
+    @model_validator(mode="after")
+    def _callers_have_apps(self) -> "InterceptionDocument":
+        place = next((place for place, each in enumerate(self.callers) if each.app is None), None)
+        if place is not None and self.app is None:
+            raise refused("has no app to charge", "give it an `app`, or the rule", f"callers.{place}")
+        return self
 
 
 # ---- the whole file

@@ -281,8 +281,8 @@ class PriceOverride(Entity, Base):
 
 
 class InterceptionRule(Entity, Base):
-    """A rule in the order of the document; `document` is an `InterceptionDocument` as it was validated, but for name
-    and app."""
+    """A rule in the order of the document; `document` is an `InterceptionDocument` as it was validated, but for name,
+    app and callers."""
 
     __tablename__ = "interception_rule"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -290,6 +290,28 @@ class InterceptionRule(Entity, Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
     app_id: Mapped[int | None] = mapped_column(ForeignKey("app.id", ondelete="RESTRICT"), index=True)
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    app: Mapped[App | None] = relationship(lazy="raise")
+    callers: Mapped[list["InterceptionCaller"]] = relationship(
+        back_populates="rule",
+        lazy="raise",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="InterceptionCaller.position",
+    )
+
+
+class InterceptionCaller(Base):
+    """Whom a rule lets in without a key, in its order; `document` is a `CallerDocument` but for app."""
+
+    __tablename__ = "interception_caller"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rule_id: Mapped[int] = mapped_column(ForeignKey("interception_rule.id", ondelete="CASCADE"), index=True)
+    position: Mapped[int]
+    app_id: Mapped[int | None] = mapped_column(ForeignKey("app.id", ondelete="RESTRICT"), index=True)
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    rule: Mapped[InterceptionRule] = relationship(back_populates="callers", lazy="raise")
     app: Mapped[App | None] = relationship(lazy="raise")
 
 

@@ -16,6 +16,7 @@ from gateway.policy.interception import (
     WhoseCredential,
 )
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
+from gateway.store.caller_documents import CallerDocument
 from gateway.store.document import Document
 from gateway.store.documents import (
     AllowedRoutes,
@@ -170,3 +171,4 @@ class InterceptionPatch(Patch):
     unmatched: Unmatched | None = None
     credential: WhoseCredential | None = None
     app: PartName | None = None
+    callers: list[CallerDocument] | None = None

@@ -60,15 +60,18 @@ def invalid(problems: Sequence[Problem], subject: str) -> Invalid:
 
 def refuse(field: str, problem: str, remedy: str, subject: str) -> Invalid:
     """The error for one field, given as `targets.0.provider`."""
-    path: Path = tuple(int(part) if part.isdecimal() else part for part in field.split("."))
-    return invalid([Problem(path, problem, remedy)], subject)
+    return invalid([Problem(_path(field), problem, remedy)], subject)
+
+
+def _path(field: str) -> Path:
+    return tuple(int(part) if part.isdecimal() else part for part in field.split("."))
 
 
 def of_error(error: Invalid) -> list[Problem]:
     """The problems that an `Invalid` from this module carries."""
     return [
         Problem(
-            tuple(int(part) if part.isdecimal() else part for part in each["field"].split(".")),
+            _path(each["field"]),
             each["problem"],
             each["remedy"],
         )
@@ -88,7 +91,7 @@ def _problem(found: Any, model: type[BaseModel]) -> Problem:
     path: Path = tuple(part for part in found["loc"] if part not in _TAGS)
     if kind == "refused":
         if context["field"]:
-            path += tuple(context["field"].split("."))
+            path += _path(context["field"])
         return Problem(path, context["problem"], context["remedy"])
     if kind == "extra_forbidden":
         return Problem(path, "is not known here", _known_names(path, model))

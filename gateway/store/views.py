@@ -201,6 +201,18 @@ class SourcesView(View):
     local: bool
 
 
+class CallerView(View):
+    executable: str | None
+    sha256: str | None
+    user: str | None
+    unit: str | None
+    container: str | None
+    image: str | None
+    label: str | None
+    cgroup: str | None
+    app: str | None
+
+
 class InterceptionView(EntityView):
     destinations: DestinationsView
     sources: SourcesView | None
@@ -212,3 +224,4 @@ class InterceptionView(EntityView):
     unmatched: Unmatched
     credential: WhoseCredential
     app: str | None
+    callers: list[CallerView]

@@ -49,7 +49,9 @@ class InterceptedConnection(ClientConnection):
         self.identity = self.intercepted.identity
         rule = self.intercepted.rule
         # Whom a head is charged to, under whose credential it goes, and what its rows say of the client.
-        self.scope = f"{self.scope} {rule.name} {rule.app} {rule.credential} {self.identity}"
+        self.scope = (
+            f"{self.scope} {rule.name} {rule.app} {rule.credential} {self.identity} {self.intercepted.attested}"
+        )
 
     def find_operation(self, request: "Request") -> Operation | None:
         self.adjust(request)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from gateway.dataplane.intercepted.whose import Identity
+from gateway.policy.callers import Attested
 from gateway.policy.interception import InterceptionRule
 
 IP_TRANSPARENT: Final = 19
@@ -42,6 +43,8 @@ class Flow:
     """We hold the TLS session."""
     identity: Identity | None = None
     """Whose process the client is, where the kernel has told (`whose`)."""
+    attested: Attested | None = None
+    """All that the kernel has told of it, where the rule lets somebody in by that."""
     asking: "asyncio.Task[None] | None" = None
     """The question that is on its way."""
     bytes_in: int = 0

@@ -249,7 +249,7 @@ class InterceptedSession(asyncio.Protocol):
         self._head = head
         self._expired = False
         try:
-            self._caller = caller_of(head, self._plane.snapshot, self._flow.rule, self._inner.now_s())
+            self._caller = caller_of(head, self._plane.snapshot, self._flow, self._inner.now_s())
         except KeyExpired:
             self._caller, self._expired = None, True
         host = host_of(head)

@@ -3,6 +3,9 @@
 Asked are connections of this host, and those that came in by a bridge, behind which containers are. It goes on while
 the first bytes are read, and nothing waits for it longer than `ATTRIBUTED_WITHIN_S`: who is not known by then is not
 told. Where the probes are off or hang, they are left alone for a while.
+
+Where a rule lets `callers` in by who they are, that has to be certain, and takes its time: who is not known within
+`ADMITTED_WITHIN_S` is nobody.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import Unavailable
+from gateway.policy.callers import attested
 
 if TYPE_CHECKING:
     from gateway.dataplane.intercepted.flow import Flow
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("sluicegate.dataplane")
 
 ATTRIBUTED_WITHIN_S: Final = 0.1
+ADMITTED_WITHIN_S: Final = 2.0
+"""To read an executable of 300 MB for the first time, or what thousands of processes have open."""
 LEFT_ALONE_S: Final = 5.0
 """After a refusal: nothing is asked in vain, and nobody waits."""
 MOST_SILENCES: Final = 3
@@ -42,7 +48,7 @@ class Identity:
     user: str | None
     """Its name, or number."""
     container: str | None
-    """Its name, or the beginning of its id."""
+    """Its name, or the beginning of its id; `NAME (unverified)` where a user may have named a cgroup so."""
 
 
 def identity_of(said: dict[str, Any]) -> Identity:
@@ -51,6 +57,8 @@ def identity_of(said: dict[str, Any]) -> Identity:
     name = None
     if container is not None:
         name = container["name"] or container["id"][:SHORT_ID]
+        if said["held"]["container"] != container["id"]:
+            name += " (unverified)"
     process = _text(said["process"])
     return Identity(
         process=f"{process} ({', '.join(marks)})" if marks else process,
@@ -78,7 +86,9 @@ class Whose:
 
     def asked(self, flow: "Flow") -> None:
         """Begin to ask, where there is something to be known."""
-        if self._loop.time() < self._alone_until_s or not (flow.redirected or is_own(flow.client[0])):
+        if not flow.rule.callers and self._loop.time() < self._alone_until_s:
+            return
+        if not (flow.redirected or is_own(flow.client[0])):
             return
         if len(self._asking) >= MOST_ASKED:
             self._unknown(flow)
@@ -98,15 +108,17 @@ class Whose:
 
     async def _find(self, flow: "Flow") -> None:
         (source, port), (destination, destination_port) = flow.client, flow.destination
+        admits = bool(flow.rule.callers)
         try:
-            async with asyncio.timeout(ATTRIBUTED_WITHIN_S):
+            async with asyncio.timeout(ADMITTED_WITHIN_S if admits else ATTRIBUTED_WITHIN_S):
                 said = await self._ask(
                     "who", source=source, port=port, destination=destination, destination_port=destination_port,
-                    care="quick",
+                    care="certain" if admits else "quick",
                 )  # fmt: skip
             self._silences = 0
             if said["found"]:
                 flow.identity = identity_of(said)
+                flow.attested = attested(said) if admits else None
                 return
         except TimeoutError:
             self._silences += 1

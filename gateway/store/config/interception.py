@@ -3,12 +3,12 @@
 from typing import Any
 
 from sqlalchemy import Select, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
 from gateway.store.config.editing import Collection
 from gateway.store.config.providers import unknown
 from gateway.store.documents import InterceptionDocument
-from gateway.store.models import App, InterceptionRule
+from gateway.store.models import App, InterceptionCaller, InterceptionRule
 from gateway.store.views import InterceptionView
 
 
@@ -19,7 +19,10 @@ class InterceptionRules(Collection[InterceptionRule, InterceptionDocument, Inter
     document_type = InterceptionDocument
 
     def query(self) -> Select[InterceptionRule]:
-        return select(InterceptionRule).options(joinedload(InterceptionRule.app))
+        return select(InterceptionRule).options(
+            joinedload(InterceptionRule.app),
+            selectinload(InterceptionRule.callers).joinedload(InterceptionCaller.app),
+        )
 
     def show(self, row: InterceptionRule) -> InterceptionView:
         document: dict[str, Any] = self.document_of(row).model_dump(mode="json")
@@ -28,18 +31,33 @@ class InterceptionRules(Collection[InterceptionRule, InterceptionDocument, Inter
         )
 
     def document_of(self, row: InterceptionRule) -> InterceptionDocument:
-        app = row.app.name if row.app is not None else None
-        return InterceptionDocument.model_validate({**row.document, "name": row.name, "app": app})
+        callers = [{**each.document, "app": _name(each.app)} for each in row.callers]
+        return InterceptionDocument.model_validate(
+            {**row.document, "name": row.name, "app": _name(row.app), "callers": callers}
+        )
 
     def fill(self, row: InterceptionRule, wanted: InterceptionDocument) -> None:
-        row.app = self._app(wanted)
+        app = self._app(wanted, "app", wanted.app)
+        callers = [
+            InterceptionCaller(
+                position=place,
+                app=self._app(wanted, f"callers.{place}.app", each.app),
+                document=each.model_dump(mode="json", exclude={"app"}, exclude_none=True),
+            )
+            for place, each in enumerate(wanted.callers)
+        ]
+        row.app, row.callers = app, callers
         row.name = wanted.name
-        row.document = wanted.model_dump(mode="json", exclude={"name", "app"})
+        row.document = wanted.model_dump(mode="json", exclude={"name", "app", "callers"})
 
-    def _app(self, wanted: InterceptionDocument) -> App | None:
-        if wanted.app is None:
+    def _app(self, wanted: InterceptionDocument, field: str, name: str | None) -> App | None:
+        if name is None:
             return None
-        found = self.session.scalars(select(App).where(App.name == wanted.app)).one_or_none()
+        found = self.session.scalars(select(App).where(App.name == name)).one_or_none()
         if found is None:
-            raise unknown("app", "app", wanted.app, self._subject(wanted.name))
+            raise unknown(field, "app", name, self._subject(wanted.name))
         return found
+
+
+def _name(app: App | None) -> str | None:
+    return None if app is None else app.name

@@ -15,7 +15,18 @@ from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
 from gateway.store.header_documents import CorsDocument
-from gateway.store.models import App, AppRoute, InterceptionRule, Key, LimitRule, Route, Team, Token, User
+from gateway.store.models import (
+    App,
+    AppRoute,
+    InterceptionCaller,
+    InterceptionRule,
+    Key,
+    LimitRule,
+    Route,
+    Team,
+    Token,
+    User,
+)
 from gateway.store.views import AppView, CorsView, KeyCreated, KeyView, TeamView
 
 KEY_MARK: Final = "sk-sg-"
@@ -128,7 +139,12 @@ class Apps(Collection[App, AppEntry, AppView]):
         return or_(LimitRule.app_id == row.id, LimitRule.key_id.in_(keys))
 
     def refuse_deletion(self, row: App) -> None:
-        rules = self.session.scalars(select(InterceptionRule.name).where(InterceptionRule.app_id == row.id)).all()
+        by_caller = select(InterceptionCaller.rule_id).where(InterceptionCaller.app_id == row.id)
+        rules = self.session.scalars(
+            select(InterceptionRule.name)
+            .where(or_(InterceptionRule.app_id == row.id, InterceptionRule.id.in_(by_caller)))
+            .order_by(InterceptionRule.id)
+        ).all()
         if rules:
             raise Conflict(
                 f"the app {row.name!r} is charged by the interception rule {joined(rules)}",

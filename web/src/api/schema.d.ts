@@ -1381,6 +1381,51 @@ export interface components {
             covers: boolean;
         };
         /**
+         * CallerDocument
+         * @description Fits whoever all that is given here fits.
+         */
+        CallerDocument: {
+            /** Executable */
+            executable?: string | null;
+            /** Sha256 */
+            sha256?: string | null;
+            /** User */
+            user?: string | null;
+            /** Unit */
+            unit?: string | null;
+            /** Container */
+            container?: string | null;
+            /** Image */
+            image?: string | null;
+            /** Label */
+            label?: string | null;
+            /** Cgroup */
+            cgroup?: string | null;
+            /** App */
+            app?: string | null;
+        };
+        /** CallerView */
+        CallerView: {
+            /** Executable */
+            executable: string | null;
+            /** Sha256 */
+            sha256: string | null;
+            /** User */
+            user: string | null;
+            /** Unit */
+            unit: string | null;
+            /** Container */
+            container: string | null;
+            /** Image */
+            image: string | null;
+            /** Label */
+            label: string | null;
+            /** Cgroup */
+            cgroup: string | null;
+            /** App */
+            app: string | null;
+        };
+        /**
          * CanaryState
          * @description A connection of the agent's own, once a minute, that must reach a worker the way that captured ones do.
          */
@@ -1991,6 +2036,8 @@ export interface components {
             credential?: components["schemas"]["WhoseCredential"];
             /** App */
             app?: string | null;
+            /** Callers */
+            callers?: components["schemas"]["CallerDocument"][];
         };
         /** InterceptionPatch */
         InterceptionPatch: {
@@ -2007,6 +2054,8 @@ export interface components {
             credential?: components["schemas"]["WhoseCredential"] | null;
             /** App */
             app?: string | null;
+            /** Callers */
+            callers?: components["schemas"]["CallerDocument"][] | null;
         };
         /**
          * InterceptionState
@@ -2067,6 +2116,8 @@ export interface components {
             credential: components["schemas"]["WhoseCredential"];
             /** App */
             app: string | null;
+            /** Callers */
+            callers: components["schemas"]["CallerView"][];
         };
         /** KeyCreated */
         KeyCreated: {
