@@ -25,6 +25,7 @@ BPF_F_TABLE("lru_hash", struct tuple, struct stamp, connections, CONNECTIONS, 0)
 BPF_F_TABLE("lru_hash", u64, u8, namespaces, 1024, 0);
 /* 0: sockets without room for a stamp; 1: connections without room. */
 BPF_PERCPU_ARRAY(losses, u64, 2);
+TIMINGS(3);
 
 static inline __attribute__((always_inline)) void lost(u32 what)
 {
@@ -63,14 +64,14 @@ static inline __attribute__((always_inline)) void stamp_it(struct bpf_sock_addr 
 	bpf_get_current_comm(stamp->comm, sizeof(stamp->comm));
 }
 
-int on_connect4(struct bpf_sock_addr *ctx)
+static inline __attribute__((always_inline)) int connect4_of(struct bpf_sock_addr *ctx)
 {
 	if (ctx->protocol == PROTOCOL_TCP)
 		stamp_it(ctx);
 	return 1;
 }
 
-int on_connect6(struct bpf_sock_addr *ctx)
+static inline __attribute__((always_inline)) int connect6_of(struct bpf_sock_addr *ctx)
 {
 	if (ctx->protocol == PROTOCOL_TCP)
 		stamp_it(ctx);
@@ -99,7 +100,7 @@ static inline __attribute__((always_inline)) void read_tuple(struct bpf_sock_ops
 	tuple->destination_port = bpf_ntohl(ops->remote_port);
 }
 
-int on_socket(struct bpf_sock_ops *ops)
+static inline __attribute__((always_inline)) int socket_of(struct bpf_sock_ops *ops)
 {
 	struct tuple tuple = {};
 	struct stamp *stamp;
@@ -146,4 +147,37 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (tgid == (u32)ids)
 		images.delete(&tgid);
 	return 0;
+}
+
+int on_connect4(struct bpf_sock_addr *ctx)
+{
+	u32 program = 0;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = connect4_of(ctx);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_connect6(struct bpf_sock_addr *ctx)
+{
+	u32 program = 1;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = connect6_of(ctx);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_socket(struct bpf_sock_ops *ops)
+{
+	u32 program = 2;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = socket_of(ops);
+
+	end_timing(timing, begun);
+	return said;
 }

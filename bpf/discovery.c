@@ -9,7 +9,6 @@
 
 #define PIECE 2048 /* bytes of one event */
 #define MOST_BYTES 6144 /* of a ClientHello that are given */
-#define SETTLED_BYTES 65536 /* of what is ignored that are counted, in case it is of interest after all */
 #define UNDECIDED_NS 2000000000ULL
 #define TLS_HANDSHAKE 22
 
@@ -59,6 +58,7 @@ BPF_F_TABLE("lru_hash", struct address, u8, addresses, ADDRESSES, 0);
 BPF_ARRAY(generation, u32, 1);
 /* 0: events without room; 1: sockets without room. */
 BPF_PERCPU_ARRAY(losses, u64, 2);
+TIMINGS(3);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 static inline __attribute__((always_inline)) void lost(u32 what)
@@ -186,12 +186,6 @@ static inline __attribute__((always_inline)) bool may_be_news(struct flow *flow)
 	return flow->what == OTHER && flow->generation != present();
 }
 
-/* A look, and no more, is what all packets cost that are nobody's concern. */
-static inline __attribute__((always_inline)) bool settled(struct flow *flow)
-{
-	return flow && flow->state == IGNORED && flow->bytes > SETTLED_BYTES && !may_be_news(flow);
-}
-
 static inline __attribute__((always_inline)) void count_bytes(struct __sk_buff *skb, struct flow *flow)
 {
 	u64 cookie = bpf_get_socket_cookie(skb);
@@ -224,61 +218,61 @@ by_address(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct
 	flow->until_ns = bpf_ktime_get_ns() + UNDECIDED_NS;
 }
 
-int on_outgoing(struct __sk_buff *skb)
+static inline __attribute__((always_inline)) void outgoing_of(struct __sk_buff *skb, struct segment *segment)
 {
-	struct segment segment = {};
+	struct bpf_sock *common = skb->sk;
 	struct flow *flow;
 	struct bpf_sock *sk;
 	bool first = false;
 	u32 what;
 
-	if (!skb->sk)
-		return 1;
-	sk = bpf_sk_fullsock(skb->sk);
+	if (!common)
+		return;
+	flow = flows.sk_storage_get(common, NULL, 0);
+	if (flow && flow->state == IGNORED && !may_be_news(flow)) { /* as most are */
+		flow->bytes += segment->payload; /* what is ignored now may be of interest a moment later */
+		return;
+	}
+	sk = bpf_sk_fullsock(common);
 	if (!sk)
-		return 1;
-	flow = flows.sk_storage_get(sk, NULL, 0);
-	if (settled(flow) || !read_segment(skb, &segment) || !segment.payload)
-		return 1;
+		return;
 	if (!flow) {
 		flow = flows.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!flow) {
 			lost(1);
-			return 1;
+			return;
 		}
 		first = true;
 	}
-	flow->bytes += segment.payload; /* of all: what is ignored now may be of interest a moment later */
+	flow->bytes += segment->payload;
 	if (flow->state == IGNORED) {
-		if (may_be_news(flow))
-			by_address(skb, sk, flow, &segment);
-		return 1;
+		by_address(skb, sk, flow, segment);
+		return;
 	}
 	if (flow->state != READING) {
 		count_bytes(skb, flow);
-		return 1;
+		return;
 	}
 	if (first) {
 		if (!stamps.sk_storage_get(sk, NULL, 0)) { /* it has begun before, or it is a server's */
-			by_address(skb, sk, flow, &segment);
-			return 1;
+			by_address(skb, sk, flow, segment);
+			return;
 		}
-		flow->wanted = what_begins(skb, segment.payload_at, &what);
+		flow->wanted = what_begins(skb, segment->payload_at, &what);
 		flow->what = what;
 		if (what == OTHER) {
-			by_address(skb, sk, flow, &segment);
-			return 1;
+			by_address(skb, sk, flow, segment);
+			return;
 		}
 	}
-	give(skb, sk, segment.payload_at, segment.payload, flow->what, first);
-	if (segment.payload > PIECE && flow->wanted > flow->given + PIECE)
-		give(skb, sk, segment.payload_at + PIECE, segment.payload - PIECE, flow->what, false);
-	flow->given += segment.payload;
+	give(skb, sk, segment->payload_at, segment->payload, flow->what, first);
+	if (segment->payload > PIECE && flow->wanted > flow->given + PIECE)
+		give(skb, sk, segment->payload_at + PIECE, segment->payload - PIECE, flow->what, false);
+	flow->given += segment->payload;
 	if (flow->given >= flow->wanted || flow->given >= MOST_BYTES) {
 		flow->state = UNDECIDED;
 		flow->until_ns = bpf_ktime_get_ns() + UNDECIDED_NS;
 	}
-	return 1;
 }
 
 /* A name server's answer. */
@@ -305,36 +299,34 @@ static inline __attribute__((always_inline)) bool is_answer(struct __sk_buff *sk
 	return head[0] == 0 && head[1] == 53;
 }
 
-int on_incoming(struct __sk_buff *skb)
+static inline __attribute__((always_inline)) void answer_of(struct __sk_buff *skb)
 {
-	struct segment segment = {};
-	struct flow *flow;
-	struct bpf_sock *sk;
+	struct bpf_sock *sk = skb->sk;
 	u32 at = 0;
 
-	if (!skb->sk)
-		return 1;
-	sk = bpf_sk_fullsock(skb->sk);
-	if (!sk)
-		return 1;
-	flow = flows.sk_storage_get(sk, NULL, 0);
-	if (settled(flow))
-		return 1;
-	if (!read_segment(skb, &segment)) {
-		if (is_answer(skb, &at) && skb->len > at)
-			give(skb, sk, at, skb->len - at, DNS, true);
-		return 1;
-	}
-	if (!segment.payload || !flow)
-		return 1;
-	flow->bytes += segment.payload;
-	if (flow->state == UNDECIDED || flow->state == COUNTED)
-		count_bytes(skb, flow);
-	return 1;
+	if (!is_answer(skb, &at) || skb->len <= at || !sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (sk)
+		give(skb, sk, at, skb->len - at, DNS, true);
 }
 
-/* The callback of a socket's end was asked for in callers.c. */
-int on_socket(struct bpf_sock_ops *ops)
+static inline __attribute__((always_inline)) void incoming_of(struct __sk_buff *skb, struct segment *segment)
+{
+	struct bpf_sock *common = skb->sk;
+	struct flow *flow;
+
+	if (!common)
+		return;
+	flow = flows.sk_storage_get(common, NULL, 0);
+	if (!flow)
+		return;
+	flow->bytes += segment->payload;
+	if (flow->state == UNDECIDED || flow->state == COUNTED)
+		count_bytes(skb, flow);
+}
+
+static inline __attribute__((always_inline)) int socket_of(struct bpf_sock_ops *ops)
 {
 	struct counted *found;
 	u64 cookie;
@@ -345,5 +337,56 @@ int on_socket(struct bpf_sock_ops *ops)
 	found = counted.lookup(&cookie);
 	if (found)
 		found->ended = 1;
+	return 1;
+}
+
+int on_outgoing(struct __sk_buff *skb)
+{
+	struct segment segment = {};
+	struct timing *timing;
+	u32 program = 0;
+	u64 begun;
+
+	if (!read_segment(skb, &segment) || !segment.payload || !skb->sk)
+		return 1;
+	timing = timings.lookup(&program);
+	begun = begin_timing(timing);
+	outgoing_of(skb, &segment);
+	end_timing(timing, begun);
+	return 1;
+}
+
+int on_incoming(struct __sk_buff *skb)
+{
+	struct segment segment = {};
+	struct timing *timing;
+	u32 program = 1;
+	u64 begun;
+	bool tcp;
+
+	if (!skb->sk)
+		return 1;
+	tcp = read_segment(skb, &segment);
+	if (tcp && !segment.payload)
+		return 1;
+	timing = timings.lookup(&program);
+	begun = begin_timing(timing);
+	if (tcp)
+		incoming_of(skb, &segment);
+	else
+		answer_of(skb);
+	end_timing(timing, begun);
+	return 1;
+}
+
+/* The callback of a socket's end was asked for in callers.c. */
+int on_socket(struct bpf_sock_ops *ops)
+{
+	u32 program = 2;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+
+	socket_of(ops);
+	end_timing(timing, begun);
 	return 1;
 }

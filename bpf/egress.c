@@ -11,6 +11,7 @@
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 /* 0: events that the buffer had no room for. 1: processes, and captured destinations, that a map had none for. */
 BPF_PERCPU_ARRAY(losses, u64, 2);
+TIMINGS(5);
 
 #define CAPTURED_NS 60000000000ULL
 #define ALLOWED 1
@@ -110,35 +111,36 @@ static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *cal
 	return event.refused ? 0 : 1;
 }
 
-int on_connect4(struct bpf_sock_addr *call)
+static inline __attribute__((always_inline)) int connect4_of(struct bpf_sock_addr *call)
 {
 	return judge(call, true);
 }
 
-int on_connect6(struct bpf_sock_addr *call)
+static inline __attribute__((always_inline)) int connect6_of(struct bpf_sock_addr *call)
 {
 	return judge(call, false);
 }
 
-int on_sendmsg4(struct bpf_sock_addr *call)
+static inline __attribute__((always_inline)) int sendmsg4_of(struct bpf_sock_addr *call)
 {
 	return judge(call, true);
 }
 
-int on_sendmsg6(struct bpf_sock_addr *call)
+static inline __attribute__((always_inline)) int sendmsg6_of(struct bpf_sock_addr *call)
 {
 	return judge(call, false);
 }
 
 /* Connections that were accepted, by the address that the client asked for. Those of this host's loopback were not
  * captured. */
-int on_socket(struct bpf_sock_ops *ops)
+static inline __attribute__((always_inline)) int socket_of(struct bpf_sock_ops *ops)
 {
 	struct captured capture = {};
-	u64 now = bpf_ktime_get_ns();
+	u64 now;
 
 	if (ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		return 1;
+	now = bpf_ktime_get_ns();
 	if (ops->family == FAMILY_IP4) {
 		capture.to.word[2] = bpf_htonl(0xffff);
 		capture.to.word[3] = ops->local_ip4;
@@ -181,4 +183,59 @@ int on_exit(struct bpf_raw_tracepoint_args *call)
 
 	own.delete(&thread);
 	return 0;
+}
+
+int on_connect4(struct bpf_sock_addr *call)
+{
+	u32 program = 0;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = connect4_of(call);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_connect6(struct bpf_sock_addr *call)
+{
+	u32 program = 1;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = connect6_of(call);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_sendmsg4(struct bpf_sock_addr *call)
+{
+	u32 program = 2;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = sendmsg4_of(call);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_sendmsg6(struct bpf_sock_addr *call)
+{
+	u32 program = 3;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = sendmsg6_of(call);
+
+	end_timing(timing, begun);
+	return said;
+}
+
+int on_socket(struct bpf_sock_ops *ops)
+{
+	u32 program = 4;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = socket_of(ops);
+
+	end_timing(timing, begun);
+	return said;
 }

@@ -186,6 +186,14 @@ static inline __attribute__((always_inline)) void see_window(struct connection *
 	}
 }
 
+/* Retransmits and the connection's end are told; what others have asked for stays. */
+static inline __attribute__((always_inline)) void watch(struct bpf_sock_ops *ops)
+{
+	u32 wanted = BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
+
+	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | wanted);
+}
+
 static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
@@ -210,7 +218,7 @@ static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops
 		connection = connections.sk_storage_get(sk, NULL, 0);
 		if (!connection)
 			return;
-		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+		watch(ops);
 		connection->watched = 1;
 		tag = tag_of(bpf_get_socket_cookie(ops));
 		if (!tag)
@@ -228,7 +236,7 @@ static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops
 		connection = new_connection(sk, bpf_get_socket_cookie(ops), CLIENT);
 		if (!connection)
 			return;
-		bpf_sock_ops_cb_flags_set(ops, BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG);
+		watch(ops);
 		connection->watched = 1;
 		connection->since_ns = bpf_ktime_get_ns();
 		return;

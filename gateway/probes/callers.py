@@ -92,7 +92,7 @@ class Callers:
         return [self._program] if self._program is not None else []
 
     def load(self) -> None:
-        program = Program("callers", {"CONNECTIONS": CONNECTIONS, "IMAGES": IMAGES})
+        program = Program("callers", {"CONNECTIONS": CONNECTIONS, "IMAGES": IMAGES}, timed=[hook[0] for hook in HOOKS])
         program.check_layout("connections", Stamp)
         program.check_layout("connections", TupleKey, key=True)
         self._netns = own_netns()

@@ -132,7 +132,7 @@ class Discovery:
             raise ProgramRefused("discovery needs the feature callers")
         pages = RING_BYTES // mmap.PAGESIZE
         sizes = {"FLOWS": FLOWS, "ADDRESSES": ADDRESSES, "RING_PAGES": pages, "SEEN_BYTES": ctypes.sizeof(Seen)}
-        program = Program("discovery", sizes)
+        program = Program("discovery", sizes, timed=[hook[0] for hook in HOOKS])
         program.check_layout("counted", Counted)
         self._counted = program.table("counted")
         self._addresses = program.table("addresses")

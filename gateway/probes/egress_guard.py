@@ -71,7 +71,7 @@ class EgressGuard:
             given["FORK_CHILD"] = tracefs.tracepoint("sched:sched_process_fork").offsets["child_pid"]
         except tracefs.TracefsMissing as error:
             log.warning("children of the gateway's processes are found late", extra={"reason": str(error)})
-        program = Program("egress", given)
+        program = Program("egress", given, timed=[hook[0] for hook in HOOKS])
         try:
             self._maps = EgressMaps(program)
             self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)

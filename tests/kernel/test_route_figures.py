@@ -203,7 +203,10 @@ def test_ten_thousand_connections_leave_no_entry(running: Gateway) -> None:
 
 
 def test_metrics_and_history(running: Gateway) -> None:
-    call(running, "/fast/m", 2)
+    with running.lab.client.http(headers={"x-api-key": KEY}) as client:
+        assert client.get(f"http://{ROUTER4}:{PORT}/fast/reset").status_code == 502
+    call(running, "/fast/m")  # over a new connection
+    call(running, "/fast/stream")
     time.sleep(1.3)
     with running.lab.router.http() as scraper:
         text = scraper.get(f"{running.url}/metrics").text

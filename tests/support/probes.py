@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from gateway.probes.tracefs import PLACES
 from gateway.wire.frames import FrameReader, frame, message_of
 from tests.support.lab.namespace import REPOSITORY, Namespace
 
@@ -38,7 +39,19 @@ class Probes:
         self._sock = ours
         names = ",".join(["-all", *(f"+{name}" for name in CAPABILITIES)])
         confined = ["setpriv", "--bounding-set", names, "--inh-caps", "-all", "--no-new-privs"]
-        argv = [*confined, sys.executable, "-m", "gateway.probes.main", "--channel", str(its.fileno())]
+        mounting = f'[ -d {PLACES[0]}/events ] || mount -t tracefs tracefs {PLACES[0]}; exec "$@"'  # as the agent does
+        argv = [
+            "sh",
+            "-c",
+            mounting,
+            "sh",
+            *confined,
+            sys.executable,
+            "-m",
+            "gateway.probes.main",
+            "--channel",
+            str(its.fileno()),
+        ]
         if where is not None:
             argv = [*where.prefix(), *argv]
         with its:
