@@ -116,8 +116,12 @@ def _is_elsewhere(url: str, running: Live) -> bool:
 
 
 def sign_in(page: Page, password: str) -> None:
+    sign_in_as(page, "admin", password)
+
+
+def sign_in_as(page: Page, user: str, password: str) -> None:
     page.goto("/console/")
-    page.get_by_label("User").fill("admin")
+    page.get_by_label("User").fill(user)
     page.get_by_role("textbox", name="Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
 

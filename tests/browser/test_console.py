@@ -16,6 +16,8 @@ FIRST_PAGE_BYTES = 300 * 1024
 PAGES = {
     "overview": "/console/",
     "requests": "/console/requests",
+    "kernel": "/console/kernel",
+    "discoveries": "/console/discoveries",
     "limits": "/console/limits",
     "routes": "/console/routes",
     "route": "/console/routes/chat",
@@ -251,23 +253,28 @@ def test_dark_is_chosen_and_kept(page: Page) -> None:
 
 def test_every_page_is_accessible_and_fits_a_phone(page: Page, running: Live) -> None:
     running.row(call(running, running.key("ci")).headers["x-request-id"])
-    found: dict[str, object] = {}
-    for name, path in PAGES.items():
-        page.emulate_media(color_scheme="light")
-        page.set_viewport_size({"width": 1440, "height": 900})
-        page.goto(path)
-        ready(page)
-        # Dark changes colours only: what depends on them is looked at again.
-        violations = Axe().run(page).response["violations"]
-        page.emulate_media(color_scheme="dark")
-        violations += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
-        if violations:
-            found[name] = [(each["id"], [node["target"] for node in each["nodes"][:3]]) for each in violations]
-        page.set_viewport_size({"width": 390, "height": 844})
-        width = max(page.evaluate(f"document.querySelector('{part}').scrollWidth") for part in ("html", "main"))
-        if width > 390:
-            found[f"{name} on a phone"] = f"{width} px wide"
+    found = {name: wrong for name, path in PAGES.items() if (wrong := wrong_with(page, path))}
     assert not found
+
+
+def wrong_with(page: Page, path: str) -> list[object]:
+    """What axe says of it in light and in dark, and whether it is too wide for a phone."""
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.goto(path)
+    ready(page)
+    # Dark changes colours only: what depends on them is looked at again.
+    violations = Axe().run(page).response["violations"]
+    page.emulate_media(color_scheme="dark")
+    violations += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
+    found: list[object] = [(each["id"], [node["target"] for node in each["nodes"][:3]]) for each in violations]
+    page.set_viewport_size({"width": 390, "height": 844})
+    width = max(page.evaluate(f"document.querySelector('{part}').scrollWidth") for part in ("html", "main"))
+    if width > 390:
+        found.append(f"on a phone {width} px wide")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    return found
 
 
 def test_the_first_page_is_small_and_its_files_are_kept(page: Page) -> None:

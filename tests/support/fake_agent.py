@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from gateway.agent_channel import VERSION, Channel
+from gateway.probes.histogram import bucket_of
 
 Message = dict[str, Any]
 
@@ -31,6 +32,18 @@ def finding(**fields: Any) -> Message:
         "address": "192.0.2.7", "port": 443, "evidence": "sni", "first_seen_s": now_s, "last_seen_s": now_s,
         "connections": 1, "bytes": 1000, **fields,
     }  # fmt: skip
+
+
+def second(times_ms: dict[str, list[float]], counts: dict[str, int], *, open_now: int = 0) -> Message:
+    """What one second brought, as `gateway.probes.figures` writes it: times by histogram, and counts."""
+    histograms: dict[str, list[list[int]]] = {}
+    for name, values in times_ms.items():
+        by_bucket: dict[int, int] = {}
+        for ms in values:
+            bucket = bucket_of(int(ms * 1e6))
+            by_bucket[bucket] = by_bucket.get(bucket, 0) + 1
+        histograms[name] = [[bucket, by_bucket[bucket]] for bucket in sorted(by_bucket)]
+    return {"h": histograms, "c": counts, "g": {"open": open_now}}
 
 
 class FakeAgent:
@@ -77,6 +90,12 @@ class FakeAgent:
 
     def find(self, *items: Message) -> None:
         self.send({"type": "findings", "items": list(items)})
+
+    def measure(self, known: list[tuple[str, str]], *figures: Message, at_s: float | None = None) -> None:
+        """A second is over: what probes measured of these routes and targets (`second`), up to now or `at_s`."""
+        self.send({"type": "series", "known": [[*names, number] for number, names in enumerate(known, 1)]})
+        series = {str(number): each for number, each in enumerate(figures, 1)}
+        self.send({"type": "figures", "at_s": at_s or time.time(), "seconds": 1.0, "series": series})
 
     def refused(self, number: int, count: int) -> None:
         """A denial has refused so many connections."""

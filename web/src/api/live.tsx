@@ -20,8 +20,9 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
     { key: ["usage"], everyMs: 3000 },
   ],
   configuration: ["providers", "routes", "teams", "apps", "keys", "limits"].map((kind) => ({ key: [kind], everyMs: 500 })),
+  discovery: [{ key: ["discoveries"], everyMs: 300 }],
+  denial: [{ key: ["discoveries"], everyMs: 300 }],
 };
-
 
 const RETRY_MS = 2000;
 

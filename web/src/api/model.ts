@@ -29,3 +29,13 @@ export type TokenMade = Schemas["TokenCreated"];
 export type LedgerRow = Schemas["LedgerRowView"];
 export type Outcome = Schemas["Outcome"];
 export type UsageItem = Schemas["UsageItem"];
+
+export type Telemetry = Schemas["Telemetry"];
+export type RouteTelemetry = Schemas["RouteTelemetry"];
+export type Distribution = Schemas["Distribution"];
+export type SeriesPoint = Schemas["SeriesPoint"];
+export type SeriesList = Schemas["SeriesList"];
+
+export type Discovery = Schemas["DiscoveryView"];
+export type DiscoveryState = Schemas["State"];
+export type Decision = Schemas["DecisionDocument"];

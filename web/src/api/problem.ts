@@ -1,4 +1,5 @@
 /** A failed call as RFC 9457 tells it: what happened, what to do, which fields, and an id to copy. */
+import { sentence } from "@/units/words";
 
 export interface FieldProblem {
   field: string;
@@ -35,5 +36,3 @@ export class ApiProblem extends Error {
     return new ApiProblem(0, { detail: error instanceof Error ? error.message : String(error) });
   }
 }
-
-const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);

@@ -11,6 +11,7 @@ import {
 } from "@tanstack/react-router";
 import { ApiProblem } from "@/api/problem";
 import { sessionQuery } from "@/api/session";
+import { discoveryFilters } from "@/features/discoveries/filters";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
@@ -86,6 +87,30 @@ const request = createRoute({
   component: lazyRouteComponent(() => import("@/features/requests/RequestDrawer"), "RequestDrawer"),
 });
 
+const discoveries = createRoute({
+  getParentRoute: () => frame,
+  path: "/discoveries",
+  validateSearch: discoveryFilters,
+  component: lazyRouteComponent(() => import("@/features/discoveries/DiscoveriesPage"), "DiscoveriesPage"),
+});
+const discovery = createRoute({
+  getParentRoute: () => discoveries,
+  path: "$id",
+  component: lazyRouteComponent(() => import("@/features/discoveries/DiscoveryDrawer"), "DiscoveryDrawer"),
+});
+
+const kernel = createRoute({
+  getParentRoute: () => frame,
+  path: "/kernel",
+  component: lazyRouteComponent(() => import("@/features/kernel/KernelPage"), "KernelPage"),
+});
+const measured = createRoute({
+  getParentRoute: () => kernel,
+  path: "$route",
+  validateSearch: (search: Record<string, unknown>): { target?: string | undefined } => (typeof search["target"] === "string" ? { target: search["target"] } : {}),
+  component: lazyRouteComponent(() => import("@/features/kernel/SeriesDrawer"), "SeriesDrawer"),
+});
+
 const limits = createRoute({
   getParentRoute: () => frame,
   path: "/limits",
@@ -145,6 +170,8 @@ export const router = createRouter({
     frame.addChildren([
       overview,
       requests.addChildren([request]),
+      discoveries.addChildren([discovery]),
+      kernel.addChildren([measured]),
       limits,
       routes.addChildren([route]),
       providers.addChildren([provider]),

@@ -11,6 +11,8 @@ import styles from "./DataTable.module.css";
 export interface Column<Row> {
   id: string;
   header: string;
+  /** Under the header, small: which percentile, which unit. */
+  note?: string;
   cell: (row: Row) => ReactNode;
   /** Right-aligned, tabular: all numbers. */
   number?: boolean;
@@ -34,6 +36,8 @@ interface DataTableProps<Row> {
   openId?: string | undefined;
   more?: (() => void) | undefined;
   loadingMore?: boolean;
+  /** Narrow gaps between columns, for tables of many figures. */
+  dense?: boolean;
   /** Takes the height that is left and scrolls inside. */
   fill?: boolean;
 }
@@ -48,7 +52,7 @@ type Features = typeof features;
 const ROW_PX = 36;
 
 export function DataTable<Row extends object>(props: DataTableProps<Row>) {
-  const { label, columns, rows, rowId, error, again, empty, open, openId, more, loadingMore = false, fill = false } = props;
+  const { label, columns, rows, rowId, error, again, empty, open, openId, more, loadingMore = false, dense = false, fill = false } = props;
   const navigate = useNavigate();
   const search: { sort?: string } = useSearch({ strict: false });
   const sorting = useMemo(() => sortingOf(search.sort, columns), [search.sort, columns]);
@@ -107,7 +111,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
 
   return (
     <div ref={scroller} className={fill ? `${styles.scroll} ${styles.fill}` : styles.scroll} tabIndex={-1}>
-      <table className={styles.table} aria-label={label} aria-busy={rows === undefined}>
+      <table className={styles.table} data-dense={dense || undefined} aria-label={label} aria-busy={rows === undefined}>
         <thead>
           <tr>
             {columns.map((column) => {
@@ -129,6 +133,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
                   ) : (
                     column.header || <span className="unseen">Actions</span>
                   )}
+                  {column.note ? <span className={styles.note}>{column.note}</span> : null}
                 </th>
               );
             })}

@@ -3,6 +3,7 @@ import { useComputedColorScheme } from "@mantine/core";
 import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { bucketName, tick } from "./chartTime";
 import styles from "./TimeChart.module.css";
 
 export interface Series {
@@ -102,21 +103,4 @@ function stack(length: number, series: readonly Series[]): (number | null)[][] {
       return parts.every((part) => part === null) ? null : parts.reduce<number>((sum, part) => sum + (part ?? 0), 0);
     }),
   );
-}
-
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const localDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" });
-// Buckets of a day are days in UTC, whatever the reader's zone.
-const utcDay = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: "UTC" });
-const weekdayClock = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-
-function tick(at: number, bucketS: number): string {
-  const date = new Date(at * 1000);
-  if (bucketS >= 86_400) return utcDay.format(date);
-  return date.getHours() === 0 && date.getMinutes() === 0 ? localDay.format(date) : clock.format(date);
-}
-
-function bucketName(at: number, bucketS: number): string {
-  if (bucketS >= 86_400) return `${utcDay.format(at * 1000)}, UTC`;
-  return `${weekdayClock.format(at * 1000)} – ${clock.format((at + bucketS) * 1000)}`;
 }

@@ -22,3 +22,14 @@ export function share(part: number): string {
 }
 
 export const plural = (n: number, one: string, many = `${one}s`): string => `${exact(n)} ${n === 1 ? one : many}`;
+
+/** 812 B, 1.2 KiB, 34 MiB: in powers of 1,024, two figures at least. */
+export function bytes(n: number): string {
+  if (n < 1024) return `${exact(Math.round(n))} B`;
+  let size = n;
+  for (const unit of ["KiB", "MiB", "GiB", "TiB"]) {
+    size /= 1024;
+    if (size < 1023.5 || unit === "TiB") return `${size < 99.5 ? Number(size.toPrecision(2)) : exact(Math.round(size))} ${unit}`;
+  }
+  return exact(n);
+}

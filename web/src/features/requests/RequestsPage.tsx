@@ -9,10 +9,11 @@ import { useFeed } from "@/api/live";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count, Latency, Money, Unknown, When } from "@/ui/Figure";
+import { FilterBar } from "@/ui/FilterBar";
 import { Page } from "@/ui/Page";
-import { FilterBar } from "./FilterBar";
-import { filtersOnly } from "./filters";
-import { OutcomeMark } from "./outcome";
+import { useChoices } from "./choices";
+import { FILTER_LABELS, filtersOnly } from "./filters";
+import { OutcomeMark, outcomeWord } from "./outcome";
 import { ledgerQuery, newestQuery } from "./queries";
 import styles from "./requests.module.css";
 
@@ -75,7 +76,14 @@ export function RequestsPage() {
         />
       }
     >
-      <FilterBar filters={filters} />
+      <FilterBar
+        labels={FILTER_LABELS}
+        filters={filters}
+        useChoices={useChoices}
+        word={(name, value) => (name === "outcome" ? outcomeWord(value) : value)}
+        placeholder={(name) => (name === "status" ? "429" : "openai/gpt-5-mini")}
+        deed="Show these requests"
+      />
       <DataTable
         label="Requests"
         columns={COLUMNS}

@@ -1,43 +1,62 @@
 /** Filters as chips: each can be taken away, any can be added; all of them stand in the URL. */
 import { ActionIcon, Button, Popover, Select, TextInput } from "@mantine/core";
 import { IconFilterPlus, IconX } from "@tabler/icons-react";
-import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
-import { appsQuery, teamsQuery } from "@/features/apps/queries";
-import { routesQuery } from "@/features/routes/queries";
-import { FILTER_LABELS, FILTERS, OUTCOMES, type FilterName, type Filters } from "./filters";
-import { outcomeWord } from "./outcome";
-import styles from "./requests.module.css";
+import styles from "./FilterBar.module.css";
 
-export function FilterBar({ filters }: { filters: Filters }) {
+export interface Choice {
+  value: string;
+  label: string;
+}
+
+interface FilterBarProps<Name extends string> {
+  /** What can be filtered by, in order; the first is offered first. */
+  labels: Readonly<Record<Name, string>>;
+  filters: { readonly [Each in Name]?: string | undefined };
+  /** A hook: the values that a filter can take, where the console knows them all. */
+  useChoices: (name: Name) => readonly Choice[] | undefined;
+  /** A value as people read it. */
+  word?: (name: Name, value: string) => string;
+  placeholder: (name: Name) => string;
+  /** What the button of a new filter says. */
+  deed: string;
+}
+
+export function FilterBar<Name extends string>(props: FilterBarProps<Name>) {
+  const { labels, filters, word } = props;
   const navigate = useNavigate();
-  const set = (name: FilterName, value: string | undefined): void => {
+  const set = (name: Name, value: string | undefined): void => {
     void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, [name]: value }) });
   };
   return (
     <div className={styles.filters} role="group" aria-label="Filters">
-      {FILTERS.map((name) => {
+      {namesOf(labels).map((name) => {
         const value = filters[name];
         if (value === undefined) return null;
         return (
           <span key={name} className={styles.chip}>
-            {FILTER_LABELS[name]}
-            <b>{name === "outcome" ? outcomeWord(value) : value}</b>
-            <ActionIcon variant="transparent" size="sm" onClick={() => set(name, undefined)} aria-label={`Take away the filter ${FILTER_LABELS[name]}`}>
+            {labels[name]}
+            <b>{word ? word(name, value) : value}</b>
+            <ActionIcon variant="transparent" size="sm" onClick={() => set(name, undefined)} aria-label={`Take away the filter ${labels[name]}`}>
               <IconX size={14} />
             </ActionIcon>
           </span>
         );
       })}
-      <AddFilter set={set} />
+      <AddFilter {...props} set={set} />
     </div>
   );
 }
 
-function AddFilter({ set }: { set: (name: FilterName, value: string) => void }) {
+function namesOf<Name extends string>(labels: Readonly<Record<Name, string>>): readonly Name[] {
+  return Object.keys(labels) as Name[];
+}
+
+function AddFilter<Name extends string>({ labels, useChoices, placeholder, deed, set }: FilterBarProps<Name> & { set: (name: Name, value: string) => void }) {
+  const names = namesOf(labels);
   const [opened, setOpened] = useState(false);
-  const [name, setName] = useState<FilterName>("app");
+  const [name, setName] = useState<Name>(names[0] as Name);
   const [value, setValue] = useState("");
   const choices = useChoices(name);
 
@@ -60,45 +79,25 @@ function AddFilter({ set }: { set: (name: FilterName, value: string) => void }) 
         <form onSubmit={add} style={{ display: "grid", gap: 10, width: 240 }}>
           <Select
             label="What"
-            data={FILTERS.map((each) => ({ value: each, label: FILTER_LABELS[each] }))}
+            data={names.map((each) => ({ value: each, label: labels[each] }))}
             value={name}
             allowDeselect={false}
             comboboxProps={{ withinPortal: false }}
             onChange={(chosen) => {
-              setName(chosen as FilterName);
+              setName(chosen as Name);
               setValue("");
             }}
           />
           {choices ? (
             <Select label="Is" data={choices} value={value || null} onChange={(chosen) => setValue(chosen ?? "")} searchable comboboxProps={{ withinPortal: false }} />
           ) : (
-            <TextInput label="Is" value={value} onChange={(event) => setValue(event.currentTarget.value)} placeholder={name === "status" ? "429" : "openai/gpt-5-mini"} />
+            <TextInput label="Is" value={value} onChange={(event) => setValue(event.currentTarget.value)} placeholder={placeholder(name)} />
           )}
           <Button type="submit" disabled={value.trim() === ""}>
-            Show these requests
+            {deed}
           </Button>
         </form>
       </Popover.Dropdown>
     </Popover>
   );
-}
-
-/** The values that a filter can take, where the console knows them all. */
-function useChoices(name: FilterName): { value: string; label: string }[] | undefined {
-  const apps = useQuery({ ...appsQuery, enabled: name === "app" });
-  const routes = useQuery({ ...routesQuery, enabled: name === "route" });
-  const teams = useQuery({ ...teamsQuery, enabled: name === "team" });
-  const named = (items: readonly { name: string }[] | undefined) => items?.map((each) => ({ value: each.name, label: each.name }));
-  switch (name) {
-    case "app":
-      return named(apps.data) ?? [];
-    case "route":
-      return named(routes.data) ?? [];
-    case "team":
-      return named(teams.data) ?? [];
-    case "outcome":
-      return OUTCOMES.map((each) => ({ value: each, label: outcomeWord(each) }));
-    default:
-      return undefined;
-  }
 }

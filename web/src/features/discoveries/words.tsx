@@ -1,0 +1,67 @@
+/** Findings in words: who, on what evidence, and what was decided. */
+import type { Decision, Discovery, DiscoveryState } from "@/api/model";
+import { Mark, type Tone } from "@/ui/Mark";
+
+const STATES: Readonly<Record<DiscoveryState, { word: string; tone: Tone; meaning: string }>> = {
+  new: { word: "New", tone: "info", meaning: "Nobody has decided yet" },
+  observe: { word: "Observed", tone: "idle", meaning: "Seen, and left alone" },
+  govern: { word: "Governed", tone: "ok", meaning: "Its connections go through the gateway" },
+  deny: { word: "Denied", tone: "bad", meaning: "The kernel refuses its connections" },
+  ignore: { word: "Ignored", tone: "idle", meaning: "Not to be mentioned" },
+};
+
+export const isState = (value: string): value is DiscoveryState => value in STATES;
+export const stateWord = (state: string): string => (isState(state) ? STATES[state].word : state);
+export const STATE_CHOICES = Object.entries(STATES).map(([value, { word }]) => ({ value, label: word }));
+
+export function StateMark({ found }: { found: Discovery }) {
+  const { word, tone, meaning } = STATES[found.state];
+  if (found.in_force === false) {
+    return (
+      <Mark tone="warn" title={`${word}, but not in force: ${found.reason ?? "the kernel has not taken it yet"}`}>
+        Not {word.toLowerCase()} yet
+      </Mark>
+    );
+  }
+  return (
+    <Mark tone={tone} title={meaning}>
+      {word}
+    </Mark>
+  );
+}
+
+const EVIDENCE: Readonly<Record<string, { word: string; meaning: string }>> = {
+  sni: { word: "TLS name", meaning: "The name in the ClientHello (SNI) is the provider's" },
+  http: { word: "Host header", meaning: "The Host header of a plain HTTP request names it" },
+  dns: { word: "Name lookup", meaning: "A name server gave this address for the provider's host" },
+  ech: { word: "Hidden name", meaning: "The ClientHello hides its name (ECH); a name server gave the address for the provider's host" },
+  address: { word: "Address only", meaning: "Only the address is known to be the provider's: it may be shared with others" },
+};
+
+export const evidenceOf = (evidence: string): { word: string; meaning: string } => EVIDENCE[evidence] ?? { word: evidence, meaning: evidence };
+
+/** Who talks: the program, or the client whose traffic this host forwards. */
+export const whoOf = (found: Discovery): string => (found.client ? `Client ${found.client}` : (found.process ?? found.container ?? found.unit ?? (found.user ? `A process of ${found.user}` : "A process that has gone")));
+
+/** What a decision is about, as a button names it. */
+export const subjectOf = (found: Discovery): string => found.client ?? found.executable ?? found.container ?? found.process ?? (found.user ? `user ${found.user}` : "it");
+
+export type Action = Decision["action"];
+
+export const ACTIONS: Readonly<Record<Action, { label: string; deed: (found: Discovery) => string; effect: (found: Discovery) => string }>> = {
+  govern: {
+    label: "Govern",
+    deed: (found) => `Govern ${subjectOf(found)}`,
+    effect: (found) => `Connections to ${found.host} go through this gateway within a second: metered, charged to an app, under its limits.`,
+  },
+  deny: {
+    label: "Deny",
+    deed: (found) => `Deny ${found.provider} for ${subjectOf(found)}`,
+    effect: (found) =>
+      found.client
+        ? `This host forwards nothing more from ${found.client} to ${found.host}.`
+        : `The kernel refuses new connections to all hosts of ${found.provider} with “not permitted”, and cuts open ones.`,
+  },
+  observe: { label: "Observe", deed: () => "Observe, leave it alone", effect: () => "Stays in this list and is left alone. What an earlier decision made is removed." },
+  ignore: { label: "Ignore", deed: () => "Ignore it", effect: () => "As observed, and out of the way: it is not among what is new." },
+};
