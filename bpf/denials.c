@@ -3,9 +3,13 @@
  *
  * What a process runs cannot be judged here: user space does, once for each program that a process execs. Until it has,
  * a rule that fails open lets pass (user space cuts what it should not have), one that fails closed does not.
+ *
+ * A rule with an allowance refuses only beyond it: connections are counted where they are made; for bytes the socket is
+ * marked there, and what it carries is counted and, beyond the allowance, dropped packet by packet.
  */
 #include <sluicegate.h>
 #include <callers.h>
+#include <allowances.h>
 
 /* SLOTS (64), PREFIXES, PROCESSES are given when it is compiled. */
 
@@ -25,6 +29,8 @@ struct settings {
 	u64 any_destination;
 	u64 any_port;
 	u64 any_process;
+	u64 limited; /* with an allowance */
+	u64 metered; /* one of bytes */
 	u64 mark; /* of the gateway's own connections, which no rule is about */
 };
 
@@ -52,8 +58,12 @@ BPF_TABLE("extern", u32, u64, images, 0);
 BPF_ARRAY(alive, u64, 1);
 BPF_ARRAY(until, u64, SLOTS);	      /* CLOCK_BOOTTIME; 0: for ever */
 BPF_PERCPU_ARRAY(denied, u64, SLOTS); /* by slot */
-BPF_PERCPU_ARRAY(losses, u64, 1);     /* 0: processes that user space was not told of */
+BPF_PERCPU_ARRAY(losses, u64, 2);     /* 0: processes that user space was not told of; 1: sockets that were not marked */
 BPF_RINGBUF_OUTPUT(events, 16);
+BPF_ARRAY(allowances, struct allowance, SLOTS);
+BPF_ARRAY(spent, u64, SLOTS);		     /* of an allowance, and when: allowances.h */
+BPF_PERCPU_ARRAY(dropped_bytes, u64, SLOTS); /* of payload */
+BPF_SK_STORAGE(metered, struct metered);
 
 static inline __attribute__((always_inline)) void tell(u32 tgid, bool connecting)
 {
@@ -105,6 +115,56 @@ static inline __attribute__((always_inline)) bool is_gateways(struct bpf_sock_ad
 	return (sk && FIELD(sk->mark) & mark) || gateway.lookup(&tgid);
 }
 
+static inline __attribute__((always_inline)) bool is_over(u32 slot, u64 now)
+{
+	u64 *end = until.lookup(&slot);
+
+	return !end || (*end && now >= *end);
+}
+
+static inline __attribute__((always_inline)) void count_denied(u32 slot)
+{
+	u64 *found = denied.lookup(&slot);
+
+	if (found)
+		(*found)++;
+}
+
+/* Charges a connection to the rules with an allowance that it fits, and marks its socket for those of bytes. False: one
+ * of them has no room. */
+static inline __attribute__((always_inline)) bool charge(struct bpf_sock_addr *ctx, u64 slots, u64 of_bytes, u64 now)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct metered *mark;
+
+	for (u32 slot = 0; slot < SLOTS; slot++) {
+		if (!(slots >> slot & 1))
+			continue;
+		u32 at = slot;
+		struct allowance *allowance = allowances.lookup(&at);
+		u64 *word = spent.lookup(&at);
+		if (!allowance || !word || !allowance->window_ns || is_over(at, now))
+			continue;
+		if (!spend(word, allowance, now, of_bytes >> slot & 1 ? 0 : 1)) {
+			count_denied(at);
+			return false;
+		}
+	}
+	if (slots & of_bytes && sk) {
+		mark = metered.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		if (mark) {
+			mark->slots = slots & of_bytes;
+			mark->at_ns = now;
+		} else {
+			u32 one = 1;
+			u64 *lost = losses.lookup(&one);
+			if (lost)
+				(*lost)++;
+		}
+	}
+	return true;
+}
+
 /* 1: may pass. */
 static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *ctx, struct prefix *to)
 {
@@ -137,19 +197,16 @@ static inline __attribute__((always_inline)) int judge(struct bpf_sock_addr *ctx
 	found = alive.lookup(&zero);
 	if (!found || now > *found)
 		slots &= set->closed;
+	u64 limited = slots & set->limited;
+
+	slots &= ~set->limited;
 	for (u32 slot = 0; slot < SLOTS; slot++) {
-		if (!(slots >> slot & 1))
+		if (!(slots >> slot & 1) || is_over(slot, now))
 			continue;
-		u32 at = slot;
-		u64 *end = until.lookup(&at);
-		if (!end || (*end && now >= *end))
-			continue;
-		found = denied.lookup(&at);
-		if (found)
-			(*found)++;
+		count_denied(slot);
 		return 0;
 	}
-	return 1;
+	return !limited || charge(ctx, limited, set->metered, now);
 }
 
 static inline __attribute__((always_inline)) int judge4(struct bpf_sock_addr *ctx)
@@ -190,6 +247,63 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	return judge6(ctx);
+}
+
+/* A packet of a marked socket, either way. What carries no payload passes: connections stay up, and end. */
+static inline __attribute__((always_inline)) int meter(struct __sk_buff *skb)
+{
+	u32 zero = 0;
+	struct settings *set = settings.lookup(&zero);
+	struct metered *mark;
+	struct bpf_sock *sk;
+	u64 *found;
+	u64 slots;
+	u64 now;
+	u32 payload;
+
+	if (!skb->sk || !set)
+		return 1;
+	sk = bpf_sk_fullsock(skb->sk);
+	if (!sk)
+		return 1;
+	mark = metered.sk_storage_get(sk, NULL, 0);
+	if (!mark)
+		return 1;
+	slots = mark->slots & set->metered & set->live;
+	payload = payload_of(skb);
+	if (!slots || !payload)
+		return 1;
+	now = bpf_ktime_get_boot_ns();
+	found = alive.lookup(&zero);
+	if (!found || now > *found)
+		slots &= set->closed;
+	for (u32 slot = 0; slot < SLOTS; slot++) {
+		if (!(slots >> slot & 1))
+			continue;
+		u32 at = slot;
+		struct allowance *allowance = allowances.lookup(&at);
+		u64 *word = spent.lookup(&at);
+		/* A mark may be of another rule, which had this slot before. */
+		if (!allowance || !word || !allowance->window_ns || mark->at_ns < allowance->from_ns || is_over(at, now))
+			continue;
+		if (!spend(word, allowance, now, payload)) {
+			found = dropped_bytes.lookup(&at);
+			if (found)
+				*found += payload;
+			return 0;
+		}
+	}
+	return 1;
+}
+
+int on_incoming(struct __sk_buff *skb)
+{
+	return meter(skb);
+}
+
+int on_outgoing(struct __sk_buff *skb)
+{
+	return meter(skb);
 }
 
 /* A new program: judged before it connects, if user space is quick. */

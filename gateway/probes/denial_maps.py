@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any, Final
 
+from gateway.probes.allowances import Allowance, RawAllowance, spent_of
 from gateway.probes.bpf_calls import ArrayMap
 from gateway.probes.denial_rules import Network
 from gateway.probes.program import Program
@@ -30,11 +31,14 @@ class Verdict(ctypes.Structure):
     _fields_ = (("image_ns", ctypes.c_uint64), ("slots", ctypes.c_uint64))
 
 
+NAMES: Final = (
+    "live", "closed", "any_user", "any_cgroup", "any_destination", "any_port", "any_process", "limited", "metered",
+    "mark",
+)  # fmt: skip
+
+
 class Settings(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in ("live", "closed", "any_user", "any_cgroup", "any_destination", "any_port", "any_process", "mark")
-    )
+    _fields_ = tuple((name, ctypes.c_uint64) for name in NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,30 @@ class Compiled:
     """Executable and container."""
     closed: bool
     expires_at_s: float | None
+    allowance: Allowance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of an allowance."""
+
+    used: int
+    """Connections or bytes of the present window."""
+    dropped_bytes: int
+    """Since the rule is in force."""
+    resets_at_s: float
+    """Unix time at which the next window begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An allowance in a slot."""
+
+    allowance: Allowance
+    from_ns: int
+    from_s: float
+    """The same as Unix time."""
+    dropped_before: int
 
 
 class MapRefused(Exception):
@@ -64,6 +92,7 @@ class DenialMaps:
         program.check_layout("destinations", Prefix, key=True)
         program.check_layout("settings", Settings)
         program.check_layout("verdicts", Verdict)
+        program.check_layout("allowances", RawAllowance)
         self._users = _Masks(program.table("users"), ctypes.c_uint32)
         self._cgroups = _Masks(program.table("cgroups"), ctypes.c_uint64)
         self._ports = _Masks(program.table("ports"), ctypes.c_uint32)
@@ -71,6 +100,11 @@ class DenialMaps:
         self._settings = ArrayMap(program.table("settings").map_fd, ctypes.sizeof(Settings), per_cpu=False)
         self._until = ArrayMap(program.table("until").map_fd, 8, per_cpu=False)
         self._denied = ArrayMap(program.table("denied").map_fd, 8, per_cpu=True)
+        self._allowances = ArrayMap(program.table("allowances").map_fd, ctypes.sizeof(RawAllowance), per_cpu=False)
+        self._spent = ArrayMap(program.table("spent").map_fd, 8, per_cpu=False)
+        self._dropped_bytes = ArrayMap(program.table("dropped_bytes").map_fd, 8, per_cpu=True)
+        self._begun: dict[int, _Begun] = {}
+        """By slot."""
         self._verdicts = program.table("verdicts")
         self._gateway = _Masks(program.table("gateway"), ctypes.c_uint32)
         self._mark = 0
@@ -99,6 +133,7 @@ class DenialMaps:
             masks.add(values)
         for slot, rule in rules.items():
             self._until.write(slot, boot_ns(rule.expires_at_s).to_bytes(8, "little"))
+        self._begin(rules)
         settings = Settings(
             live=_bits(rules),
             closed=_bits(slot for slot, rule in rules.items() if rule.closed),
@@ -107,11 +142,41 @@ class DenialMaps:
             any_destination=_bits(slot for slot, rule in rules.items() if rule.networks is None),
             any_port=_bits(slot for slot, rule in rules.items() if rule.ports is None),
             any_process=_bits(slot for slot, rule in rules.items() if rule.runs is None),
+            limited=_bits(slot for slot, rule in rules.items() if rule.allowance is not None),
+            metered=_bits(
+                slot for slot, rule in rules.items() if rule.allowance is not None and rule.allowance.in_bytes
+            ),
             mark=self._mark,
         )
         self._settings.write(0, bytes(settings))
         for masks, values in wanted:
             masks.reduce(values)
+
+    def _begin(self, rules: Mapping[int, Compiled]) -> None:
+        """Allowances that are new; those that go on keep what was spent of them."""
+        self._begun = {slot: begun for slot, begun in self._begun.items() if slot in rules}
+        for slot, rule in rules.items():
+            if rule.allowance is None or slot in self._begun:
+                continue
+            now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            raw = RawAllowance(now_ns, rule.allowance.window_s * 1_000_000_000, rule.allowance.amount)
+            self._spent.write(slot, bytes(8))
+            self._allowances.write(slot, bytes(raw))
+            self._begun[slot] = _Begun(rule.allowance, now_ns, time.time(), self._dropped_bytes.total(slot))
+
+    def usage(self, slot: int) -> Usage | None:
+        """None: the rule of this slot has no allowance."""
+        begun = self._begun.get(slot)
+        if begun is None:
+            return None
+        now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        word = int.from_bytes(self._spent.read(slot), "little")
+        spent = spent_of(word, begun.allowance, begun.from_ns, now_ns)
+        return Usage(
+            spent.used,
+            self._dropped_bytes.total(slot) - begun.dropped_before,
+            round(begun.from_s + (spent.ends_ns - begun.from_ns) / 1e9, 3),
+        )
 
     def beat(self) -> None:
         """We live; where links outlive us, rules that fail open end `ALIVE_S` from now."""

@@ -1,8 +1,9 @@
 """Rules of what is denied, as the keeper tells them: `{"type": "denials", "items": [{"id", "executable", "uid",
-"cgroup", "container", "client", "hosts", "provider", "cidrs", "ports", "expires_at_s", "on_failure"}]}`.
+"cgroup", "container", "client", "hosts", "provider", "cidrs", "ports", "expires_at_s", "on_failure", "limit": null or
+{"connections": N | "bytes": N, "per": "second" | "minute" | "hour" | "day"}}]}`.
 
 A rule fits where all that it names fits; of hosts, provider and networks one is enough, and without any of the three
-every destination is meant.
+every destination is meant. With a limit, what fits is refused only beyond it (`allowances`).
 """
 
 import contextlib
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
+from gateway.probes.allowances import Allowance, allowance_of
 from gateway.probes.catalogue import Catalogue, HostPatterns
 from gateway.probes.containers import Container
 from gateway.probes.identity import Process, host_stat
@@ -37,6 +39,8 @@ class DenialRule:
     expires_at_s: float | None = None
     """Unix time."""
     closed: bool = False
+    allowance: Allowance | None = None
+    """None: nothing that fits may pass."""
 
     @property
     def judges(self) -> bool:
@@ -100,6 +104,7 @@ def rule_of(item: Mapping[str, Any]) -> DenialRule:
             ports=frozenset(map(int, item.get("ports") or ())),
             expires_at_s=None if item.get("expires_at_s") is None else float(item["expires_at_s"]),
             closed=item.get("on_failure") == "closed",
+            allowance=allowance_of(item["limit"]) if item.get("limit") else None,
         )
     except (ValueError, TypeError) as error:
         raise RuleRefused(str(error)) from error

@@ -1,7 +1,9 @@
 """Connections that are refused (bpf/denials.c): hears `denials` (`denial_rules`), and answers it, and tells what
 changes, with
 
-    {"type": "denial_state", "items": [{"id", "in_force", "reason": text | null, "denied": connections since the load}]}
+    {"type": "denial_state", "items": [{"id", "in_force", "reason": text | null, "denied": connections since the load,
+    and of a rule with a limit: "used": connections or bytes of the present window, "dropped_bytes" since the load,
+    "resets_at_s": Unix time at which the next window begins; null while nothing is used}]}
 
 and answers the question `cut`: {"source", "port", "destination", "destination_port"} of one connection, or {"pid",
 "address", "port"} of all that a process has there → {"cut": how many}.
@@ -10,7 +12,8 @@ The gateway's own connections are never refused: those of its processes, and tho
 
 Nothing is attached while there is no rule. All links die with this process, unless a rule fails closed: then they are
 pinned (`pins`), the kernel goes on with the rules that fail closed, and the next process replaces them once it has been
-told the rules. What a rule newly denies is also cut where it is open already.
+told the rules. What a rule newly denies is also cut where it is open already; one with a limit cuts nothing, and counts
+the bytes of connections that were made since it is in force.
 """
 
 import asyncio
@@ -34,7 +37,7 @@ from gateway.probes.denial_rules import DenialRule, Network, RuleRefused, rule_o
 from gateway.probes.feature import Tell, cgroup_root
 from gateway.probes.identity import all_pids, read_process
 from gateway.probes.pins import Pins
-from gateway.probes.program import CGROUP_SOCK_ADDR, Program, ProgramRefused
+from gateway.probes.program import CGROUP_SKB, CGROUP_SOCK_ADDR, Program, ProgramRefused
 from gateway.probes.stamps import Flow, plain_address
 
 log = logging.getLogger("sluicegate.probes")
@@ -55,6 +58,8 @@ HOOKS: Final = (
     ("on_sendmsg4", bpf_calls.UDP4_SENDMSG),
     ("on_sendmsg6", bpf_calls.UDP6_SENDMSG),
 )
+METERS: Final = (("on_incoming", bpf_calls.INET_INGRESS), ("on_outgoing", bpf_calls.INET_EGRESS))
+"""For limits of bytes: these see every packet of the host."""
 EVENTS: Final = (("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit"))
 
 
@@ -87,6 +92,7 @@ class Denials:
         self._names.on_change = self._wake
         self._program: Program | None = None
         self._links: list[Link] = []
+        self._meters: list[Link] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="denials")
         self._standing: dict[int, _Standing] = {}
         self._refused: dict[int, str] = {}
@@ -100,8 +106,8 @@ class Denials:
         self._seen: dict[str, None] = {}
         """Hosts, the oldest first."""
         self._pins = Pins()
-        self._pinned: bool | None = None
-        """Whether links are; None: those of the process before may be."""
+        self._pinned: list[Link] | None = None
+        """None: links of the process before may be."""
         self._not_kept: str | None = None
         """Why rules that fail closed will end with us."""
         self._spared: tuple[frozenset[int], int] = (frozenset(), 0)
@@ -124,12 +130,14 @@ class Denials:
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
         for function, hook in HOOKS:
             program.load(function, CGROUP_SOCK_ADDR, hook)
+        for function, hook in METERS:
+            program.load(function, CGROUP_SKB, hook)
         self._watches = [program.watch(function, event) for function, event in EVENTS]
         self._maps.beat()
         self._program = program
 
     def lost(self) -> Mapping[str, int]:
-        return {"processes": self._losses.total(0) + self._dropped}
+        return {"processes": self._losses.total(0) + self._dropped, "sockets": self._losses.total(1)}
 
     # -- on the event loop
 
@@ -257,12 +265,24 @@ class Denials:
                 denied += self._maps.denied(standing.slot) - standing.base
             in_force = standing.slot is not None
             reason = self._not_kept if in_force and standing.rule.closed else standing.reason
-            items.append({"id": number, "in_force": in_force, "reason": reason, "denied": denied})
+            item: dict[str, Any] = {"id": number, "in_force": in_force, "reason": reason, "denied": denied}
+            if standing.rule.allowance is not None:
+                item |= self._usage(standing)
+            items.append(item)
         for number, reason in self._refused.items():
             items.append({"id": number, "in_force": False, "reason": reason, "denied": 0})
         if asked or items != self._told:
             self._told = items
             self._tell({"type": "denial_state", "items": items}, ())
+
+    def _usage(self, standing: _Standing) -> dict[str, Any]:
+        usage = None if standing.slot is None else self._maps.usage(standing.slot)
+        if usage is None:
+            return {"used": 0, "dropped_bytes": 0, "resets_at_s": None}
+        return {
+            "used": usage.used, "dropped_bytes": usage.dropped_bytes,
+            "resets_at_s": usage.resets_at_s if usage.used else None,
+        }  # fmt: skip
 
     # -- in the thread
 
@@ -291,6 +311,7 @@ class Denials:
             self._maps.write(by_slot)
             self._now_spared = spared
             self._attach(bool(by_slot))
+            self._meter(any(rule.allowance is not None and rule.allowance.in_bytes for rule in by_slot.values()))
         except (MapRefused, ProgramRefused, OSError) as error:
             log.error("denials are not in force", extra={"reason": str(error)})
             for number in changed:
@@ -301,15 +322,16 @@ class Denials:
         self._keep_closed()
         for number in changed:
             standing = self._standing[number]
-            if standing.compiled is not None:
+            if standing.compiled is not None and standing.rule.allowance is None:
                 self._cutter.cut_by_rule(standing.rule, standing.compiled)
 
     def _keep_closed(self) -> None:
         """Rules that fail closed outlive us; what the process before left is in force until this."""
         closed = [s for s in self._standing.values() if s.slot is not None and s.rule.closed]
-        if bool(closed) != self._pinned:
-            self._not_kept = self._pins.put([*self._links, *self._watches, *self._callers.watches] if closed else [])
-            self._pinned = bool(closed)
+        links = [*self._links, *self._meters, *self._watches, *self._callers.watches] if closed else []
+        if self._pinned != links:
+            self._not_kept = self._pins.put(links)
+            self._pinned = links
 
     def _slots_in_use(self) -> set[int]:
         return {standing.slot for standing in self._standing.values() if standing.slot is not None}
@@ -351,6 +373,15 @@ class Denials:
             self._program.detach(self._links)
             self._links = []
 
+    def _meter(self, wanted: bool) -> None:
+        assert self._program is not None
+        if wanted and not self._meters:
+            for function, hook in METERS:
+                self._meters.append(self._program.attach(function, CGROUP_SKB, hook, cgroup_root()))
+        elif not wanted:
+            self._program.detach(self._meters)
+            self._meters = []
+
     def _compiled(self, rule: DenialRule) -> Compiled:
         """Raises RuleRefused."""
         if rule.expires_at_s is not None and rule.expires_at_s <= time.time():
@@ -372,6 +403,7 @@ class Denials:
             runs=(rule.executable, rule.container) if rule.judges else None,
             closed=rule.closed,
             expires_at_s=rule.expires_at_s,
+            allowance=rule.allowance,
         )
 
     def _networks(self, rule: DenialRule) -> frozenset[Network]:
@@ -394,7 +426,7 @@ class Denials:
                 denied.add(pid)
         if denied:
             for standing in self._standing.values():
-                if standing.compiled is not None and standing.rule.judges:
+                if standing.compiled is not None and standing.rule.judges and standing.rule.allowance is None:
                     self._cutter.cut_by_rule(standing.rule, standing.compiled, pids=denied)
         return denied
 
