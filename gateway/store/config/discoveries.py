@@ -20,7 +20,7 @@ from gateway.policy.discovery import AFTER, Action, State
 from gateway.policy.interception import Mode
 from gateway.store.config.denials import Denials
 from gateway.store.config.editing import Editing
-from gateway.store.config.interception import InterceptionRules
+from gateway.store.config.interception import WHOLE, InterceptionRules
 from gateway.store.discovery_documents import DecisionDocument, DenialDocument, DiscoveryView
 from gateway.store.discovery_models import Denial, Discovery
 from gateway.store.documents import DestinationsDocument, InterceptionDocument, SourcesDocument
@@ -140,9 +140,7 @@ class Discoveries:
     # ---- inside
 
     def _query(self) -> Select[Discovery]:
-        return select(Discovery).options(
-            joinedload(Discovery.rule).joinedload(InterceptionRule.app), joinedload(Discovery.denial)
-        )
+        return select(Discovery).options(joinedload(Discovery.rule).options(*WHOLE), joinedload(Discovery.denial))
 
     def _find(self, number: int) -> Discovery:
         query = self._query().where(Discovery.id == number).execution_options(populate_existing=True)

@@ -1,6 +1,6 @@
 """Interception rules: kept as they were validated, acted upon by the agent."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import joinedload, selectinload
@@ -12,6 +12,13 @@ from gateway.store.models import App, InterceptionCaller, InterceptionRule
 from gateway.store.views import InterceptionView
 
 
+WHOLE: Final = (
+    joinedload(InterceptionRule.app),
+    selectinload(InterceptionRule.callers).joinedload(InterceptionCaller.app),
+)
+"""What of a rule its document needs."""
+
+
 class InterceptionRules(Collection[InterceptionRule, InterceptionDocument, InterceptionView]):
     kind = "interception rule"
     path = "interception-rules"
@@ -19,10 +26,7 @@ class InterceptionRules(Collection[InterceptionRule, InterceptionDocument, Inter
     document_type = InterceptionDocument
 
     def query(self) -> Select[InterceptionRule]:
-        return select(InterceptionRule).options(
-            joinedload(InterceptionRule.app),
-            selectinload(InterceptionRule.callers).joinedload(InterceptionCaller.app),
-        )
+        return select(InterceptionRule).options(*WHOLE)
 
     def show(self, row: InterceptionRule) -> InterceptionView:
         document: dict[str, Any] = self.document_of(row).model_dump(mode="json")

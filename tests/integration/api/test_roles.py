@@ -67,6 +67,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "POST /api/v1/denials": CHANGERS,
     "GET /api/v1/denials/{ref}": PLATFORM,
     "DELETE /api/v1/denials/{ref}": CHANGERS,
+    "GET /api/v1/alerts": PLATFORM,
     "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/ledger": EVERYONE,
     "GET /api/v1/ledger/export": EVERYONE,
