@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from gateway.api.caller import Desk, permit
 from gateway.api.kernel_view import KernelView, view_of
+from gateway.api.ledger import Time
 from gateway.api.telemetry import NO_KEEPER, RouteTelemetry, Window, get_route_telemetry, kernel_source
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
@@ -89,8 +90,8 @@ def get_telemetry(desk: Annotated[Desk, permit(Permission.USAGE_READ)], window: 
 def get_series(
     desk: Annotated[Desk, permit(Permission.CONFIGURATION_READ)],
     step: Annotated[str, Query(pattern="^(1s|1m|1h)$", description="Length of a step: 1s, 1m or 1h")] = "1s",
-    from_: Annotated[datetime | None, Query(alias="from", description="Default: what one question may ask for")] = None,
-    to: Annotated[datetime | None, Query(description="Default: now")] = None,
+    from_: Annotated[Time | None, Query(alias="from", description="Default: what one question may ask for")] = None,
+    to: Annotated[Time | None, Query(description="Default: now")] = None,
     route: str | None = None,
     target: str | None = None,
 ) -> SeriesList:

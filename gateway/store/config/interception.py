@@ -11,7 +11,6 @@ from gateway.store.documents import InterceptionDocument
 from gateway.store.models import App, InterceptionCaller, InterceptionRule
 from gateway.store.views import InterceptionView
 
-
 WHOLE: Final = (
     joinedload(InterceptionRule.app),
     selectinload(InterceptionRule.callers).joinedload(InterceptionCaller.app),
