@@ -49,11 +49,13 @@ def status_of(
             for path, song in sorted(canary.songs.items())
         ],
         "probes": prober.status(),
-        "rules": [_rule(rule, capture, desk, canary, arrivals) for rule in capture.wanted.rules],
+        "rules": [_rule(rule, capture, desk, prober, canary, arrivals) for rule in capture.wanted.rules],
     }
 
 
-def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary, arrivals: Arrivals) -> dict[str, Any]:
+def _rule(
+    rule: InterceptionRule, capture: Capture, desk: Desk, prober: Prober, canary: Canary, arrivals: Arrivals
+) -> dict[str, Any]:
     counts = capture.counts(rule.name)
     armed = capture.is_armed(rule.name)
     return {
@@ -61,7 +63,7 @@ def _rule(rule: InterceptionRule, capture: Capture, desk: Desk, canary: Canary, 
         "mode": rule.mode.value,
         "on_failure": rule.on_failure.value,
         "armed": armed,
-        "reason": _reason(rule, capture, arrivals, armed=armed),
+        "reason": _reason(rule, capture, arrivals, armed=armed) or _shut_out(rule, prober),
         "captured": counts["captured"],
         "passed": counts["passed"] + desk.count(rule.name, "passed"),
         "denied": counts["denied"] + desk.count(rule.name, "denied"),
@@ -92,6 +94,14 @@ def _reason(rule: InterceptionRule, capture: Capture, arrivals: Arrivals, *, arm
             return "no worker of the gateway answers"
         return "it fits no connection: it has no destination or no source"
     return said
+
+
+def _shut_out(rule: InterceptionRule, prober: Prober) -> str | None:
+    """Why its `callers` are not let in."""
+    if not rule.callers:
+        return None
+    reason = prober.trouble or prober.features.get("callers", "the probes do not know of it")
+    return None if reason is None else f"nobody is let in by `callers`: {reason}"
 
 
 def _last_canary(canary: Canary) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 SHORTEST_ID: Final = 12
 """Hex digits of a container's id that name it."""
-BEARABLE: Final = frozenset(("namespaced",))
+BEARABLE: Final = frozenset(("namespaced", "unsettled"))
 """What `who` may say (`probes.callers`) and yet it is certain who is at the other end; of the executable it is not."""
 _UNIT: Final = re.compile(r"[^/]+\.(?:service|scope|socket|mount|swap)")
 

@@ -11,6 +11,7 @@
     exec          the process has exec'ed since it connected: what it runs now is not what connected, and is not told
     exited        it is gone, or its number is another's
     pre-existing  connected before we looked: the holder of the socket is told
+    unsettled     it may be about to become another program: it was never seen to be in the midst of no execve
     namespaced    its executable's path is of namespaces of its own: it may be another file than here
 
 `held` is what of `cgroup` and `container` no user can have made so (`probes.held`).
@@ -43,6 +44,7 @@ from gateway.probes.identity import (
     user_name,
 )
 from gateway.probes.program import CGROUP_SOCK_ADDR, SOCK_OPS_PROGRAM, Program
+from gateway.probes.settled import settled
 from gateway.probes.stamps import Flow, Stamp, TupleKey, own_netns
 
 log = logging.getLogger("sluicegate.probes")
@@ -53,6 +55,8 @@ IMAGES: Final = 65536
 AT_ONCE: Final = 4
 """Questions that are worked on; the others wait."""
 MOST_WAITING: Final = 1000
+SETTLES_WITHIN_S: Final = 1.0
+LOOKED_AGAIN_S: Final = 0.005
 SCAN_SHARE: Final = 0.1
 """Of a thread's time, that looking through all processes for holders of a socket may take."""
 LOSSES: Final = ("stamps", "connections")
@@ -69,7 +73,12 @@ class Care(StrEnum):
     """The executable is hashed only if it was before."""
     USUAL = "usual"
     CERTAIN = "certain"
-    """Other holders of the socket are looked for whatever it takes: what somebody is let in by."""
+    """What somebody is let in by: other holders of the socket are looked for whatever it takes, and the executable is
+    told when it is certain that it was that of the process when it connected (`probes.settled`)."""
+
+
+class Unsettled(Exception):
+    """It has to be asked again, shortly."""
 
 
 class Callers:
@@ -109,6 +118,9 @@ class Callers:
         return {what: self._losses.total(index) for index, what in enumerate(LOSSES)}
 
     def hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        self._take({**message, "until_s": time.monotonic() + SETTLES_WITHIN_S})
+
+    def _take(self, message: dict[str, Any]) -> None:
         try:
             self._asked.put_nowait(message)
         except asyncio.QueueFull:
@@ -126,20 +138,23 @@ class Callers:
             try:
                 flow = Flow.of(*(message[name] for name in ("source", "port", "destination", "destination_port")))
                 care = Care(message.get("care", Care.USUAL))
-                reply["said"] = await asyncio.to_thread(self.who, flow, care)
+                reply["said"] = await asyncio.to_thread(self.who, flow, care, message["until_s"])
+            except Unsettled:
+                asyncio.get_running_loop().call_later(LOOKED_AGAIN_S, self._take, message)
+                continue
             except (ValueError, TypeError, KeyError, OSError) as error:
                 reply["error"] = f"who: {error!r}"
             self._tell(reply, ())
 
     # -- the answer, off the event loop
 
-    def who(self, flow: Flow, care: Care = Care.USUAL) -> dict[str, Any]:
-        """Raises OSError."""
+    def who(self, flow: Flow, care: Care = Care.USUAL, until_s: float = 0.0) -> dict[str, Any]:
+        """Raises OSError, and Unsettled before `until_s` (monotonic)."""
         stamp = self.stamp_of(flow)
         if stamp is None:
             return self._pre_existing(flow, care)
         marks: list[str] = []
-        process = self._still(stamp, marks)
+        process = self._still(stamp, marks, care, until_s)
         self._mark_holders(flow, stamp, marks, care)
         told = {"found": True, "pid": stamp.tgid, "process": stamp.comm.decode(errors="replace"), "uid": stamp.uid}
         told |= {"user": user_name(stamp.uid), "cookie": stamp.cookie, "marks": marks}
@@ -176,7 +191,7 @@ class Callers:
             return int(self._images[ctypes.c_uint32(pid)].value)
         return 0
 
-    def _still(self, stamp: Stamp, marks: list[str]) -> Process | None:
+    def _still(self, stamp: Stamp, marks: list[str], care: Care, until_s: float) -> Process | None:
         try:
             process = read_process(stamp.tgid)
         except OSError:
@@ -185,8 +200,13 @@ class Callers:
         if process.started_ns > stamp.at_ns:
             marks.append("exited")
             return None
-        if self.image_ns(stamp.tgid) != stamp.image_ns:
+        certain = care is not Care.CERTAIN or settled(stamp.tgid)
+        if self.image_ns(stamp.tgid) != stamp.image_ns:  # in this order: see `settled`
             marks.append("exec")
+        elif not certain:
+            if time.monotonic() < until_s:
+                raise Unsettled
+            marks.append("unsettled")
         if process.namespaced:
             marks.append("namespaced")
         return process

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.lab import Lab, gateway
 from tests.support.lab.gateway import Gateway
+from tests.support.lab.lab import CONTAINER4
 from tests.support.lab.root import cgroup_root
 from tests.support.provider import Provider
 
@@ -149,6 +150,20 @@ def test_flows_that_are_passed_on_name_it_as_well(scene: Scene) -> None:
     scene.running.until(there, 5, lambda: str(flows[:2]))
     assert flows[0]["process"].startswith("python")
     assert str(OTHER_USER) in scene.running.cli("intercept", "flows").stdout
+
+
+def test_a_container_behind_a_bridge_is_told_apart(container: Path) -> None:
+    """It has a network namespace of its own; what comes by the bridge without a process of this host has none."""
+    yaml = YAML.replace('"10.9.1.0/24"', '"10.9.1.0/24", "10.9.3.0/24"')
+    with Lab(container=True) as lab, gateway(lab, yaml, probes=True) as running:
+        scene = Scene(running)
+        assert lab.container is not None
+        body = BODY.replace("MODEL", "chat")
+        command = (sys.executable, "-c", PYTHON, scene.url(SPLICE), body, "1")
+        lab.container.run(*command, user=OTHER_USER, cgroup=container)
+        row = scene.rows(1)[0]
+        assert (row["client_ip"], row["user"], row["container"]) == (CONTAINER4, str(OTHER_USER), CONTAINER[:12])
+        assert row["process"].startswith("python")
 
 
 def test_without_probes_nothing_is_named_and_nobody_waits() -> None:

@@ -89,8 +89,9 @@ def test_what_is_not_certain_fits_nobody(mark: str) -> None:
     assert not any(charged(claim, replace(WHO, marks=(mark,))) for claim in FITTING)
 
 
-def test_namespaces_of_ones_own_prove_all_but_the_executable() -> None:
-    who = replace(WHO, marks=("namespaced",))
+@pytest.mark.parametrize("mark", ["namespaced", "unsettled"])
+def test_some_marks_leave_all_certain_but_the_executable(mark: str) -> None:
+    who = replace(WHO, marks=(mark,))
     let_in = [claim for claim in FITTING if charged(claim, who)]
     assert let_in == [claim for claim in FITTING if not claim.keys() & {"executable", "sha256"}]
 
