@@ -1,5 +1,6 @@
 """What `sluicegate discoveries` and `sluicegate denials` do, and how they say so."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -8,11 +9,16 @@ import orjson
 from gateway.cli import output
 from gateway.cli.control import Item, control
 from gateway.cli.moments import ahead, back
+from gateway.errors import BadRequest
 
 COLUMNS: Final = (
     "id", "state", "who", "user", "container", "provider", "host", "evidence", "connections", "bytes", "last seen",
 )  # fmt: skip
-DENIAL_COLUMNS: Final = ("id", "name", "who", "what", "in force", "denied", "expires", "made by")
+DENIAL_COLUMNS: Final = ("id", "name", "who", "what", "in force", "denied", "limit", "used", "expires", "made by")
+SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB|)", re.IGNORECASE)
+UNITS: Final = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+}  # fmt: skip
 WHO: Final = ("executable", "user", "cgroup", "container")
 DONE: Final = {
     "observe": "is observed, nothing else is done about it",
@@ -66,7 +72,7 @@ def list_denials(json: bool, **place: Any) -> None:
     if json:
         _print_json(items)
         return
-    output.table(DENIAL_COLUMNS, [_denial_row(item) for item in items], right=("id", "denied"))
+    output.table(DENIAL_COLUMNS, [_denial_row(item) for item in items], right=("id", "denied", "used"))
     for item in items:
         if item["in_force"] is not True and item["reason"]:
             output.note(f"{item['name']}: {item['reason']}")
@@ -78,8 +84,29 @@ def add_denial(denial: dict[str, Any], expires: str | None, json: bool, **place:
     if json:
         _print_json(made)
         return
-    output.say(f"{_who(made)} may not reach {_what(made)}: denial {made['name']}")
+    may = f"may reach {_what(made)} within {_limit(made)}" if made["limit"] else f"may not reach {_what(made)}"
+    output.say(f"{_who(made)} {may}: denial {made['name']}")
     output.note(f"in force within a second; `sluicegate denials remove {made['name']}` undoes it")
+
+
+def limit_from(connections: int | None, size: str | None, per: str | None) -> dict[str, Any] | None:
+    """As the API takes it. Raises BadRequest."""
+    if connections is None and size is None and per is None:
+        return None
+    if per is None or (connections is None) == (size is None):
+        raise BadRequest(
+            "a limit is of --connections or of --bytes, --per something",
+            fix="write e.g. --connections 100 --per minute, or --bytes 10MB --per hour",
+        )
+    return {"per": per, **({"connections": connections} if size is None else {"bytes": _bytes(size)})}
+
+
+def _bytes(text: str) -> int:
+    """Raises BadRequest."""
+    found = SIZE.fullmatch(text.strip())
+    if found is None:
+        raise BadRequest(f"{text!r} is no size", fix="write a number and kB, MB, GB, KiB, MiB or GiB, e.g. 10MB")
+    return int(float(found[1]) * UNITS[found[2].lower()])
 
 
 def remove_denial(reference: str, **place: Any) -> None:
@@ -103,8 +130,16 @@ def _row(item: Item) -> list[output.Cell]:
 
 def _denial_row(item: Item) -> list[output.Cell]:
     in_force = {True: "yes", False: "no", None: "not known"}[item["in_force"]]
-    return [item["id"], item["name"], _who(item), _what(item), in_force, item["denied"], item["expires_at"],
-            item["created_by"]]  # fmt: skip
+    return [item["id"], item["name"], _who(item), _what(item), in_force, item["denied"],
+            _limit(item), item["used"], item["expires_at"], item["created_by"]]  # fmt: skip
+
+
+def _limit(item: Item) -> str | None:
+    limit = item["limit"]
+    if limit is None:
+        return None
+    of = "connections" if limit["bytes"] is None else "bytes"
+    return f"{limit[of]} {of} per {limit['per']}"
 
 
 def _who(item: Item) -> str:

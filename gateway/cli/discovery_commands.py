@@ -37,9 +37,19 @@ class TlsName(StrEnum):
     TERMINATE = "terminate"
 
 
+class PerName(StrEnum):
+    """`gateway.policy.discovery.Per`, likewise."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
 NARROW = "Which findings"
 WHO = "Who (all that are given must fit)"
 WHAT = "What (one of them must fit)"
+ALLOWED = "How much may pass (default: nothing)"
 
 Number = Annotated[int, typer.Argument(min=1, metavar="ID", help="As `sluicegate discoveries list` shows it.")]
 Expires = Annotated[
@@ -216,6 +226,14 @@ def denials_add(
         list[str] | None, typer.Option(metavar="CIDR", help="May be repeated.", rich_help_panel=WHAT)
     ] = None,
     port: Annotated[list[int] | None, typer.Option(metavar="N", help="Only these ports; may be repeated.")] = None,
+    connections: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Refuse only beyond so many.", rich_help_panel=ALLOWED)
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option("--bytes", metavar="SIZE", help="Hold back beyond this, e.g. 10MB.", rich_help_panel=ALLOWED),
+    ] = None,
+    per: Annotated[PerName | None, typer.Option(help="In each of these.", rich_help_panel=ALLOWED)] = None,
     expires: Expires = None,
     on_failure: Annotated[
         FailureName | None, typer.Option(help="closed: it holds while the agent is away. Default: open.")
@@ -233,6 +251,8 @@ def denials_add(
       sluicegate denials add --user www-data --provider openai
       sluicegate denials add --executable /usr/bin/curl --host api.openai.com --expires 2h
       sluicegate denials add --container web --cidr 198.51.100.0/24 --port 443
+      sluicegate denials add --user batch --provider openai --connections 100 --per minute
+      sluicegate denials add --user batch --provider openai --bytes 10MB --per minute
     """
     from gateway.cli import discoveries
 
@@ -241,6 +261,7 @@ def denials_add(
         "provider": provider, "hosts": host or None, "cidrs": cidr or None, "ports": port or None,
         "on_failure": None if on_failure is None else on_failure.value, "note": note,
     }  # fmt: skip
+    denial["limit"] = discoveries.limit_from(connections, size, None if per is None else per.value)
     discoveries.add_denial(denial, expires, json, url=url, token=token, data=data, database=database)
 
 

@@ -5,6 +5,15 @@ from enum import StrEnum
 from typing import Final
 
 
+class Per(StrEnum):
+    """Windows of a denial's limit, from when it comes into force (`probes.allowances.PERIODS_S`)."""
+
+    SECOND = "second"
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+
+
 class State(StrEnum):
     """Of a finding."""
 

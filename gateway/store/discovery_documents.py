@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from gateway.policy.discovery import Action, State
+from gateway.policy.discovery import Action, Per, State
 from gateway.policy.interception import OnFailure, Tls
 from gateway.store.document import Document
 from gateway.store.documents import Moment, Port
@@ -15,6 +15,8 @@ from gateway.store.views import EntityView, View
 
 MOST_DESTINATIONS: Final = 100
 """Hosts or networks of one denial: the kernel's maps are bounded."""
+MOST_ALLOWED: Final = (1 << 39) - 1
+"""Connections or bytes of one window (`probes.allowances.MOST`)."""
 LONGEST_EXPIRY_S: Final = 366 * 86_400
 
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
@@ -64,6 +66,22 @@ Executable = Annotated[str, AfterValidator(_absolute)]
 Cgroup = Annotated[str, AfterValidator(_cgroup)]
 
 
+class DenialLimit(Document):
+    """What fits is refused only beyond this: one of `connections` and `bytes`, in each fixed window."""
+
+    connections: Annotated[int, Field(ge=1, le=MOST_ALLOWED)] | None = None
+    """That are made; a datagram that is sent without `connect` is one, too."""
+    bytes: Annotated[int, Field(ge=1, le=MOST_ALLOWED)] | None = None
+    """Of payload, both ways. Beyond them packets are dropped, and new connections refused."""
+    per: Per
+
+    @model_validator(mode="after")
+    def _one(self) -> "DenialLimit":
+        if (self.connections is None) == (self.bytes is None):
+            raise refused("is of connections or of bytes", "give one of `connections` and `bytes`")
+        return self
+
+
 class DenialDocument(Document):
     """Who may not reach what. Of the first four all that are given must fit a connection; of `provider`, `hosts` and
     `cidrs` one."""
@@ -85,6 +103,8 @@ class DenialDocument(Document):
     on_failure: OnFailure = OnFailure.OPEN
     """`closed`: it holds when the agent dies, too."""
     note: Annotated[str, Field(max_length=1000)] = ""
+    limit: DenialLimit | None = None
+    """Left out: nothing that fits may pass."""
 
     @model_validator(mode="after")
     def _whole(self) -> "DenialDocument":
@@ -139,6 +159,13 @@ class DenialView(EntityView):
     """Why it is not in force."""
     denied: int | None
     """Connections that it has refused since it was loaded."""
+    limit: DenialLimit | None
+    used: int | None
+    """Connections or bytes of the present window; null = no limit, or not known."""
+    dropped_bytes: int | None
+    """By a limit of bytes, since it was loaded; what is sent again counts again."""
+    resets_at: datetime | None
+    """When the present window ends; null while nothing of it is used."""
 
 
 class DecisionDocument(Document):

@@ -80,4 +80,10 @@ class Denial(Entity, Base):
     on_failure: Mapped[str] = mapped_column(String(8))
     created_by: Mapped[str] = mapped_column(String(256))
     note: Mapped[str] = mapped_column(Text)
+    limit_amount: Mapped[int | None] = mapped_column(BigInteger)
+    """What may pass in each window; None, as are the next two: nothing."""
+    limit_of: Mapped[str | None] = mapped_column(String(16))
+    """`connections` or `bytes`."""
+    limit_per: Mapped[str | None] = mapped_column(String(8))
+    """`policy.discovery.Per`"""
     discovery: Mapped[Discovery | None] = relationship(lazy="raise", back_populates="denial")

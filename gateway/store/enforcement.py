@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.policy.discovery import State
@@ -15,6 +16,10 @@ class Standing:
     in_force: bool
     reason: str | None
     denied: int | None = None
+    used: int | None = None
+    """Of a limit, as are the next two."""
+    dropped_bytes: int | None = None
+    resets_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,13 @@ class Enforcement:
     rules: Mapping[str, Standing] = field(default_factory=dict)
 
     def of_denial(self, view: DenialView) -> DenialView:
-        return view.model_copy(update=_fields(self.denials.get(view.name), self.reason))
+        standing = self.denials.get(view.name)
+        usage: dict[str, Any] = {}
+        if standing is not None:
+            usage = {
+                "used": standing.used, "dropped_bytes": standing.dropped_bytes, "resets_at": standing.resets_at
+            }  # fmt: skip
+        return view.model_copy(update=_fields(standing, self.reason) | usage)
 
     def of_discovery(self, view: DiscoveryView) -> DiscoveryView:
         if view.state not in (State.DENY, State.GOVERN):
@@ -42,9 +53,17 @@ def enforcement_of(report: Mapping[str, Any], interception: Mapping[str, Any] | 
     rules = () if interception is None else interception["rules"]
     return Enforcement(
         reason=report["reason"],
-        denials={one["name"]: Standing(one["in_force"], one["reason"], one["denied"]) for one in report["denials"]},
+        denials={one["name"]: _standing(one) for one in report["denials"]},
         rules={rule["rule"]: Standing(rule["armed"], rule["reason"], rule.get("denied")) for rule in rules},
     )
+
+
+def _standing(one: Mapping[str, Any]) -> Standing:
+    resets_at_s = one.get("resets_at_s")
+    return Standing(
+        one["in_force"], one["reason"], one["denied"], one.get("used"), one.get("dropped_bytes"),
+        None if resets_at_s is None else datetime.fromtimestamp(resets_at_s, UTC),
+    )  # fmt: skip
 
 
 def _fields(standing: Standing | None, reason: str | None) -> dict[str, Any]:

@@ -141,12 +141,13 @@ class KeeperDiscoveries:
         if reason is not None or state is None:
             reason = reason or "the probes have not taken it yet"
             return {"in_force": False, "reason": reason, "denied": state["denied"] if state else None}
-        return {name: state[name] for name in ("in_force", "reason", "denied")}
+        return state
 
     # -- what probes say
 
     def _take_state(self, message: Message) -> None:
-        """`{"type": "denial_state", "items": [{"id", "in_force", "reason", "denied"}]}`"""
+        """`{"type": "denial_state", "items": [{"id", "in_force", "reason", "denied", and of a limit "used",
+        "dropped_bytes", "resets_at_s"}]}`"""
         before, self._states = self._states, {int(item["id"]): _state(item) for item in message["items"]}
         denials = self._told.denials if self._told is not None else {}
         events: list[Event] = []
@@ -290,6 +291,7 @@ def message_of(denial: Denial) -> dict[str, Any]:
         "client": None, "hosts": denial.hosts, "provider": denial.provider, "cidrs": denial.cidrs,
         "ports": denial.ports, "expires_at_s": None if end is None else end.timestamp(),
         "on_failure": denial.on_failure,
+        "limit": None if denial.limit_of is None else {denial.limit_of: denial.limit_amount, "per": denial.limit_per},
     }  # fmt: skip
 
 
@@ -333,4 +335,7 @@ def _state(item: Mapping[str, Any]) -> dict[str, Any]:
         "in_force": bool(item["in_force"]),
         "reason": None if reason is None else str(reason),
         "denied": int(item["denied"]),
+        "used": None if item.get("used") is None else int(item["used"]),
+        "dropped_bytes": None if item.get("dropped_bytes") is None else int(item["dropped_bytes"]),
+        "resets_at_s": None if item.get("resets_at_s") is None else float(item["resets_at_s"]),
     }

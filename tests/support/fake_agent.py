@@ -97,9 +97,9 @@ class FakeAgent:
         series = {str(number): each for number, each in enumerate(figures, 1)}
         self.send({"type": "figures", "at_s": at_s or time.time(), "seconds": 1.0, "series": series})
 
-    def refused(self, number: int, count: int) -> None:
-        """A denial has refused so many connections."""
-        self.send({"type": "denial_state", "items": [self._state(number, count)]})
+    def refused(self, number: int, count: int, **usage: Any) -> None:
+        """A denial has refused so many connections; `usage` of its limit."""
+        self.send({"type": "denial_state", "items": [self._state(number, count) | usage]})
 
     def until(self, condition: Callable[[], Any], within_s: float = 5.0) -> None:
         deadline = time.monotonic() + within_s

@@ -9,19 +9,25 @@ from gateway.errors import Conflict
 from gateway.policy.discovery import State
 from gateway.policy.interception import OnFailure
 from gateway.store.config.editing import Collection, is_new
-from gateway.store.discovery_documents import DenialDocument, DenialView
+from gateway.store.discovery_documents import DenialDocument, DenialLimit, DenialView
 from gateway.store.discovery_models import Denial, Discovery
 from gateway.store.models import now
 
 MOST_DENIALS: Final = 64
 """As many have room in the kernel (`probes.denial_maps.SLOTS`)."""
-OF_ENFORCEMENT: Final = {"in_force", "reason", "denied"}
+OF_ENFORCEMENT: Final = {"in_force", "reason", "denied", "used", "dropped_bytes", "resets_at"}
 """Fields of views that SQL knows nothing of (`store.enforcement`)."""
 
 
 def made_up_name() -> str:
     """Of a denial that was given none."""
     return f"denial-{secrets.token_hex(4)}"
+
+
+def limit_of(row: Denial) -> DenialLimit | None:
+    if row.limit_of is None:
+        return None
+    return DenialLimit.model_validate({row.limit_of: row.limit_amount, "per": row.limit_per})
 
 
 class Denials(Collection[Denial, DenialDocument, DenialView]):
@@ -37,7 +43,8 @@ class Denials(Collection[Denial, DenialDocument, DenialView]):
         document: dict[str, Any] = self.document_of(row).model_dump()
         return DenialView(
             id=row.id, version=row.version, created_at=row.created_at, updated_at=row.updated_at,
-            created_by=row.created_by, discovery=row.discovery_id, in_force=None, reason=None, denied=None, **document,
+            created_by=row.created_by, discovery=row.discovery_id, in_force=None, reason=None, denied=None, used=None,
+            dropped_bytes=None, resets_at=None, **document,
         )  # fmt: skip
 
     def document_of(self, row: Denial) -> DenialDocument:
@@ -45,6 +52,7 @@ class Denials(Collection[Denial, DenialDocument, DenialView]):
             name=row.name, executable=row.executable, user=row.user, cgroup=row.cgroup, container=row.container,
             provider=row.provider, hosts=row.hosts, cidrs=row.cidrs, ports=row.ports,
             expires_at=row.expires_at, on_failure=OnFailure(row.on_failure), note=row.note,
+            limit=limit_of(row),
         )  # fmt: skip
 
     def fill(self, row: Denial, wanted: DenialDocument) -> None:
@@ -60,6 +68,12 @@ class Denials(Collection[Denial, DenialDocument, DenialView]):
         row.container, row.provider = wanted.container, wanted.provider
         row.hosts, row.cidrs, row.ports = list(wanted.hosts), list(wanted.cidrs), list(wanted.ports)
         row.expires_at, row.on_failure, row.note = wanted.expires_at, wanted.on_failure.value, wanted.note
+
+        limit = wanted.limit
+        row.limit_of = row.limit_amount = row.limit_per = None
+        if limit is not None:
+            row.limit_of = "connections" if limit.bytes is None else "bytes"
+            row.limit_amount, row.limit_per = limit.bytes or limit.connections, limit.per.value
 
     def audited(self, row: Denial) -> dict[str, Any]:
         return {name: value for name, value in super().audited(row).items() if name not in OF_ENFORCEMENT}

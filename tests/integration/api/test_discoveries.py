@@ -384,3 +384,36 @@ def test_configured_providers_are_in_the_catalogue(sqlite_running: live.Live) ->
         assert providers["inner"]["hosts"] == ["llm.corp.example"]
         assert "vendor" not in providers  # its URL names an address
         assert providers["openai"]["hosts"].count("api.openai.com") == 1
+
+
+def test_a_denial_with_a_limit(running: live.Live) -> None:
+    with agent_of(running) as agent:
+        body: dict[str, Any] = {"name": "some", "user": "root", "cidrs": ["192.0.2.0/24"]}
+        for limit, word in (
+            ({"per": "minute"}, "bytes"), ({"connections": 1, "bytes": 1, "per": "minute"}, "bytes"),
+            ({"connections": 0, "per": "minute"}, "connections"), ({"bytes": 1, "per": "week"}, "per"),
+            ({"bytes": 1 << 39, "per": "day"}, "bytes"),
+        ):  # fmt: skip
+            answer = running.api.post("/api/v1/denials", json={**body, "limit": limit})
+            assert answer.status_code == 422, answer.text
+            assert word in answer.text
+        limit = {"connections": None, "bytes": 10_000_000, "per": "minute"}
+        answer = running.api.post("/api/v1/denials", json={**body, "limit": {"bytes": 10_000_000, "per": "minute"}})
+        assert answer.status_code == 201, answer.text
+        assert answer.json()["limit"] == limit
+        agent.until(lambda: agent.denials, 1.0)
+        assert agent.denials[0]["limit"] == {"bytes": 10_000_000, "per": "minute"}
+        agent.refused(agent.denials[0]["id"], 2, used=9_000_000, dropped_bytes=17, resets_at_s=1_900_000_000.5)
+
+        def shown() -> dict[str, Any]:
+            found: dict[str, Any] = running.api.get("/api/v1/denials/some").json()
+            return found
+
+        running.until(lambda: shown()["used"] == 9_000_000, 2)
+        assert (shown()["denied"], shown()["dropped_bytes"]) == (2, 17)
+        assert shown()["resets_at"].startswith("2030-03-17T17:46:40.5")
+        assert shown()["limit"] == limit
+        whole = running.api.post("/api/v1/denials", json={**body, "name": "whole"}).json()
+        assert (whole["limit"], whole["used"], whole["resets_at"]) == (None, None, None)
+        agent.until(lambda: len(agent.denials) == 2, 1.0)
+        assert agent.denials[1]["limit"] is None

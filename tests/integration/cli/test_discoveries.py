@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.discovery_commands import FailureName, StateName, TlsName
-from gateway.policy.discovery import State
+from gateway.cli.discovery_commands import FailureName, PerName, StateName, TlsName
+from gateway.policy.discovery import Per, State
 from gateway.policy.interception import OnFailure, Tls
 from tests.support import live
 from tests.support.cli import Cli
@@ -90,6 +90,25 @@ def test_denials_are_added_and_removed(running: live.Live, cli: Cli) -> None:
             assert "fix:" in refused.err
 
 
+def test_limits_are_given_and_listed(running: live.Live, cli: Cli) -> None:
+    with FakeAgent(running.data / "agent.sock") as agent:
+        who = ["--user", "0", "--cidr", "192.0.2.0/24"]
+        said = cli("denials", "add", "--name", "few", *who, "--connections", "100", "--per", "minute").ok()
+        assert "may reach 192.0.2.0/24 within 100 connections per minute: denial few" in said.out
+        cli("denials", "add", "--name", "slow", *who, "--bytes", "1.5 MB", "--per", "hour").ok()
+        agent.until(lambda: len(agent.denials) == 2, 2.0)
+        limits = [item["limit"] for item in agent.denials]
+        assert limits == [{"connections": 100, "per": "minute"}, {"bytes": 1_500_000, "per": "hour"}]
+        agent.refused(agent.denials[0]["id"], 3, used=100, dropped_bytes=0, resets_at_s=1_900_000_000.0)
+        running.until(lambda: running.api.get("/api/v1/denials/few").json()["used"] == 100, 2)
+        assert "3\t100 connections per minute\t100" in cli("denials", "list").ok().out
+        for wrong in (["--bytes", "1MB"], ["--per", "hour"], ["--bytes", "some", "--per", "hour"],
+                      ["--bytes", "1", "--connections", "1", "--per", "hour"]):  # fmt: skip
+            refused = cli("denials", "add", *who, *wrong)
+            assert refused.code == 1
+            assert "10MB" in refused.err
+
+
 def test_without_a_gateway_the_list_says_why_it_is_empty(sqlite_cli: Cli) -> None:
     said = sqlite_cli("discoveries", "list").ok()
     assert "keeper" in said.err
@@ -100,3 +119,4 @@ def test_words_are_those_of_the_policy() -> None:
     assert [*map(str, StateName)] == [*map(str, State)]
     assert [*map(str, FailureName)] == [*map(str, OnFailure)]
     assert [*map(str, TlsName)] == [*map(str, Tls)]
+    assert [*map(str, PerName)] == [*map(str, Per)]
