@@ -1571,8 +1571,20 @@ export interface components {
              * @default
              */
             note?: string;
+            limit?: components["schemas"]["DenialLimit"] | null;
             /** Expires In */
             expires_in?: (number | string) | null;
+        };
+        /**
+         * DenialLimit
+         * @description What fits is refused only beyond this: one of `connections` and `bytes`, in each fixed window.
+         */
+        DenialLimit: {
+            /** Connections */
+            connections?: number | null;
+            /** Bytes */
+            bytes?: number | null;
+            per: components["schemas"]["Per"];
         };
         /** DenialView */
         DenialView: {
@@ -1623,6 +1635,13 @@ export interface components {
             reason: string | null;
             /** Denied */
             denied: number | null;
+            limit: components["schemas"]["DenialLimit"] | null;
+            /** Used */
+            used: number | null;
+            /** Dropped Bytes */
+            dropped_bytes: number | null;
+            /** Resets At */
+            resets_at: string | null;
         };
         /** DestinationsDocument */
         DestinationsDocument: {
@@ -2551,6 +2570,12 @@ export interface components {
              */
             new: string;
         };
+        /**
+         * Per
+         * @description Windows of a denial's limit, from when it comes into force (`probes.allowances.PERIODS_S`).
+         * @enum {string}
+         */
+        Per: "second" | "minute" | "hour" | "day";
         /**
          * Permission
          * @enum {string}
