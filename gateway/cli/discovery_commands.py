@@ -260,8 +260,8 @@ def denials_add(
         "name": name, "executable": executable, "user": user, "cgroup": cgroup, "container": container,
         "provider": provider, "hosts": host or None, "cidrs": cidr or None, "ports": port or None,
         "on_failure": None if on_failure is None else on_failure.value, "note": note,
+        "limit": discoveries.limit_from(connections, size, None if per is None else per.value),
     }  # fmt: skip
-    denial["limit"] = discoveries.limit_from(connections, size, None if per is None else per.value)
     discoveries.add_denial(denial, expires, json, url=url, token=token, data=data, database=database)
 
 
