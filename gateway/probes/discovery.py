@@ -11,7 +11,7 @@ connection's SNI).
 
 Not a finding: what the gateway's own processes do, and what interception has captured, which ends at a socket of the
 gateway's. Programs of this host (and its containers) are seen, as cgroup hooks see; machines that it forwards for are
-not.
+`gateway.probes.forwarded`'s.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import ctypes
 import logging
 import mmap
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,8 +31,8 @@ from gateway.probes.catalogue import Catalogue
 from gateway.probes.feature import Tell, cgroup_root
 from gateway.probes.identity import holders, read_process, user_name
 from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, Program, ProgramRefused
-from gateway.probes.sightings import Evidence, Sightings
-from gateway.probes.stamps import Flow, RawAddress, Stamp, address_of, packed
+from gateway.probes.sightings import Evidence, Sightings, told
+from gateway.probes.stamps import Address, Flow, RawAddress, Stamp, address_of, packed
 
 log = logging.getLogger("sluicegate.probes")
 
@@ -43,6 +43,7 @@ RING_BYTES: Final = 1024 * 1024
 MOST_FINDINGS: Final = 1000
 """In one report; more are counted as lost."""
 MOST_WAITING: Final = 2048
+MOST_REMEMBERED: Final = 2048
 IDLE_S: Final = 3600.0
 """A connection of which nothing was heard for so long is not counted on: its end may have been missed."""
 PIECE_BYTES: Final = 2048
@@ -105,6 +106,9 @@ class Discovery:
 
     def __init__(self, tell: Tell, callers: Callers, saw: Callable[[str], None]) -> None:
         """`saw`: told each provider's host that a program asks for, by DNS or in a connection."""
+        self.answered: Callable[[bytes], None] = lambda wire: None
+        """Told name servers' answers about providers' hosts."""
+        self._sighted: OrderedDict[Flow, None] = OrderedDict()
         self._tell = tell
         self._saw = saw
         self._callers = callers
@@ -174,6 +178,15 @@ class Discovery:
         finally:
             loop.remove_reader(ring)
 
+    def sighted(self, flow: Flow) -> bool:
+        """A connection of some program here, in whatever network namespace, and to a provider."""
+        return flow in self._sighted
+
+    def talks(self, source: Address, destination: Address, port: int) -> bool:
+        """The same, whatever the source's port."""
+        wanted = (source, destination, port)
+        return any((flow.source, flow.destination, flow.destination_port) == wanted for flow in self._sighted)
+
     # -- what the kernel has seen
 
     def _event(self, record: bytes) -> None:
@@ -182,6 +195,7 @@ class Discovery:
             host, fresh = self._sightings.answer(seen.piece)
             if host is not None:
                 self._saw(host)
+                self.answered(seen.piece)
             self._learn(fresh)
             return
         if seen.stamp.tgid in self._gateway_pids or (self._gateway_mark and seen.socket_mark & self._gateway_mark):
@@ -196,6 +210,9 @@ class Discovery:
         if evidence is None:
             return
         self._saw(evidence.host)
+        self._sighted[flow] = None
+        while len(self._sighted) > MOST_REMEMBERED:
+            self._sighted.popitem(last=False)
         if evidence.kind == "sni" and self._sightings.book.note(flow.destination, evidence.host, "address", 0):
             self._learn([flow.destination])
         try:
@@ -238,7 +255,12 @@ class Discovery:
                     self._dropped += 1
                     self._stop(cookie)
                     continue
-                item = self._report[key] = {**facts, **_told(sighting), "connections": 0, "bytes": 0}
+                item = self._report[key] = {
+                    **facts,
+                    **told(sighting.evidence, sighting.flow, sighting.at_s),
+                    "connections": 0,
+                    "bytes": 0,
+                }
             item["connections"] += 1
             item["last_seen_s"] = sighting.at_s
             self._known[key] = {**item, "connections": 0, "bytes": 0}
@@ -326,16 +348,3 @@ class Discovery:
 def _naming(sighting: _Sighting) -> tuple[Any, ...]:
     evidence, flow = sighting.evidence, sighting.flow
     return evidence.provider, evidence.host, evidence.kind, flow.destination, flow.destination_port
-
-
-def _told(sighting: _Sighting) -> dict[str, Any]:
-    evidence, flow = sighting.evidence, sighting.flow
-    return {
-        "provider": evidence.provider,
-        "host": evidence.host,
-        "address": str(flow.destination),
-        "port": flow.destination_port,
-        "evidence": evidence.kind,
-        "first_seen_s": sighting.at_s,
-        "last_seen_s": sighting.at_s,
-    }

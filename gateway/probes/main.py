@@ -26,6 +26,7 @@ from gateway.probes.denials import Denials
 from gateway.probes.discovery import Discovery
 from gateway.probes.egress_guard import EgressGuard
 from gateway.probes.feature import Feature
+from gateway.probes.forwarded import Forwarded
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
 from gateway.probes.routes_sampled import SampledRoutes
@@ -38,6 +39,8 @@ log = logging.getLogger("sluicegate.probes")
 COSTS_S: Final = 1.0
 NEEDED: Final = frozenset((privileges.BPF, privileges.PERFMON, privileges.NET_ADMIN))
 """To load programs and to attach them to cgroups."""
+NEEDED_BY: Final = {Forwarded.name: frozenset((privileges.NET_ADMIN,))}
+"""It has no programs."""
 
 
 class Probes:
@@ -51,11 +54,13 @@ class Probes:
         denials = Denials(self.tell, callers)
         trace, alerts = Trace(self.tell), Alerts(self.tell)
         guard = EgressGuard(alerts)
+        discovery = Discovery(self.tell, callers, denials.saw)
         self._possible: list[Feature] = [
             Routes(self.tell),
             callers,
             denials,
-            Discovery(self.tell, callers, denials.saw),
+            discovery,
+            Forwarded(self.tell, callers, discovery),
             trace,
             guard,
             Watching(alerts, guard, trace.sources),
@@ -67,8 +72,9 @@ class Probes:
     def load(self) -> None:
         """Each by itself: one that this kernel refuses leaves the others."""
         told: dict[str, str | None] = {}
-        missing = NEEDED - privileges.effective()
+        held = privileges.effective()
         for feature in self._possible:
+            missing = NEEDED_BY.get(feature.name, NEEDED) - held
             try:
                 if missing:
                     raise ProgramRefused(f"the agent lacks {privileges.named(missing)}: start it as root")

@@ -3,8 +3,9 @@
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import dns.exception
 import dns.message
@@ -12,7 +13,7 @@ import dns.rdataclass
 import dns.rdatatype
 
 from gateway.probes.catalogue import Catalogue
-from gateway.probes.stamps import Address, plain_address
+from gateway.probes.stamps import Address, Flow, plain_address
 from gateway.wire.client_hello import ClientHello, ClientHelloReader
 from gateway.wire.errors import WireError
 
@@ -59,6 +60,9 @@ class AddressBook:
         found = self._known.get(address)
         return found[:2] if found is not None and time.monotonic() < found[2] else None
 
+    def addresses(self) -> list[Address]:
+        return list(self._known)
+
     def expired(self) -> list[Address]:
         """Forgotten from now on."""
         now_s = time.monotonic()
@@ -69,16 +73,16 @@ class AddressBook:
 
 
 class Sightings:
-    """Connections by their socket's cookie."""
+    """Connections by what identifies them: their socket's cookie, or their addresses."""
 
     def __init__(self) -> None:
         self.catalogue = Catalogue.shipped()
         self.book = AddressBook()
-        self._hellos: OrderedDict[int, ClientHelloReader] = OrderedDict()
+        self._hellos: OrderedDict[Hashable, ClientHelloReader] = OrderedDict()
 
-    def tls(self, cookie: int, piece: bytes, destination: Address, *, first: bool) -> Evidence | None:
+    def tls(self, key: Hashable, piece: bytes, destination: Address, *, first: bool) -> Evidence | None:
         """What the ClientHello says once it is whole; what is none says what its address says."""
-        reader = ClientHelloReader() if first else self._hellos.pop(cookie, None)
+        reader = ClientHelloReader() if first else self._hellos.pop(key, None)
         if reader is None:
             return None
         try:
@@ -86,11 +90,15 @@ class Sightings:
         except WireError:
             return self.address(destination)
         if hello is None:
-            self._hellos[cookie] = reader
+            self._hellos[key] = reader
             while len(self._hellos) > MOST_HELLOS:
                 self._hellos.popitem(last=False)
             return None
         return self._of_hello(hello, destination)
+
+    def unfinished(self, key: Hashable) -> bool:
+        """Of the ClientHello more is to come."""
+        return key in self._hellos
 
     def _of_hello(self, hello: ClientHello, destination: Address) -> Evidence | None:
         if hello.server_name is None:
@@ -138,3 +146,16 @@ class Sightings:
                     if self.book.note(address, wanted[0], "dns", record.ttl):
                         fresh.append(address)
         return wanted[0], fresh
+
+
+def told(evidence: Evidence, flow: Flow, at_s: float) -> dict[str, Any]:
+    """What a finding says of where to."""
+    return {
+        "provider": evidence.provider,
+        "host": evidence.host,
+        "address": str(flow.destination),
+        "port": flow.destination_port,
+        "evidence": evidence.kind,
+        "first_seen_s": at_s,
+        "last_seen_s": at_s,
+    }
