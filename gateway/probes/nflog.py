@@ -115,11 +115,11 @@ class PacketLog:
             try:
                 self._configure(_attribute(COMMAND, bytes([BIND])))
             except OSError as error:
-                if error.errno != errno.EBUSY:
+                if error.errno not in (errno.EBUSY, errno.EPERM):  # both: it is another socket's
                     raise
                 continue
             return group
-        raise OSError(errno.EBUSY, f"the NFLOG groups {GROUPS[0]} to {GROUPS[-1]} are all in use")
+        raise OSError(errno.EBUSY, f"no NFLOG group of {GROUPS[0]} to {GROUPS[-1]} is to be had")
 
     def _configure(self, attribute: bytes) -> None:
         body = struct.pack("!BBH", socket.AF_UNSPEC, 0, self.group) + attribute
