@@ -69,10 +69,14 @@ class Scene:
         self.lab.router.run("curl", "-sSf", "-H", kind, "-d", body, self.url(SPLICE), **how)
 
 
+def wait_for_probes(running: Gateway) -> None:
+    running.until(lambda: running.api.get("/api/v1/discoveries").json()["reason"] is None, 20)
+
+
 @pytest.fixture(scope="module")
 def _running() -> Iterator[Gateway]:
     with Lab() as lab, gateway(lab, YAML, probes=True) as running:
-        running.until(lambda: not running.cli("doctor", check=False).stdout.count("not started yet"), 20)
+        wait_for_probes(running)
         yield running
 
 
@@ -87,18 +91,23 @@ def named(row: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def test_each_row_names_its_own_process_and_user(scene: Scene) -> None:
-    """With heads that are the same to the byte, sent often enough to go the express way."""
+    """With heads that are the same to the byte, sent often enough to go the express way. On a busy machine some answer
+    may take longer than anybody waits for it: that is counted, and such a row names nobody."""
     if shutil.which("curl") is None:
         pytest.skip("no curl")
+    before = scene.running.rule("splice")["unattributed"]
     scene.curl(user=ONE_USER)
     scene.python(times=3, user=OTHER_USER)
     scene.python(times=3, user=ONE_USER)
     scene.python(times=3)
-    comm = Path(sys.executable).resolve().name
-    by_python = [named(row) for row in scene.rows(10)[1:]]
-    assert named(scene.rows(10)[0]) == ("curl", str(ONE_USER), None)
-    assert {who[0] for who in by_python} <= {comm, "python", "python3", "python3.11"}
-    assert [who[1] for who in by_python] == [str(OTHER_USER)] * 3 + [str(ONE_USER)] * 3 + ["root"] * 3
+    users = [str(ONE_USER)] + [str(OTHER_USER)] * 3 + [str(ONE_USER)] * 3 + ["root"] * 3
+    rows = [named(row) for row in scene.rows(10)]
+    told = [(who, user) for who, user in zip(rows, users, strict=True) if who[0] is not None]
+    assert all(who[1] == user for who, user in told)
+    assert rows[0][0] in ("curl", None)
+    assert all(str(who[0]).startswith("python") for who, _ in told if who[0] != "curl")
+    assert len(told) >= 7
+    scene.running.until(lambda: scene.running.rule("splice")["unattributed"] - before == 10 - len(told), 3)
 
 
 def test_rows_of_what_no_route_claims_have_it_too(scene: Scene) -> None:
@@ -156,6 +165,7 @@ def test_a_container_behind_a_bridge_is_told_apart(container: Path) -> None:
     """It has a network namespace of its own; what comes by the bridge without a process of this host has none."""
     yaml = YAML.replace('"10.9.1.0/24"', '"10.9.1.0/24", "10.9.3.0/24"')
     with Lab(container=True) as lab, gateway(lab, yaml, probes=True) as running:
+        wait_for_probes(running)
         scene = Scene(running)
         assert lab.container is not None
         body = BODY.replace("MODEL", "chat")

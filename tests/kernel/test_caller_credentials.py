@@ -109,6 +109,7 @@ def program() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def _running(program: Path) -> Iterator[Gateway]:
     with Lab() as lab, gateway(lab, yaml(program), probes=True) as running:
+        running.until(lambda: running.rule("path")["reason"] is None, 20)  # the probes are there
         yield running
 
 
