@@ -227,6 +227,8 @@ class Forwarded:
         self._find(flow, evidence, since_s, now_s)
 
     def _is_known_here(self, flow: Flow) -> bool:
+        if not self._callers.programs:  # nor discovery: that needs them
+            return False
         return self._discovery.sighted(flow) or self._callers.stamp_of(flow) is not None
 
     def _settle(self) -> None:

@@ -212,3 +212,18 @@ def test_captured_is_no_finding_and_another_is_denied_over_rest(lab: Lab) -> Non
         running.until(lambda: not refused(), 4)
         running.agent.kill()
         wait_until(lambda: not any("sluicegate_watch" in table for table in lab.router.tables()), 3)
+
+
+def test_without_programs_in_the_kernel_machines_are_found_all_the_same(lab: Lab) -> None:
+    lab.serve(zeros, 443)
+    yaml = "teams:\n  - {name: search, apps: [{name: indexer}]}\n"
+    with gateway(lab, yaml, agent=False, armed=False, probes=True, workers=1) as running, Machine(lab) as machine:
+        running.agent.start(bounding=["net_admin", "sys_ptrace", "dac_override", "chown", "setpcap"])
+        wait_until(lambda: "inet sluicegate_watch" in lab.router.tables(), 20)
+        time.sleep(1)
+
+        def found() -> bool:
+            talk(machine, SERVER4, 443, client_hello("api.openai.com"))
+            return [item["client"] for item in forwarded_of(running)] == [MACHINE4]
+
+        running.until(found, 8)
