@@ -30,7 +30,7 @@ BACKLOG: Final = 128
 ENDED_KEPT: Final = 2000
 PROBE_QUESTIONS: Final = frozenset(("who", "cut"))
 """What is answered by the probes' process (`gateway.probes`); so is "trace", which lasts as long as the connection."""
-PROBE_STATE: Final = frozenset(("denials", "catalogue", "watched", "egress"))
+PROBE_STATE: Final = frozenset(("denials", "catalogue", "watched", "tls_watched", "egress"))
 """What observers may have the probes know."""
 
 

@@ -30,6 +30,7 @@ from gateway.probes.forwarded import Forwarded
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
 from gateway.probes.routes_sampled import SampledRoutes
+from gateway.probes.tls import TlsCalls
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.trace import Trace
 from gateway.probes.watching import Watching
@@ -64,6 +65,7 @@ class Probes:
             trace,
             guard,
             Watching(alerts, guard, trace.sources),
+            TlsCalls(self.tell),
         ]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
