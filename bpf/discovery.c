@@ -17,7 +17,6 @@ enum state { READING = 0, UNDECIDED = 1, COUNTED = 2, IGNORED = 3 };
 
 /* Of a connection of any process; goes with the socket. */
 struct flow {
-	u64 bytes;    /* of payload, both ways, until they are counted where user space reads */
 	u64 until_ns; /* undecided */
 	u32 given;    /* bytes to user space */
 	u32 wanted;
@@ -186,15 +185,18 @@ static inline __attribute__((always_inline)) bool may_be_news(struct flow *flow)
 	return flow->what == OTHER && flow->generation != present();
 }
 
-static inline __attribute__((always_inline)) void count_bytes(struct __sk_buff *skb, struct flow *flow)
+/* What TCP itself has counted, both ways. */
+static inline __attribute__((always_inline)) void count_bytes(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow)
 {
 	u64 cookie = bpf_get_socket_cookie(skb);
 	struct counted *found = counted.lookup(&cookie);
+	struct bpf_tcp_sock *tcp;
 
 	if (found) {
-		__sync_fetch_and_add(&found->bytes, flow->bytes);
-		flow->bytes = 0;
 		flow->state = COUNTED;
+		tcp = bpf_tcp_sock(sk);
+		if (tcp)
+			found->bytes = tcp->bytes_acked + tcp->bytes_received;
 	} else if (flow->state == COUNTED || bpf_ktime_get_ns() > flow->until_ns) {
 		flow->state = IGNORED;
 	}
@@ -218,21 +220,13 @@ by_address(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct
 	flow->until_ns = bpf_ktime_get_ns() + UNDECIDED_NS;
 }
 
-static inline __attribute__((always_inline)) void outgoing_of(struct __sk_buff *skb, struct segment *segment)
+static inline __attribute__((always_inline)) void
+outgoing_of(struct __sk_buff *skb, struct bpf_sock *common, struct flow *flow, struct segment *segment)
 {
-	struct bpf_sock *common = skb->sk;
-	struct flow *flow;
 	struct bpf_sock *sk;
 	bool first = false;
 	u32 what;
 
-	if (!common)
-		return;
-	flow = flows.sk_storage_get(common, NULL, 0);
-	if (flow && flow->state == IGNORED && !may_be_news(flow)) { /* as most are */
-		flow->bytes += segment->payload; /* what is ignored now may be of interest a moment later */
-		return;
-	}
 	sk = bpf_sk_fullsock(common);
 	if (!sk)
 		return;
@@ -244,13 +238,12 @@ static inline __attribute__((always_inline)) void outgoing_of(struct __sk_buff *
 		}
 		first = true;
 	}
-	flow->bytes += segment->payload;
 	if (flow->state == IGNORED) {
 		by_address(skb, sk, flow, segment);
 		return;
 	}
 	if (flow->state != READING) {
-		count_bytes(skb, flow);
+		count_bytes(skb, sk, flow);
 		return;
 	}
 	if (first) {
@@ -311,21 +304,6 @@ static inline __attribute__((always_inline)) void answer_of(struct __sk_buff *sk
 		give(skb, sk, at, skb->len - at, DNS, true);
 }
 
-static inline __attribute__((always_inline)) void incoming_of(struct __sk_buff *skb, struct segment *segment)
-{
-	struct bpf_sock *common = skb->sk;
-	struct flow *flow;
-
-	if (!common)
-		return;
-	flow = flows.sk_storage_get(common, NULL, 0);
-	if (!flow)
-		return;
-	flow->bytes += segment->payload;
-	if (flow->state == UNDECIDED || flow->state == COUNTED)
-		count_bytes(skb, flow);
-}
-
 static inline __attribute__((always_inline)) int socket_of(struct bpf_sock_ops *ops)
 {
 	struct counted *found;
@@ -335,8 +313,10 @@ static inline __attribute__((always_inline)) int socket_of(struct bpf_sock_ops *
 		return 1;
 	cookie = bpf_get_socket_cookie(ops);
 	found = counted.lookup(&cookie);
-	if (found)
+	if (found) {
+		found->bytes = ops->bytes_acked + ops->bytes_received;
 		found->ended = 1;
+	}
 	return 1;
 }
 
@@ -344,37 +324,40 @@ int on_outgoing(struct __sk_buff *skb)
 {
 	struct segment segment = {};
 	struct timing *timing;
+	struct bpf_sock *sk;
+	struct flow *flow;
 	u32 program = 0;
 	u64 begun;
 
-	if (!read_segment(skb, &segment) || !segment.payload || !skb->sk)
+	if (!read_segment(skb, &segment) || !segment.payload)
 		return 1;
+	sk = skb->sk;
+	if (!sk)
+		return 1;
+	flow = flows.sk_storage_get(sk, NULL, 0);
+	if (flow && flow->state == IGNORED && !may_be_news(flow))
+		return 1; /* most are nobody's concern: they are not even counted */
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
-	outgoing_of(skb, &segment);
+	outgoing_of(skb, sk, flow, &segment);
 	end_timing(timing, begun);
 	return 1;
 }
 
+/* Only name servers' answers are of interest. */
 int on_incoming(struct __sk_buff *skb)
 {
-	struct segment segment = {};
+	u8 *packet = (u8 *)(long)skb->data;
+	u8 *end = (u8 *)(long)skb->data_end;
 	struct timing *timing;
 	u32 program = 1;
 	u64 begun;
-	bool tcp;
 
-	if (!skb->sk)
-		return 1;
-	tcp = read_segment(skb, &segment);
-	if (tcp && !segment.payload)
+	if (packet + 10 <= end && packet[(packet[0] >> 4) == 4 ? 9 : 6] == PROTOCOL_TCP)
 		return 1;
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
-	if (tcp)
-		incoming_of(skb, &segment);
-	else
-		answer_of(skb);
+	answer_of(skb);
 	end_timing(timing, begun);
 	return 1;
 }

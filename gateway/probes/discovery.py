@@ -77,6 +77,10 @@ class Seen(ctypes.Structure):
         )
 
 
+LIST_SHARE: Final = 0.02
+"""Of the time, that listing all connections may take."""
+
+
 class Counted(ctypes.Structure):
     _fields_ = (("bytes", ctypes.c_uint64), ("ended", ctypes.c_uint64))
 
@@ -124,6 +128,7 @@ class Discovery:
         self._uses: Counter[tuple[Any, ...]] = Counter()
         """How many of them."""
         self._report: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._list_after_s = 0.0
         self._generation = 0
         self._dropped = 0
 
@@ -316,21 +321,36 @@ class Discovery:
 
     def _read_counts(self) -> None:
         now_s = time.monotonic()
+        moving = self._moving(now_s)
         for cookie, followed in list(self._followed.items()):
             try:
                 counted = self._counted[ctypes.c_uint64(cookie)]
             except KeyError:
                 self._forget(cookie)
                 continue
-            fresh = counted.bytes - followed.bytes
+            moved = max(counted.bytes, moving.get(cookie, 0))
+            fresh = moved - followed.bytes
             if fresh > 0:
-                followed.bytes, followed.heard_s = counted.bytes, now_s
+                followed.bytes, followed.heard_s = moved, now_s
                 item = self._report.setdefault(followed.key, {**self._known[followed.key]})
                 item["bytes"] += fresh
                 item["last_seen_s"] = time.time()
             if counted.ended or now_s - followed.heard_s > IDLE_S:
                 self._stop(cookie)
                 self._forget(cookie)
+
+    def _moving(self, now_s: float) -> dict[int, int]:
+        """Bytes by cookie, of this network namespace: a download says nothing by itself until it is over. Now and then,
+        as the kernel lists all its connections for it."""
+        if not self._followed or now_s < self._list_after_s:
+            return {}
+        try:
+            found = {state.cookie: state.bytes_acked + state.bytes_received for state in sock_diag.tcp_states()}
+        except OSError:
+            found = {}
+        took_s = time.monotonic() - now_s
+        self._list_after_s = now_s + took_s / LIST_SHARE
+        return found
 
     def _stop(self, cookie: int) -> None:
         try:
