@@ -60,6 +60,7 @@ BPF_ARRAY(until, u64, SLOTS);	      /* CLOCK_BOOTTIME; 0: for ever */
 BPF_PERCPU_ARRAY(denied, u64, SLOTS); /* by slot */
 BPF_PERCPU_ARRAY(losses, u64, 2);     /* 0: processes that user space was not told of; 1: sockets that were not marked */
 BPF_RINGBUF_OUTPUT(events, 16);
+TIMINGS(6);
 BPF_ARRAY(allowances, struct allowance, SLOTS);
 BPF_ARRAY(spent, u64, SLOTS);		     /* of an allowance, and when: allowances.h */
 BPF_PERCPU_ARRAY(dropped_bytes, u64, SLOTS); /* of payload */
@@ -231,22 +232,46 @@ static inline __attribute__((always_inline)) int judge6(struct bpf_sock_addr *ct
 
 int on_connect4(struct bpf_sock_addr *ctx)
 {
-	return judge4(ctx);
+	u32 program = 0;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = judge4(ctx);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 int on_connect6(struct bpf_sock_addr *ctx)
 {
-	return judge6(ctx);
+	u32 program = 1;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = judge6(ctx);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 int on_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return judge4(ctx);
+	u32 program = 2;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = judge4(ctx);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return judge6(ctx);
+	u32 program = 3;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = judge6(ctx);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 /* A packet of a marked socket, either way. What carries no payload passes: connections stay up, and end. */
@@ -298,12 +323,24 @@ static inline __attribute__((always_inline)) int meter(struct __sk_buff *skb)
 
 int on_incoming(struct __sk_buff *skb)
 {
-	return meter(skb);
+	u32 program = 4;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = meter(skb);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 int on_outgoing(struct __sk_buff *skb)
 {
-	return meter(skb);
+	u32 program = 5;
+	struct timing *timing = timings.lookup(&program);
+	u64 begun = begin_timing(timing);
+	int said = meter(skb);
+
+	end_timing(timing, begun);
+	return said;
 }
 
 /* A new program: judged before it connects, if user space is quick. */

@@ -60,6 +60,7 @@ HOOKS: Final = (
 )
 METERS: Final = (("on_incoming", bpf_calls.INET_INGRESS), ("on_outgoing", bpf_calls.INET_EGRESS))
 """For limits of bytes: these see every packet of the host."""
+TIMED: Final = (*(hook[0] for hook in HOOKS), "on_incoming", "on_outgoing")
 EVENTS: Final = (("on_exec", "sched_process_exec"), ("on_exit", "sched_process_exit"))
 
 
@@ -125,7 +126,7 @@ class Denials:
     def load(self) -> None:
         if not self._callers.programs:
             raise ProgramRefused("denials need the feature callers")
-        program = Program("denials", {"SLOTS": SLOTS, "PREFIXES": PREFIXES, "PROCESSES": IMAGES})
+        program = Program("denials", {"SLOTS": SLOTS, "PREFIXES": PREFIXES, "PROCESSES": IMAGES}, timed=TIMED)
         self._maps = DenialMaps(program)
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
         for function, hook in HOOKS:

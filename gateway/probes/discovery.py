@@ -50,8 +50,8 @@ PIECE_BYTES: Final = 2048
 TLS, HTTP, OTHER, DNS = 1, 2, 3, 4
 LOSSES: Final = ("events", "sockets")
 HOOKS: Final = (
-    ("on_incoming", CGROUP_SKB, bpf_calls.INET_INGRESS),
     ("on_outgoing", CGROUP_SKB, bpf_calls.INET_EGRESS),
+    ("on_incoming", CGROUP_SKB, bpf_calls.INET_INGRESS),
     ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
 )
 

@@ -26,11 +26,11 @@ log = logging.getLogger("sluicegate.probes")
 
 LOOK_S: Final = 1.0
 HOOKS: Final = (
-    ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
     ("on_connect4", CGROUP_SOCK_ADDR, bpf_calls.INET4_CONNECT),
     ("on_connect6", CGROUP_SOCK_ADDR, bpf_calls.INET6_CONNECT),
     ("on_sendmsg4", CGROUP_SOCK_ADDR, bpf_calls.UDP4_SENDMSG),
     ("on_sendmsg6", CGROUP_SOCK_ADDR, bpf_calls.UDP6_SENDMSG),
+    ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
 )
 RESOLV_CONF: Final = Path("/etc/resolv.conf")
 
