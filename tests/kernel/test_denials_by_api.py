@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,8 @@ from tests.support.lab.gateway import Gateway
 from tests.support.lab.lab import SERVER4
 
 pytestmark = pytest.mark.timeout(120)
-USER = 64323
+USER = 150_000 + os.getpid() % 20_000
+"""Of this pytest process alone: the others' programs are seen by all probes of this machine."""
 PORT = 9311
 TRY = """
 import errno, json, socket, sys

@@ -3,6 +3,7 @@ probes."""
 
 import errno
 import json
+import os
 import ssl
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from tests.support.lab.gateway import Gateway
 from tests.support.lab.lab import SERVER4
 
 pytestmark = pytest.mark.timeout(120)
-USER = 64324
+USER = 90_000 + os.getpid() % 20_000
+"""Of this pytest process alone: the others' programs are seen by all probes of this machine."""
 TALK = """
 import json, socket, sys, time
 sock = socket.socket()
