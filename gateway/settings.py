@@ -99,6 +99,8 @@ class Settings(BaseSettings):
     watched: tuple[str, ...] = ()
     """Processes of others that alerts are told of: executables as `/usr/bin/curl` or `*/curl`, `user:NAME`,
     `container:ID`."""
+    tls_watched: tuple[str, ...] = ()
+    """Processes, named likewise, whose calls within TLS are read to count them by model and tokens."""
     alert_webhook: str | None = None
     """URL that gets alerts by POST as JSON."""
     max_body_bytes: PositiveInt = 100 * 1024 * 1024

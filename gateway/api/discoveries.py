@@ -1,7 +1,7 @@
 """`/api/v1/discoveries`: who talks to which AI provider past the gateway, and what is decided about it."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
@@ -21,9 +21,6 @@ Reading = Annotated[Desk, permit(Permission.CONFIGURATION_READ)]
 Changing = Annotated[Desk, permit_change(Permission.CONFIGURATION_WRITE)]
 Number = Annotated[int, Path(ge=1, le=GREATEST_ID)]
 Text = Annotated[str | None, Query(max_length=1024)]
-
-AT_WORK: Final = frozenset((State.GOVERN, State.DENY))
-"""States that the kernel has a part in."""
 
 
 class DiscoveryPage(BaseModel):
@@ -71,7 +68,7 @@ def list_discoveries(
 def get_discovery(id: Number, desk: Reading) -> DiscoveryView:  # noqa: A002  as in the item
     with desk.reading() as editing:
         found = Discoveries(editing).get(id)
-    return _with_standing(desk, found)
+    return desk.services.enforcement(with_rules=found.rule is not None).of_discovery(found)
 
 
 @router.post("/discoveries/{id}/action")
@@ -80,9 +77,3 @@ def decide_discovery(id: Number, body: DecisionDocument, desk: Changing) -> Disc
     mentioned. Each undoes what the one before made; in force within a second."""
     with desk.changing() as editing:
         return Discoveries(editing).decide(id, body, datetime.now(UTC))
-
-
-def _with_standing(desk: Desk, found: DiscoveryView) -> DiscoveryView:
-    if found.state not in AT_WORK:
-        return found
-    return desk.services.enforcement(with_rules=found.rule is not None).of_discovery(found)

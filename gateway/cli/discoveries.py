@@ -155,6 +155,8 @@ def _what(item: Item) -> str:
 def _cell(value: object) -> output.Cell:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 

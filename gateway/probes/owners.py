@@ -2,21 +2,18 @@
 
 import os
 import pwd
-import re
 import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.probes.container_ids import container_of
 from gateway.probes.feature import cgroup_of, cgroup_root
 from gateway.probes.trace_events import Who
 
 KEPT: Final = 4096
 WALK_S: Final = 1.0
 """The tree of cgroups is not walked more often."""
-CONTAINER: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
-"""docker-ID.scope, crio-ID.scope, libpod-ID.scope, …/docker/ID: runtimes name a container's cgroup by its id."""
-SHORT_ID: Final = 12
 
 
 class Owners:
@@ -91,9 +88,3 @@ class Owners:
         if len(self._cgroups) > KEPT:
             self._cgroups.popitem(last=False)
         return path
-
-
-def container_of(cgroup: str | None) -> str | None:
-    """The id, as short as runtimes print it, of the container that a cgroup is of."""
-    found = CONTAINER.findall(cgroup or "")
-    return found[-1][:SHORT_ID] if found else None

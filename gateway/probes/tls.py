@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.probes.bpf_calls import UPROBE_MULTI, ArrayMap, Link, UprobeLink
+from gateway.probes.container_ids import container_of
 from gateway.probes.elf import functions
 from gateway.probes.feature import Tell
 from gateway.probes.identity import Process, all_pids, read_process, user_name
-from gateway.probes.owners import container_of
 from gateway.probes.program import Program, ProgramRefused
 from gateway.probes.tls_http import Conversation
 from gateway.probes.toolchain import BccMissing
@@ -38,6 +38,8 @@ MOST_PROCESSES: Final = 64
 MOST_CONVERSATIONS: Final = 1024
 ENTRIES: Final = {"SSL_read": "on_read", "SSL_write": "on_write", "SSL_read_ex": "on_read_ex",
                   "SSL_write_ex": "on_write_ex", "SSL_free": "on_free"}  # fmt: skip
+LINKS_SINCE: Final = (6, 6)
+"""BPF_TRACE_UPROBE_MULTI (linux/bpf.h)."""
 NEEDED: Final = ("SSL_read", "SSL_write")
 FREED: Final = 2
 
@@ -79,7 +81,8 @@ class TlsCalls:
         self._chosen: dict[int, _Chosen] = {}
         self._conversations: OrderedDict[tuple[int, int], Conversation] = OrderedDict()
         self._calls: list[dict[str, Any]] = []
-        self._told: list[dict[str, Any]] = []
+        self._told: list[dict[str, Any]] | None = None
+        """Of coverage; None = somebody new may not have heard it."""
         self._lost_conversations = 0
         self._heard = asyncio.Event()
 
@@ -90,6 +93,9 @@ class TlsCalls:
     def load(self) -> None:
         if not Path("/sys/bus/event_source/devices/uprobe/type").exists():
             raise ProgramRefused("this kernel has no uprobes")
+        release = os.uname().release
+        if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < LINKS_SINCE:
+            raise ProgramRefused(f"it takes Linux 6.6, which has links of uprobes; this is {release}")
 
     def lost(self) -> Mapping[str, int]:
         pieces = self._losses.total(0) if self._losses is not None else 0
@@ -97,16 +103,20 @@ class TlsCalls:
 
     def hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
         self._watched = Watched.of(message)
+        self._told = None
         self._heard.set()
 
     async def run(self) -> None:
+        trouble = ""
         while True:
             if self._watched or self._chosen:
                 try:
                     self._open()
                     await asyncio.to_thread(self._look, self._watched)
                 except (BccMissing, ProgramRefused, OSError) as error:
-                    log.error("TLS of chosen processes is not read", extra={"reason": str(error)})
+                    if str(error) != trouble:
+                        log.error("TLS of chosen processes is not read", extra={"reason": str(error)})
+                    trouble = str(error)
                 self._tell_all()
             elif not self._heard.is_set():
                 await self._heard.wait()

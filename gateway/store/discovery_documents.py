@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -181,6 +182,16 @@ class DecisionDocument(Document):
     `passthrough`, or as the rule is already."""
 
 
+class Coverage(StrEnum):
+    """How far calls within TLS are read."""
+
+    COVERED = "covered"
+    HTTP2 = "http2"
+    """They speak HTTP/2, which is not read."""
+    NO_LIBSSL = "no_libssl"
+    REFUSED = "refused"
+
+
 class DiscoveryView(View):
     """A finding. What the kernel or the network could not tell is null."""
 
@@ -209,6 +220,16 @@ class DiscoveryView(View):
     connections: int
     bytes: int
     """Both ways."""
+    calls: int
+    """Read within TLS where the setting `tls_watched` names the process, as are tokens and models."""
+    input_tokens: int
+    output_tokens: int
+    models: list[str]
+    """The first ten that were called."""
+    coverage: Coverage | None
+    """How far its processes are read within TLS; null = they are not chosen, not running, or it is not known."""
+    coverage_reason: str | None
+    """Why they are not read."""
     node: str
     state: State
     state_until: datetime | None

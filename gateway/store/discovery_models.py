@@ -45,6 +45,12 @@ class Discovery(Base):
     connections: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
     """Both ways."""
+    calls: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Read within TLS, where somebody chose the process (`store.tls_calls`), as are the next three."""
+    input_tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    output_tokens: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    models: Mapped[str] = mapped_column(Text, default="", server_default="")
+    """Names with commas in between, ten at most."""
     state: Mapped[str] = mapped_column(String(8), index=True)
     """`policy.discovery.State`, as it was decided; what it made may be gone (`config.discoveries.state_now`)."""
     state_until: Mapped[datetime | None] = mapped_column(UtcTime, index=True)

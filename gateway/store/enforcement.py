@@ -1,12 +1,13 @@
 """What of denials and rules stands in a node's kernel, put into the views of what SQL holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.policy.discovery import State
-from gateway.store.discovery_documents import DenialView, DiscoveryView
+from gateway.store.discovery_documents import Coverage, DenialView, DiscoveryView
+from gateway.store.tls_calls import coverage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Enforcement:
     """Why nothing is found and denied there at present; None = all is well."""
     denials: Mapping[str, Standing] = field(default_factory=dict)
     rules: Mapping[str, Standing] = field(default_factory=dict)
+    node: str | None = None
+    coverage: Sequence[Mapping[str, Any]] = ()
+    """Of chosen processes (`keeper_tls`)."""
 
     def of_denial(self, view: DenialView) -> DenialView:
         standing = self.denials.get(view.name)
@@ -41,6 +45,19 @@ class Enforcement:
         return view.model_copy(update=_fields(standing, self.reason) | usage)
 
     def of_discovery(self, view: DiscoveryView) -> DiscoveryView:
+        return self._at_work(self._covered(view))
+
+    def _covered(self, view: DiscoveryView) -> DiscoveryView:
+        if view.node != self.node or view.client is not None:
+            return view
+        found = {
+            "program": view.executable or view.process, "user": view.user, "container": view.container,
+            "cgroup": view.cgroup,
+        }  # fmt: skip
+        state, reason = coverage_of(self.coverage, found)
+        return view.model_copy(update={"coverage": state and Coverage(state), "coverage_reason": reason})
+
+    def _at_work(self, view: DiscoveryView) -> DiscoveryView:
         if view.state not in (State.DENY, State.GOVERN):
             return view
         if view.denial is not None:
@@ -55,6 +72,8 @@ def enforcement_of(report: Mapping[str, Any], interception: Mapping[str, Any] | 
         reason=report["reason"],
         denials={one["name"]: _standing(one) for one in report["denials"]},
         rules={rule["rule"]: Standing(rule["armed"], rule["reason"], rule.get("denied")) for rule in rules},
+        node=report["node"],
+        coverage=report["coverage"],
     )
 
 

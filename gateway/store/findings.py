@@ -60,28 +60,28 @@ def finding_of(item: Mapping[str, Any]) -> Finding:
     evidence = str(item["evidence"])
     if evidence not in EVIDENCE:
         raise ValueError(f"{evidence!r} is no evidence")
-    provider, host = _text(item["provider"]), _text(item["host"])
+    provider, host = text_of(item["provider"]), text_of(item["host"])
     if not provider or not host:
         raise ValueError("a finding names provider and host")
     client, address, port, uid = (item.get(name) for name in ("client", "address", "port", "uid"))
     return Finding(
-        process=_text(item.get("process")),
-        executable=_text(item.get("executable")),
-        uid=None if uid is None else _count(uid),
-        user=_text(item.get("user")),
-        cgroup=_text(item.get("cgroup")),
-        unit=_text(item.get("unit")),
-        container=_text(item.get("container")),
+        process=text_of(item.get("process")),
+        executable=text_of(item.get("executable")),
+        uid=None if uid is None else count_of(uid),
+        user=text_of(item.get("user")),
+        cgroup=text_of(item.get("cgroup")),
+        unit=text_of(item.get("unit")),
+        container=text_of(item.get("container")),
         client=None if client is None else str(ip_address(client)),
         provider=provider,
         host=host,
         address=None if address is None else str(ip_address(address)),
-        port=None if port is None else min(_count(port), 65_535),
+        port=None if port is None else min(count_of(port), 65_535),
         evidence=evidence,
         first_seen_s=min(first_s, last_s),
         last_seen_s=last_s,
-        connections=_count(item["connections"]),
-        bytes=_count(item["bytes"]),
+        connections=count_of(item["connections"]),
+        bytes=count_of(item["bytes"]),
     )
 
 
@@ -237,7 +237,7 @@ def _sum(before: Finding, found: Finding) -> Finding:
     )
 
 
-def _text(given: Any) -> str | None:
+def text_of(given: Any) -> str | None:
     if given is None:
         return None
     if not isinstance(given, str):
@@ -246,7 +246,7 @@ def _text(given: Any) -> str | None:
     return cleaned[:LONGEST_TEXT] or None
 
 
-def _count(given: Any) -> int:
+def count_of(given: Any) -> int:
     if type(given) is not int or given < 0:
         raise ValueError(f"{given!r} is no count")
     return min(given, GREATEST_COUNT)

@@ -34,6 +34,7 @@ from gateway.store.keeper_grants import Grants, InFlight
 from gateway.store.keeper_kernel import KernelBook
 from gateway.store.keeper_ledger import Progress, SpoolLedger
 from gateway.store.keeper_sessions import Session, Sessions
+from gateway.store.keeper_tls import KeeperTls
 from gateway.store.keeper_watch import Watch, configured
 from gateway.store.leases import LeaseKey
 from gateway.store.prices import price_book
@@ -96,6 +97,7 @@ class Keeper:
             OwnCatalogue(settings.data),
         )  # fmt: skip
         self._alerts = KeeperAlerts(settings, self._engine, self._sql, self._feed, self._agent, self._node)
+        self._tls = KeeperTls(settings, self._engine, self._sql, self._agent, self._node)
         self._snapshot: bytes | None = None
         self._generation = -1
         self._changed = asyncio.Event()
@@ -113,6 +115,7 @@ class Keeper:
                 tasks.create_task(self._agent.run())
                 tasks.create_task(self._discoveries.run())
                 tasks.create_task(self._alerts.run())
+                tasks.create_task(self._tls.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -239,7 +242,8 @@ class Keeper:
                 told = self._kernel.report(message)
                 session.send({"type": "reply", "request": message["request"], "kernel": told})
             case "denials":
-                session.send({"type": "reply", "request": message["request"], "denials": self._discoveries.report()})
+                told = self._discoveries.report() | {"coverage": self._tls.report()}
+                session.send({"type": "reply", "request": message["request"], "denials": told})
             case "missed":
                 missed = self._feed.since(message["after"])
                 reply = {"events": missed.events, "complete": missed.complete}

@@ -55,6 +55,7 @@ class FakeAgent:
         self.told_s: list[float] = []
         """When denials were told (time.monotonic)."""
         self.catalogues: list[Message] = []
+        self.tls_watched: list[Message] = []
         self.armed: dict[str, str | None] = {}
         """What `status` says of rules: name → why not armed."""
         self.in_force = True
@@ -133,6 +134,8 @@ class FakeAgent:
                 channel.send({"type": "denial_state", "items": [self._state(one["id"], 0) for one in self.denials]})
             case "catalogue":
                 self.catalogues.append(message)
+            case "tls_watched":
+                self.tls_watched.append(message)
             case "ask":
                 rules = [{"rule": name, "mode": "govern", "armed": why is None, "reason": why} for name, why in
                          self.armed.items()]  # fmt: skip

@@ -26,6 +26,7 @@ from gateway.store.discovery_models import Denial, Discovery
 from gateway.store.documents import DestinationsDocument, InterceptionDocument, SourcesDocument
 from gateway.store.fields import Host
 from gateway.store.models import App, InterceptionRule, now
+from gateway.store.tls_calls import models_of
 
 USUAL_PORTS: Final = (80, 443)
 APPS_NAMED: Final = 5
@@ -229,7 +230,9 @@ class Discoveries:
             id=row.id, process=row.process, executable=row.executable, user=user_of(row), container=row.container,
             cgroup=row.cgroup, unit=row.unit, client=row.client, provider=row.provider, host=row.host,
             address=row.address, port=row.port, evidence=row.evidence, first_seen=row.first_seen,
-            last_seen=row.last_seen, connections=row.connections, bytes=row.bytes, node=row.node, state=state,
+            last_seen=row.last_seen, connections=row.connections, bytes=row.bytes, calls=row.calls,
+            input_tokens=row.input_tokens, output_tokens=row.output_tokens, models=models_of(row.models),
+            coverage=None, coverage_reason=None, node=row.node, state=state,
             state_until=row.state_until if state == row.state else None, decided_by=row.decided_by,
             decided_at=row.decided_at, rule=row.rule.name if row.rule is not None else None,
             denial=row.denial.name if row.denial is not None else None, in_force=None, reason=None, denied=None,

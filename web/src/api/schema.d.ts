@@ -1504,6 +1504,12 @@ export interface components {
             /** Max Age */
             max_age: number;
         };
+        /**
+         * Coverage
+         * @description How far calls within TLS are read.
+         * @enum {string}
+         */
+        Coverage: "covered" | "http2" | "no_libssl" | "refused";
         /** CredentialAside */
         CredentialAside: {
             /** Provider */
@@ -1723,6 +1729,17 @@ export interface components {
             connections: number;
             /** Bytes */
             bytes: number;
+            /** Calls */
+            calls: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Models */
+            models: string[];
+            coverage: components["schemas"]["Coverage"] | null;
+            /** Coverage Reason */
+            coverage_reason: string | null;
             /** Node */
             node: string;
             state: components["schemas"]["State"];
