@@ -13,6 +13,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,11 +92,12 @@ class TlsCalls:
         return [self._program] if self._program is not None else []
 
     def load(self) -> None:
+        release = os.uname().release
+        numbers = re.match(r"(\d+)\.(\d+)", release)
+        if numbers is not None and (int(numbers[1]), int(numbers[2])) < LINKS_SINCE:
+            raise ProgramRefused(f"it takes Linux 6.6, which has links of uprobes; this is {release}")
         if not Path("/sys/bus/event_source/devices/uprobe/type").exists():
             raise ProgramRefused("this kernel has no uprobes")
-        release = os.uname().release
-        if tuple(int(part) for part in release.split("-")[0].split(".")[:2]) < LINKS_SINCE:
-            raise ProgramRefused(f"it takes Linux 6.6, which has links of uprobes; this is {release}")
 
     def lost(self) -> Mapping[str, int]:
         pieces = self._losses.total(0) if self._losses is not None else 0
