@@ -22,6 +22,8 @@ enum side { OTHERS = 0, UPSTREAM = 1, CLIENT = 2 };
 /* What is known of one connection; it ends with the socket. */
 struct connection {
 	u64 cookie;
+	u64 bytes;	  /* of the answer under way that are not in the figures yet */
+	bool fresh;	  /* what comes now may be no answer (FRESH) */
 	u64 since_ns;	  /* of the connect, then of the handshake's end */
 	u64 request_ns;	  /* the last byte of a request, until its answer begins */
 	u64 data_ns;	  /* the last byte of an answer under way */
@@ -33,7 +35,8 @@ struct connection {
 	u8 side;
 	u8 watched;	  /* its end will be told */
 	u8 misses;	  /* data packets without a tag */
-	u8 packets;	  /* with data, to choose some of them by */
+	u8 packets;	  /* of an answer, to choose some of them by */
+	u8 looks;	  /* in mid-answer, to time some of them */
 	u8 accepted;	  /* its wait for accept() has been counted */
 };
 
@@ -131,9 +134,25 @@ static inline __attribute__((always_inline)) void count_open(struct connection *
 		__sync_fetch_and_add(&figures->client_open, change);
 }
 
+/* Put down what has gathered of an answer. */
+static inline __attribute__((always_inline)) void flush(struct connection *connection)
+{
+	struct figures *figures;
+
+	if (!connection->bytes)
+		return;
+	figures = figures_of(connection->series);
+	if (figures && connection->side == UPSTREAM)
+		figures->bytes_in += connection->bytes;
+	else if (figures)
+		figures->client_bytes_out += connection->bytes;
+	connection->bytes = 0;
+}
+
 /* The connection works for another route or target from now on. */
 static inline __attribute__((always_inline)) void change_series(struct connection *connection, u32 number)
 {
+	flush(connection);
 	if (connection->watched) {
 		if (connection->series)
 			count_open(connection, connection->series, -1);
@@ -260,6 +279,7 @@ static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops
 			return;
 		see_window(connection, false, true);
 		see_window(connection, false, false);
+		flush(connection);
 		if (connection->series)
 			count_open(connection, connection->series, -1);
 		connection->watched = 0;
@@ -295,9 +315,8 @@ static inline __attribute__((always_inline)) struct connection *adopt(struct __s
 
 /* The connection of a tagged socket and its present series; NULL for everybody else's. `came`: bytes from its peer. */
 static inline __attribute__((always_inline)) struct connection *
-known(struct __sk_buff *skb, struct bpf_sock *sk, struct tag **tag, u32 came)
+known(struct __sk_buff *skb, struct bpf_sock *sk, struct connection *connection, struct tag **tag, u32 came)
 {
-	struct connection *connection = connections.sk_storage_get(sk, NULL, 0);
 	u32 number;
 
 	if (!connection) {
@@ -358,14 +377,16 @@ see_upstream(struct connection *connection, struct figures *figures, u64 series,
 {
 	u64 now = bpf_ktime_get_ns();
 
+	flush(connection);
 	if (!incoming) {
 		figures->bytes_out += bytes;
 		connection->request_ns = now;
 		connection->data_ns = 0;
+		connection->fresh = series & FRESH ? true : false;
 		return;
 	}
 	figures->bytes_in += bytes;
-	if (series & FRESH)
+	if (connection->fresh)
 		return;
 	if (connection->request_ns)
 		first(connection, figures->first_byte, now);
@@ -377,6 +398,7 @@ see_upstream(struct connection *connection, struct figures *figures, u64 series,
 static inline __attribute__((always_inline)) void
 see_client(struct connection *connection, struct figures *figures, struct tag *tag, u32 bytes, bool incoming)
 {
+	flush(connection);
 	if (incoming) {
 		figures->client_bytes_in += bytes;
 		connection->request_ns = bpf_ktime_get_ns();
@@ -414,6 +436,33 @@ see_reset(struct connection *connection, struct figures *figures, bool incoming)
 	}
 }
 
+/* The middle of an answer: most packets, so nothing is touched but the connection, and for a gap one count. What gathers
+ * is put down now and then, and when something else happens to the connection. False: it is something else. */
+static inline __attribute__((always_inline)) bool in_mid_answer(struct connection *connection, u32 bytes, bool incoming)
+{
+	struct figures *figures;
+	u64 now;
+
+	if (connection->request_ns || connection->packets % RTT_EACH == 0)
+		return false;
+	if (connection->side == CLIENT) {
+		if (incoming || !connection->accepted)
+			return false;
+	} else {
+		if (!incoming || !connection->data_ns)
+			return false;
+		figures = figures_of(connection->series);
+		if (!figures)
+			return false;
+		now = bpf_ktime_get_ns();
+		count(figures->gap, now - connection->data_ns);
+		connection->data_ns = now;
+	}
+	connection->packets++;
+	connection->bytes += bytes;
+	return true;
+}
+
 static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32 program, bool incoming)
 {
 	struct timing *timing = NULL;
@@ -436,9 +485,26 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 	sk = skb->sk;
 	if (!sk)
 		return;
+	connection = connections.sk_storage_get(sk, NULL, 0);
+	if (connection && connection->side == OTHERS)
+		return;
+	if (connection && found.payload && found.window && !(found.flags & TCP_RST) && !connection->peer_full_ns &&
+	    !connection->we_full_ns) {
+		if (++connection->looks % TIMED_EACH == 0)
+			begun = bpf_ktime_get_ns();
+		if (in_mid_answer(connection, found.payload, incoming)) {
+			if (!begun)
+				return;
+			timing = timings.lookup(&program);
+			if (timing)
+				timing->runs += TIMED_EACH;
+			end_timing(timing, begun);
+			return;
+		}
+	}
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
-	connection = known(skb, sk, &tag, incoming ? found.payload : 0);
+	connection = known(skb, sk, connection, &tag, incoming ? found.payload : 0);
 	if (connection) {
 		figures = figures_of(connection->series);
 		if (figures && found.flags & TCP_RST) {

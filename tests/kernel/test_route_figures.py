@@ -218,7 +218,7 @@ def test_metrics_and_history(running: Gateway) -> None:
     assert re.search(r'sluicegate_bpf_run_seconds_total{program="routes.on_outgoing"} \d', text)
     assert 'sluicegate_bpf_lost_events_total{program="routes.connections"} 0.0' in text
     points = running.api.get("/api/v1/telemetry/series", params={"step": "1s", "route": "fast"}).json()["items"]
-    assert points[-1]["first_byte_ms"]["count"] >= 1
+    assert any(point["first_byte_ms"] is not None for point in points)
     assert [point["at"] for point in points] == sorted(point["at"] for point in points)
 
 
