@@ -120,6 +120,20 @@ def test_kernel_shows_each_route_and_says_who_is_slow(page: Page, running: Live,
     expect(page).to_have_url(re.compile("/console/kernel$"))
 
 
+def test_kernel_says_when_only_a_part_is_measured(page: Page, agent: FakeAgent) -> None:
+    features = {"routes": "routes.on_socket was not loaded: not permitted"}
+    agent.send({"type": "probes", "state": "here", "reason": None, "features": features})
+    measured = second({"rtt": [2.0]}, {"bytes_in": 900}, open_now=1)
+    measured["g"]["sampled"] = 1
+    agent.measure([CHAT], measured)
+    page.goto("/console/kernel")
+    ready(page)
+    expect(page.get_by_role("note")).to_contain_text("Only a part of the kernel's figures is measured")
+    row = page.get_by_role("row", name=re.compile("chat → mock.gpt-mock"))
+    expect(row).to_contain_text("unknown: not measured: the kernel's list of sockets")
+    assert not wrong_with(page, "/console/kernel")
+
+
 def test_a_finding_comes_is_denied_and_let_go(page: Page, running: Live, agent: FakeAgent) -> None:
     page.goto("/console/discoveries")
     ready(page)

@@ -11,7 +11,7 @@ import styles from "./kernel.module.css";
 import { Probes } from "./Probes";
 import { telemetryQuery } from "./queries";
 import { RouteTable } from "./RouteTable";
-import { missingWhy } from "./words";
+import { missingWhy, partialWhy } from "./words";
 
 export function KernelPage() {
   const asked = useQuery(telemetryQuery);
@@ -19,6 +19,7 @@ export function KernelPage() {
   // A team's members get no figures of the kernel, whatever runs: the rows say so, `source` does not.
   const source = telemetry?.routes[0]?.sources.kernel ?? telemetry?.source;
   const missing = source === undefined ? undefined : missingWhy(source);
+  const partial = source === undefined ? undefined : partialWhy(source);
   return (
     <Page title="Kernel" line="Who is slow on each route: client, gateway, network or provider.">
       {missing === undefined ? null : (
@@ -29,8 +30,13 @@ export function KernelPage() {
           </p>
         </Notice>
       )}
+      {partial === undefined ? null : (
+        <Notice title="Only a part of the kernel's figures is measured" snippet="sluicegate doctor">
+          <p>They come from {partial}. First byte, token gaps and resets take the programs; the doctor says how to get them.</p>
+        </Notice>
+      )}
       <Section title="Routes and targets" aside={<Age updatedMs={asked.dataUpdatedAt} failed={asked.error !== null} />}>
-        <RouteTable telemetry={telemetry} missing={missing} error={asked.error} again={() => void asked.refetch()} />
+        <RouteTable telemetry={telemetry} missing={missing ?? partial} error={asked.error} again={() => void asked.refetch()} />
         <p className={styles.quiet}>
           What is marked <i>gateway</i> comes from the ledger, all else from the kernel; “—” is not measured, never zero. Rates are means of the last minute.
         </p>

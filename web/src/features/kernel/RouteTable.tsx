@@ -11,7 +11,7 @@ import { WINDOW_S } from "./queries";
 
 interface RouteTableProps {
   telemetry: Telemetry | undefined;
-  /** Why the kernel's figures are missing; undefined = they are there. */
+  /** Why the kernel's figures, or some of them, are missing; undefined = they are there. */
   missing: string | undefined;
   error: unknown;
   again: () => void;

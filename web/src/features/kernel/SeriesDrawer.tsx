@@ -15,7 +15,7 @@ import { chartsOf, timesOf } from "./charts";
 import styles from "./kernel.module.css";
 import { seriesQuery, telemetryQuery, WINDOW_S, ZOOMS, type Zoom } from "./queries";
 import { verdictOf, type Verdict } from "./verdict";
-import { missingWhy } from "./words";
+import { missingWhy, partialWhy } from "./words";
 
 export function SeriesDrawer() {
   const { route } = useParams({ from: "/frame/kernel/$route" });
@@ -115,7 +115,7 @@ function OverTime({ route, target }: { route: string; target: string }) {
         {asked.error && !items ? <Problem error={asked.error} again={() => void asked.refetch()} /> : null}
         {items?.length === 0 ? (
           <p className={styles.quiet}>
-            Nothing was measured in this time{asked.data && missingWhy(asked.data.source) && asked.data.source !== "SQL" ? `: ${missingWhy(asked.data.source)}` : ". Steps in which nothing happened are left out"}.
+            Nothing was measured in this time{asked.data && missingWhy(asked.data.source) ? `: ${missingWhy(asked.data.source)}` : ". Steps in which nothing happened are left out"}.
           </p>
         ) : null}
         {times && charts && items && items.length > 0
@@ -131,7 +131,7 @@ function OverTime({ route, target }: { route: string; target: string }) {
 
 /** What the table has no room for on a small screen, and what it leaves out. */
 function Figures({ figures }: { figures: RouteTelemetry }) {
-  const missing = missingWhy(figures.sources.kernel);
+  const missing = missingWhy(figures.sources.kernel) ?? partialWhy(figures.sources.kernel);
   const unknown = <Unknown why={missing ? `not measured: ${missing}` : `not measured in the last ${WINDOW_S} s`} />;
   const times = (found: Distribution | null): ReactNode => (found ? `${latency(found.p50)}, p95 ${latency(found.p95)}` : unknown);
   const sides = (upstream: number | null, client: number | null, write: (n: number) => string): ReactNode =>

@@ -1,18 +1,26 @@
 /** Probes in words: what each is for, and what mends one that is missing. */
 
-/** As the agent writes it into `source` where figures do come. */
-const WORKING = "the agent's probes";
-
 export const NAMES: Readonly<Record<string, { title: string; purpose: string }>> = {
   routes: { title: "Route figures", purpose: "RTT, first byte, token gaps, losses of each route and target" },
   callers: { title: "Who is talking", purpose: "process, user and container behind each connection" },
   denials: { title: "Denials", purpose: "refuses connections of programs that may not" },
   discovery: { title: "Discovery", purpose: "who talks to AI providers past the gateway" },
+  forwarded: { title: "Forwarded clients", purpose: "the same of machines whose traffic this host forwards" },
+  alerts: { title: "Alerts", purpose: "programs and connections that are not expected of watched processes" },
+  egress_guard: { title: "Egress guard", purpose: "where the gateway's own processes may connect to" },
+  tls: { title: "Calls within TLS", purpose: "models and tokens of chosen processes, without interception" },
   trace: { title: "Tracing", purpose: "sluicegate trace exec, connect, dns, http" },
 };
 
-/** Why there are no figures of the kernel, without its leading "none: "; undefined = there are. */
-export const missingWhy = (source: string): string | undefined => (source === WORKING ? undefined : source.replace(/^none: /, ""));
+const NONE = "none: ";
+/** What `source` says where all figures come: of seconds, and of minutes and hours. */
+const WHOLE: readonly string[] = ["the agent's probes", "SQL"];
+
+/** Why there are no figures of the kernel at all; undefined = there are. */
+export const missingWhy = (source: string): string | undefined => (source.startsWith(NONE) ? source.slice(NONE.length) : undefined);
+
+/** What some figures come from instead of programs in the kernel, and why; undefined = all come, or none. */
+export const partialWhy = (source: string): string | undefined => (source.startsWith(NONE) || WHOLE.includes(source) ? undefined : source);
 
 export interface Remedy {
   words: string;
