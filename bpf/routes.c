@@ -27,6 +27,7 @@ struct connection {
 	u64 since_ns;	  /* of the connect, then of the handshake's end */
 	u64 request_ns;	  /* the last byte of a request, until its answer begins */
 	u64 data_ns;	  /* the last byte of an answer under way */
+	u64 rtt_ns;	  /* when its RTT was looked at for a first byte */
 	u64 peer_full_ns; /* since when the peer takes nothing more */
 	u64 we_full_ns;	  /* since when we take nothing more */
 	u32 tag_at;	  /* where its tag is, if it has one */
@@ -36,7 +37,7 @@ struct connection {
 	u8 watched;	  /* its end will be told */
 	u8 misses;	  /* data packets without a tag */
 	u8 packets;	  /* of an answer, to choose some of them by */
-	u8 looks;	  /* in mid-answer, to time some of them */
+	u8 looks;	  /* to time some of them */
 	u8 accepted;	  /* its wait for accept() has been counted */
 };
 
@@ -83,7 +84,8 @@ BPF_ARRAY(adopting, u32, 1);
 
 TIMINGS(3);
 
-#define RTT_EACH 16 /* packets with data, on each connection */
+#define RTT_EACH 16 /* packets of an answer */
+#define RTT_PAUSE_NS 50000000ULL /* between the first bytes at which it is looked at, on a busy connection */
 #define MOST_MISSES 16
 
 static inline __attribute__((always_inline)) struct tag *tag_of(u64 cookie)
@@ -369,7 +371,11 @@ static inline __attribute__((always_inline)) void first(struct connection *conne
 {
 	count(histogram, now - connection->request_ns);
 	connection->request_ns = 0;
-	connection->packets = 0; /* its RTT is looked at */
+	connection->packets = 1;
+	if (now - connection->rtt_ns > RTT_PAUSE_NS) {
+		connection->rtt_ns = now;
+		connection->packets = 0; /* it is looked at */
+	}
 }
 
 static inline __attribute__((always_inline)) void
@@ -463,9 +469,21 @@ static inline __attribute__((always_inline)) bool in_mid_answer(struct connectio
 	return true;
 }
 
+/* One of so many packets of a connection: it stands for all of them. */
+static inline __attribute__((always_inline)) void timed(u32 program, u64 begun)
+{
+	struct timing *timing;
+
+	if (!begun)
+		return;
+	timing = timings.lookup(&program);
+	if (timing)
+		timing->runs += TIMED_EACH;
+	end_timing(timing, begun);
+}
+
 static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32 program, bool incoming)
 {
-	struct timing *timing = NULL;
 	struct connection *connection;
 	struct segment found = {};
 	struct figures *figures;
@@ -488,22 +506,13 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 	connection = connections.sk_storage_get(sk, NULL, 0);
 	if (connection && connection->side == OTHERS)
 		return;
+	if (connection && ++connection->looks % TIMED_EACH == 0)
+		begun = bpf_ktime_get_ns();
 	if (connection && found.payload && found.window && !(found.flags & TCP_RST) && !connection->peer_full_ns &&
-	    !connection->we_full_ns) {
-		if (++connection->looks % TIMED_EACH == 0)
-			begun = bpf_ktime_get_ns();
-		if (in_mid_answer(connection, found.payload, incoming)) {
-			if (!begun)
-				return;
-			timing = timings.lookup(&program);
-			if (timing)
-				timing->runs += TIMED_EACH;
-			end_timing(timing, begun);
-			return;
-		}
+	    !connection->we_full_ns && in_mid_answer(connection, found.payload, incoming)) {
+		timed(program, begun);
+		return;
 	}
-	timing = timings.lookup(&program);
-	begun = begin_timing(timing);
 	connection = known(skb, sk, connection, &tag, incoming ? found.payload : 0);
 	if (connection) {
 		figures = figures_of(connection->series);
@@ -520,7 +529,7 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 			}
 		}
 	}
-	end_timing(timing, begun);
+	timed(program, begun);
 }
 
 int on_incoming(struct __sk_buff *skb)

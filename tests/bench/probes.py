@@ -67,6 +67,8 @@ def measure(given: argparse.Namespace) -> None:
     figures: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
     for name in ("calls_per_s", "events_per_s"):
         figures[f"{name}_lost"] = 1 - statistics.median(each[f"{name}_on"] / each[f"{name}_off"] for each in rounds)
+    for name in ("cpu_us_a_call", "cpu_us_an_event"):  # what the load's own core loses is in the two above as well
+        figures[f"{name}_more"] = statistics.median(each[f"{name}_on"] / each[f"{name}_off"] for each in rounds) - 1
     held = (
         figures["share_of_core"] <= BAR_CORE
         and max(figures["calls_per_s_lost"], figures["events_per_s_lost"]) <= BAR_LOSS
@@ -79,10 +81,18 @@ def measure(given: argparse.Namespace) -> None:
 def loads(bench: rig.Rig, seconds: int) -> dict[str, float]:
     pids = bench.pids()
     compare.wait_until_idle(pids)
+    begun_s = compare.cpu_s(pids)
     plain = bench.plain(64, seconds)
     compare.wait_until_idle(pids)
+    between_s = compare.cpu_s(pids)
     burst = bench.streams("bench", compare.BURST_STREAMS, seconds)
-    return {"calls_per_s": plain["rps"], "events_per_s": burst["events_per_s"]}
+    ended_s = compare.cpu_s(pids)
+    return {
+        "calls_per_s": plain["rps"],
+        "events_per_s": burst["events_per_s"],
+        "cpu_us_a_call": (between_s - begun_s) / max(1, plain["answers"]) * 1e6,
+        "cpu_us_an_event": (ended_s - between_s) / max(1, burst["events_per_s"] * burst["seconds"]) * 1e6,
+    }
 
 
 def paced(bench: rig.Rig, socket: Path, streams: int, seconds: int) -> dict[str, float]:
