@@ -140,6 +140,7 @@ def test_probes_turned_off_are_not_there(lab: Lab) -> None:
     with gateway(lab, BASE, armed=False, listen="0.0.0.0", probes=False) as running:
         running.until(lambda: "turned off" in str(status(running)["trouble"]), 10)
         call(running)
+        running.until(lambda: bool(running.api.get("/api/v1/telemetry/routes").json()["items"]), 5)
         (item,) = running.api.get("/api/v1/telemetry/routes").json()["items"]
         assert item["rtt_ms"] is None
         assert item["retransmits"] is None

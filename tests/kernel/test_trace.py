@@ -127,7 +127,7 @@ def test_exec_filters(running: Gateway) -> None:
             tracer(running, "exec", "--json", "--user", "12345") as of_user,
             tracer(running, "exec", "--json", "--match", "*needle*") as matching,
             tracer(running, "exec", "--json", "--cgroup", f"/{inside.name}", "--match", "/*/true") as in_cgroup,
-            tracer(running, "exec", "--json", "--failed") as failing,
+            tracer(running, "exec", "--json", "--failed", "--match", "*/file*") as failing,
         ):
             router.run("/bin/true", user=12345)
             router.run("/bin/echo", "a needle in it")
