@@ -278,7 +278,7 @@ run_node_build() (
 build_wheel() {
     local name
     mkdir -p "$tree"
-    for name in pyproject.toml README.md LICENSE CHANGELOG.md gateway migrations deploy web; do
+    for name in pyproject.toml README.md LICENSE CHANGELOG.md gateway migrations bpf deploy web; do
         if [[ -e $source_folder/$name ]]; then
             tar -C "$source_folder" --exclude=node_modules --exclude=__pycache__ -cf - "$name" | tar -C "$tree" -xf -
         fi

@@ -15,7 +15,7 @@ SYSCTLS = (
     "net/bridge/*",
 )  # fmt: skip
 OTHERS = re.compile(r"sluicegate_watch|docker|veth|\bbr-|virbr|172\.1[6-9]\.|172\.2\d\.", re.IGNORECASE)
-"""Probes that tests run in the root namespace have a table there, and a Docker engine (tests/install has one) changes it
+"""Probes that tests run in the root namespace have a table there; a Docker engine (tests/install has one) changes it
 by itself meanwhile."""
 
 
