@@ -17,6 +17,8 @@ class BackgroundProcess:
         self.lock = lock
         self.log = log
         self.command = list(command)
+        self._said: int | None = None
+        """The log as `start` opened it: who started the guard may be another user by now, who may not open it."""
 
     def guard_pid(self) -> int | None:
         """Process id of the guard, None where none lives."""
@@ -36,7 +38,9 @@ class BackgroundProcess:
     def start(self, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
         """Start the guard in a session of its own; `env` adds to ours. The caller sees to it that it stays up."""
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
+        descriptor = os.open(self.log, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._said = os.dup(descriptor)
+        with os.fdopen(descriptor, "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli.guard", str(self.lock), str(self.log), "--", *self.command],
                 stdin=subprocess.DEVNULL,
@@ -63,11 +67,12 @@ class BackgroundProcess:
     def last_lines(self, count: int) -> list[str]:
         """The end of the log, at most its last 256 KiB."""
         try:
-            with self.log.open("rb") as log:
-                log.seek(max(0, self.log.stat().st_size - 262_144))
-                return log.read().decode(errors="replace").splitlines()[-count:]
+            descriptor = os.open(self.log, os.O_RDONLY | os.O_CLOEXEC) if self._said is None else os.dup(self._said)
         except FileNotFoundError:
             return []
+        with os.fdopen(descriptor, "rb") as log:
+            log.seek(max(0, os.fstat(descriptor).st_size - 262_144))
+            return log.read().decode(errors="replace").splitlines()[-count:]
 
 
 def _is_guard(pid: int) -> bool:

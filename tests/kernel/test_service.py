@@ -16,6 +16,7 @@ from gateway.cli.agent_service import FOLDER
 from gateway.errors import SluicegateError
 from gateway.privileges import NET_RAW, effective_of
 from tests.support.lab import Lab, servers
+from tests.support.lab.gateway import Agent
 from tests.support.lab.probing import WAYS, Fate, probe
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD
@@ -140,3 +141,19 @@ def test_doctor_sees_who_is_in_the_way(installation: Installation) -> None:
     lab.router.nft("add rule ip filter INPUT meta mark & 0x100 == 0x100 accept\n")
     assert "nft insert rule ip filter INPUT" not in installation("doctor")
     assert "sluicegate" not in lab.router.ruleset(), "what doctor tries it leaves nowhere"
+
+
+def test_an_agent_that_cannot_start_is_told_of_and_the_gateway_runs(installation: Installation) -> None:
+    """Another one holds this network namespace. The gateway's start has made the command another user by then, who may
+    not read what root's agent has said."""
+    other = installation.lab.folder / "other"
+    other.mkdir()
+    agent = Agent(installation.lab, other, {}, probes=False)
+    agent.start()
+    wait_until(lambda: "agent ready" in agent.log(), 60, agent.log)
+    try:
+        said = installation("service", "start")
+        assert "running" in said
+        assert "an agent of another data folder runs on this host" in said
+    finally:
+        agent.finish()
