@@ -15,13 +15,14 @@ gateway's. Programs of this host (and its containers) are seen, as cgroup hooks 
 """
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import mmap
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.probes import bpf_calls, sock_diag
@@ -29,7 +30,7 @@ from gateway.probes.bpf_calls import ArrayMap
 from gateway.probes.callers import Callers
 from gateway.probes.catalogue import Catalogue
 from gateway.probes.feature import Tell, cgroup_root
-from gateway.probes.identity import holders, read_process, user_name
+from gateway.probes.identity import Process, holders, holders_among, read_process, user_name
 from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, Program, ProgramRefused
 from gateway.probes.sightings import Evidence, Sightings, told
 from gateway.probes.stamps import Address, Flow, RawAddress, Stamp, address_of, packed
@@ -77,6 +78,9 @@ class Seen(ctypes.Structure):
         )
 
 
+ACCEPTED_S: Final = 0.5
+ACCEPT_PAUSE_S: Final = 0.02
+"""How long, and how often, it is looked whether the other end of a connection on this host has been accepted."""
 LIST_SHARE: Final = 0.02
 """Of the time, that listing all connections may take."""
 
@@ -100,6 +104,8 @@ class _Sighting:
     flow: Flow
     evidence: Evidence
     at_s: float
+    process: Process | None
+    """Who connected, read at once: many programs have ended a moment later."""
 
 
 class Discovery:
@@ -221,7 +227,7 @@ class Discovery:
         if evidence.kind == "sni" and self._sightings.book.note(flow.destination, evidence.host, "address", 0):
             self._learn([flow.destination])
         try:
-            self._waiting.put_nowait(_Sighting(seen, flow, evidence, time.time()))
+            self._waiting.put_nowait(_Sighting(seen, flow, evidence, time.time(), self._connecting(seen.stamp)))
         except asyncio.QueueFull:
             self._dropped += 1
             return
@@ -275,12 +281,8 @@ class Discovery:
     def _facts(self, sighting: _Sighting) -> dict[str, Any] | None:
         """None: it is the gateway's."""
         flow, stamp = sighting.flow, sighting.seen.stamp
-        backwards = Flow(flow.destination, flow.destination_port, flow.source, flow.port)
-        try:
-            if sock_diag.find(backwards) is not None:
-                return None  # captured: it ends here, whatever its address
-        except OSError as error:
-            log.warning("whether a connection is captured is not known", extra={"reason": str(error)})
+        if self._ends_at_gateway(flow):
+            return None
         pid = stamp.tgid or self._holder(flow)
         if pid in self._gateway_pids:
             return None
@@ -288,19 +290,16 @@ class Discovery:
         facts |= {"pid": pid or None, "client": None}
         if stamp.tgid:
             facts |= {"process": stamp.comm.decode(errors="replace"), "uid": stamp.uid, "user": user_name(stamp.uid)}
-        if not pid:
+        process = sighting.process
+        if pid and not stamp.tgid:
+            with contextlib.suppress(OSError):
+                process = read_process(pid)
+        if process is None:
             return facts
-        try:
-            process = read_process(pid)
-        except OSError:
-            return facts
-        if stamp.tgid and process.started_ns > stamp.at_ns:
-            return facts  # the number is another's by now
         container = self._callers.identities.container(process)
-        same_program = not stamp.tgid or self._callers.image_ns(pid) == stamp.image_ns
         facts |= {
             "process": facts["process"] or process.comm,
-            "executable": process.executable if same_program else None,
+            "executable": process.executable,
             "cgroup": process.cgroup,
             "unit": process.unit,
             "container": (container.name or container.id) if container is not None else None,
@@ -308,6 +307,34 @@ class Discovery:
         if facts["uid"] is None:
             facts |= {"uid": process.uid, "user": user_name(process.uid)}
         return facts
+
+    def _connecting(self, stamp: Stamp) -> Process | None:
+        """None: it has ended, or its number is another's by now. Without its executable where it has exec'ed since."""
+        if not stamp.tgid:
+            return None
+        try:
+            process = read_process(stamp.tgid)
+        except OSError:
+            return None
+        if process.started_ns > stamp.at_ns:
+            return None
+        return process if self._callers.image_ns(stamp.tgid) == stamp.image_ns else replace(process, executable=None)
+
+    def _ends_at_gateway(self, flow: Flow) -> bool:
+        """It was captured: the other end of it is a socket of the gateway's, whatever its address. Another program of this
+        host's at the other end is a provider like any."""
+        backwards = Flow(flow.destination, flow.destination_port, flow.source, flow.port)
+        until_s = time.monotonic() + ACCEPTED_S
+        try:
+            while (found := sock_diag.find(backwards)) is not None:
+                if found.inode:
+                    return bool(holders_among(found.inode, self._gateway_pids))
+                if time.monotonic() > until_s:
+                    return True  # nobody has taken it yet, as a gateway that is busy
+                time.sleep(ACCEPT_PAUSE_S)
+        except OSError as error:
+            log.warning("whether a connection is captured is not known", extra={"reason": str(error)})
+        return False
 
     def _holder(self, flow: Flow) -> int:
         """Of a connection that is older than we. 0: nobody knows."""

@@ -219,8 +219,13 @@ def cgroup_path(number: int) -> str | None:
 
 def holders(inode: int) -> set[int]:
     """Processes with a descriptor of a socket. Looks through all there are."""
+    return holders_among(inode, all_pids())
+
+
+def holders_among(inode: int, pids: Iterable[int]) -> set[int]:
+    """Those of these processes that have a descriptor of a socket."""
     wanted = f"socket:[{inode}]"
-    return {pid for pid in all_pids() if any(link == wanted for _, link in _descriptors(str(pid)))}
+    return {pid for pid in pids if any(link == wanted for _, link in _descriptors(str(pid)))}
 
 
 def all_pids() -> list[int]:

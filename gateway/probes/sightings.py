@@ -45,7 +45,10 @@ class AddressBook:
         self._known: OrderedDict[Address, tuple[str, str, float]] = OrderedDict()
 
     def note(self, address: Address, host: str, kind: str, ttl_s: float) -> bool:
-        """`kind`: of the evidence that it makes. True: the address was not known."""
+        """`kind`: of the evidence that it makes. True: the address was not known. One that leads to this host itself says
+        nothing of whoever else goes there."""
+        if address.is_loopback or address.is_unspecified:
+            return False
         kept_s = min(MOST_KEPT_S, max(LEAST_KEPT_S, ttl_s))
         before = self._known.pop(address, None)
         if before is not None and before[1] == "dns" and kind != "dns":

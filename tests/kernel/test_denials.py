@@ -28,7 +28,7 @@ from tests.support.lab.root import cgroup_root
 from tests.support.lab.talking import wait_until
 from tests.support.probes import Probes, probes
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
 USER = 120_000 + os.getpid() % 20_000
 """Of this pytest process alone: the others' programs are seen by all probes of this machine."""
 TRY = """

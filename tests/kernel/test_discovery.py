@@ -24,7 +24,7 @@ from tests.support.lab.talking import wait_until
 from tests.support.lab.world import WORLD
 from tests.support.probes import Probes, probes
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
 WITHIN_S = 3.0
 HOST = f"api.fake{os.getpid()}.test"
 """Programs of the whole machine are seen, those of other tests, too."""
@@ -64,7 +64,7 @@ def test_curl_by_tls(lab: Lab, running: Probes) -> None:
         lab.router.run("curl", "-sk", "--max-time", "5", f"https://{host}/", check=False)
     found = finding(running, host=HOST, evidence="sni")
     assert found["process"] == "curl"
-    assert found["executable"] == os.path.realpath("/usr/bin/curl") or found["executable"] is None  # it may have ended
+    assert found["executable"] == os.path.realpath("/usr/bin/curl")
     assert (found["provider"], found["address"], found["port"]) == ("fake", SERVER4, 443)
     assert (found["uid"], found["user"], found["client"]) == (0, "root", None)
     assert found["connections"] == 1
@@ -72,6 +72,28 @@ def test_curl_by_tls(lab: Lab, running: Probes) -> None:
     said = [item for message in running.messages if message["type"] == "findings" for item in message["items"]]
     assert "harmless.test" not in {item["host"] for item in said}
     assert sum(item["connections"] for item in said if item["host"] == HOST) == 1
+
+
+def test_a_provider_on_this_host_is_one_and_loopback_is_nobodys_address(
+    lab: Lab, running: Probes, tmp_path: Path
+) -> None:
+    """A connection that ends at another program of this host is a finding, unlike one that the gateway has captured;
+    and what else goes to 127.0.0.1 is not taken for the provider."""
+    port = 8443
+    tls = make_certificates(tmp_path, host=HOST).server_context()
+    lab.serve(servers.plain_http, port, where=lab.router, tls=tls)
+    other = lab.serve(servers.echo, 8444, where=lab.router)
+    curl = ["curl", "-sk", "--max-time", "5", "--resolve", f"{HOST}:{port}:127.0.0.1", f"https://{HOST}:{port}/"]
+    lab.router.run(*curl, check=False)
+    found = finding(running, host=HOST, evidence="sni", port=port)
+    assert (found["process"], found["address"]) == ("curl", "127.0.0.1")
+    with lab.router.connect(("127.0.0.1", other.port)) as sock:
+        sock.sendall(b"neither TLS nor HTTP")
+        assert sock.recv(100)
+        time.sleep(1.5)
+    said = [item for message in running.messages if message["type"] == "findings" for item in message["items"]]
+    mine = {item["port"] for item in said if item["address"] == "127.0.0.1" and item["host"] == HOST}
+    assert mine == {port}
 
 
 def test_python_by_an_address_that_a_name_server_gave(lab: Lab, running: Probes) -> None:

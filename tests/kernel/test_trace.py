@@ -21,6 +21,7 @@ from tests.support.lab.root import cgroup_root
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import BASE
 
+pytestmark = pytest.mark.serial  # programs of all tests of a machine are seen
 Event = dict[str, Any]
 SLUICEGATE = str(Path(sys.executable).parent / "sluicegate")
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)"
