@@ -15,7 +15,9 @@ THERE = "A running gateway elsewhere"
 Data = Annotated[
     Path | None,
     typer.Option(
-        help="The gateway's data folder. Default: SLUICEGATE_DATA, else /var/lib/sluicegate.", rich_help_panel=HERE
+        help="The gateway's data folder. Default: SLUICEGATE_DATA, else /var/lib/sluicegate.",
+        rich_help_panel=HERE,
+        readable=False,  # of no matter yet: the agent, when it is upgraded, may read it no more
     ),
 ]
 Database = Annotated[

@@ -321,8 +321,8 @@ class Discovery:
         return process if self._callers.image_ns(stamp.tgid) == stamp.image_ns else replace(process, executable=None)
 
     def _ends_at_gateway(self, flow: Flow) -> bool:
-        """It was captured: the other end of it is a socket of the gateway's, whatever its address. Another program of this
-        host's at the other end is a provider like any."""
+        """It was captured: the other end of it is a socket of the gateway's, whatever its address. Another program of
+        this host's at the other end is a provider like any."""
         backwards = Flow(flow.destination, flow.destination_port, flow.source, flow.port)
         until_s = time.monotonic() + ACCEPTED_S
         try:

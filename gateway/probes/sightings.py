@@ -45,8 +45,8 @@ class AddressBook:
         self._known: OrderedDict[Address, tuple[str, str, float]] = OrderedDict()
 
     def note(self, address: Address, host: str, kind: str, ttl_s: float) -> bool:
-        """`kind`: of the evidence that it makes. True: the address was not known. One that leads to this host itself says
-        nothing of whoever else goes there."""
+        """`kind`: of the evidence that it makes. True: the address was not known. One that leads to this host itself
+        says nothing of whoever else goes there."""
         if address.is_loopback or address.is_unspecified:
             return False
         kept_s = min(MOST_KEPT_S, max(LEAST_KEPT_S, ttl_s))

@@ -106,6 +106,11 @@ def test_both_run_are_kept_running_and_leave_nothing(installation: Installation)
     assert "agent ready" in logs
     assert "serving listen=127.0.0.1:8080" in logs
 
+    began = service.agent()["started_at"]
+    assert "the agent is release" in service("service", "upgrade", "--agent")
+    wait_until(service.armed, WITHIN_S, service.agent)
+    assert service.agent()["started_at"] == began
+
     service("service", "stop")
     assert "not running" in service("service", "status", code=3)
     assert not service.agent()
