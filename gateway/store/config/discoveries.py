@@ -264,15 +264,15 @@ def denial_for(row: Discovery, name: str, until: datetime | None) -> DenialDocum
     else:
         raise BadRequest(
             "it is not known whose connections these are, so that they cannot be told from others",
-            fix="deny the destination to those whom you mean: POST /api/v1/denials",
+            fix="deny the destination to those whom you mean: sluicegate denials add, POST /api/v1/denials",
         )
     hosts, cidrs = _destination(row)
     note = f"finding {row.id}: {row.process or row.client or row.container or 'unknown'} to {row.host}"
     try:
         return DenialDocument.model_validate(
             {
-                **who, "name": name, "provider": row.provider, "hosts": hosts, "cidrs": cidrs, "expires_at": until,
-                "note": note[:1000],
+                **who, "name": name, "provider": row.provider, "hosts": hosts, "cidrs": cidrs,
+                "ports": _own_port(row), "expires_at": until, "note": note[:1000],
             }
         )  # fmt: skip
     except ValidationError as error:
@@ -308,6 +308,12 @@ def rule_for(row: Discovery, name: str, app: str | None) -> InterceptionDocument
             f"this finding cannot be made a rule: {error.errors()[0]['msg']}",
             fix="write one: POST /api/v1/interception-rules",
         ) from None
+
+
+def _own_port(row: Discovery) -> list[int]:
+    """What is on this host is one service among others, the gateway itself among them."""
+    here = row.address is not None and ipaddress.ip_address(row.address).is_loopback
+    return [row.port] if here and row.port is not None else []
 
 
 def _destination(row: Discovery) -> "tuple[list[str], list[str]]":

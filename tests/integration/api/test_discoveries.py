@@ -260,6 +260,15 @@ def test_what_cannot_be_done_says_what_can(sqlite_running: live.Live) -> None:
         assert running.api.get(f"/api/v1/interception-rules/{again['rule']}").json()["app"] == "indexer"
 
 
+def test_on_this_host_one_service_is_denied_and_not_all(tmp_path: Path) -> None:
+    """The gateway itself is at 127.0.0.1, too."""
+    with live.gateway(tmp_path, YAML, workers=1) as running, agent_of(running) as agent:
+        (one,) = found(running, agent, finding(address="127.0.0.1", port=8443))
+        act(running, one["id"], "deny")
+        agent.until(lambda: agent.denials, 2.0)
+        assert (agent.denials[0]["cidrs"], agent.denials[0]["ports"]) == (["127.0.0.1/32"], [8443])
+
+
 def test_the_narrowest_source_is_chosen(sqlite_running: live.Live) -> None:
     running = sqlite_running
     with agent_of(running) as agent:

@@ -64,7 +64,7 @@ function columnsWith(missing: string | undefined): readonly Column<RouteTelemetr
           <Link to="/kernel/$route" params={{ route: row.route }} search={(old) => ({ ...old, target: row.target ?? undefined })}>
             {row.route}
           </Link>
-          <span className={styles.target}> → {row.target ? <code>{row.target}</code> : "nothing went upstream"}</span>
+          <span className={styles.target}>→ {row.target ? <code>{row.target}</code> : "nothing went upstream"}</span>
         </>
       ),
     },

@@ -1,6 +1,6 @@
 /** Who is slow, in plain words, from the figures of one route and target (docs/telemetry.md says what each is).
  *
- * Until the first byte a caller waits for four parties, each of which has a measure of its own. Medians are set against
+ * Until the first token a caller waits for four parties, each of which has a measure of its own. Medians are set against
  * each other, so that the parts are close to the truth and not exact: they are written with ≈.
  */
 import type { RouteTelemetry } from "@/api/model";
@@ -40,20 +40,21 @@ export function verdictOf(figures: RouteTelemetry, windowS: number): Verdict {
   return { headline: headlineOf(parts, windowS), parts, remarks: remarksOf(figures, windowS) };
 }
 
-function partsOf({ client_rtt_ms, client_first_byte_ms, first_byte_ms, rtt_ms }: RouteTelemetry): Part[] {
-  const first = first_byte_ms?.p50 ?? null;
+function partsOf({ client_rtt_ms, client_first_byte_ms, first_byte_ms, rtt_ms, ttft_ms }: RouteTelemetry): Part[] {
+  // Many providers send a head at once and think after it: the client hears nothing before the first token.
+  const first = first_byte_ms && Math.max(first_byte_ms.p50, ttft_ms?.p50 ?? 0);
   const own = client_first_byte_ms && first !== null ? Math.max(0, client_first_byte_ms.p50 - first) : null;
   const blurMs = (first ?? 0) * RESOLUTION;
   return [
     { party: "client", label: "Client's network", ms: client_rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between client and gateway" },
-    { party: "gateway", label: "Gateway", ms: own, belowMs: own !== null && own < blurMs ? blurMs : 0, how: "what a client waits for, less what the gateway itself waits for" },
+    { party: "gateway", label: "Gateway", ms: own, belowMs: own !== null && own < blurMs ? blurMs : 0, how: "what a client waits for, less the first token's arrival" },
     { party: "network", label: "Network to the provider", ms: rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between gateway and provider" },
     {
       party: "provider",
       label: "Provider",
       ms: first === null ? null : Math.max(0, first - (rtt_ms?.p50 ?? 0)),
       belowMs: 0,
-      how: rtt_ms === null ? "from the request's end to the answer's first byte, network included" : "from the request's end to the answer's first byte, less one round trip",
+      how: rtt_ms === null ? "until the answer's first token, network included" : "until the answer's first token, less one round trip",
     },
   ];
 }
@@ -62,10 +63,10 @@ function headlineOf(parts: readonly Part[], windowS: number): string {
   const provider = parts.find((part) => part.party === "provider");
   if (!provider || provider.ms === null) return `Too little was measured in the last ${windowS} s to say who is slow`;
   const whole = parts.reduce((sum, part) => sum + (part.ms ?? 0), 0);
-  if (whole < QUICK_MS) return `Nobody is slow: ≈ ${latency(whole)} in all until the first byte`;
+  if (whole < QUICK_MS) return `Nobody is slow: ≈ ${latency(whole)} in all until the first token`;
   const slowest = parts.reduce((most, part) => ((part.ms ?? 0) > (most.ms ?? 0) ? part : most));
   const slowestMs = slowest.ms ?? 0;
-  const share = `≈ ${latency(slowestMs)} of ${latency(whole)} until the first byte`;
+  const share = `≈ ${latency(slowestMs)} of ${latency(whole)} until the first token`;
   return slowestMs >= whole * MOST ? `${SUBJECTS[slowest.party]}: ${share}` : `No one alone. Most is ${OBJECTS[slowest.party]}: ${share}`;
 }
 
