@@ -75,8 +75,8 @@ BPF_PERCPU_ARRAY(series, struct figures, SERIES);
 BPF_SK_STORAGE(connections, struct connection);
 /* How many connections have a full window: as long as it is 0, bare acknowledgements need no look. */
 BPF_ARRAY(full, u32, 1);
-/* 0: connections that had no room; 1: sockets without a tag that were taken for others'. */
-BPF_PERCPU_ARRAY(losses, u64, 2);
+/* 0: connections that had no room. */
+BPF_PERCPU_ARRAY(losses, u64, 1);
 
 /* 1 for a while after the load: connections that are older than these programs are taken in when they are seen. After it
  * a packet of a socket that nothing is known of, as most of others' are, needs no look at its tag. */
@@ -96,9 +96,10 @@ static inline __attribute__((always_inline)) struct tag *tag_of(u64 cookie)
 	return found && found->cookie == cookie ? found : NULL;
 }
 
-static inline __attribute__((always_inline)) void lost(u32 what)
+static inline __attribute__((always_inline)) void lost(void)
 {
-	u64 *counted = losses.lookup(&what);
+	u32 zero = 0;
+	u64 *counted = losses.lookup(&zero);
 
 	if (counted)
 		(*counted)++;
@@ -110,7 +111,7 @@ new_connection(struct bpf_sock *sk, u64 cookie, u8 side)
 	struct connection *made = connections.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (!made) {
-		lost(0);
+		lost();
 		return NULL;
 	}
 	made->cookie = cookie;
@@ -158,7 +159,8 @@ static inline __attribute__((always_inline)) void change_series(struct connectio
 	if (connection->watched) {
 		if (connection->series)
 			count_open(connection, connection->series, -1);
-		count_open(connection, number, 1);
+		if (number)
+			count_open(connection, number, 1);
 	}
 	connection->series = number;
 }
@@ -336,10 +338,8 @@ known(struct __sk_buff *skb, struct bpf_sock *sk, struct connection *connection,
 			connection->request_ns = bpf_ktime_get_ns();
 			connection->early_bytes += came;
 		}
-		if (++connection->misses >= MOST_MISSES) {
+		if (++connection->misses >= MOST_MISSES)
 			connection->side = OTHERS;
-			lost(1);
-		}
 		return NULL;
 	}
 	number = (*tag)->series & SERIES_MASK;

@@ -22,7 +22,7 @@ PERF_EVENT_IOC_SET_BPF: Final = 0x40042408
 """linux/perf_event.h"""
 MAP_LOOKUP_ELEM: Final = 1
 MAP_UPDATE_ELEM: Final = 2
-MAP_DELETE_ELEM: Final = 3
+
 OBJ_PIN: Final = 6
 OBJ_GET_INFO_BY_FD: Final = 15
 RAW_TRACEPOINT_OPEN: Final = 17

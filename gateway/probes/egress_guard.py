@@ -19,7 +19,7 @@ from gateway.probes.bpf_calls import ArrayMap, Link
 from gateway.probes.egress_maps import Allowed, EgressEvent, EgressMaps, Wanted
 from gateway.probes.own_processes import executable_of, family_of
 from gateway.probes.owners import Owners
-from gateway.probes.program import CGROUP_SOCK_ADDR, SOCK_OPS_PROGRAM, Program, ProgramRefused
+from gateway.probes.program import CGROUP_SOCK_ADDR, SOCK_OPS_PROGRAM, CgroupHooks, Program, ProgramRefused
 from gateway.probes.trace_sources import address_of, constants, unix_s
 
 log = logging.getLogger("sluicegate.probes")
@@ -75,8 +75,7 @@ class EgressGuard:
         try:
             self._maps = EgressMaps(program)
             self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
-            for function, kind, hook in HOOKS:
-                program.load(function, kind, hook)
+            self._hooks = CgroupHooks(program, HOOKS)
             program.watch("on_exit", "sched_process_exit")
             if "FORK_CHILD" in given:
                 program.trace("on_fork", "sched:sched_process_fork")
@@ -135,7 +134,7 @@ class EgressGuard:
             for host, address in self._refused_names.items():
                 log.warning("a name leads where no name may", extra={"host": host, "address": address})
         self._without_room += self._maps.write(self.allowed, enforcing=self.refuses and self._known(addresses))
-        self._attach(self._paths if self._wanted.guard != "off" else frozenset())
+        self._hooks.follow(self._paths if self._wanted.guard != "off" else ())
 
     def _known(self, addresses: Mapping[str, Sequence[str]]) -> bool:
         """Each name has been looked up, or cannot be: until then nothing is refused."""
@@ -147,21 +146,6 @@ class EgressGuard:
         self._maps.own(self.family - before)
         gone = [pid for pid in before - self.family if not Path(f"/proc/{pid}").exists()]
         self._maps.disown(gone)
-
-    def _attach(self, paths: frozenset[str]) -> None:
-        assert self._program is not None
-        for gone in self._links.keys() - paths:
-            self._program.detach(self._links.pop(gone))
-        for path in sorted(paths - self._links.keys()):
-            made: list[Link] = []
-            try:
-                for function, kind, hook in HOOKS:
-                    made.append(self._program.attach(function, kind, hook, Path(path)))
-            except ProgramRefused as error:
-                log.error("where the gateway goes is not watched", extra={"reason": str(error)})
-                self._program.detach(made)
-            else:
-                self._links[path] = made
 
     def _take(self, raw: bytes) -> None:
         event = EgressEvent.from_buffer_copy(raw)

@@ -4,7 +4,7 @@ Sparse, as `{bucket: count}`: most of a route's times lie in a dozen buckets. A 
 is within an eighth of the truth.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -59,11 +59,3 @@ def percentiles_ms(histogram: Histogram) -> Percentiles | None:
             found.append(round(middle_ns(bucket) / 1e6, 4))
             shares.pop(0)
     return Percentiles(found[0], found[1], found[2], total)
-
-
-def merged(histograms: Iterable[Histogram]) -> dict[int, int]:
-    total: dict[int, int] = {}
-    for histogram in histograms:
-        for bucket, count in histogram.items():
-            total[bucket] = total.get(bucket, 0) + count
-    return total

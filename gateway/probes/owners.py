@@ -1,7 +1,6 @@
 """Names for what programs know by number: users, cgroups, and the containers in those."""
 
 import os
-import pwd
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 from gateway.probes.container_ids import container_of
 from gateway.probes.feature import cgroup_of, cgroup_root
+from gateway.probes.identity import user_name
 from gateway.probes.trace_events import Who
 
 KEPT: Final = 4096
@@ -47,10 +47,7 @@ class Owners:
         if uid not in self._users:
             if len(self._users) >= KEPT:
                 self._users.clear()
-            try:
-                self._users[uid] = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                self._users[uid] = None
+            self._users[uid] = user_name(uid)
         return self._users[uid]
 
     def cgroup(self, number: int, pid: int) -> str | None:

@@ -30,8 +30,6 @@ ANSWER_S: Final = 3.0
 END_S: Final = 1.0
 MOST_UNTOLD_BYTES: Final = 4 * 1024 * 1024
 """Of a trace: who reads slower than that loses events, which are counted."""
-MOST_SERIES: Final = 511
-"""Routes and targets that are told apart; what is more is not measured, and said to be lost."""
 
 
 class Observer(Protocol):
@@ -74,6 +72,8 @@ class Prober:
         self.trouble: str | None = "the probes have not started yet"
         self.costs: dict[str, Any] = {"programs": {}, "lost": {}}
         self.starts = 0
+        self._most_series = 0
+        """That the probes tell apart; what is more is not measured, and said to be lost."""
         self.series_refused = 0
 
     # -- life
@@ -248,7 +248,7 @@ class Prober:
         """By a worker: `{"type": "series", "route", "target"}`. All are told, also observers, who get figures by
         number."""
         if (route, target) not in self._numbers:
-            if len(self._numbers) >= MOST_SERIES:
+            if len(self._numbers) >= self._most_series - 1:  # 0 is nobody's
                 self.series_refused += 1
                 return
             self._numbers[route, target] = len(self._numbers) + 1
@@ -279,6 +279,7 @@ class Prober:
         kind = message["type"]
         if kind == "tags":
             self._forget_tags()
+            self._most_series = int(message["series"])
             self._tags = (os.dup(descriptors[0]), int(message["bits"]))
             for worker in self._workers:
                 self._send_tags(worker)

@@ -39,7 +39,6 @@ class Program:
         """`name`: of the file without `.c`. `constants`: macros that it is compiled with. `timed`: functions that time
         themselves, in the order of the map `timings`. Raises BccMissing, ProgramRefused."""
         bcc = load_bcc()
-        self._bcc = bcc
         self.name = name
         folder = sources()
         flags = [
@@ -163,6 +162,34 @@ class Program:
                 runs, timed, ns = (sum(getattr(copy, field) for copy in copies) for field in ("runs", "timed", "ns"))
                 found[name] = RunTime(runs * ns / timed * 1e-9 if timed else 0.0, runs)
         return found
+
+
+class CgroupHooks:
+    """Functions of a program at hooks of cgroups that come and go."""
+
+    def __init__(self, program: Program, hooks: Sequence[tuple[str, int, int]]) -> None:
+        """`hooks`: function, program type, attach type. Loads them. Raises ProgramRefused."""
+        self._program = program
+        self._hooks = hooks
+        self._links: dict[str, list[Link]] = {}
+        for function, kind, hook in hooks:
+            program.load(function, kind, hook)
+
+    def follow(self, paths: Iterable[str]) -> None:
+        """Be at these cgroups and no others. One that refuses is logged, and tried again the next time."""
+        wanted = set(paths)
+        for gone in self._links.keys() - wanted:
+            self._program.detach(self._links.pop(gone))
+        for path in sorted(wanted - self._links.keys()):
+            made: list[Link] = []
+            try:
+                for function, kind, hook in self._hooks:
+                    made.append(self._program.attach(function, kind, hook, Path(path)))
+            except ProgramRefused as error:
+                log.error("a cgroup is not watched", extra={"reason": str(error)})
+                self._program.detach(made)
+            else:
+                self._links[path] = made
 
 
 def _layout(structure: Any) -> tuple[tuple[str, int, int], ...] | int:

@@ -6,14 +6,13 @@ import ctypes
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from gateway.probes import bpf_calls
-from gateway.probes.bpf_calls import ArrayMap, Link, possible_cpus
+from gateway.probes.bpf_calls import ArrayMap, possible_cpus
 from gateway.probes.feature import Tell
 from gateway.probes.figures import Figures, Reader
-from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, Program, ProgramRefused
+from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, CgroupHooks, Program
 
 log = logging.getLogger("sluicegate.probes")
 
@@ -29,8 +28,6 @@ ADOPT_S: Final = 300.0
 SERIES_BITS: Final = 32
 """Of a tag's second word; above are flags."""
 LEAST_SERIES: Final = 64
-LOSSES: Final = ("connections", "others")
-"""What bpf/routes.c counts: sockets without room, and those of others."""
 HOOKS: Final = (
     ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
     ("on_incoming", CGROUP_SKB, bpf_calls.INET_INGRESS),
@@ -56,7 +53,6 @@ class Routes:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._program: Program | None = None
-        self._links: dict[str, list[Link]] = {}
         self._readers: list[Reader] = []
         self._series = max(LEAST_SERIES, min(SERIES, FIGURES_BYTES // (ctypes.sizeof(Figures) * possible_cpus())))
 
@@ -68,44 +64,22 @@ class Routes:
         program = Program("routes", {"TAGS": 1 << TAG_BITS, "SERIES": self._series}, timed=[hook[0] for hook in HOOKS])
         program.check_layout("series", Figures)
         program.check_layout("tags", Tag)
-        for function, kind, hook in HOOKS:
-            program.load(function, kind, hook)
+        self._hooks = CgroupHooks(program, HOOKS)
         self._program = program
         self._figures = ArrayMap(program.table("series").map_fd, ctypes.sizeof(Figures), per_cpu=True)
-        self._losses = ArrayMap(program.table("losses").map_fd, 16, per_cpu=True)
-        self._tell({"type": "tags", "bits": TAG_BITS}, [program.table("tags").map_fd])
+        self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
+        self._tell({"type": "tags", "bits": TAG_BITS, "series": self._series}, [program.table("tags").map_fd])
 
     def lost(self) -> Mapping[str, int]:
-        totals = [0] * len(LOSSES)
-        for index in range(len(LOSSES)):
-            totals[index] = sum(int.from_bytes(copy[:8], "little") for copy in self._losses_of(index))
-        return {"connections": totals[0]}
-
-    def _losses_of(self, index: int) -> list[bytes]:
-        return list(self._losses.copies(self._losses.read(index)))
+        return {"connections": self._losses.total(0)}
 
     def hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
         if message["type"] == "cgroups":
-            self._attach(set(message["paths"]))
+            self._hooks.follow(message["paths"])
         else:
             count = min(int(message["count"]), self._series - 1)
             while len(self._readers) < count:
                 self._readers.append(Reader(self._figures, len(self._readers) + 1))
-
-    def _attach(self, paths: set[str]) -> None:
-        assert self._program is not None
-        for gone in self._links.keys() - paths:
-            self._program.detach(self._links.pop(gone))
-        for path in sorted(paths - self._links.keys()):
-            made: list[Link] = []
-            try:
-                for function, kind, hook in HOOKS:
-                    made.append(self._program.attach(function, kind, hook, Path(path)))
-            except ProgramRefused as error:
-                log.error("the gateway's connections are not measured", extra={"reason": str(error)})
-                self._program.detach(made)
-            else:
-                self._links[path] = made
 
     async def run(self) -> None:
         assert self._program is not None

@@ -19,7 +19,7 @@ from gateway.probes import sock_diag
 from gateway.probes.feature import Tell
 from gateway.probes.histogram import bucket_of
 from gateway.probes.program import Program
-from gateway.probes.routes import SERIES_BITS, TAG_BITS, TAG_BYTES
+from gateway.probes.routes import SERIES, SERIES_BITS, TAG_BITS, TAG_BYTES
 from gateway.probes.sock_diag import TcpState
 
 log = logging.getLogger("sluicegate.probes")
@@ -60,7 +60,7 @@ class SampledRoutes:
         try:
             os.ftruncate(descriptor, size)
             self._tags = memoryview(mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)).cast("Q")
-            self._tell({"type": "tags", "bits": TAG_BITS}, [descriptor])
+            self._tell({"type": "tags", "bits": TAG_BITS, "series": SERIES}, [descriptor])
         finally:
             os.close(descriptor)
 

@@ -30,11 +30,11 @@ SENDS: Final = (("on_sendmsg4", bpf_calls.UDP4_SENDMSG), ("on_sendmsg6", bpf_cal
 PACKETS: Final = (("on_incoming", bpf_calls.INET_INGRESS), ("on_outgoing", bpf_calls.INET_EGRESS))
 
 
-def _loaded(name: str, *, sends: bool) -> Program:
-    program = Program(name, constants(Packet))
+def _loaded(*, dns: bool) -> Program:
+    program = Program("trace_packets", {**constants(Packet), "DNS" if dns else "HTTP": 1})
     try:
         root = cgroup_root()
-        for function, hook in (*CONNECTS, *(SENDS if sends else ())):
+        for function, hook in (*CONNECTS, *(SENDS if dns else ())):
             program.attach(function, CGROUP_SOCK_ADDR, hook, root)
         for function, hook in PACKETS:
             program.attach(function, CGROUP_SKB, hook, root)
@@ -68,7 +68,7 @@ class Dns(Source):
         """By socket and id: when, and what is known."""
 
     def _load(self) -> Program:
-        return _loaded("trace_dns", sends=True)
+        return _loaded(dns=True)
 
     def _take(self, raw: bytes) -> None:
         packet, payload = _read(raw)
@@ -134,7 +134,7 @@ class Http(Source):
         """By socket, the oldest request first (RFC 9112 9.3.2)."""
 
     def _load(self) -> Program:
-        return _loaded("trace_http", sends=False)
+        return _loaded(dns=False)
 
     def _take(self, raw: bytes) -> None:
         packet, payload = _read(raw)
