@@ -20,6 +20,20 @@ static inline __attribute__((always_inline)) void lost(void)
 		(*counted)++;
 }
 
+#ifdef SCOPED
+/* The cgroup that the agent's probes are about. Tracepoints see the whole host. */
+BPF_CGROUP_ARRAY(scope, 1);
+#endif
+
+static inline __attribute__((always_inline)) bool is_outside(void)
+{
+#ifdef SCOPED
+	return scope.check_current_task(0) != 1;
+#else
+	return false;
+#endif
+}
+
 #define MOST_ARGUMENTS 24
 #define ARGUMENT_BYTES 128
 #define ARGUMENTS_BYTES 2048
@@ -60,7 +74,7 @@ static inline __attribute__((always_inline)) struct exec_event *begin(u32 stage)
 	struct parent *parent;
 	u32 pid;
 
-	if (!event)
+	if (!event || is_outside())
 		return NULL;
 	read_who(&event->who);
 	event->at_ns = bpf_ktime_get_ns();
@@ -216,6 +230,8 @@ int on_fork(void *call)
 	struct parent parent = {};
 	u32 child = 0;
 
+	if (is_outside())
+		return 0;
 	if (bpf_probe_read_kernel(&child, sizeof(child), call + FORK_CHILD))
 		return 0;
 	parent.pid = bpf_get_current_pid_tgid() >> 32;

@@ -42,6 +42,7 @@ from gateway.logs import LogFormat
 from gateway.policy.interception import InterceptionRule
 from gateway.probes import pins, tracefs
 from gateway.probes.prober import Prober
+from gateway.probes.scope import NoCgroup, Scope
 
 log = logging.getLogger("sluicegate.agent")
 
@@ -84,6 +85,8 @@ class Beginning:
     log_level: str
     log_format: LogFormat
     probes: bool = True
+    cgroup: str | None = None
+    """That the probes are about; its folder."""
     left: Left | None = None
     """By the release before, where this one takes over."""
 
@@ -102,7 +105,9 @@ class Agent:
         self._memory = memory
         self._known = known
         self._begin = begin
-        self._prober = Prober(wanted=begin.probes, log_level=begin.log_level, log_format=begin.log_format)
+        self._prober = Prober(
+            wanted=begin.probes, cgroup=begin.cgroup, log_level=begin.log_level, log_format=begin.log_format
+        )
         self._desk = Desk(self, self._prober, begin.sock, begin.owner_uid)
         self._due = asyncio.Event()
         self.canary = Canary()
@@ -275,7 +280,7 @@ class Agent:
             kernel_counts=capture.counted(), worker_counts=dict(counted),
             started_at_s=self.started_at_s, try_until_s=self._try_until_s,
             log_level=begin.log_level, log_format=begin.log_format,
-            probes=begin.probes,
+            probes=begin.probes, cgroup=begin.cgroup,
         )  # fmt: skip
         log.info("upgrading, the installed release takes over", extra={"command": " ".join(new)})
         self._prober.close()
@@ -525,6 +530,7 @@ def take_over(left: Left) -> None:
         log_level=left.log_level,
         log_format=left.log_format,
         probes=left.probes,
+        cgroup=left.cgroup,
         left=left,
     )
     privileges.keep_only(KEPT_CAPABILITIES)
@@ -540,10 +546,23 @@ def wait_for(folder: Path) -> None:
         time.sleep(FOLDER_PAUSE_S)
 
 
-def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat, probes: bool = True) -> None:
-    """`data`: the folder whose owner the gateway runs as; None = that of the socket. Raises AgentFailed."""
+def run(
+    path: Path,
+    *,
+    data: Path | None,
+    log_level: str,
+    log_format: LogFormat,
+    probes: bool = True,
+    cgroup: Path | None = None,
+) -> None:
+    """`data`: the folder whose owner the gateway runs as; None = that of the socket. `cgroup`: that the probes are
+    about; None = all. Raises AgentFailed."""
     if privileges.NET_ADMIN not in privileges.effective():
         raise AgentFailed("the agent needs CAP_NET_ADMIN: start it as root (sudo sluicegate agent)")
+    try:
+        scope = Scope.of(cgroup)
+    except NoCgroup as error:
+        raise AgentFailed(str(error)) from error
     wait_for(path.parent)
     folder = (data if data is not None and data.is_dir() else path.parent).stat()
     memory = Memory.open(path.with_suffix(".state"))
@@ -573,5 +592,6 @@ def run(path: Path, *, data: Path | None, log_level: str, log_format: LogFormat,
         log_level=log_level,
         log_format=log_format,
         probes=probes,
+        cgroup=str(scope.named) if scope.named is not None else None,
     )
     asyncio.run(serve(memory, begin))

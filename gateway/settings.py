@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     agent_socket: Path | None = None
     probes: bool = True
     """Whether the agent loads its probes into the kernel."""
+    cgroup: Path | None = None
+    """The cgroup (v2) that the agent's probes are about, with all below it; None = the whole host."""
     egress_guard: Literal["off", "observe", "enforce"] = "observe"
     """What becomes of connections of the gateway's own processes to where nothing in its configuration leads: with
     `observe` an alert, with `enforce` they are refused in the kernel, too."""

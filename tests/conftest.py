@@ -12,6 +12,7 @@ from gateway.settings import Settings
 from gateway.store import migrate
 from gateway.store.database import make_engine
 from tests.support import trust
+from tests.support.own_cgroup import own_cgroup
 from tests.support.postgres import Postgres
 
 trust.share()
@@ -22,6 +23,13 @@ property_settings.load_profile("loaded")
 property_settings.register_profile(
     "again", property_settings.get_profile("loaded"), phases=[Phase.explicit, Phase.reuse, Phase.generate]
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cgroup() -> Iterator[None]:
+    """Set up before anything is started, and so removed behind all of it."""
+    with own_cgroup():
+        yield
 
 
 @pytest.fixture(scope="session")

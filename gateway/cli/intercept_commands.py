@@ -29,6 +29,13 @@ def agent(
     probes: Annotated[
         bool | None, typer.Option("--probes/--no-probes", help="Measure and watch in the kernel (default), or do not.")
     ] = None,
+    cgroup: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The cgroup (v2) whose programs the probes see, attribute, limit and deny; default: the whole host.",
+        ),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Say whether it would start here, and start nothing.")] = False,
 ) -> None:
     """The privileged helper for interception, in the foreground until SIGTERM.
@@ -42,6 +49,7 @@ def agent(
     Examples:
       sudo sluicegate agent
       sudo sluicegate agent --socket /run/sluicegate/agent.sock
+      sudo sluicegate agent --cgroup /sys/fs/cgroup/tenant-a.slice
     """
     from gateway import agent as running
     from gateway.cli.output import fail
@@ -58,7 +66,7 @@ def agent(
             running.check()
             return
         settings = settings_from(
-            data=data, agent_socket=socket, log_level=log_level, log_format=log_format, probes=probes
+            data=data, agent_socket=socket, log_level=log_level, log_format=log_format, probes=probes, cgroup=cgroup
         )
         log_to_stderr(settings.log_level, settings.log_format, "agent")
         named = settings.data if data is not None or "SLUICEGATE_DATA" in os.environ else None
@@ -68,6 +76,7 @@ def agent(
             log_level=settings.log_level,
             log_format=settings.log_format,
             probes=settings.probes,
+            cgroup=settings.cgroup,
         )
     except running.AgentFailed as error:
         fail(str(error), fix="sluicegate doctor")

@@ -59,6 +59,7 @@ class Left:
     log_level: str
     log_format: LogFormat
     probes: bool = True
+    cgroup: str | None = None
 
 
 def command() -> list[str]:

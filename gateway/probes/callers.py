@@ -32,7 +32,7 @@ from typing import Any, Final
 
 from gateway.probes import bpf_calls, sock_diag
 from gateway.probes.bpf_calls import ArrayMap, Link
-from gateway.probes.feature import Tell, cgroup_root
+from gateway.probes.feature import Tell
 from gateway.probes.held import held
 from gateway.probes.identity import (
     Identities,
@@ -44,6 +44,7 @@ from gateway.probes.identity import (
     user_name,
 )
 from gateway.probes.program import CGROUP_SOCK_ADDR, SOCK_OPS_PROGRAM, Program
+from gateway.probes.scope import Scope
 from gateway.probes.settled import settled
 from gateway.probes.stamps import Flow, Stamp, TupleKey, own_netns
 
@@ -87,8 +88,9 @@ class Callers:
     name = "callers"
     kinds = frozenset(("who",))
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, scope: Scope) -> None:
         self._tell = tell
+        self.scope = scope
         self._program: Program | None = None
         self.identities = Identities()
         self._asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
@@ -111,7 +113,7 @@ class Callers:
         self._images = program.table("images")
         self.watches = [program.watch(function, event) for function, event in EVENTS]
         for function, kind, hook in HOOKS:
-            program.attach(function, kind, hook, cgroup_root())
+            program.attach(function, kind, hook, self.scope.folder)
         self._program = program
 
     def lost(self) -> Mapping[str, int]:
@@ -241,7 +243,9 @@ class Callers:
         processes = []
         for pid in pids:
             with contextlib.suppress(OSError):
-                processes.append(read_process(pid))
+                process = read_process(pid)
+                if self.scope.holds(process.cgroup):
+                    processes.append(process)
         if found is None or not processes:
             return {"found": False}
         eldest = min(processes, key=lambda process: process.started_ticks)

@@ -30,11 +30,17 @@ class Cutter:
     def cut(self, flow: Flow) -> bool:
         """One TCP connection. False: there is none. Raises OSError."""
         stamp = self._callers.stamp_of(flow)
+        if stamp is None and not self._callers.scope.whole:
+            found = sock_diag.find(flow)
+            if found is None or not any(map(self._is_in_scope, holders(found.inode))):
+                return False
         return sock_diag.destroy(flow) or (stamp is not None and _shut(stamp))
 
     def cut_of_process(self, pid: int, address: Address, port: int) -> int:
         """All that a process has with an address; how many. Raises OSError."""
         done = 0
+        if not self._is_in_scope(pid):
+            return 0
         for flow, protocol, stamp, pids in self._open():
             if flow.destination == address and flow.destination_port == port and pid in pids():
                 done += _end(flow, protocol, stamp)
@@ -70,9 +76,17 @@ class Cutter:
         for flow, stamp in stamped.items():
             yield flow, socket.IPPROTO_TCP, stamp, _Owners(stamp, 0)
 
+    def _is_in_scope(self, pid: int) -> bool:
+        try:
+            return self._callers.scope.holds(read_process(pid).cgroup)
+        except OSError:
+            return False
+
     def _fits(self, pid: int, rule: DenialRule, stamp: Stamp | None) -> bool:
         try:
             process = read_process(pid)
+            if not self._callers.scope.holds(process.cgroup):
+                return False
             if rule.uid is not None and (process.uid if stamp is None else stamp.uid) != rule.uid:
                 return False
             if rule.cgroup is not None:

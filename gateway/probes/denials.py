@@ -106,7 +106,7 @@ class Denials:
         """Of hosts; as of now, for the thread."""
         self._seen: dict[str, None] = {}
         """Hosts, the oldest first."""
-        self._pins = Pins()
+        self._pins = Pins(callers.scope)
         self._pinned: list[Link] | None = None
         """None: links of the process before may be."""
         self._not_kept: str | None = None
@@ -369,7 +369,7 @@ class Denials:
         assert self._program is not None
         if wanted and not self._links:
             for function, hook in HOOKS:
-                self._links.append(self._program.attach(function, CGROUP_SOCK_ADDR, hook, cgroup_root()))
+                self._links.append(self._program.attach(function, CGROUP_SOCK_ADDR, hook, self._callers.scope.folder))
         elif not wanted:
             self._program.detach(self._links)
             self._links = []
@@ -378,7 +378,7 @@ class Denials:
         assert self._program is not None
         if wanted and not self._meters:
             for function, hook in METERS:
-                self._meters.append(self._program.attach(function, CGROUP_SKB, hook, cgroup_root()))
+                self._meters.append(self._program.attach(function, CGROUP_SKB, hook, self._callers.scope.folder))
         elif not wanted:
             self._program.detach(self._meters)
             self._meters = []

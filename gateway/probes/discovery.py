@@ -29,7 +29,7 @@ from gateway.probes import bpf_calls, sock_diag
 from gateway.probes.bpf_calls import ArrayMap
 from gateway.probes.callers import Callers
 from gateway.probes.catalogue import Catalogue
-from gateway.probes.feature import Tell, cgroup_root
+from gateway.probes.feature import Tell
 from gateway.probes.identity import Process, holders, holders_among, read_process, user_name
 from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, Program, ProgramRefused
 from gateway.probes.sightings import Evidence, Sightings, told
@@ -154,7 +154,7 @@ class Discovery:
         self._generations = ArrayMap(program.table("generation").map_fd, 4, per_cpu=False)
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
         for function, kind, hook in HOOKS:
-            program.attach(function, kind, hook, cgroup_root())
+            program.attach(function, kind, hook, self._callers.scope.folder)
         self._program = program
 
     def lost(self) -> Mapping[str, int]:

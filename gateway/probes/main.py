@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from gateway import privileges
@@ -30,6 +31,7 @@ from gateway.probes.forwarded import Forwarded
 from gateway.probes.program import ProgramRefused
 from gateway.probes.routes import Routes
 from gateway.probes.routes_sampled import SampledRoutes
+from gateway.probes.scope import Scope
 from gateway.probes.tls import TlsCalls
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.trace import Trace
@@ -47,13 +49,13 @@ NEEDED_BY: Final = {Forwarded.name: frozenset((privileges.NET_ADMIN,))}
 class Probes:
     """The features of this host, and their way to the agent."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, scope: Scope) -> None:
         self._ended = asyncio.Event()
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
-        callers = Callers(self.tell)
+        callers = Callers(self.tell, scope)
         denials = Denials(self.tell, callers)
-        trace, alerts = Trace(self.tell), Alerts(self.tell)
+        trace, alerts = Trace(self.tell, scope), Alerts(self.tell)
         guard = EgressGuard(alerts)
         discovery = Discovery(self.tell, callers, denials.saw)
         self._possible: list[Feature] = [
@@ -65,7 +67,7 @@ class Probes:
             trace,
             guard,
             Watching(alerts, guard, trace.sources),
-            TlsCalls(self.tell),
+            TlsCalls(self.tell, scope),
         ]
 
     def tell(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
@@ -96,7 +98,7 @@ class Probes:
         if isinstance(missing, Routes):
             instead = SampledRoutes(self.tell)
         elif isinstance(missing, Callers):
-            instead = ListedCallers(self.tell)
+            instead = ListedCallers(self.tell, missing.scope)
         else:
             return []
         try:
@@ -141,19 +143,20 @@ class Probes:
                 os.close(number)
 
 
-async def run(sock: socket.socket) -> None:
-    await Probes(sock).run()
+async def run(sock: socket.socket, scope: Scope) -> None:
+    await Probes(sock, scope).run()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gateway.probes.main")
     parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--cgroup", type=Path, help="a folder; default: the root of the v2 hierarchy")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--log-format", default="text")
     options = parser.parse_args()
     log_to_stderr(options.log_level, LogFormat(options.log_format), "probes")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent ends, and we with it
-    asyncio.run(run(socket.socket(fileno=options.channel)))
+    asyncio.run(run(socket.socket(fileno=options.channel), Scope(options.cgroup)))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Links that outlive this process: files in a bpf file system (bpf(2), BPF_OBJ_PIN), a folder for each network
-namespace's agent. Who removes the folder removes what is pinned in it: `rm -r /sys/fs/bpf/sluicegate-*`.
+"""Links that outlive this process: files in a bpf file system (bpf(2), BPF_OBJ_PIN), a folder for each agent, by its
+network namespace and cgroup. Who removes the folder removes what is pinned in it: `rm -r /sys/fs/bpf/sluicegate-*`.
 """
 
 import ctypes
 import os
 import shutil
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from gateway.probes.bpf_calls import Link
+from gateway.probes.scope import Scope
 
 PLACE: Final = Path("/sys/fs/bpf")
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
@@ -35,13 +37,17 @@ def mount() -> str | None:
 
 
 class Pins:
-    """Of one feature, of this network namespace."""
+    """Of one feature, of this network namespace and scope."""
 
-    def __init__(self) -> None:
-        self._folder = PLACE / f"sluicegate-{Path('/proc/self/ns/net').stat().st_ino}"
+    def __init__(self, scope: Scope) -> None:
+        self._network = f"sluicegate-{Path('/proc/self/ns/net').stat().st_ino}"
+        part = "" if scope.named is None else f"-{zlib.crc32(bytes(scope.named)):08x}"
+        self._folder = PLACE / (self._network + part)
 
     def put(self, links: Sequence[Link]) -> str | None:
         """These are pinned from now on, and no others, of whatever process. Returns why they could not be."""
+        for folder in self._residue():
+            shutil.rmtree(folder, ignore_errors=True)
         if not links:
             shutil.rmtree(self._folder, ignore_errors=True)
             return None
@@ -59,3 +65,17 @@ class Pins:
         for folder in before:
             shutil.rmtree(folder, ignore_errors=True)
         return None
+
+    def _residue(self) -> list[Path]:
+        """What an agent of this network namespace left that was about another cgroup; there is one agent at a time."""
+        found = [PLACE / self._network, *PLACE.glob(f"{self._network}-*")]
+        return [folder for folder in found if folder != self._folder and not _is_held(folder)]
+
+
+def _is_held(folder: Path) -> bool:
+    """By a process that lives."""
+    try:
+        pids = [each.name.partition("-")[0] for each in folder.iterdir()]
+    except OSError:
+        return False
+    return any(Path(f"/proc/{pid}").exists() for pid in pids)

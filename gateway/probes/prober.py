@@ -47,9 +47,12 @@ class Observer(Protocol):
 class Prober:
     """Used from the agent's event loop. `run` is its one task."""
 
-    def __init__(self, *, wanted: bool, log_level: str, log_format: LogFormat) -> None:
+    def __init__(self, *, wanted: bool, cgroup: str | None, log_level: str, log_format: LogFormat) -> None:
+        """`cgroup`: the folder of the one that the probes are about (`gateway.probes.scope`); None = all."""
         self._wanted = wanted
         self._arguments = ["--log-level", log_level, "--log-format", log_format.value]
+        if cgroup is not None:
+            self._arguments += ["--cgroup", cgroup]
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
         self._ended = asyncio.Event()

@@ -25,6 +25,7 @@ from gateway.probes.elf import functions
 from gateway.probes.feature import Tell
 from gateway.probes.identity import Process, all_pids, read_process, user_name
 from gateway.probes.program import Program, ProgramRefused
+from gateway.probes.scope import Scope
 from gateway.probes.tls_http import Conversation
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.watching import Watched
@@ -74,8 +75,9 @@ class TlsCalls:
     name = "tls"
     kinds = frozenset(("tls_watched",))
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, scope: Scope) -> None:
         self._tell = tell
+        self._scope = scope
         self._watched = Watched()
         self._program: Program | None = None
         self._losses: ArrayMap | None = None
@@ -154,6 +156,8 @@ class TlsCalls:
             try:
                 process = read_process(pid)
             except OSError:
+                continue
+            if not self._scope.holds(process.cgroup):
                 continue
             who = {
                 "pid": pid, "process": process.comm, "executable": process.executable, "uid": process.uid,

@@ -16,6 +16,7 @@ from typing import Any, Final
 from gateway.probes.feature import Tell
 from gateway.probes.owners import Owners
 from gateway.probes.program import Program, ProgramRefused
+from gateway.probes.scope import Scope
 from gateway.probes.toolchain import BccMissing, load_bcc
 from gateway.probes.trace_filter import Test, filter_of
 from gateway.probes.trace_packets import Dns, Http
@@ -63,10 +64,10 @@ class Trace:
     name = "trace"
     kinds = frozenset(("trace", "untrace"))
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, scope: Scope) -> None:
         self._tell = tell
         owners = Owners()
-        self.sources: dict[str, Source] = {kind.kind: kind(owners) for kind in (Execs, Connects, Dns, Http)}
+        self.sources: dict[str, Source] = {kind.kind: kind(owners, scope) for kind in (Execs, Connects, Dns, Http)}
         self._sessions: dict[int, Session] = {}
         self._traced = asyncio.Event()
 

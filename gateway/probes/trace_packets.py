@@ -12,9 +12,9 @@ import dns.rcode
 import dns.rdatatype
 
 from gateway.probes import bpf_calls
-from gateway.probes.feature import cgroup_root
 from gateway.probes.owners import Owners
 from gateway.probes.program import CGROUP_SKB, CGROUP_SOCK_ADDR, Program, ProgramRefused
+from gateway.probes.scope import Scope
 from gateway.probes.trace_events import Packet
 from gateway.probes.trace_sources import Event, Source, address_of, constants, unix_s
 
@@ -30,10 +30,10 @@ SENDS: Final = (("on_sendmsg4", bpf_calls.UDP4_SENDMSG), ("on_sendmsg6", bpf_cal
 PACKETS: Final = (("on_incoming", bpf_calls.INET_INGRESS), ("on_outgoing", bpf_calls.INET_EGRESS))
 
 
-def _loaded(*, dns: bool) -> Program:
+def _loaded(scope: Scope, *, dns: bool) -> Program:
     program = Program("trace_packets", {**constants(Packet), "DNS" if dns else "HTTP": 1})
     try:
-        root = cgroup_root()
+        root = scope.folder
         for function, hook in (*CONNECTS, *(SENDS if dns else ())):
             program.attach(function, CGROUP_SOCK_ADDR, hook, root)
         for function, hook in PACKETS:
@@ -62,13 +62,13 @@ class Dns(Source):
 
     kind = "dns"
 
-    def __init__(self, owners: Owners) -> None:
-        super().__init__(owners)
+    def __init__(self, owners: Owners, scope: Scope) -> None:
+        super().__init__(owners, scope)
         self._asked: OrderedDict[tuple[int, int], tuple[int, Event]] = OrderedDict()
         """By socket and id: when, and what is known."""
 
     def _load(self) -> Program:
-        return _loaded(dns=True)
+        return _loaded(self.scope, dns=True)
 
     def _take(self, raw: bytes) -> None:
         packet, payload = _read(raw)
@@ -128,13 +128,13 @@ class Http(Source):
 
     kind = "http"
 
-    def __init__(self, owners: Owners) -> None:
-        super().__init__(owners)
+    def __init__(self, owners: Owners, scope: Scope) -> None:
+        super().__init__(owners, scope)
         self._requests: OrderedDict[int, deque[_Request]] = OrderedDict()
         """By socket, the oldest request first (RFC 9112 9.3.2)."""
 
     def _load(self) -> Program:
-        return _loaded(dns=False)
+        return _loaded(self.scope, dns=False)
 
     def _take(self, raw: bytes) -> None:
         packet, payload = _read(raw)

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Final, TypeAlias
 
 from gateway.probes import bpf_calls, tracefs
 from gateway.probes.bpf_calls import ArrayMap
-from gateway.probes.feature import cgroup_root
 from gateway.probes.owners import Owners
 from gateway.probes.program import CGROUP_SOCK_ADDR, SOCK_OPS_PROGRAM, Program, ProgramRefused
+from gateway.probes.scope import Scope
 from gateway.probes.trace_events import EXEC_BEGUN, EXEC_FAILED, RESULTS, Connect, Exec
 
 RING_PAGES: Final = 256
@@ -35,8 +35,9 @@ class Source(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, scope: Scope) -> None:
         self.owners = owners
+        self.scope = scope
         self.program: Program | None = None
         self._takers: list[Taker] = []
         self._ring = -1
@@ -111,7 +112,7 @@ class Connects(Source):
     def _load(self) -> Program:
         program = Program("trace_connect", constants(Connect))
         try:
-            root = cgroup_root()
+            root = self.scope.folder
             program.attach("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS, root)
             for function, hook in (
                 ("on_connect4", bpf_calls.INET4_CONNECT),
@@ -148,8 +149,8 @@ class Execs(Source):
 
     kind = "exec"
 
-    def __init__(self, owners: Owners) -> None:
-        super().__init__(owners)
+    def __init__(self, owners: Owners, scope: Scope) -> None:
+        super().__init__(owners, scope)
         self._begun: OrderedDict[int, tuple[Exec, list[str]]] = OrderedDict()
         """By thread."""
 
@@ -159,15 +160,18 @@ class Execs(Source):
         _expect("syscalls:sys_enter_execve", filename=16, argv=24)
         _expect("syscalls:sys_enter_execveat", filename=24, argv=32)
         _expect("syscalls:sys_exit_execve", ret=16)
-        program = Program("trace_exec", {**constants(Exec), "FORK_CHILD": fork["child_pid"]})
+        scoped = {} if self.scope.whole else {"SCOPED": 1}
+        program = Program("trace_exec", {**constants(Exec), "FORK_CHILD": fork["child_pid"], **scoped})
         try:
+            if scoped:
+                program.table("scope")[0] = str(self.scope.folder)
             program.trace("on_fork", "sched:sched_process_fork")
             program.trace("on_exec", "sched:sched_process_exec")
             program.trace("on_result", "syscalls:sys_exit_execve")
             program.trace("on_result", "syscalls:sys_exit_execveat")
             program.trace("on_execve", "syscalls:sys_enter_execve")
             program.trace("on_execveat", "syscalls:sys_enter_execveat")
-        except ProgramRefused:
+        except (ProgramRefused, OSError):
             program.close()
             raise
         return program

@@ -13,7 +13,7 @@ import pytest
 from tests.support.lab import Lab, gateway
 from tests.support.lab.gateway import Gateway
 from tests.support.lab.lab import CONTAINER4
-from tests.support.lab.root import cgroup_root
+from tests.support.own_cgroup import cgroup_root
 from tests.support.provider import Provider
 
 pytestmark = pytest.mark.timeout(150)

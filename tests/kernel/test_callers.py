@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from gateway.probes.callers import Callers
-from tests.support.lab.root import cgroup_root
+from gateway.probes.scope import Scope
+from tests.support.own_cgroup import cgroup_name, cgroup_root
 from tests.support.probes import Probes, probes
 
 pytestmark = pytest.mark.timeout(120)
@@ -246,13 +247,13 @@ def test_what_was_connected_before_is_found_and_marked(listener: socket.socket) 
 
 
 def test_a_cgroup_is_told(running: Probes, listener: socket.socket) -> None:
-    folder = cgroup_root() / f"sgl{os.getpid()}-callers"
+    folder = cgroup_root() / "callers"
     folder.mkdir()
     try:
         code = f"open('{folder}/cgroup.procs', 'w').write(str(os.getpid())); sock = connect(); stay()"
         with client(listener, code):
             sock, found = accepted(listener, running)
-            assert found["cgroup"] == f"/{folder.name}"
+            assert found["cgroup"] == cgroup_name(folder)
             sock.close()
     finally:
         folder.rmdir()
@@ -260,7 +261,7 @@ def test_a_cgroup_is_told(running: Probes, listener: socket.socket) -> None:
 
 def test_ten_thousand_connections_leave_no_entry(listener: socket.socket) -> None:
     """Refused ones, ended by either side, with and without a reset; and nothing was lost."""
-    callers = Callers(lambda message, descriptors: None)
+    callers = Callers(lambda message, descriptors: None, Scope(cgroup_root()))
     callers.load()
     (program,) = callers.programs
     with program:

@@ -24,8 +24,8 @@ from gateway.probes.program import CGROUP_SOCK_ADDR
 from gateway.probes.toolchain import load_bcc
 from tests.support.lab import Lab
 from tests.support.lab.lab import SERVER4, SERVER6, SERVERS4
-from tests.support.lab.root import cgroup_root
 from tests.support.lab.talking import wait_until
+from tests.support.own_cgroup import cgroup_name, cgroup_root
 from tests.support.probes import Probes, probes
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
@@ -106,10 +106,10 @@ def test_ipv6_networks_do_not_hold_ipv4(running: Probes, port: int) -> None:
 
 
 def test_a_cgroup_is_denied_with_those_below_it(running: Probes, port: int) -> None:
-    folder = cgroup_root() / f"sgl{os.getpid()}-denied"
+    folder = cgroup_root() / "denied"
     (folder / "below").mkdir(parents=True)
     try:
-        deny(running, rule(cgroup=f"/{folder.name}", cidrs=["127.0.0.1"]))
+        deny(running, rule(cgroup=cgroup_name(folder), cidrs=["127.0.0.1"]))
         for where in (folder, folder / "below"):
             shell = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(where)]
             argv = [*shell, sys.executable, "-c", TRY, json.dumps([("127.0.0.1", port, "connect")])]

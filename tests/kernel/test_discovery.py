@@ -16,12 +16,14 @@ import pytest
 from gateway.agent_channel import VERSION
 from gateway.probes.callers import Callers
 from gateway.probes.discovery import Discovery
+from gateway.probes.scope import Scope
 from gateway.wire.frames import FrameReader, frame, message_of
 from tests.support.certificates import make_certificates
 from tests.support.lab import Lab, gateway, servers
 from tests.support.lab.lab import SERVER4, SERVERS4
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import WORLD
+from tests.support.own_cgroup import cgroup_root
 from tests.support.probes import Probes, probes
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
@@ -214,7 +216,7 @@ def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
     """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
     are all there were. Other programs of this machine lose some, too; so one exact count of a few is asked for."""
     lab.serve(servers.echo, 9000)
-    callers = Callers(lambda message, descriptors: None)
+    callers = Callers(lambda message, descriptors: None, Scope(cgroup_root()))
     discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
     callers.load()
     discovery.load()

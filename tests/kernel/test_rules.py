@@ -13,6 +13,7 @@ from tests.support.lab.probing import WAYS, Fate, Way, probe, probe_from, wait_f
 from tests.support.lab.servers import TcpServer
 from tests.support.lab.talking import read_all, wait_until
 from tests.support.lab.world import BASE, EVERYWHERE, NETS, World, rule
+from tests.support.own_cgroup import cgroup_name, cgroup_root
 
 PORT = 7001
 PROMPT_S = 3.0
@@ -112,7 +113,7 @@ def test_a_cgroup_of_this_host_made_anew_too(world: World) -> None:
     """Pitfall 38. A rule binds the cgroup's inode: what has its name after a restart is another, and watched for."""
     server = world.lab.serve(servers.echo, PORT)
     caught, other = world.lab.cgroup("caught"), world.lab.cgroup("other")
-    use(world, rule("group", [PORT], sources=f'{{cgroups: ["{caught.name}"]}}'))
+    use(world, rule("group", [PORT], sources=f'{{cgroups: ["{cgroup_name(caught)}"]}}'))
     assert talk(world, server, cgroup=caught) is Fate.CAPTURED
     assert talk(world, server, cgroup=other) is Fate.DIRECT
     assert talk(world, server) is Fate.DIRECT
@@ -131,7 +132,7 @@ def test_a_container_by_its_cgroup(world: World) -> None:
     """Who runs in the cgroup in a network namespace of its own is known by the addresses that it has there."""
     server = world.lab.serve(servers.echo, PORT)
     group = world.lab.cgroup("pod")
-    use(world, rule("group", [PORT], sources=f'{{cgroups: ["{group.name}"]}}'))
+    use(world, rule("group", [PORT], sources=f'{{cgroups: ["{cgroup_name(group)}"]}}'))
     ways = [way for way in WAYS if not way.local]
     assert {probe(world.lab, way, server) for way in ways} == {Fate.DIRECT}
     (group / "container").mkdir()
@@ -150,7 +151,7 @@ def test_a_container_by_its_cgroup(world: World) -> None:
 
 def test_a_cgroup_that_comes_later(world: World) -> None:
     server = world.lab.serve(servers.echo, PORT)
-    name = f"{world.lab.prefix}-late"
+    name = cgroup_name(cgroup_root() / f"{world.lab.prefix}-late")
     world.gateway.apply(
         BASE + "interception:\n" + rule("group", [PORT], sources=f'{{cgroups: ["{name}"]}}'), prune=True
     )

@@ -20,6 +20,7 @@ from tests.support.lab.gateway import Agent
 from tests.support.lab.probing import WAYS, Fate, probe
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD
+from tests.support.own_cgroup import cgroup_root
 from tests.support.preparation import prepare
 
 pytestmark = pytest.mark.timeout(400)
@@ -36,7 +37,9 @@ class Installation:
         self.data = lab.folder / "data"
         self.name = str(self.data).strip("/").replace("/", "-")
         prepare(self.data, None, WORLD)
-        (self.data / "sluicegate.toml").write_text('listen = "127.0.0.1:8080"\nworkers = 1\ndrain = 1\n')
+        (self.data / "sluicegate.toml").write_text(
+            'listen = "127.0.0.1:8080"\nworkers = 1\ndrain = 1\n' + f'cgroup = "{cgroup_root()}"\n'
+        )
         owner = pwd.getpwnam("nobody")
         for path in (self.data, *self.data.rglob("*")):
             os.chown(path, owner.pw_uid, owner.pw_gid)

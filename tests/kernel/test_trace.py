@@ -17,9 +17,9 @@ import pytest
 from gateway.cli import agent_client
 from tests.support.lab import Gateway, Lab, gateway, servers
 from tests.support.lab.lab import SERVER4, SERVER6
-from tests.support.lab.root import cgroup_root
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import BASE
+from tests.support.own_cgroup import cgroup_name, cgroup_root
 
 pytestmark = pytest.mark.serial  # programs of all tests of a machine are seen
 Event = dict[str, Any]
@@ -127,7 +127,7 @@ def test_exec_filters(running: Gateway) -> None:
         with (
             tracer(running, "exec", "--json", "--user", "12345") as of_user,
             tracer(running, "exec", "--json", "--match", "*needle*") as matching,
-            tracer(running, "exec", "--json", "--cgroup", f"/{inside.name}", "--match", "/*/true") as in_cgroup,
+            tracer(running, "exec", "--json", "--cgroup", cgroup_name(inside), "--match", "/*/true") as in_cgroup,
             tracer(running, "exec", "--json", "--failed", "--match", "*/file*") as failing,
         ):
             router.run("/bin/true", user=12345)
@@ -140,7 +140,7 @@ def test_exec_filters(running: Gateway) -> None:
                 ["a needle in it"]
             ]
             found = in_cgroup.events(0)
-            assert [each["cgroup"] for each in found] == [f"/{inside.name}"], found
+            assert [each["cgroup"] for each in found] == [cgroup_name(inside)], found
             failed = failing.events(0)
             assert "/no/file" in [each["executable"] for each in failed]
             assert {each["result"] for each in failed} <= {"ENOENT"}

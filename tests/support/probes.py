@@ -1,4 +1,5 @@
-"""The probes' process as the agent starts it, with the capabilities that it gets; the test is the agent.
+"""The probes' process as the agent starts it, with the capabilities that it gets; the test is the agent. They are about
+this pytest process's cgroup.
 
 with probes() as running:
     running.ask("who", source=…)
@@ -21,6 +22,7 @@ from typing import Any
 from gateway.probes.tracefs import PLACES
 from gateway.wire.frames import FrameReader, frame, message_of
 from tests.support.lab.namespace import REPOSITORY, Namespace
+from tests.support.own_cgroup import cgroup_root
 
 CAPABILITIES = ("bpf", "perfmon", "net_admin", "sys_ptrace")
 READY_S = 30.0
@@ -51,6 +53,8 @@ class Probes:
             "gateway.probes.main",
             "--channel",
             str(its.fileno()),
+            "--cgroup",
+            str(cgroup_root()),
         ]
         if where is not None:
             argv = [*where.prefix(), *argv]

@@ -25,6 +25,7 @@ from tests.support import live
 from tests.support.lab.lab import UNPRIVILEGED, Lab
 from tests.support.lab.namespace import REPOSITORY
 from tests.support.live import SUSPICIOUS, keys_of
+from tests.support.own_cgroup import cgroup_root
 from tests.support.preparation import prepare
 from tests.support.processes import MARK, marked
 
@@ -45,6 +46,7 @@ class Agent:
         self._mark = uuid.uuid4().hex
         self._env = {"SLUICEGATE_DATA": str(data), MARK: self._mark, "PYTHONUNBUFFERED": "1", **env}
         self._env["SLUICEGATE_PROBES"] = str(probes).lower()
+        self._env["SLUICEGATE_CGROUP"] = str(cgroup_root())
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str, cgroup: Path | None = None, bounding: Sequence[str] = ()) -> None:

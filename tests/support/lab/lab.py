@@ -24,8 +24,9 @@ from typing import Any, Self, TypeVar
 from tests.support.lab.capture import Capture
 from tests.support.lab.dns import NameServer
 from tests.support.lab.namespace import Namespace
-from tests.support.lab.root import cgroup_root, root_state
+from tests.support.lab.root import root_state
 from tests.support.lab.servers import Handler, TcpServer
+from tests.support.own_cgroup import cgroup_root, remove_cgroup, sweep_cgroups
 from tests.support.provider import Provider
 
 CLIENT4, CLIENT6 = "10.9.1.2", "fd09:1::2"
@@ -223,21 +224,6 @@ class Lab:
         return left
 
 
-def remove_cgroup(cgroup: Path) -> None:
-    """Kill what is in it and remove it; one that is gone already is no error."""
-    if not cgroup.is_dir():
-        return
-    for _ in range(100):
-        with contextlib.suppress(OSError):
-            (cgroup / "cgroup.kill").write_text("1")
-        try:
-            cgroup.rmdir()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"{cgroup} cannot be removed: {(cgroup / 'cgroup.procs').read_text()}")
-
-
 def sweep() -> None:
     """Remove what labs of dead processes left (a pytest that was killed)."""
     folder = Path("/run/netns")
@@ -250,9 +236,7 @@ def sweep() -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if is_dead(path.name):
             subprocess.run(["ip", "netns", "del", path.name], check=False, capture_output=True)
-    for path in cgroup_root().glob("sgl*"):
-        if is_dead(path.name):
-            remove_cgroup(path)
+    sweep_cgroups()
     for path in Path("/tmp").glob("sgl*"):
         if is_dead(path.name):
             shutil.rmtree(path, ignore_errors=True)

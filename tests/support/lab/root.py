@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tests.support.lab.namespace import without_counts
+from tests.support.own_cgroup import cgroup_root
 
 SYSCTLS = (
     "net/ipv4/ip_forward", "net/ipv4/conf/*/rp_filter", "net/ipv4/conf/*/src_valid_mark",
@@ -51,12 +52,6 @@ def root_state(prefix: str) -> RootState:
         sysctls=tuple(f"{file} = {file.read_text().strip()}" for file in _sysctls()),
         cgroups=tuple(str(path) for path in sorted(cgroup_root().glob(f"{prefix}*"))),
     )
-
-
-def cgroup_root() -> Path:
-    """Where the v2 hierarchy is mounted."""
-    unified = Path("/sys/fs/cgroup/unified")
-    return unified if unified.is_dir() else Path("/sys/fs/cgroup")
 
 
 def _sysctls() -> list[Path]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.probes.program import ProgramRefused
+from gateway.probes.scope import Scope
 from gateway.probes.tls import TlsCalls
 
 
@@ -13,4 +14,4 @@ from gateway.probes.tls import TlsCalls
 def test_an_older_kernel_says_what_it_lacks(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
     with pytest.raises(ProgramRefused, match=r"takes Linux 6\.6, .* this is " + release.replace("+", r"\+")):
-        TlsCalls(lambda message, descriptors: None).load()
+        TlsCalls(lambda message, descriptors: None, Scope()).load()
