@@ -2,7 +2,8 @@
 
 It speaks with the agent alone, over an inherited socket whose end is its own end; its programs go with it.
 
-    → {"type": "hello", "features": {name: null | reason}}     what works on this host
+    ← {"type": "begin"}                                        all that it must know first has been told
+    → {"type": "hello", "features": {name: null | reason}}     what works on this host, now that this is known
     → {"type": "costs", "programs": {…}, "lost": {…}}          each second
     ↔ what each feature says and hears (`gateway.probes.feature`)
 """
@@ -53,6 +54,8 @@ class Probes:
         self._ended = asyncio.Event()
         self._channel = Channel(sock, self._hear, self._ended.set)
         self._features: list[Feature] = []
+        self._told: dict[str, str | None] = {}
+        """By feature: None = works, else why not."""
         callers = Callers(self.tell, scope)
         denials = Denials(self.tell, callers)
         trace, alerts = Trace(self.tell, scope), Alerts(self.tell)
@@ -75,7 +78,6 @@ class Probes:
 
     def load(self) -> None:
         """Each by itself: one that this kernel refuses leaves the others."""
-        told: dict[str, str | None] = {}
         held = privileges.effective()
         for feature in self._possible:
             missing = NEEDED_BY.get(feature.name, NEEDED) - held
@@ -84,13 +86,12 @@ class Probes:
                     raise ProgramRefused(f"the agent lacks {privileges.named(missing)}: start it as root")
                 feature.load()
             except (BccMissing, ProgramRefused, OSError) as error:
-                told[feature.name] = str(error)
+                self._told[feature.name] = str(error)
                 log.error("a probe is missing", extra={"feature": feature.name, "reason": str(error)})
                 self._features += self._instead(feature)
             else:
-                told[feature.name] = None
+                self._told[feature.name] = None
                 self._features.append(feature)
-        self.tell({"type": "hello", "features": told})
 
     def _instead(self, missing: Feature) -> list[Feature]:
         """What can be had without programs in the kernel."""
@@ -135,6 +136,8 @@ class Probes:
 
     def _hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
         try:
+            if message["type"] == "begin":  # heard once all is loaded, and behind what the agent told before
+                self.tell({"type": "hello", "features": self._told})
             for feature in self._features:
                 if message["type"] in feature.kinds:
                     feature.hear(message, descriptors)

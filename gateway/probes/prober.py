@@ -115,6 +115,7 @@ class Prober:
         for message in self._kept.values():
             self._channel.send(message)
         self._tell_series_count()
+        self._channel.send({"type": "begin"})
 
     async def _reap(self) -> int | None:
         process = self._process

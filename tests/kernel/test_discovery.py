@@ -26,10 +26,10 @@ from tests.support.lab.world import WORLD
 from tests.support.own_cgroup import cgroup_root
 from tests.support.probes import Probes, probes
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
-WITHIN_S = 3.0
-HOST = f"api.fake{os.getpid()}.test"
-"""Programs of the whole machine are seen, those of other tests, too."""
+pytestmark = pytest.mark.timeout(120)
+WITHIN_S = 10.0
+"""On a machine that runs other tests meanwhile."""
+HOST = "api.fake.test"
 CATALOGUE = {
     "fake": {"title": "Fake", "hosts": [HOST, "*.wild.test"]},
     "other": {"title": "Other", "hosts": ["api.other.test"]},
@@ -214,7 +214,7 @@ print(json.dumps(turn + 1))
 
 def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
     """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
-    are all there were. Other programs of this machine lose some, too; so one exact count of a few is asked for."""
+    are all there were."""
     lab.serve(servers.echo, 9000)
     callers = Callers(lambda message, descriptors: None, Scope(cgroup_root()))
     discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
@@ -225,19 +225,11 @@ def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
     many = 700
     with callers.programs[0], program:
         program.listen("events", read.append)
-        for _ in range(5):
-            program.receive()
-            read.clear()
-            before = discovery.lost()["events"]
-            assert lab.router.python(FLOOD, SERVER4, str(many), within_s=60) == many
-            program.receive()
-            mine = [record for record in read if b"GET /flood" in record]
-            lost = discovery.lost()["events"] - before
-            assert lost > 0
-            assert len(mine) + lost >= many
-            if len(mine) + lost == many:
-                return
-    raise AssertionError("never exact")
+        assert lab.router.python(FLOOD, SERVER4, str(many), within_s=60) == many
+        program.receive()
+        lost = discovery.lost()["events"]
+        assert lost > 0
+        assert len(read) + lost == many
 
 
 @contextmanager

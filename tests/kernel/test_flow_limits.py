@@ -15,7 +15,7 @@ import pytest
 from tests.kernel.test_denials import USER, attempt, deny, rule
 from tests.support.probes import Probes, probes
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
+pytestmark = pytest.mark.timeout(120)
 READ = """
 import socket, sys, time
 begun_s = time.monotonic()

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from gateway.probes.tracefs import PLACES
@@ -26,14 +27,14 @@ from tests.support.own_cgroup import cgroup_root
 
 CAPABILITIES = ("bpf", "perfmon", "net_admin", "sys_ptrace")
 READY_S = 30.0
-ANSWER_S = 5.0
+ANSWER_S = 15.0
 Message = dict[str, Any]
 
 
 class Probes:
     """`messages` holds the last thousand."""
 
-    def __init__(self, where: Namespace | None) -> None:
+    def __init__(self, where: Namespace | None, cgroup: Path) -> None:
         self.messages: deque[Message] = deque(maxlen=1000)
         self._said = threading.Condition()
         self._next = 0
@@ -54,13 +55,14 @@ class Probes:
             "--channel",
             str(its.fileno()),
             "--cgroup",
-            str(cgroup_root()),
+            str(cgroup),
         ]
         if where is not None:
             argv = [*where.prefix(), *argv]
         with its:
             self.process = subprocess.Popen(argv, pass_fds=[its.fileno()], cwd=REPOSITORY, env={**os.environ})
         threading.Thread(target=self._listen, daemon=True).start()
+        self.tell({"type": "begin"})
 
     def _listen(self) -> None:
         reader = FrameReader()
@@ -94,10 +96,10 @@ class Probes:
                 assert left_s > 0, f"no such {kind}: {[m for m in self.messages if m['type'] == kind][-5:]}"
                 self._said.wait(left_s)
 
-    def ask(self, kind: str, **options: Any) -> Message:
+    def ask(self, question: str, /, **options: Any) -> Message:
         self._next += 1
         number = self._next
-        self.tell({**options, "type": kind, "id": number})
+        self.tell({**options, "type": question, "id": number})
         reply = self.wait_for("answer", lambda message: bool(message["id"] == number))
         assert "error" not in reply, reply
         said: Message = reply["said"]
@@ -129,9 +131,9 @@ class Probes:
 
 
 @contextmanager
-def probes(where: Namespace | None = None) -> Iterator[Probes]:
-    """Loaded: every feature works here."""
-    running = Probes(where)
+def probes(where: Namespace | None = None, cgroup: Path | None = None) -> Iterator[Probes]:
+    """Loaded: every feature works here. `cgroup`: that they are about; default: this pytest process's."""
+    running = Probes(where, cgroup or cgroup_root())
     try:
         hello = running.wait_for("hello", within_s=READY_S)
         assert not any(hello["features"].values()), hello
