@@ -1,5 +1,6 @@
 /* What chosen processes write to and read from libssl, in plain text: at the entry of SSL_read, SSL_write and their _ex
- * forms what they were called with, at their own `ret` instructions how it went. No uretprobe: no stack is touched.
+ * forms what they were called with, at their own `ret` instructions how it went. No uretprobe: no stack is touched. One
+ * program for all of them: a process has one link, whose end is one wait for the kernel (some 50 ms each).
  *
  * A call is known by its thread and the stack pointer at entry, which is the same at `ret`; so a read within a read (TLS
  * in TLS) is no other's.
@@ -39,53 +40,31 @@ struct stream {
 BPF_TABLE("lru_hash", struct stream, u64, streams, 8192);
 
 /* Python: gateway/probes/tls.py. */
-struct piece {
+struct head {
 	u64 ssl;
 	u64 position;
 	u32 pid;
-	u32 kind;  /* 0: read, 1: written, 2: SSL_free */
-	u32 bytes; /* of `text` */
+	u32 kind;  /* 0: read, 1: written, 2: SSL_free, 3: executed a program */
+	u32 bytes; /* of the text that follows */
 	u32 pad;
+};
+_Static_assert(sizeof(struct head) == EVENT_BYTES, "as Python has it");
+#define FREED 2
+#define EXECUTED 3
+
+struct piece {
+	struct head head;
 	char text[PIECE_BYTES];
 };
-_Static_assert(sizeof(struct piece) - PIECE_BYTES == EVENT_BYTES, "as Python has it");
+
+/* Cookies: at which instruction a probe is. Python: gateway/probes/tls_processes.py. */
+enum { AT_READ, AT_WRITE, AT_READ_EX, AT_WRITE_EX, AT_FREE, AT_RETURN };
 
 static inline __attribute__((always_inline)) bool is_chosen(void)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
 	return chosen.lookup(&pid) != NULL;
-}
-
-static inline __attribute__((always_inline)) int begin(struct pt_regs *ctx, u64 outgoing, u64 done_at)
-{
-	struct call_key key = {.thread = bpf_get_current_pid_tgid(), .stack = PT_REGS_SP(ctx)};
-	struct call call = {
-		.ssl = PT_REGS_PARM1(ctx), .buffer = PT_REGS_PARM2(ctx), .done_at = done_at, .outgoing = outgoing};
-
-	if (is_chosen())
-		calls.update(&key, &call);
-	return 0;
-}
-
-int on_read(struct pt_regs *ctx)
-{
-	return begin(ctx, 0, 0);
-}
-
-int on_write(struct pt_regs *ctx)
-{
-	return begin(ctx, 1, 0);
-}
-
-int on_read_ex(struct pt_regs *ctx)
-{
-	return begin(ctx, 0, PT_REGS_PARM4(ctx));
-}
-
-int on_write_ex(struct pt_regs *ctx)
-{
-	return begin(ctx, 1, PT_REGS_PARM4(ctx));
 }
 
 static inline __attribute__((always_inline)) void lost(void)
@@ -97,7 +76,15 @@ static inline __attribute__((always_inline)) void lost(void)
 		(*counted)++;
 }
 
-int on_return(struct pt_regs *ctx)
+static inline __attribute__((always_inline)) void tell(u64 ssl, u32 kind)
+{
+	struct head head = {.ssl = ssl, .pid = bpf_get_current_pid_tgid() >> 32, .kind = kind};
+
+	if (events.ringbuf_output(&head, sizeof(head), 0))
+		lost();
+}
+
+static inline __attribute__((always_inline)) int returned(struct pt_regs *ctx)
 {
 	struct call_key key = {.thread = bpf_get_current_pid_tgid(), .stack = PT_REGS_SP(ctx)};
 	struct call *found = calls.lookup(&key);
@@ -140,46 +127,56 @@ int on_return(struct pt_regs *ctx)
 		asm volatile("" : "+r"(size));
 		if (size > PIECE_BYTES)
 			size = PIECE_BYTES;
-		piece->ssl = call.ssl;
-		piece->position = position + at;
-		piece->pid = stream.pid;
-		piece->kind = call.outgoing;
-		piece->pad = 0;
-		piece->bytes = bpf_probe_read_user(piece->text, size, (void *)(call.buffer + at)) ? 0 : size;
+		piece->head.ssl = call.ssl;
+		piece->head.position = position + at;
+		piece->head.pid = stream.pid;
+		piece->head.kind = call.outgoing;
+		piece->head.pad = 0;
+		piece->head.bytes = bpf_probe_read_user(piece->text, size, (void *)(call.buffer + at)) ? 0 : size;
 		events.ringbuf_submit(piece, 0);
 	}
 	return 0;
 }
 
-int on_free(struct pt_regs *ctx)
+static inline __attribute__((always_inline)) void freed(u64 ssl)
 {
-	struct stream stream = {.ssl = PT_REGS_PARM1(ctx), .pid = bpf_get_current_pid_tgid() >> 32};
-	struct piece *piece;
+	struct stream stream = {.ssl = ssl, .pid = bpf_get_current_pid_tgid() >> 32};
 
-	if (!is_chosen() || !stream.ssl)
-		return 0;
+	if (!ssl)
+		return;
 	streams.delete(&stream);
 	stream.outgoing = 1;
 	streams.delete(&stream);
-	piece = events.ringbuf_reserve(sizeof(struct piece));
-	if (!piece) {
-		lost();
+	tell(ssl, FREED);
+}
+
+int on_probe(struct pt_regs *ctx)
+{
+	u64 at = bpf_get_attach_cookie(ctx);
+	struct call_key key = {.thread = bpf_get_current_pid_tgid(), .stack = PT_REGS_SP(ctx)};
+	struct call call = {.ssl = PT_REGS_PARM1(ctx), .buffer = PT_REGS_PARM2(ctx)};
+
+	if (at == AT_RETURN)
+		return returned(ctx);
+	if (!is_chosen())
+		return 0;
+	if (at == AT_FREE) {
+		freed(call.ssl);
 		return 0;
 	}
-	piece->ssl = stream.ssl;
-	piece->pid = stream.pid;
-	piece->kind = 2;
-	piece->bytes = piece->pad = 0;
-	piece->position = 0;
-	events.ringbuf_submit(piece, 0);
+	call.outgoing = at == AT_WRITE || at == AT_WRITE_EX;
+	if (at == AT_READ_EX || at == AT_WRITE_EX)
+		call.done_at = PT_REGS_PARM4(ctx);
+	calls.update(&key, &call);
 	return 0;
 }
 
-/* Raw tracepoint sched_process_exec. */
+/* Raw tracepoint sched_process_exec: who may be chosen is looked at before it has anything to send. */
 int on_exec(void *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 
 	chosen.delete(&pid);
+	tell(0, EXECUTED);
 	return 0;
 }

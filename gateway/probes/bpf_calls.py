@@ -8,7 +8,7 @@ import ctypes
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -174,16 +174,18 @@ class TracepointLink(Link):
 
 
 class UprobeLink(Link):
-    """A program at an instruction of a file that one process has mapped; the memory of no other is touched. Takes Linux
-    6.6, whose way asks for no CAP_SYS_ADMIN, as that by perf_event_open(2) does."""
+    """A program at instructions of a file that one process has mapped, or will; the memory of no other is touched.
+    Takes Linux 6.6, whose way asks for no CAP_SYS_ADMIN, as that by perf_event_open(2) does."""
 
-    def __init__(self, program: int, path: Path, offset: int, pid: int) -> None:
-        """`path`: as we see the file. `offset`: in it, in bytes. Raises OSError."""
+    def __init__(self, program: int, path: Path, at: Sequence[tuple[int, int]], pid: int) -> None:
+        """`path`: as we see the file. `at`: offsets in it, in bytes, each with the cookie that the program gets. Raises
+        OSError."""
         name = ctypes.create_string_buffer(os.fsencode(path))
-        offsets = ctypes.c_uint64(offset)
+        offsets, cookies = ((ctypes.c_uint64 * len(at))(*each) for each in zip(*at, strict=True))
         attributes = _Link(prog_fd=program, attach_type=UPROBE_MULTI)
         attributes.rest[0], attributes.rest[1] = ctypes.addressof(name), ctypes.addressof(offsets)
-        attributes.rest[4] = 1  # of offsets; the upper half are flags
+        attributes.rest[3] = ctypes.addressof(cookies)
+        attributes.rest[4] = len(at)  # the upper half are flags
         attributes.rest[5] = pid
         self._descriptor = _bpf(LINK_CREATE, attributes)
 

@@ -14,36 +14,35 @@ import ctypes
 import logging
 import os
 import re
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.probes.bpf_calls import UPROBE_MULTI, ArrayMap, Link, UprobeLink
-from gateway.probes.container_ids import container_of
-from gateway.probes.elf import functions
 from gateway.probes.feature import Tell
-from gateway.probes.identity import Process, all_pids, read_process, user_name
 from gateway.probes.program import Program, ProgramRefused
 from gateway.probes.scope import Scope
 from gateway.probes.tls_http import Conversation
+from gateway.probes.tls_processes import MOST_PROCESSES, Processes
 from gateway.probes.toolchain import BccMissing
 from gateway.probes.watching import Watched
 
 log = logging.getLogger("sluicegate.probes")
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 1.0
+FRESH_LOOK_S: Final = 0.005
 KPROBE: Final = 2
 """`enum bpf_prog_type` (linux/bpf.h); uprobes have the same."""
 RING_PAGES: Final = 512
-MOST_PROCESSES: Final = 64
 MOST_CONVERSATIONS: Final = 1024
-ENTRIES: Final = {"SSL_read": "on_read", "SSL_write": "on_write", "SSL_read_ex": "on_read_ex",
-                  "SSL_write_ex": "on_write_ex", "SSL_free": "on_free"}  # fmt: skip
+MOST_EXECUTED: Final = 1024
+"""Between two looks; what is beyond is found by the next look at all."""
 LINKS_SINCE: Final = (6, 6)
 """BPF_TRACE_UPROBE_MULTI (linux/bpf.h)."""
-NEEDED: Final = ("SSL_read", "SSL_write")
 FREED: Final = 2
+EXECUTED: Final = 3
 
 
 class Piece(ctypes.Structure):
@@ -55,20 +54,6 @@ class Piece(ctypes.Structure):
     )  # fmt: skip
 
 
-class _Chosen:
-    """A process that fits, and how far it is covered."""
-
-    def __init__(self, process: Process, who: dict[str, Any]) -> None:
-        self.process = process
-        self.who = who
-        self.links: list[Link] = []
-        self.state = "no_libssl"
-        self.reason: str | None = "it has mapped no libssl, or has TLS of another kind linked in"
-
-    def coverage(self) -> dict[str, Any]:
-        return {**self.who, "state": self.state, "reason": self.reason}
-
-
 class TlsCalls:
     """A `Feature`."""
 
@@ -77,17 +62,18 @@ class TlsCalls:
 
     def __init__(self, tell: Tell, scope: Scope) -> None:
         self._tell = tell
-        self._scope = scope
         self._watched = Watched()
         self._program: Program | None = None
         self._losses: ArrayMap | None = None
-        self._chosen: dict[int, _Chosen] = {}
+        self._processes = Processes(self._attach, scope)
+        self._executed: set[int] = set()
         self._conversations: OrderedDict[tuple[int, int], Conversation] = OrderedDict()
         self._calls: list[dict[str, Any]] = []
         self._told: list[dict[str, Any]] | None = None
         """Of coverage; None = somebody new may not have heard it."""
         self._lost_conversations = 0
         self._heard = asyncio.Event()
+        self._ended: asyncio.Queue[Link] = asyncio.Queue()
 
     @property
     def programs(self) -> Sequence[Program]:
@@ -111,25 +97,44 @@ class TlsCalls:
         self._heard.set()
 
     async def run(self) -> None:
-        trouble = ""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_for_ever())
+            tasks.create_task(self._close_for_ever())
+
+    async def _look_for_ever(self) -> None:
+        trouble, whole_at_s = "", 0.0
         while True:
-            if self._watched or self._chosen:
-                try:
-                    self._open()
-                    await asyncio.to_thread(self._look, self._watched)
-                except (BccMissing, ProgramRefused, OSError) as error:
-                    if str(error) != trouble:
-                        log.error("TLS of chosen processes is not read", extra={"reason": str(error)})
-                    trouble = str(error)
-                self._tell_all()
-            elif not self._heard.is_set():
+            if not self._watched and not self._processes.chosen:
                 await self._heard.wait()
+            fresh = self._processes.fresh()
+            whole = self._told is None or time.monotonic() >= whole_at_s
+            pids, self._executed = self._executed | fresh, set()
             self._heard.clear()
             try:
-                async with asyncio.timeout(LOOK_S):
+                self._open()
+                gone = await asyncio.to_thread(self._processes.look, self._watched, None if whole else pids)
+            except (BccMissing, ProgramRefused, OSError) as error:
+                if str(error) != trouble:
+                    log.error("TLS of chosen processes is not read", extra={"reason": str(error)})
+                trouble = str(error)
+            else:
+                self._leave(gone)
+            if whole:
+                whole_at_s = time.monotonic() + LOOK_S
+            self._tell_all()
+            fresh = self._processes.fresh()
+            pause_s = FRESH_LOOK_S if fresh else max(0.0, whole_at_s - time.monotonic())
+            try:
+                async with asyncio.timeout(pause_s):
                     await self._heard.wait()
             except TimeoutError:
                 continue
+
+    async def _close_for_ever(self) -> None:
+        """The end of a link waits for the kernel, which nobody else should."""
+        while True:
+            link = await self._ended.get()
+            await asyncio.to_thread(link.close)
 
     def _open(self) -> None:
         if self._program is not None:
@@ -137,9 +142,8 @@ class TlsCalls:
         constants = {"RING_PAGES": RING_PAGES, "EVENT_BYTES": ctypes.sizeof(Piece), "MOST_PROCESSES": MOST_PROCESSES}
         program = Program("tls", constants)
         try:
+            program.load("on_probe", KPROBE, UPROBE_MULTI)
             program.watch("on_exec", "sched_process_exec")
-            for function in (*ENTRIES.values(), "on_return"):
-                program.load(function, KPROBE, UPROBE_MULTI)
         except ProgramRefused:
             program.close()
             raise
@@ -148,81 +152,41 @@ class TlsCalls:
         ring = program.listen("events", self._take)
         asyncio.get_running_loop().add_reader(ring, program.receive)
 
-    # -- who is chosen; in a thread, as a probe's end waits for the kernel
-
-    def _look(self, watched: Watched) -> None:
-        fitting = {}
-        for pid in all_pids() if watched else ():
-            try:
-                process = read_process(pid)
-            except OSError:
-                continue
-            if not self._scope.holds(process.cgroup):
-                continue
-            who = {
-                "pid": pid, "process": process.comm, "executable": process.executable, "uid": process.uid,
-                "user": user_name(process.uid) or str(process.uid), "container": container_of(process.cgroup),
-            }  # fmt: skip
-            if process.executable is not None and pid != os.getpid() and watched.fits(who, process.executable):
-                fitting[pid] = (process, who)
-        for pid, chosen in list(self._chosen.items()):
-            now = fitting.get(pid)
-            if now is None or (now[0].started_ticks, now[0].file) != (
-                chosen.process.started_ticks,
-                chosen.process.file,
-            ):
-                self._leave(pid)
-        for pid, (process, who) in fitting.items():
-            if pid not in self._chosen and len(self._chosen) < MOST_PROCESSES:
-                self._chosen[pid] = _Chosen(process, who)
-        for chosen in self._chosen.values():
-            if chosen.state == "no_libssl":  # it may load it later
-                self._cover(chosen)
-
-    def _leave(self, pid: int) -> None:
-        chosen = self._chosen.pop(pid)
+    def _attach(self, path: Path, at: list[tuple[int, int]], pid: int) -> Link:
         assert self._program is not None
+        link = UprobeLink(self._program.load("on_probe", KPROBE, UPROBE_MULTI), path, at, pid)
+        self._program.table("chosen")[ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+        return link
+
+    def _leave(self, gone: Sequence[int]) -> None:
+        """After what they have still said."""
+        if not gone:
+            return
+        assert self._program is not None
+        self._program.receive()
         table = self._program.table("chosen")
-        try:
-            del table[ctypes.c_uint32(pid)]
-        except KeyError:
-            pass  # it has executed another program
-        for link in chosen.links:
-            link.close()
-
-    def _cover(self, chosen: _Chosen) -> None:
-        assert self._program is not None
-        pid = chosen.process.pid
-        try:
-            for path in _libraries(pid):
-                with path.open("rb") as file:
-                    found = functions(file.fileno(), ENTRIES)
-                if not all(name in found for name in NEEDED):
-                    continue
-                for name, function in found.items():
-                    if function.why_none is not None and name != "SSL_free":
-                        raise ValueError(f"{name} cannot be probed safely: {function.why_none}")
-                for name, function in found.items():
-                    at = [(ENTRIES[name], function.entry)]
-                    at += [("on_return", each) for each in function.returns if name != "SSL_free"]
-                    for program, offset in at:
-                        chosen.links.append(
-                            UprobeLink(self._program.load(program, KPROBE, UPROBE_MULTI), path, offset, pid)
-                        )
-                chosen.state, chosen.reason = "covered", None
-        except (OSError, ValueError) as error:
-            chosen.state, chosen.reason = "refused", str(error)
-            for link in chosen.links:
-                link.close()
-            chosen.links.clear()
-        if chosen.state == "covered":
-            self._program.table("chosen")[ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+        for pid in gone:
+            for key in [key for key in self._conversations if key[0] == pid]:
+                self._keep(pid, self._conversations.pop(key).close())
+            try:
+                del table[ctypes.c_uint32(pid)]
+            except KeyError:
+                pass  # it was not read, or has executed another program
+            for link in self._processes.leave(pid):
+                self._ended.put_nowait(link)
+        self._executed |= set(gone)  # it may have become another that is chosen
+        self._heard.set()
 
     # -- what they say
 
     def _take(self, raw: bytes) -> None:
         piece = Piece.from_buffer_copy(raw)
-        chosen = self._chosen.get(piece.pid)
+        if piece.kind == EXECUTED:
+            if len(self._executed) < MOST_EXECUTED:
+                self._executed.add(piece.pid)
+            self._heard.set()
+            return
+        chosen = self._processes.chosen.get(piece.pid)
         key = (piece.pid, piece.ssl)
         if chosen is None:
             self._conversations.pop(key, None)
@@ -241,6 +205,10 @@ class TlsCalls:
             found = conversation.feed(piece.kind == 1, piece.position, raw[begin : begin + piece.bytes])
             if conversation.http2:
                 chosen.state, chosen.reason = "http2", "it speaks HTTP/2, which is not read"
+        self._keep(piece.pid, found)
+
+    def _keep(self, pid: int, found: Sequence[Mapping[str, Any]]) -> None:
+        chosen = self._processes.chosen[pid]
         who = {name: value for name, value in chosen.who.items() if name != "uid"}
         self._calls += [{**who, **each} for each in found]
 
@@ -248,23 +216,7 @@ class TlsCalls:
         if self._calls:
             calls, self._calls = self._calls, []
             self._tell({"type": "tls_calls", "items": calls}, ())
-        coverage = [chosen.coverage() for chosen in self._chosen.values()]
+        coverage = [chosen.coverage() for chosen in self._processes.chosen.values()]
         if coverage != self._told:
             self._told = coverage
             self._tell({"type": "tls_coverage", "items": coverage}, ())
-
-
-def _libraries(pid: int) -> list[Path]:
-    """Files mapped to be executed that may hold TLS: libssl by its name, and the executable. Raises OSError."""
-    found: dict[Path, None] = {}
-    executable = str(Path(f"/proc/{pid}/exe").readlink())
-    for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
-        words = line.split(maxsplit=5)
-        if len(words) < 6 or "x" not in words[1] or not words[5].startswith("/"):
-            continue
-        if words[5] == executable or "libssl" in Path(words[5]).name:
-            path = Path(f"/proc/{pid}/root{words[5]}")
-            if path.stat().st_ino != int(words[4]):
-                raise ValueError(f"{words[5]} has been replaced since it was loaded")
-            found[path] = None
-    return list(found)
