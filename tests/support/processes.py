@@ -24,7 +24,7 @@ class Process:
         """Whether it still runs; a zombie does not."""
         try:
             state = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # the latter: it went between open and read
             return False
         return state not in "ZX"
 
