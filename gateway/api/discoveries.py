@@ -13,7 +13,7 @@ from gateway.policy.discovery import State
 from gateway.policy.roles import Permission
 from gateway.store.config.discoveries import Discoveries, DiscoveryFilter
 from gateway.store.config.editing import GREATEST_ID
-from gateway.store.discovery_documents import DecisionDocument, DiscoveryView
+from gateway.store.discovery_documents import CoverageView, DecisionDocument, DiscoveryView
 
 router = APIRouter(prefix="/api/v1", tags=["interception"])
 
@@ -62,6 +62,12 @@ def list_discoveries(
         next_cursor=str(items[-1].id) if len(found) > limit else None,
         reason=standing.reason,
     )
+
+
+@router.get("/discoveries/coverage")
+def get_coverage(desk: Reading) -> CoverageView:
+    """Whose calls are read within TLS, how far, and why no farther."""
+    return desk.services.enforcement(with_rules=False).coverage()
 
 
 @router.get("/discoveries/{id}")

@@ -69,6 +69,9 @@ class Control(Protocol):
         """What was found last first, and why nothing may be found at present; `wanted`: fields of
         `store.config.discoveries.DiscoveryFilter`."""
 
+    def coverage(self) -> Item:
+        """Whose calls are read within TLS: `store.discovery_documents.CoverageView`."""
+
     def discovery(self, number: int) -> Item: ...
 
     def decide(self, number: int, decision: dict[str, Any]) -> Item:
@@ -80,6 +83,9 @@ class Control(Protocol):
         """`denial`: fields of `store.discovery_documents.DenialCreate`."""
 
     def remove_denial(self, reference: str) -> None: ...
+
+    def alerts(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        """The newest first; `wanted`: fields of `store.alerts.AlertFilter`."""
 
 
 def control(url: str | None, token: str | None, data: Path | None, database: str | None) -> Control:

@@ -14,6 +14,8 @@ from gateway.errors import BadRequest
 COLUMNS: Final = (
     "id", "state", "who", "user", "container", "provider", "host", "evidence", "connections", "bytes", "last seen",
 )  # fmt: skip
+COVERAGE_COLUMNS: Final = ("process", "executable", "user", "container", "read", "running", "why not")
+READ: Final = {"covered": "yes", "http2": "no: HTTP/2", "no_libssl": "no: no libssl", "refused": "no"}
 DENIAL_COLUMNS: Final = ("id", "name", "who", "what", "in force", "denied", "limit", "used", "expires", "made by")
 SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|kB|MB|GB|KiB|MiB|GiB|)", re.IGNORECASE)
 UNITS: Final = {
@@ -41,6 +43,25 @@ def list_findings(wanted: dict[str, Any], since: str | None, limit: int, json: b
         output.note(f"nothing new is found at present: {reason}")
     elif not items:
         output.note("nothing was found")
+
+
+def show_coverage(json: bool, **place: Any) -> None:
+    found = control(**place).coverage()
+    if json:
+        _print_json(found)
+        return
+    rows = [
+        [item["process"], item["executable"], item["user"], item["container"], READ[item["state"]], item["running"],
+         item["reason"]]
+        for item in found["processes"]
+    ]  # fmt: skip
+    output.table(COVERAGE_COLUMNS, rows, right=("running",))
+    if found["reason"] is not None:
+        output.note(f"nobody is read at present: {found['reason']}")
+    elif not found["chosen"]:
+        output.note('nobody is chosen: name programs in the setting tls_watched, e.g. ["*/curl", "user:www-data"]')
+    elif not rows:
+        output.note(f"no process fits {', '.join(found['chosen'])}")
 
 
 def show(number: int, json: bool, **place: Any) -> None:

@@ -102,6 +102,20 @@ def discoveries_list(
     discoveries.list_findings(wanted, since, limit, json, url=url, token=token, data=data, database=database)
 
 
+@discoveries_app.command("coverage")
+def discoveries_coverage(
+    json: Json = False, url: Url = None, token: Token = None, data: Data = None, database: Database = None
+) -> None:
+    """Whose calls are read within TLS (the setting `tls_watched`), whose are not, and why.
+
+    Example:
+      sluicegate discoveries coverage
+    """
+    from gateway.cli import discoveries
+
+    discoveries.show_coverage(json, url=url, token=token, data=data, database=database)
+
+
 @discoveries_app.command("show")
 def discoveries_show(
     number: Number, json: Json = False, url: Url = None, token: Token = None, data: Data = None,

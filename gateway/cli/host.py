@@ -20,6 +20,7 @@ from gateway.policy.discovery import State
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
 from gateway.store import (
+    alerts,
     apply,
     audit,
     authority,
@@ -32,6 +33,7 @@ from gateway.store import (
     problems,
     retention,
 )
+from gateway.store.alerts import AlertFilter
 from gateway.store.authority import MakeAction
 from gateway.store.config.denials import MOST_DENIALS, Denials, made_up_name
 from gateway.store.config.discoveries import Discoveries, DiscoveryFilter
@@ -148,6 +150,9 @@ class HostControl:
         standing = self._enforcement(with_rules=any(one.rule is not None for one in found))
         return [standing.of_discovery(one).model_dump(mode="json") for one in found], standing.reason
 
+    def coverage(self) -> Item:
+        return self._enforcement(with_rules=False).coverage().model_dump(mode="json")
+
     def discovery(self, number: int) -> Item:
         with self.reading() as editing:
             found = Discoveries(editing).get(number)
@@ -173,6 +178,11 @@ class HostControl:
     def remove_denial(self, reference: str) -> None:
         with self.editing() as editing:
             Denials(editing).delete(reference)
+
+    def alerts(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        with read_session(self.engine) as session:
+            found = alerts.read(session, AlertFilter(**wanted), before_id=None, limit=limit)
+        return [one.model_dump(mode="json") for one in found]
 
     def _enforcement(self, *, with_rules: bool) -> Enforcement:
         """What stands in this host's kernel; where nobody can tell, that this is so."""

@@ -106,12 +106,14 @@ class RemoteControl:
         return self._all("/usage", **{name: value for name, value in asked.items() if value})
 
     def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
-        found: list[Item] = self._ask("GET", "/ledger", params={**_query(wanted), "limit": str(limit)}).json()["items"]
+        found: list[Item] = self._ask("GET", "/ledger", params={**_ledger_query(wanted), "limit": str(limit)}).json()[
+            "items"
+        ]
         return found
 
     def export_ledger(self, wanted: dict[str, Any], format_: str) -> Iterator[bytes]:
         """The file, piece by piece. Raises Refused, also where it breaks off."""
-        asked = {**_query(wanted), "format": format_}
+        asked = {**_ledger_query(wanted), "format": format_}
         try:
             with self.client.stream("GET", "/ledger/export", params=asked) as answer:
                 if not answer.is_success:
@@ -127,9 +129,12 @@ class RemoteControl:
         return answer
 
     def discoveries(self, wanted: dict[str, Any], limit: int) -> tuple[list[Item], str | None]:
-        query = {name: rfc3339(value) if isinstance(value, datetime) else str(value) for name, value in wanted.items()}
-        page = self._ask("GET", "/discoveries", params={**query, "limit": str(limit)}).json()
+        page = self._ask("GET", "/discoveries", params={**_query(wanted), "limit": str(limit)}).json()
         return page["items"], page["reason"]
+
+    def coverage(self) -> Item:
+        found: Item = self._ask("GET", "/discoveries/coverage").json()
+        return found
 
     def discovery(self, number: int) -> Item:
         found: Item = self._ask("GET", f"/discoveries/{number}").json()
@@ -146,6 +151,10 @@ class RemoteControl:
 
     def remove_denial(self, reference: str) -> None:
         self._ask("DELETE", f"/denials/{quote(reference, safe='')}")
+
+    def alerts(self, wanted: dict[str, Any], limit: int) -> list[Item]:
+        items: list[Item] = self._ask("GET", "/alerts", params={**_query(wanted), "limit": str(limit)}).json()["items"]
+        return items
 
     def _create(self, path: str, **fields: Any) -> Item:
         body = {
@@ -180,12 +189,13 @@ class RemoteControl:
 
 
 def _query(wanted: dict[str, Any]) -> dict[str, str]:
+    return {name: rfc3339(value) if isinstance(value, datetime) else str(value) for name, value in wanted.items()}
+
+
+def _ledger_query(wanted: dict[str, Any]) -> dict[str, str]:
     """Filters as the query string names them."""
     names = {"since": "from", "until": "to"}
-    return {
-        names.get(name, name): rfc3339(value) if isinstance(value, datetime) else str(value)
-        for name, value in wanted.items()
-    }
+    return {names.get(name, name): value for name, value in _query(wanted).items()}
 
 
 def _problem(answer: httpx2.Response) -> Refused:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.cli.alert_commands import alerts
 from gateway.cli.ca_commands import ca_app
 from gateway.cli.discovery_commands import denials_app, discoveries_app
 from gateway.cli.import_commands import import_app
@@ -44,6 +45,7 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     app.add_typer(ledger_app, name="ledger", rich_help_panel=state_panel)
     app.add_typer(discoveries_app, name="discoveries", rich_help_panel=state_panel)
     app.add_typer(denials_app, name="denials", rich_help_panel=state_panel)
+    app.command(rich_help_panel=state_panel)(alerts)
     app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
     app.command(hidden=True)(address)
 

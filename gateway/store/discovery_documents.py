@@ -192,6 +192,32 @@ class Coverage(StrEnum):
     REFUSED = "refused"
 
 
+class ProcessCoverage(View):
+    """Processes of one program, user and container of which the same is to be said."""
+
+    process: str | None
+    executable: str | None
+    user: str | None
+    container: str | None
+    """Its short id."""
+    state: Coverage
+    reason: str | None
+    """Why they are not read."""
+    running: int
+    """How many there are; 0 = they have ended."""
+
+
+class CoverageView(View):
+    """Whose calls within TLS are read by the node that answers."""
+
+    chosen: list[str] | None
+    """The setting `tls_watched`; null = not known."""
+    processes: list[ProcessCoverage]
+    """Those that fit it: the ones that run, then the ones that ended last."""
+    reason: str | None
+    """Why nobody is read at present, whoever is chosen; null = nothing is in the way."""
+
+
 class DiscoveryView(View):
     """A finding. What the kernel or the network could not tell is null."""
 
@@ -227,7 +253,8 @@ class DiscoveryView(View):
     models: list[str]
     """The first ten that were called."""
     coverage: Coverage | None
-    """How far its processes are read within TLS; null = they are not chosen, not running, or it is not known."""
+    """How far its processes are read within TLS, or were when they ran last; null = they are not chosen, or it is not
+    known."""
     coverage_reason: str | None
     """Why they are not read."""
     node: str

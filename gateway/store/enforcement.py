@@ -1,12 +1,12 @@
 """What of denials and rules stands in a node's kernel, put into the views of what SQL holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.policy.discovery import State
-from gateway.store.discovery_documents import Coverage, DenialView, DiscoveryView
+from gateway.store.discovery_documents import Coverage, CoverageView, DenialView, DiscoveryView
 from gateway.store.tls_calls import coverage_of
 
 
@@ -32,8 +32,8 @@ class Enforcement:
     denials: Mapping[str, Standing] = field(default_factory=dict)
     rules: Mapping[str, Standing] = field(default_factory=dict)
     node: str | None = None
-    coverage: Sequence[Mapping[str, Any]] = ()
-    """Of chosen processes (`keeper_tls`)."""
+    tls: Mapping[str, Any] | None = None
+    """Who is chosen to be read within TLS, and how far they are (`keeper_tls`)."""
 
     def of_denial(self, view: DenialView) -> DenialView:
         standing = self.denials.get(view.name)
@@ -54,8 +54,19 @@ class Enforcement:
             "program": view.executable or view.process, "user": view.user, "container": view.container,
             "cgroup": view.cgroup,
         }  # fmt: skip
-        state, reason = coverage_of(self.coverage, found)
+        state, reason = coverage_of(self.tls["coverage"] if self.tls is not None else (), found)
         return view.model_copy(update={"coverage": state and Coverage(state), "coverage_reason": reason})
+
+    def coverage(self) -> CoverageView:
+        if self.tls is None:
+            return CoverageView(chosen=None, processes=[], reason=self.reason)
+        return CoverageView.model_validate(
+            {
+                "chosen": self.tls["chosen"],
+                "processes": self.tls["coverage"],
+                "reason": self.reason or self.tls["missing"],
+            }
+        )
 
     def _at_work(self, view: DiscoveryView) -> DiscoveryView:
         if view.state not in (State.DENY, State.GOVERN):
@@ -73,7 +84,7 @@ def enforcement_of(report: Mapping[str, Any], interception: Mapping[str, Any] | 
         denials={one["name"]: _standing(one) for one in report["denials"]},
         rules={rule["rule"]: Standing(rule["armed"], rule["reason"], rule.get("denied")) for rule in rules},
         node=report["node"],
-        coverage=report["coverage"],
+        tls=report["tls"],
     )
 
 

@@ -242,7 +242,7 @@ class Keeper:
                 told = self._kernel.report(message)
                 session.send({"type": "reply", "request": message["request"], "kernel": told})
             case "denials":
-                told = self._discoveries.report() | {"coverage": self._tls.report()}
+                told = self._discoveries.report() | {"tls": self._tls.report()}
                 session.send({"type": "reply", "request": message["request"], "denials": told})
             case "missed":
                 missed = self._feed.since(message["after"])

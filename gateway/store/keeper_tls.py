@@ -2,10 +2,13 @@
 
 → {"type": "tls_watched", …}    of the setting `tls_watched`
 ← "tls_calls", "tls_coverage"   as in `gateway.probes.tls`
+
+How far processes are read is kept for a while after their end: many a program runs for a moment.
 """
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,7 +25,9 @@ log = logging.getLogger(__name__)
 
 WRITE_PAUSE_S: Final = 1.0
 MOST_COVERED: Final = 256
-"""Processes; the probes choose 64 at most."""
+"""Processes; the probes tell of no more."""
+MOST_ENDED: Final = 64
+Who = tuple[str | None, ...]
 
 
 class KeeperTls:
@@ -33,17 +38,21 @@ class KeeperTls:
         self._sql = sql
         self._node = node
         self._calls = tls_calls.Calls()
+        self._chosen = list(settings.tls_watched)
         self._coverage: list[dict[str, Any]] = []
+        self._ended: OrderedDict[Who, dict[str, Any]] = OrderedDict()
+        self._missing: str | None = None
         self._troubled = False
         agent.follow("tls_calls", lambda message: self._calls.add(message["items"]))
         agent.follow("tls_coverage", self._take_coverage)
         agent.follow("probes", self._take_probes)
-        agent.follow("lost", lambda _: self._coverage.clear())
+        agent.follow("lost", lambda _: self._forget())
         agent.tell(watched_message(settings.tls_watched) | {"type": "tls_watched"})
 
-    def report(self) -> list[dict[str, Any]]:
-        """How far each chosen process is read (`store.enforcement`)."""
-        return self._coverage
+    def report(self) -> dict[str, Any]:
+        """Who is chosen, and how far each process is read (`store.enforcement`)."""
+        coverage = [*self._coverage, *reversed(self._ended.values())]
+        return {"chosen": self._chosen, "coverage": coverage, "missing": self._missing}
 
     async def run(self) -> None:
         """For ever. Raises nothing but CancelledError: the rest of the keeper does not hang on this."""
@@ -72,14 +81,34 @@ class KeeperTls:
             return tls_calls.write(connection, self._node, taken)
 
     def _take_coverage(self, message: Message) -> None:
-        coverage = []
+        """Those of which the same is to be said are said to be so many."""
+        groups: dict[tuple[Any, ...], dict[str, Any]] = {}
         for item in message["items"][:MOST_COVERED]:
             try:
-                coverage.append(tls_calls.coverage_item(item))
+                read = tls_calls.coverage_item(item)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 log.warning("coverage is not understood", extra={"error": repr(error)})
-        self._coverage = coverage
+                continue
+            known = groups.setdefault((*_who(read), read["state"], read["reason"]), read)
+            if known is not read:
+                known["running"] += 1
+        for item in self._coverage:
+            self._ended[_who(item)] = {**item, "running": 0}
+        self._coverage = list(groups.values())
+        for item in self._coverage:
+            self._ended.pop(_who(item), None)
+        while len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
 
     def _take_probes(self, message: Message) -> None:
+        self._missing = message.get("features", {}).get("tls")
         if message["state"] != "here":
-            self._coverage = []
+            self._forget()
+
+    def _forget(self) -> None:
+        self._coverage = []
+        self._ended.clear()
+
+
+def _who(item: Mapping[str, Any]) -> Who:
+    return item["process"], item["executable"], item["user"], item["container"]

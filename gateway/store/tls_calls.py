@@ -163,8 +163,8 @@ def joined(known: list[str], more: list[str]) -> list[str]:
 
 
 def coverage_of(items: Iterable[Mapping[str, Any]], found: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """How far a finding's processes are read, and why no farther; twice None where nobody chose them. `items`: of
-    `tls_coverage`, `found`: `program`, `user`, `container`, `cgroup`."""
+    """How far a finding's processes are read, or were as long as they ran, and why no farther; twice None where nobody
+    chose them. `items`: by `coverage_item`, `found`: `program`, `user`, `container`, `cgroup`."""
     fitting = [
         item
         for item in items
@@ -173,7 +173,7 @@ def coverage_of(items: Iterable[Mapping[str, Any]], found: Mapping[str, Any]) ->
         and same_container(item["container"], found["container"], found["cgroup"])
     ]
     for state in WORST_FIRST:
-        for item in fitting:
+        for item in [each for each in fitting if each["running"]] or fitting:
             if item["state"] == state:
                 return state, item["reason"]
     return None, None
@@ -184,7 +184,7 @@ def coverage_item(item: Mapping[str, Any]) -> dict[str, Any]:
     if item["state"] not in WORST_FIRST:
         raise ValueError(f"{item['state']!r} is no state")
     names = ("process", "executable", "user", "container", "reason")
-    return {"state": item["state"], **{name: text_of(item[name]) for name in names}}
+    return {"state": item["state"], **{name: text_of(item[name]) for name in names}, "running": 1}
 
 
 def _read(item: Mapping[str, Any]) -> tuple[Caller, Sum]:

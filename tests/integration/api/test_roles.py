@@ -61,6 +61,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "POST /api/v1/authority": frozenset({Role.OWNER, Role.ADMIN}),
     "DELETE /api/v1/authority": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/discoveries": PLATFORM,
+    "GET /api/v1/discoveries/coverage": PLATFORM,
     "GET /api/v1/discoveries/{id}": PLATFORM,
     "POST /api/v1/discoveries/{id}/action": CHANGERS,
     "GET /api/v1/denials": PLATFORM,

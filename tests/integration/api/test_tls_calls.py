@@ -21,6 +21,14 @@ def call(**fields: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+SHOWN = {name: WHO[name] for name in ("process", "executable", "user", "container")}
+
+
+def chosen(running: live.Live) -> dict[str, Any]:
+    answer: dict[str, Any] = running.api.get("/api/v1/discoveries/coverage").json()
+    return answer
+
+
 def coverage(agent: FakeAgent, *items: dict[str, Any]) -> None:
     agent.send({"type": "tls_coverage", "items": list(items)})
 
@@ -58,8 +66,17 @@ def test_calls_are_added_to_their_findings(tmp_path: Path, database_url: str) ->
         running.until(lambda: discoveries(running)[-1]["coverage"] == "covered", 2)
         by_id = {item["id"]: item["coverage"] for item in discoveries(running)}
         assert by_id == {first["id"]: "covered", other["id"]: None, inside["id"]: None}
-        coverage(agent)
-        running.until(lambda: discoveries(running)[-1]["coverage"] is None, 2)
+        coverage(agent, {**WHO, "executable": "/node", "state": "http2", "reason": "so"})
+        running.until(lambda: len(chosen(running)["processes"]) == 2, 2)
+        assert discoveries(running)[-1]["coverage"] == "covered"  # as long as they ran
+        assert chosen(running) == {
+            "chosen": ["*/curl", "user:mia", "container:4f2a4f2a4f2a"],
+            "processes": [
+                {**SHOWN, "executable": "/node", "state": "http2", "reason": "so", "running": 1},
+                {**SHOWN, "state": "covered", "reason": None, "running": 0},
+            ],
+            "reason": None,
+        }
 
 
 def test_by_default_nobody_is_chosen(tmp_path: Path) -> None:
@@ -73,3 +90,6 @@ def test_by_default_nobody_is_chosen(tmp_path: Path) -> None:
         assert "coverage\trefused" in shown
         assert "coverage_reason\tso" in shown
         assert "calls\t0" in shown
+        said = Cli(running.data)("discoveries", "coverage").ok()
+        assert "curl\t/usr/bin/curl\tmia\t-\tno\t1\tso" in said.out
+        assert "nobody is chosen" in said.err
