@@ -634,6 +634,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/discoveries/coverage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Coverage
+         * @description Whose calls are read within TLS, how far, and why no farther.
+         */
+        get: operations["get_coverage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/discoveries/{id}": {
         parameters: {
             query?: never;
@@ -1510,6 +1530,18 @@ export interface components {
          * @enum {string}
          */
         Coverage: "covered" | "http2" | "no_libssl" | "refused";
+        /**
+         * CoverageView
+         * @description Whose calls within TLS are read by the node that answers.
+         */
+        CoverageView: {
+            /** Chosen */
+            chosen: string[] | null;
+            /** Processes */
+            processes: components["schemas"]["ProcessCoverage"][];
+            /** Reason */
+            reason: string | null;
+        };
         /** CredentialAside */
         CredentialAside: {
             /** Provider */
@@ -2689,6 +2721,25 @@ export interface components {
             reasoning: number | null;
             /** Per Request */
             per_request: number;
+        };
+        /**
+         * ProcessCoverage
+         * @description Processes of one program, user and container of which the same is to be said.
+         */
+        ProcessCoverage: {
+            /** Process */
+            process: string | null;
+            /** Executable */
+            executable: string | null;
+            /** User */
+            user: string | null;
+            /** Container */
+            container: string | null;
+            state: components["schemas"]["Coverage"];
+            /** Reason */
+            reason: string | null;
+            /** Running */
+            running: number;
         };
         /**
          * ProgramCost
@@ -5688,6 +5739,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DiscoveryPage"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_coverage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CoverageView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
