@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.lab import Lab, gateway
 from tests.support.lab.gateway import Gateway
-from tests.support.own_cgroup import cgroup_root
+from tests.support.own_cgroup import cgroup_root, remove_cgroup
 from tests.support.provider import Provider
 
 pytestmark = pytest.mark.timeout(150)
@@ -233,9 +233,8 @@ def folders(*names: str, owner: int = 0) -> Iterator[Path]:
                 shutil.chown(folder / "cgroup.procs", owner, owner)
         yield folder
     finally:
-        time.sleep(0.1)
         for each in reversed(made):
-            each.rmdir()
+            remove_cgroup(each)
 
 
 @pytest.mark.parametrize(
