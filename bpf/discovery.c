@@ -5,7 +5,7 @@
 #include <sluicegate.h>
 #include <callers.h>
 
-/* FLOWS, ADDRESSES, RING_PAGES, SEEN_BYTES are given when it is compiled. */
+/* FLOWS, SETTLED (a power of two), ADDRESSES, RING_PAGES, SEEN_BYTES are given when it is compiled. */
 
 #define PIECE 2048 /* bytes of one event */
 #define MOST_BYTES 6144 /* of a ClientHello that are given */
@@ -23,6 +23,12 @@ struct flow {
 	u32 generation;
 	u8 state;
 	u8 what;
+};
+
+/* A socket that is nobody's concern. */
+struct settled {
+	u64 cookie;
+	u64 generation; /* of addresses that it was compared with, from 1 on; 0: it has a readable name */
 };
 
 struct counted {
@@ -49,6 +55,8 @@ _Static_assert(sizeof(struct seen) == SEEN_BYTES, "gateway/probes/discovery.py r
 
 BPF_SK_STORAGE(flows, struct flow);
 BPF_SK_STORAGE_OF_OTHERS(stamps, struct stamp);
+/* By the low bits of cookies, so that most packets cost a look at one line. Who finds his place taken costs more. */
+BPF_ARRAY(settled, struct settled, SETTLED);
 /* By cookie: what user space has taken an interest in. */
 BPF_F_TABLE("lru_hash", u64, struct counted, counted, FLOWS, 0);
 /* Of providers' hosts, by name servers' answers. */
@@ -179,10 +187,32 @@ static inline __attribute__((always_inline)) u32 present(void)
 	return now ? *now : 0;
 }
 
-/* Of what is ignored, and has no readable name: there are addresses that it was not compared with. */
-static inline __attribute__((always_inline)) bool may_be_news(struct flow *flow)
+static inline __attribute__((always_inline)) struct settled *place_of(u64 cookie)
 {
-	return flow->what == OTHER && flow->generation != present();
+	u32 at = cookie & (SETTLED - 1);
+
+	return settled.lookup(&at);
+}
+
+static inline __attribute__((always_inline)) bool is_settled(struct __sk_buff *skb)
+{
+	u64 cookie = bpf_get_socket_cookie(skb);
+	struct settled *place = place_of(cookie);
+
+	return place && place->cookie == cookie && (!place->generation || place->generation == present() + 1);
+}
+
+/* Nobody's concern, until there are addresses that one without a readable name was not compared with. */
+static inline __attribute__((always_inline)) void settle(struct __sk_buff *skb, struct flow *flow)
+{
+	u64 cookie = bpf_get_socket_cookie(skb);
+	struct settled *place = place_of(cookie);
+
+	flow->state = IGNORED;
+	if (!place)
+		return;
+	place->cookie = cookie;
+	place->generation = flow->what == OTHER ? (u64)flow->generation + 1 : 0;
 }
 
 /* What TCP itself has counted, both ways. */
@@ -198,7 +228,7 @@ static inline __attribute__((always_inline)) void count_bytes(struct __sk_buff *
 		if (tcp)
 			found->bytes = tcp->bytes_acked + tcp->bytes_received;
 	} else if (flow->state == COUNTED || bpf_ktime_get_ns() > flow->until_ns) {
-		flow->state = IGNORED;
+		settle(skb, flow);
 	}
 }
 
@@ -209,27 +239,29 @@ by_address(struct __sk_buff *skb, struct bpf_sock *sk, struct flow *flow, struct
 	struct address to = {};
 	u32 port;
 
-	flow->state = IGNORED;
 	flow->what = OTHER;
 	flow->generation = present();
-	if (!read_destination(skb, &to, &port) || !addresses.lookup(&to))
+	if (!read_destination(skb, &to, &port) || !addresses.lookup(&to) ||
+	    !give(skb, sk, segment->payload_at, 1, OTHER, true)) {
+		settle(skb, flow);
 		return;
-	if (!give(skb, sk, segment->payload_at, 1, OTHER, true))
-		return;
+	}
 	flow->state = UNDECIDED;
 	flow->until_ns = bpf_ktime_get_ns() + UNDECIDED_NS;
 }
 
 static inline __attribute__((always_inline)) void
-outgoing_of(struct __sk_buff *skb, struct bpf_sock *common, struct flow *flow, struct segment *segment)
+outgoing_of(struct __sk_buff *skb, struct bpf_sock *common, struct segment *segment)
 {
 	struct bpf_sock *sk;
+	struct flow *flow;
 	bool first = false;
 	u32 what;
 
 	sk = bpf_sk_fullsock(common);
 	if (!sk)
 		return;
+	flow = flows.sk_storage_get(sk, NULL, 0);
 	if (!flow) {
 		flow = flows.sk_storage_get(sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		if (!flow) {
@@ -239,7 +271,10 @@ outgoing_of(struct __sk_buff *skb, struct bpf_sock *common, struct flow *flow, s
 		first = true;
 	}
 	if (flow->state == IGNORED) {
-		by_address(skb, sk, flow, segment);
+		if (flow->what == OTHER && flow->generation != present())
+			by_address(skb, sk, flow, segment);
+		else
+			settle(skb, flow);
 		return;
 	}
 	if (flow->state != READING) {
@@ -325,21 +360,17 @@ int on_outgoing(struct __sk_buff *skb)
 	struct segment segment = {};
 	struct timing *timing;
 	struct bpf_sock *sk;
-	struct flow *flow;
 	u32 program = 0;
 	u64 begun;
 
 	if (!read_segment(skb, &segment) || !segment.payload)
 		return 1;
 	sk = skb->sk;
-	if (!sk)
-		return 1;
-	flow = flows.sk_storage_get(sk, NULL, 0);
-	if (flow && flow->state == IGNORED && !may_be_news(flow))
+	if (!sk || is_settled(skb))
 		return 1; /* most are nobody's concern: they are not even counted */
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
-	outgoing_of(skb, sk, flow, &segment);
+	outgoing_of(skb, sk, &segment);
 	end_timing(timing, begun);
 	return 1;
 }

@@ -281,7 +281,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         lease_plan.put_back(amounts)
         chosen.pool.give_back(connection)
         return False
-    plane.tags.mark(chosen.series, client.cookie, connection.cookie, fresh=False)
+    plane.tags.mark(chosen.series, client.tag, connection.tag, False)
     sent = body
     if stream or not chosen.keeps_model:
         assert chosen.target.model is not None

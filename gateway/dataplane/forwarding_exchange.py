@@ -291,7 +291,7 @@ class ForwardingExchange(Exchange):
     def _converse(self, connection: UpstreamConnection, choice: TargetPlan, now_s: float) -> None:
         """The attempt has its connection."""
         self.plane.tags.mark(
-            choice.series, self.client.cookie, connection.cookie, fresh=connection.fresh and choice.pool.origin.tls
+            choice.series, self.client.tag, connection.tag, connection.fresh and choice.pool.origin.tls
         )
         self.row.attempts += 1
         self.upstream = self._connection = connection

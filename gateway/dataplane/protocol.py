@@ -26,6 +26,7 @@ from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import Request, RequestBody
 from gateway.dataplane.request_reader import RequestReader
 from gateway.dataplane.routing import exchange_for, operation_of
+from gateway.dataplane.tags import SocketTag
 from gateway.dialects.base import Operation
 from gateway.errors import MalformedRequest
 from gateway.wire.errors import WireError
@@ -64,8 +65,8 @@ class ClientConnection(asyncio.Protocol):
         "__weakref__", "_active_request", "_ahead_bytes", "_data", "_deadline_s", "_linger_left", "_lingering", "_memo",
         "_memo_misses", "_most_memo_misses", "_poisoned", "_progress_bytes", "_progress_s", "_queue", "_reader",
         "_ready", "_refusal", "_tunnel", "_unsent_bytes", "_unsent_since_s", "_watched", "_watched_since_s", "active",
-        "announced", "app_state", "client", "client_ip", "closed", "config", "cookie", "flow", "known_request", "loop",
-        "scheme", "scope", "server", "server_state", "transport",
+        "announced", "app_state", "client", "client_ip", "closed", "config", "flow", "known_request", "loop",
+        "scheme", "scope", "server", "server_state", "tag", "transport",
     )  # fmt: skip
 
     plane: ClassVar[Plane]
@@ -94,8 +95,7 @@ class ClientConnection(asyncio.Protocol):
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int | None] | None = None
         self.scheme = self.scope = "http"
-        self.cookie = 0
-        """Of its socket (`tags`)."""
+        self.tag: SocketTag = None  # type: ignore[assignment]  # set by connection_made
         self.closed = False
         self.announced: Preamble | None = None
         """What a load balancer said of the connection before it began."""
@@ -143,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
         self.flow = ConnectionFlow(self.transport)
-        self.cookie = self.plane.tags.accepted(transport)
+        self.tag = self.plane.tags.accepted(transport)
         self.client = get_remote_addr(self.transport)
         self.server = get_local_addr(self.transport)
         if self.announced is not None and self.announced.client is not None:
@@ -155,7 +155,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self.plane.tags.forget(self.cookie)
+        self.plane.tags.forget(self.tag)
         self._ready = None
         self.server_state.connections.discard(self)
         self.plane.connections.discard(self)

@@ -1,9 +1,8 @@
 """Tags of this worker's sockets, for the kernel's probes: which route and target their packets belong to now.
 
-An array that the agent's probes made, mapped into our memory: an entry for each value of a socket cookie's low bits,
-with the cookie, the series (a number for route and target) and when a client's connection was accepted. A tag is a
-store, and costs no system call. Layout: `struct tag` of bpf/routes.c. Without an agent there is no array, and tagging
-does nothing.
+An array that the agent's probes made is mapped into our memory (`gateway.places`). A tag is a store, and costs no
+system call; while a connection goes on working for the same route and target, not even that. Without an agent there is
+no array, and tagging does nothing.
 """
 
 import asyncio
@@ -15,27 +14,39 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from gateway.places import CLIENT, FRESH, OWNER_MASK, SERIES_SHIFT, WORDS, owner_of, place_of
+
 log = logging.getLogger("sluicegate.dataplane")
 
 SO_COOKIE: Final = 57
 """asm-generic/socket.h"""
-FRESH: Final = 1 << 32
-"""Not a first byte to go by: a new TLS connection's session tickets may come before it."""
-WORDS: Final = 3
 _COOKIE: Final = struct.Struct("=Q")
 
 
-class SocketTags:
-    """One a worker. Sockets are named by their cookies."""
+class SocketTag:
+    """Of one connection."""
 
-    __slots__ = ("_ask", "_asked", "_mask", "_numbers", "_words")
+    __slots__ = ("cookie", "names")
+
+    def __init__(self, cookie: int) -> None:
+        self.cookie = cookie
+        """By which the kernel's programs know the socket; 0 = they will not."""
+        self.names: tuple[str, str] | None = None
+        """Of the route and target that its tag stands for; None: it has to be written."""
+
+
+class SocketTags:
+    """One a worker."""
+
+    __slots__ = ("_ask", "_asked", "_bits", "_numbers", "_open", "_words")
 
     def __init__(self) -> None:
         self._words: memoryview | None = None
-        self._mask = 0
+        self._bits = 0
         self._numbers: dict[tuple[str, str], int] = {}
         self._asked: set[tuple[str, str]] = set()
         self._ask: Callable[[str, str], None] | None = None
+        self._open: set[SocketTag] = set()
 
     # -- from the link to the agent
 
@@ -48,7 +59,9 @@ class SocketTags:
             log.error("connections are not measured in the kernel", extra={"reason": str(error)})
             return
         self._words = memoryview(mapped).cast("Q")
-        self._mask = (1 << bits) - 1
+        self._bits = bits
+        for tag in self._open:
+            tag.names = None
 
     def know(self, numbers: dict[tuple[str, str], int]) -> None:
         """Of series."""
@@ -65,71 +78,68 @@ class SocketTags:
 
     # -- from connections
 
-    def cookie(self, sock: socket.socket | asyncio.BaseTransport) -> int:
-        """By which the kernel's programs know a socket; 0 = they will not."""
-        found = sock if isinstance(sock, socket.socket) else sock.get_extra_info("socket")
-        if found is None:  # a transport of our own
-            return 0
-        try:
-            raw = found.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
-        except OSError:
-            return 0
-        cookie: int = _COOKIE.unpack(raw)[0]
-        return cookie
+    def accepted(self, transport: asyncio.BaseTransport) -> SocketTag:
+        """Of a client's connection that has come from the kernel just now."""
+        tag = self.connected(transport)
+        if self._words is not None and tag.cookie:
+            self._words[place_of(tag.cookie, self._bits) + 1] = time.monotonic_ns()
+            self._write(tag.cookie, CLIENT)
+        return tag
 
-    def accepted(self, transport: asyncio.BaseTransport) -> int:
-        """The cookie of a client's connection that has come from the kernel just now."""
-        cookie, words = self.cookie(transport), self._words
-        if words is not None and cookie:
-            at = (cookie & self._mask) * WORDS
-            words[at + 1], words[at + 2], words[at] = 0, time.monotonic_ns(), cookie
-        return cookie
+    def connected(self, transport: asyncio.BaseTransport) -> SocketTag:
+        """Of a connection to an upstream."""
+        sock = transport.get_extra_info("socket")
+        tag = SocketTag(0 if sock is None else _cookie(sock))  # None: a transport of our own
+        self._open.add(tag)
+        return tag
 
-    def mark(self, names: tuple[str, str], client: int, upstream: int, *, fresh: bool) -> None:
-        """From here on these two sockets (their cookies) work for a route and target. `fresh`: the upstream's is a new
-        TLS connection."""
-        words = self._words
-        if words is None:
+    def mark(self, names: tuple[str, str], client: SocketTag, upstream: SocketTag, fresh: bool) -> None:
+        """From here on these two connections work for a route and target. `fresh`: the upstream's is a new one by
+        TLS."""
+        if client.names is names and upstream.names is names:
             return
-        series = self._numbers.get(names)
-        if series is None:
-            self._have_numbered(names)
-            return
-        mask = self._mask
-        at = (client & mask) * WORDS
-        if words[at] == client:  # else it was accepted before there was an array, or its place is taken
-            words[at + 1] = series
-        elif client:
-            words[at + 1], words[at + 2], words[at] = series, 1, client  # 1: a client's, accepted whenever
-        at = (upstream & mask) * WORDS
-        words[at + 1] = series | FRESH if fresh else series
-        if words[at] != upstream:
-            words[at + 2], words[at] = 0, upstream
+        if self._words is not None:
+            series = self._numbers.get(names)
+            if series is None:
+                self._have_numbered(names)
+                return
+            self._write(client.cookie, series << SERIES_SHIFT | CLIENT)
+            self._write(upstream.cookie, series << SERIES_SHIFT | (FRESH if fresh else 0))
+        client.names = names
+        upstream.names = None if fresh else names
 
     def connecting(self, names: tuple[str, str], sock: socket.socket) -> None:
         """A socket is about to connect for a route and target: how long that takes is measured, too."""
-        words = self._words
-        if words is None:
+        if self._words is None:
             return
         series = self._numbers.get(names)
-        cookie = self.cookie(sock)
-        if not cookie:
-            return
         if series is None:
             self._have_numbered(names)
             series = 0  # its time to connect is lost, but not the connection
-        at = (cookie & self._mask) * WORDS
-        words[at + 1], words[at + 2], words[at] = series, 0, cookie
+        self._write(_cookie(sock), series << SERIES_SHIFT)
+
+    def forget(self, tag: SocketTag) -> None:
+        """The connection is closed."""
+        self._open.discard(tag)
+        if self._words is not None and tag.cookie:
+            at = place_of(tag.cookie, self._bits)
+            if self._words[at] & OWNER_MASK == owner_of(tag.cookie, self._bits):
+                self._words[at] = 0
+
+    def _write(self, cookie: int, of_what: int) -> None:
+        if self._words is not None and cookie:
+            self._words[place_of(cookie, self._bits)] = owner_of(cookie, self._bits) | of_what
 
     def _have_numbered(self, names: tuple[str, str]) -> None:
         if self._ask is not None and names not in self._asked:
             self._asked.add(names)
             self._ask(*names)
 
-    def forget(self, cookie: int) -> None:
-        """The socket is closed."""
-        words = self._words
-        if words is not None and cookie:
-            at = (cookie & self._mask) * WORDS
-            if words[at] == cookie:
-                words[at] = 0
+
+def _cookie(sock: socket.socket) -> int:
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8)
+    except OSError:
+        return 0
+    cookie: int = _COOKIE.unpack(raw)[0]
+    return cookie

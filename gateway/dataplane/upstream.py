@@ -15,6 +15,7 @@ from gateway.dataplane.dialer import Dialer, Series
 from gateway.dataplane.dialing import dial, tls_context
 from gateway.dataplane.forwarding import MODEL_RESPONSE_DROP
 from gateway.dataplane.proxies import EnvironmentProxies, ProxyServer, choose
+from gateway.dataplane.tags import SocketTag
 from gateway.dataplane.turn import Turn
 from gateway.policy.model import Provider, UpstreamTls
 from gateway.wire.answer_head import AnswerHead, AnswerHeads
@@ -110,8 +111,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "_turn",
-        "answered", "bodiless", "closed", "cookie", "fresh", "idle_since", "read_paused", "sink", "stirred",
-        "transport", "write_paused",
+        "answered", "bodiless", "closed", "fresh", "idle_since", "read_paused", "sink", "stirred",
+        "tag", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -119,8 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._turn = pool.turn
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # set before anyone sees the connection
         self.sink: ResponseSink | None = None
-        self.cookie = 0
-        """Of its socket (`tags`)."""
+        self.tag: SocketTag = None  # type: ignore[assignment]  # set by connection_made
         self.closed = False
         self.fresh = True
         """No exchange has used it yet."""
@@ -200,11 +200,11 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER_BYTES)
-        self.cookie = self._pool.dialer.tags.cookie(transport)
+        self.tag = self._pool.dialer.tags.connected(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
-        self._pool.dialer.tags.forget(self.cookie)
+        self._pool.dialer.tags.forget(self.tag)
         self._lane = self._offered_lane = None
         sink, self.sink = self.sink, None
         if sink is None:

@@ -39,6 +39,8 @@ log = logging.getLogger("sluicegate.probes")
 
 TELL_S: Final = 1.0
 FLOWS: Final = 8192
+SETTLED: Final = 1 << 16
+"""Connections of the host that cost next to nothing, as nobody takes an interest in them."""
 ADDRESSES: Final = 16384
 RING_BYTES: Final = 1024 * 1024
 MOST_FINDINGS: Final = 1000
@@ -146,7 +148,8 @@ class Discovery:
         if not self._callers.programs:
             raise ProgramRefused("discovery needs the feature callers")
         pages = RING_BYTES // mmap.PAGESIZE
-        sizes = {"FLOWS": FLOWS, "ADDRESSES": ADDRESSES, "RING_PAGES": pages, "SEEN_BYTES": ctypes.sizeof(Seen)}
+        sizes = {"FLOWS": FLOWS, "SETTLED": SETTLED, "ADDRESSES": ADDRESSES, "RING_PAGES": pages}
+        sizes["SEEN_BYTES"] = ctypes.sizeof(Seen)
         program = Program("discovery", sizes, timed=[hook[0] for hook in HOOKS])
         program.check_layout("counted", Counted)
         self._counted = program.table("counted")

@@ -17,16 +17,12 @@ from gateway.probes.program import CGROUP_SKB, SOCK_OPS_PROGRAM, CgroupHooks, Pr
 log = logging.getLogger("sluicegate.probes")
 
 READ_S: Final = 1.0
-TAG_BITS: Final = 18
+PLACE_BITS: Final = 18
 """The index of a cookie: two open connections whose cookies share these bits are one too many, and the older one is
 not measured."""
 SERIES: Final = 512
 FIGURES_BYTES: Final = 32 * 1024 * 1024
 """Of memory at most; a machine with many CPUs tells fewer series apart."""
-ADOPT_S: Final = 300.0
-"""How long after the load connections that are older than it are taken in when they are seen."""
-SERIES_BITS: Final = 32
-"""Of a tag's second word; above are flags."""
 LEAST_SERIES: Final = 64
 HOOKS: Final = (
     ("on_socket", SOCK_OPS_PROGRAM, bpf_calls.SOCK_OPS),
@@ -35,13 +31,15 @@ HOOKS: Final = (
 )
 
 
-class Tag(ctypes.Structure):
-    """What a worker writes (`gateway.dataplane.tags`)."""
+class Connection(ctypes.Structure):
+    """As in C; what each field is stands there. The first two are a worker's (`gateway.dataplane.tags`)."""
 
-    _fields_ = (("cookie", ctypes.c_uint64), ("series", ctypes.c_uint64), ("accepted_ns", ctypes.c_uint64))
-
-
-TAG_BYTES: Final = ctypes.sizeof(Tag)
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in ("tag", "accepted_ns", "request_ns", "data_ns")),
+        *((name, ctypes.c_uint32) for name in ("owner", "bytes", "early_bytes", "rtt_tick", "peer_full", "we_full")),
+        ("series", ctypes.c_uint16),
+        *((name, ctypes.c_uint8) for name in ("side", "flags", "misses", "packets", "looks", "unused")),
+    )
 
 
 class Routes:
@@ -61,14 +59,15 @@ class Routes:
         return [self._program] if self._program is not None else []
 
     def load(self) -> None:
-        program = Program("routes", {"TAGS": 1 << TAG_BITS, "SERIES": self._series}, timed=[hook[0] for hook in HOOKS])
+        constants = {"PLACE_BITS": PLACE_BITS, "SERIES": self._series}
+        program = Program("routes", constants, timed=[hook[0] for hook in HOOKS])
         program.check_layout("series", Figures)
-        program.check_layout("tags", Tag)
+        program.check_layout("connections", Connection)
         self._hooks = CgroupHooks(program, HOOKS)
         self._program = program
         self._figures = ArrayMap(program.table("series").map_fd, ctypes.sizeof(Figures), per_cpu=True)
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
-        self._tell({"type": "tags", "bits": TAG_BITS, "series": self._series}, [program.table("tags").map_fd])
+        self._tell({"type": "tags", "bits": PLACE_BITS, "series": self._series}, [program.table("connections").map_fd])
 
     def lost(self) -> Mapping[str, int]:
         return {"connections": self._losses.total(0)}
@@ -82,15 +81,8 @@ class Routes:
                 self._readers.append(Reader(self._figures, len(self._readers) + 1))
 
     async def run(self) -> None:
-        assert self._program is not None
-        adopting = ArrayMap(self._program.table("adopting").map_fd, 4, per_cpu=False)
-        adopting.write(0, (1).to_bytes(4, "little"))
-        adopt_until_s: float | None = time.monotonic() + ADOPT_S
         read_s = time.monotonic()
         while True:
-            if adopt_until_s is not None and read_s > adopt_until_s:
-                adopting.write(0, bytes(4))
-                adopt_until_s = None
             await asyncio.sleep(max(0.0, read_s + READ_S - time.monotonic()))
             now_s = time.monotonic()
             series = {}

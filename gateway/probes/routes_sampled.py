@@ -15,11 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.places import CLIENT, OWNER_MASK, SERIES_MASK, SERIES_SHIFT, WORDS, owner_of, place_of
 from gateway.probes import sock_diag
 from gateway.probes.feature import Tell
 from gateway.probes.histogram import bucket_of
 from gateway.probes.program import Program
-from gateway.probes.routes import SERIES, SERIES_BITS, TAG_BITS, TAG_BYTES
+from gateway.probes.routes import PLACE_BITS, SERIES
 from gateway.probes.sock_diag import TcpState
 
 log = logging.getLogger("sluicegate.probes")
@@ -55,12 +56,12 @@ class SampledRoutes:
         return []
 
     def load(self) -> None:
-        size = TAG_BYTES << TAG_BITS
+        size = WORDS * 8 << PLACE_BITS
         descriptor = os.memfd_create("sluicegate-tags", os.MFD_CLOEXEC)
         try:
             os.ftruncate(descriptor, size)
             self._tags = memoryview(mmap.mmap(descriptor, size, mmap.MAP_SHARED, mmap.PROT_READ)).cast("Q")
-            self._tell({"type": "tags", "bits": TAG_BITS, "series": SERIES}, [descriptor])
+            self._tell({"type": "tags", "bits": PLACE_BITS, "series": SERIES}, [descriptor])
         finally:
             os.close(descriptor)
 
@@ -110,10 +111,10 @@ class SampledRoutes:
         return {str(series): part for series, part in found.items()}
 
     def _tag_of(self, cookie: int) -> _Tag | None:
-        at = (cookie & ((1 << TAG_BITS) - 1)) * (TAG_BYTES // 8)
-        if self._tags[at] != cookie:
+        tag = self._tags[place_of(cookie, PLACE_BITS)]
+        if tag & OWNER_MASK != owner_of(cookie, PLACE_BITS):
             return None
-        return _Tag(self._tags[at + 1] & ((1 << SERIES_BITS) - 1), client=self._tags[at + 2] != 0)
+        return _Tag(tag >> SERIES_SHIFT & SERIES_MASK, client=bool(tag & CLIENT))
 
     @staticmethod
     def _add(part: dict[str, Any], tag: _Tag, now: TcpState, before: TcpState | None) -> None:
