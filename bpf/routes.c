@@ -1,86 +1,17 @@
-/* What each route and target does in the kernel. Each socket has a place in a memory-mapped array, by its cookie. A worker
- * writes there which series (route and target) the socket's packets belong to at this moment: a tag costs it a store, and
- * needs no capability. The rest of the place is what these programs know of the connection: one line of the processor's
- * cache for all that a packet needs. Sockets without a tag, those of everybody else, are let alone after a look.
+/* What each route and target does in the kernel. Each socket has a place in three arrays, by its cookie. In the first,
+ * which is mapped into its memory, a worker writes which series (route and target) the socket's packets belong to at this
+ * moment: a tag costs it a store, and needs no capability. The second is what most packets need, the third what few do:
+ * programs cost what memory they have to wait for, so what is touched often is kept together. Sockets without a tag,
+ * those of everybody else, are let alone after a look.
  *
- * Times are by CLOCK_MONOTONIC, in nanoseconds where nothing else is said.
+ * Times are by CLOCK_MONOTONIC, in nanoseconds where nothing else is said. A *unit* is 1,024 of them, as histograms count.
  */
 #include <sluicegate.h>
+#include <routes.h>
 
-/* PLACE_BITS and SERIES are given when it is compiled. */
-#define PLACES (1 << PLACE_BITS)
-
-/* Of a place. Two open sockets whose cookies share their low bits are one too many: the newer one has it. */
-#define OWNER(cookie) ((u32)((cookie) >> PLACE_BITS) + 1)
-
-/* The upper half of a tag; the lower one is whose it is. */
-#define TAG_SERIES(tag) ((u32)((tag) >> 32) & 0xffff)
-#define TAG_CLIENT (1ULL << 48)
-#define TAG_FRESH (1ULL << 49) /* a new TLS connection: its first bytes may be session tickets, which answer nothing */
-
-enum side { OTHERS = 0, UPSTREAM = 1, CLIENT = 2 };
-
-/* One connection. Python: gateway/probes/routes.py; what workers write: gateway/dataplane/tags.py. */
-struct connection {
-	/* The worker's. */
-	u64 tag;
-	u64 accepted_ns; /* when it got the connection from the kernel; of clients' alone */
-
-	u64 request_ns; /* the last byte of a request, until its answer begins */
-	u64 data_ns;	/* of an upstream: its connect, then the last byte of an answer under way; of a client: its handshake */
-	u32 owner;	/* whose all this is; 0: nobody's */
-	u32 bytes;	/* of the answer under way that are not in the figures yet */
-	u32 early_bytes;  /* a client's first ones, which come before its worker knows what for */
-	u32 rtt_tick;	  /* when its RTT was looked at for a first byte */
-	u32 peer_full;	  /* tick since when the peer takes nothing more */
-	u32 we_full;	  /* tick since when we take nothing more */
-	u16 series;	  /* in which it counts as open */
-	u8 side;
-	u8 flags;
-	u8 misses;  /* data packets without a tag */
-	u8 packets; /* of an answer, to choose some of them by */
-	u8 looks;   /* to time some of them */
-	u8 unused;
-};
-
-_Static_assert(sizeof(struct connection) == 64, "it is a line of the processor's cache");
-
-#define WATCHED 1  /* its end will be told */
-#define ACCEPTED 2 /* its wait for accept() has been counted */
-#define FRESH 4	   /* what comes now may be no answer */
-
-#define TICK_BITS 20 /* of nanoseconds: a tick is a millisecond, or nearly */
-
-/* One series on one CPU. Python: gateway/probes/figures.py. */
-struct figures {
-	u32 connect[BUCKETS];
-	u32 rtt[BUCKETS];
-	u32 first_byte[BUCKETS];
-	u32 gap[BUCKETS];
-	u32 client_rtt[BUCKETS];
-	u32 client_first_byte[BUCKETS];
-	u32 accept_wait[BUCKETS];
-	u64 bytes_out; /* to the upstream */
-	u64 bytes_in;
-	u64 client_bytes_out;
-	u64 client_bytes_in;
-	u64 retransmits;
-	u64 client_retransmits;
-	u64 resets_in; /* sent by the upstream */
-	u64 resets_out;
-	u64 client_resets_in; /* sent by the client */
-	u64 client_resets_out;
-	u64 full_ns; /* the upstream took nothing more */
-	u64 we_full_ns;
-	u64 client_full_ns; /* the client took nothing more */
-	u64 client_we_full_ns;
-	s64 open;
-	s64 client_open;
-	u64 connections;
-	u64 client_connections;
-};
-
-BPF_F_TABLE("array", u32, struct connection, connections, PLACES, BPF_F_MMAPABLE);
+BPF_F_TABLE("array", u32, struct tag, tags, PLACES, BPF_F_MMAPABLE);
+BPF_ARRAY(passages, struct passage, PLACES);
+BPF_ARRAY(details, struct details, PLACES);
 BPF_PERCPU_ARRAY(series, struct figures, SERIES);
 /* How many connections have a full window: as long as it is 0, bare acknowledgements need no look. */
 BPF_ARRAY(full, u32, 1);
@@ -89,71 +20,75 @@ BPF_PERCPU_ARRAY(losses, u64, 1);
 
 TIMINGS(3);
 
-#define RTT_EACH 32 /* packets of an answer */
-#define RTT_PAUSE_TICKS 50 /* between the first bytes at which it is looked at, on a busy connection */
+#define RTT_EACH TIMED_EACH  /* packets of answers */
+#define RTT_IDLE_UNITS 48828 /* 50 ms: after a pause it is looked at once more */
 #define MOST_MISSES 16
-
-static inline __attribute__((always_inline)) struct connection *place_of(u64 cookie)
-{
-	u32 at = cookie & (PLACES - 1);
-
-	return connections.lookup(&at);
-}
 
 static inline __attribute__((always_inline)) struct figures *figures_of(u32 number)
 {
 	return series.lookup(&number);
 }
 
-static inline __attribute__((always_inline)) u32 tick(void)
+static inline __attribute__((always_inline)) u32 present(void)
 {
-	u32 now = bpf_ktime_get_ns() >> TICK_BITS;
-
-	return now ? now : 1; /* 0 is never */
+	return bpf_ktime_get_ns() >> 10;
 }
 
-static inline __attribute__((always_inline)) void count_open(struct connection *connection, s64 change)
+/* When a segment leaves, as TCP has written it on it (CLOCK_MONOTONIC, since Linux 4.20): a look at the clock less. */
+static inline __attribute__((always_inline)) u32 leaves(struct __sk_buff *skb)
 {
-	struct figures *figures = figures_of(connection->series);
+	u64 at = skb->tstamp;
 
-	if (!figures)
+	return (at ? at : bpf_ktime_get_ns()) >> 10;
+}
+
+/* Units since then; a segment that waits its turn (pacing) may leave later than the next one comes. */
+static inline __attribute__((always_inline)) u32 since(struct passage *passage, u32 now)
+{
+	s32 took = now - passage->at;
+
+	return took > 0 ? took : 0;
+}
+
+static inline __attribute__((always_inline)) void count_open(struct passage *passage, s64 change)
+{
+	struct figures *figures = figures_of(passage->series);
+
+	if (!figures || !passage->series || !(passage->state & WATCHED))
 		return;
-	if (connection->side == UPSTREAM)
+	if (passage->state & UPSTREAM)
 		__sync_fetch_and_add(&figures->open, change);
 	else
 		__sync_fetch_and_add(&figures->client_open, change);
 }
 
 /* Put down what has gathered of an answer. */
-static inline __attribute__((always_inline)) void flush(struct connection *connection)
+static inline __attribute__((always_inline)) void flush(struct passage *passage)
 {
 	struct figures *figures;
 
-	if (!connection->bytes)
+	if (!passage->bytes)
 		return;
-	figures = figures_of(connection->series);
-	if (figures && connection->side == UPSTREAM)
-		figures->bytes_in += connection->bytes;
+	figures = figures_of(passage->series);
+	if (figures && passage->state & UPSTREAM)
+		figures->bytes_in += passage->bytes;
 	else if (figures)
-		figures->client_bytes_out += connection->bytes;
-	connection->bytes = 0;
+		figures->client_bytes_out += passage->bytes;
+	passage->bytes = 0;
 }
 
 /* The connection works for another route or target from now on; 0: for none. */
-static inline __attribute__((always_inline)) void change_series(struct connection *connection, u32 number)
+static inline __attribute__((always_inline)) void change_series(struct passage *passage, u32 number)
 {
-	flush(connection);
-	if (connection->flags & WATCHED && connection->series)
-		count_open(connection, -1);
-	connection->series = number;
-	if (connection->flags & WATCHED && number)
-		count_open(connection, 1);
+	flush(passage);
+	count_open(passage, -1);
+	passage->series = number;
+	count_open(passage, 1);
 }
 
-static inline __attribute__((always_inline)) void add_full(struct connection *connection, u32 since, bool ours)
+static inline __attribute__((always_inline)) void add_full(struct passage *passage, u64 took, bool ours)
 {
-	struct figures *figures = figures_of(connection->series);
-	u64 took = (u64)(tick() - since) << TICK_BITS;
+	struct figures *figures = figures_of(passage->series);
 	u32 zero = 0;
 	u32 *many = full.lookup(&zero);
 
@@ -161,7 +96,7 @@ static inline __attribute__((always_inline)) void add_full(struct connection *co
 		__sync_fetch_and_add(many, -1);
 	if (!figures)
 		return;
-	if (connection->side == UPSTREAM) {
+	if (passage->state & UPSTREAM) {
 		if (ours)
 			figures->we_full_ns += took;
 		else
@@ -175,76 +110,95 @@ static inline __attribute__((always_inline)) void add_full(struct connection *co
 }
 
 /* A window of zero, or its end. `incoming`: the peer's window. */
-static inline __attribute__((always_inline)) void see_window(struct connection *connection, bool none, bool incoming)
+static inline __attribute__((always_inline)) void
+see_window(struct passage *passage, u32 at, bool none, bool incoming)
 {
-	u32 *since = incoming ? &connection->peer_full : &connection->we_full;
+	struct details *known;
+	u64 *begun;
 	u32 zero = 0;
 	u32 *many;
+	u64 now;
 
-	if (!(connection->flags & WATCHED) || none == (*since != 0))
+	if (!(passage->state & WATCHED) || (!none && !(passage->state & CLOSED)))
 		return;
+	known = details.lookup(&at);
+	if (!known)
+		return;
+	begun = incoming ? &known->peer_full_ns : &known->we_full_ns;
+	if (none == (*begun != 0))
+		return;
+	now = bpf_ktime_get_ns();
 	if (none) {
-		*since = tick();
+		*begun = now;
+		passage->state |= CLOSED;
 		many = full.lookup(&zero);
 		if (many)
 			__sync_fetch_and_add(many, 1);
-	} else {
-		add_full(connection, *since, !incoming);
-		*since = 0;
+		return;
 	}
+	add_full(passage, now - *begun, !incoming);
+	*begun = 0;
+	if (!known->peer_full_ns && !known->we_full_ns)
+		passage->state &= ~CLOSED;
 }
 
 /* Nothing more is known of whoever has the place. */
-static inline __attribute__((always_inline)) void release(struct connection *connection)
+static inline __attribute__((always_inline)) void release(struct passage *passage, u32 at)
 {
-	see_window(connection, false, true);
-	see_window(connection, false, false);
-	change_series(connection, 0);
-	connection->flags = 0;
-	connection->owner = 0;
+	see_window(passage, at, false, true);
+	see_window(passage, at, false, false);
+	change_series(passage, 0);
+	passage->state = 0;
+	passage->owner = 0;
 }
 
-static inline __attribute__((always_inline)) void take(struct connection *connection, u32 owner, u8 side)
+static inline __attribute__((always_inline)) struct details *
+take(struct passage *passage, u32 at, u32 owner, u8 side)
 {
+	struct details *known = details.lookup(&at);
 	u32 zero = 0;
 	u64 *lost;
 
-	if (connection->owner && connection->flags & WATCHED) {
+	if (!known)
+		return NULL;
+	if (passage->state & WATCHED) {
 		lost = losses.lookup(&zero);
 		if (lost)
 			(*lost)++;
-		release(connection);
+		release(passage, at);
 	}
-	connection->request_ns = connection->data_ns = 0;
-	connection->bytes = connection->early_bytes = connection->rtt_tick = 0;
-	connection->series = 0;
-	connection->flags = connection->misses = connection->packets = 0;
-	connection->side = side;
-	connection->owner = owner;
+	__builtin_memset(known, 0, sizeof(*known));
+	passage->owner = owner;
+	passage->at = passage->bytes = 0;
+	passage->series = 0;
+	passage->packets = 0;
+	passage->state = side;
+	return known;
 }
 
 /* Retransmits and the connection's end are told; what others have asked for stays. */
-static inline __attribute__((always_inline)) void watch(struct bpf_sock_ops *ops, struct connection *connection)
+static inline __attribute__((always_inline)) void watch(struct bpf_sock_ops *ops, struct passage *passage)
 {
 	u32 wanted = BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | wanted);
-	connection->flags |= WATCHED;
+	passage->state |= WATCHED;
 }
 
-static inline __attribute__((always_inline)) void see_connected(struct bpf_sock_ops *ops, struct connection *connection)
+static inline __attribute__((always_inline)) void
+see_connected(struct bpf_sock_ops *ops, struct passage *passage, struct tag *tag, u32 at)
 {
+	struct details *known = details.lookup(&at);
 	struct figures *figures;
 
-	watch(ops, connection);
-	change_series(connection, TAG_SERIES(connection->tag));
-	figures = figures_of(connection->series);
-	if (figures) {
-		figures->connections++;
-		count(figures->connect, bpf_ktime_get_ns() - connection->data_ns);
-		count(figures->rtt, (u64)(ops->srtt_us >> 3) * 1000);
-	}
-	connection->data_ns = 0;
+	watch(ops, passage);
+	change_series(passage, TAG_SERIES(tag->word));
+	figures = figures_of(passage->series);
+	if (!figures || !known)
+		return;
+	figures->connections++;
+	count(figures->connect, bpf_ktime_get_ns() - known->since_ns);
+	count(figures->rtt, (u64)(ops->srtt_us >> 3) * 1000);
 }
 
 static inline __attribute__((always_inline)) bool is_wanted(struct bpf_sock_ops *ops)
@@ -263,46 +217,53 @@ static inline __attribute__((always_inline)) bool is_wanted(struct bpf_sock_ops 
 
 static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops *ops)
 {
-	struct connection *connection;
+	struct passage *passage;
+	struct details *known;
 	struct figures *figures;
+	struct tag *tag;
 	u64 cookie;
 	u32 owner;
+	u32 at;
 
 	if (!is_wanted(ops))
 		return;
 	cookie = bpf_get_socket_cookie(ops);
-	connection = place_of(cookie);
-	if (!connection)
-		return;
 	owner = OWNER(cookie);
+	at = cookie & (PLACES - 1);
+	passage = passages.lookup(&at);
+	tag = tags.lookup(&at);
+	if (!passage || !tag)
+		return;
 	switch (ops->op) {
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
-		if ((u32)connection->tag != owner)
+		if ((u32)tag->word != owner)
 			return;
-		take(connection, owner, UPSTREAM);
-		connection->data_ns = bpf_ktime_get_ns();
+		known = take(passage, at, owner, UPSTREAM);
+		if (known)
+			known->since_ns = bpf_ktime_get_ns();
 		return;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
-		if (connection->owner == owner)
-			see_connected(ops, connection);
+		if (passage->owner == owner)
+			see_connected(ops, passage, tag, at);
 		return;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		take(connection, owner, CLIENT);
-		watch(ops, connection);
-		connection->data_ns = bpf_ktime_get_ns();
+		known = take(passage, at, owner, CLIENT);
+		if (known)
+			known->since_ns = bpf_ktime_get_ns();
+		watch(ops, passage);
 		return;
 	case BPF_SOCK_OPS_RETRANS_CB:
-		figures = figures_of(connection->series);
-		if (connection->owner != owner || !figures)
+		figures = figures_of(passage->series);
+		if (passage->owner != owner || !figures)
 			return;
-		if (connection->side == UPSTREAM)
+		if (passage->state & UPSTREAM)
 			figures->retransmits++;
 		else
 			figures->client_retransmits++;
 		return;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (connection->owner == owner)
-			release(connection);
+		if (passage->owner == owner)
+			release(passage, at);
 		return;
 	}
 }
@@ -318,40 +279,41 @@ int on_socket(struct bpf_sock_ops *ops)
 	return 1;
 }
 
-/* The connection's tag; 0 for everybody else's, and as long as its worker does not know it. `came`: bytes of its peer. */
-static inline __attribute__((always_inline)) u64 tag_of(struct connection *connection, u32 owner, u32 came)
+/* A client's first bytes may come before its worker has heard of it: they are kept until it has. */
+static inline __attribute__((always_inline)) void keep_early(u32 at, u32 bytes)
 {
-	u64 tag = connection->tag;
+	struct details *known = details.lookup(&at);
 
-	if (connection->owner != owner) {
-		if ((u32)tag != owner)
-			return 0;
-		take(connection, owner, tag & TAG_CLIENT ? CLIENT : UPSTREAM); /* it is older than these programs */
-	}
-	if (connection->side == OTHERS)
-		return 0;
-	if ((u32)tag != owner) {
-		if (came && connection->side == CLIENT) {
-			connection->request_ns = bpf_ktime_get_ns();
-			connection->early_bytes += came;
-		}
-		if (++connection->misses >= MOST_MISSES)
-			connection->side = OTHERS;
-		return 0;
-	}
-	if (TAG_SERIES(tag) != connection->series)
-		change_series(connection, TAG_SERIES(tag));
-	return tag;
+	if (known)
+		known->early_bytes += bytes;
 }
 
-/* At an answer's first segment, then now and then: round-trip times do not change with each packet. */
+static inline __attribute__((always_inline)) void miss(struct passage *passage, u32 at, u32 bytes, bool incoming)
+{
+	struct details *known = details.lookup(&at);
+
+	if (incoming && bytes && passage->state & CLIENT) {
+		passage->at = present();
+		passage->state |= DUE;
+		keep_early(at, bytes);
+	}
+	if (known && ++known->misses >= MOST_MISSES)
+		passage->state &= ~(UPSTREAM | CLIENT);
+}
+
+/* After so many packets of answers, and at the first one after a pause: round-trip times do not change with each. */
 static inline __attribute__((always_inline)) void
-sample_rtt(struct connection *connection, struct figures *figures, struct bpf_sock *common)
+sample_rtt(struct passage *passage, struct figures *figures, struct bpf_sock *common)
 {
 	struct bpf_tcp_sock *tcp;
 	struct bpf_sock *sk;
 
-	if (connection->packets++ % RTT_EACH || !common)
+	if (passage->packets) {
+		passage->packets--;
+		return;
+	}
+	passage->packets = RTT_EACH - 1;
+	if (!common)
 		return;
 	sk = bpf_sk_fullsock(common);
 	if (!sk)
@@ -359,89 +321,84 @@ sample_rtt(struct connection *connection, struct figures *figures, struct bpf_so
 	tcp = bpf_tcp_sock(sk);
 	if (!tcp || !tcp->srtt_us)
 		return;
-	count(connection->side == UPSTREAM ? figures->rtt : figures->client_rtt, (u64)(tcp->srtt_us >> 3) * 1000);
+	count(passage->state & UPSTREAM ? figures->rtt : figures->client_rtt, (u64)(tcp->srtt_us >> 3) * 1000);
 }
 
-/* When a segment leaves, as TCP has written it on it (CLOCK_MONOTONIC, since Linux 4.20): a look at the clock less. */
-static inline __attribute__((always_inline)) u64 left_ns(struct __sk_buff *skb)
+static inline __attribute__((always_inline)) void request(struct passage *passage, u32 now)
 {
-	u64 at = skb->tstamp;
-
-	return at ? at : bpf_ktime_get_ns();
-}
-
-/* An answer begins. */
-static inline __attribute__((always_inline)) void first(struct connection *connection, u32 *histogram, u64 now)
-{
-	u32 tick = now >> TICK_BITS;
-
-	count(histogram, now > connection->request_ns ? now - connection->request_ns : 0);
-	connection->request_ns = 0;
-	connection->packets = 1;
-	if (tick - connection->rtt_tick > RTT_PAUSE_TICKS) {
-		connection->rtt_tick = tick;
-		connection->packets = 0; /* it is looked at */
-	}
+	if (since(passage, now) > RTT_IDLE_UNITS)
+		passage->packets = 0;
+	passage->at = now;
+	passage->state = (passage->state & ~(ANSWERING | FRESH)) | DUE;
 }
 
 static inline __attribute__((always_inline)) void
-see_upstream(struct __sk_buff *skb, struct connection *connection, struct figures *figures, u64 tag, u32 bytes,
-	     bool incoming)
+see_upstream(struct __sk_buff *skb, struct passage *passage, struct figures *figures, u64 word, u32 bytes, bool incoming)
 {
-	u64 now;
+	u32 now;
 
-	flush(connection);
 	if (!incoming) {
 		figures->bytes_out += bytes;
-		connection->request_ns = left_ns(skb);
-		connection->data_ns = 0;
-		connection->flags &= ~FRESH;
-		if (tag & TAG_FRESH)
-			connection->flags |= FRESH;
+		request(passage, leaves(skb));
+		if (word & TAG_FRESH)
+			passage->state |= FRESH;
 		return;
 	}
 	figures->bytes_in += bytes;
-	if (connection->flags & FRESH)
+	if (passage->state & FRESH)
 		return;
-	now = bpf_ktime_get_ns();
-	if (connection->request_ns)
-		first(connection, figures->first_byte, now);
-	else if (connection->data_ns)
-		count(figures->gap, now - connection->data_ns);
-	connection->data_ns = now;
+	now = present();
+	if (passage->state & DUE)
+		count_units(figures->first_byte, since(passage, now));
+	else if (passage->state & ANSWERING)
+		count_units(figures->gap, since(passage, now));
+	passage->at = now;
+	passage->state = (passage->state & ~DUE) | ANSWERING;
+	sample_rtt(passage, figures, skb->sk);
 }
 
 static inline __attribute__((always_inline)) void
-see_client(struct __sk_buff *skb, struct connection *connection, struct figures *figures, u32 bytes, bool incoming)
+see_accepted(struct passage *passage, struct figures *figures, struct tag *tag, u32 at)
 {
-	flush(connection);
+	struct details *known = details.lookup(&at);
+
+	passage->state |= ACCEPTED;
+	if (!known)
+		return;
+	figures->client_bytes_in += known->early_bytes;
+	if (!known->since_ns)
+		return;
+	figures->client_connections++;
+	if (tag->accepted_ns > known->since_ns)
+		count(figures->accept_wait, tag->accepted_ns - known->since_ns);
+}
+
+static inline __attribute__((always_inline)) void
+see_client(struct __sk_buff *skb, struct passage *passage, struct figures *figures, struct tag *tag, u32 at, u32 bytes,
+	   bool incoming)
+{
 	if (incoming) {
-		if (connection->series)
+		if (passage->series)
 			figures->client_bytes_in += bytes;
 		else
-			connection->early_bytes += bytes;
-		connection->request_ns = bpf_ktime_get_ns();
+			keep_early(at, bytes);
+		request(passage, present());
 		return;
 	}
 	figures->client_bytes_out += bytes;
-	if (!connection->request_ns)
-		return; /* the middle of an answer: no look at the clock */
-	first(connection, figures->client_first_byte, left_ns(skb));
-	if (connection->flags & ACCEPTED)
-		return;
-	connection->flags |= ACCEPTED;
-	figures->client_bytes_in += connection->early_bytes;
-	if (!connection->data_ns)
-		return; /* its handshake was before these programs */
-	figures->client_connections++;
-	if (connection->accepted_ns > connection->data_ns)
-		count(figures->accept_wait, connection->accepted_ns - connection->data_ns);
+	if (passage->state & DUE) {
+		count_units(figures->client_first_byte, since(passage, leaves(skb)));
+		passage->state = (passage->state & ~DUE) | ANSWERING;
+		if (!(passage->state & ACCEPTED))
+			see_accepted(passage, figures, tag, at);
+	}
+	sample_rtt(passage, figures, skb->sk);
 }
 
 static inline __attribute__((always_inline)) void
-see_reset(struct connection *connection, struct figures *figures, bool incoming)
+see_reset(struct passage *passage, struct figures *figures, bool incoming)
 {
-	if (connection->side == UPSTREAM) {
+	if (passage->state & UPSTREAM) {
 		if (incoming)
 			figures->resets_in++;
 		else
@@ -454,80 +411,100 @@ see_reset(struct connection *connection, struct figures *figures, bool incoming)
 	}
 }
 
-/* The middle of an answer: most packets, so nothing is touched but the connection, and for a gap one count. What gathers
- * is put down now and then, and when something else happens to the connection. False: it is something else. */
-static inline __attribute__((always_inline)) bool in_mid_answer(struct connection *connection, u32 bytes, bool incoming)
+/* The middle of an answer: most packets, so nothing is touched but the passage, and for a gap one count. What gathers is
+ * put down now and then, and when something else happens to the connection. False: it is something else. */
+static inline __attribute__((always_inline)) bool mid_answer(struct passage *passage, u32 bytes, bool incoming)
 {
+	u8 side = incoming ? UPSTREAM : CLIENT;
 	struct figures *figures;
-	u64 now;
+	u32 now;
 
-	if (connection->request_ns || connection->packets % RTT_EACH == 0 || connection->peer_full || connection->we_full)
+	if ((passage->state & (side | DUE | ANSWERING | FRESH | CLOSED)) != (side | ANSWERING) || !passage->packets)
 		return false;
-	if (connection->side == CLIENT) {
-		if (incoming || !(connection->flags & ACCEPTED))
-			return false;
-	} else {
-		if (!incoming || !connection->data_ns || connection->side != UPSTREAM)
-			return false;
-		figures = figures_of(connection->series);
+	if (incoming) {
+		figures = figures_of(passage->series);
 		if (!figures)
 			return false;
-		now = bpf_ktime_get_ns();
-		count(figures->gap, now - connection->data_ns);
-		connection->data_ns = now;
+		now = present();
+		count_units(figures->gap, since(passage, now));
+		passage->at = now;
 	}
-	connection->packets++;
-	connection->bytes += bytes;
+	passage->packets--;
+	passage->bytes += bytes;
+	return true;
+}
+
+/* The same. One of so many packets is timed, and stands for all of them. */
+static inline __attribute__((always_inline)) bool
+in_mid_answer(struct passage *passage, u32 bytes, u32 program, bool incoming)
+{
+	struct timing *timing;
+	bool done;
+	u64 begun;
+
+	if (passage->packets != RTT_EACH / 2)
+		return mid_answer(passage, bytes, incoming);
+	begun = bpf_ktime_get_ns();
+	done = mid_answer(passage, bytes, incoming);
+	timing = timings.lookup(&program);
+	if (!timing || !done)
+		return done;
+	timing->runs += RTT_EACH;
+	end_timing(timing, begun);
 	return true;
 }
 
 static inline __attribute__((always_inline)) void
-see_segment(struct __sk_buff *skb, struct connection *connection, u32 owner, struct segment *found, bool incoming)
+see_segment(struct __sk_buff *skb, struct passage *passage, u32 at, u32 owner, struct segment *found, bool incoming)
 {
-	bool plain = found->payload && found->window && !(found->flags & TCP_RST);
 	struct figures *figures;
-	u64 tag;
+	struct tag *tag;
+	u64 word;
 
-	if (plain && connection->owner == owner && in_mid_answer(connection, found->payload, incoming))
-		return;
-	tag = tag_of(connection, owner, incoming ? found->payload : 0);
+	tag = tags.lookup(&at);
 	if (!tag)
 		return;
-	figures = figures_of(connection->series);
+	word = tag->word;
+	if (passage->owner != owner) { /* nothing is known of it, or it is older than these programs */
+		if ((u32)word != owner || !take(passage, at, owner, word & TAG_CLIENT ? CLIENT : UPSTREAM))
+			return;
+	}
+	if (!(passage->state & (UPSTREAM | CLIENT)))
+		return;
+	if ((u32)word != owner) {
+		miss(passage, at, found->payload, incoming);
+		return;
+	}
+	if (TAG_SERIES(word) != passage->series)
+		change_series(passage, TAG_SERIES(word));
+	figures = figures_of(passage->series);
 	if (!figures)
 		return;
 	if (found->flags & TCP_RST) {
-		see_reset(connection, figures, incoming);
+		see_reset(passage, figures, incoming);
 		return;
 	}
-	see_window(connection, !found->window, incoming);
+	see_window(passage, at, !found->window, incoming);
 	if (!found->payload)
 		return;
-	if (connection->side == UPSTREAM)
-		see_upstream(skb, connection, figures, tag, found->payload, incoming);
+	flush(passage);
+	if (passage->state & UPSTREAM)
+		see_upstream(skb, passage, figures, word, found->payload, incoming);
 	else
-		see_client(skb, connection, figures, found->payload, incoming);
-	sample_rtt(connection, figures, skb->sk);
-}
-
-/* One of so many packets of a connection is timed, and stands for all of them. */
-static inline __attribute__((always_inline)) void timed(u32 program, u64 begun)
-{
-	struct timing *timing = timings.lookup(&program);
-
-	if (timing)
-		timing->runs += TIMED_EACH;
-	end_timing(timing, begun);
+		see_client(skb, passage, figures, tag, at, found->payload, incoming);
 }
 
 static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32 program, bool incoming)
 {
-	struct connection *connection;
+	struct passage *passage;
 	struct segment found = {};
-	u64 begun = 0;
+	struct timing *timing;
 	u32 zero = 0;
 	u64 cookie;
+	u64 begun;
 	u32 *many;
+	u32 owner;
+	u32 at;
 
 	if (!read_segment(skb, &found) || found.flags & TCP_SYN)
 		return;
@@ -537,14 +514,18 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 			return; /* most packets that carry nothing: they are not even counted */
 	}
 	cookie = bpf_get_socket_cookie(skb);
-	connection = place_of(cookie);
-	if (!connection)
+	at = cookie & (PLACES - 1);
+	owner = OWNER(cookie);
+	passage = passages.lookup(&at);
+	if (!passage)
 		return;
-	if (++connection->looks % TIMED_EACH == 0)
-		begun = bpf_ktime_get_ns();
-	see_segment(skb, connection, OWNER(cookie), &found, incoming);
-	if (begun)
-		timed(program, begun);
+	if (passage->owner == owner && found.payload && found.window && !(found.flags & TCP_RST) &&
+	    in_mid_answer(passage, found.payload, program, incoming))
+		return;
+	timing = timings.lookup(&program);
+	begun = begin_timing(timing);
+	see_segment(skb, passage, at, owner, &found, incoming);
+	end_timing(timing, begun);
 }
 
 int on_incoming(struct __sk_buff *skb)

@@ -5,9 +5,8 @@
  * four to each doubling, up to 4.6 minutes. gateway/probes/histogram.py has the same rule. */
 #define BUCKETS 108
 
-static inline __attribute__((always_inline)) u32 bucket_of(u64 ns)
+static inline __attribute__((always_inline)) u32 bucket_of(u64 value)
 {
-	u64 value = ns >> 10;
 	u32 exponent = 0;
 
 	if (value < 4)
@@ -35,13 +34,18 @@ static inline __attribute__((always_inline)) u32 bucket_of(u64 ns)
 	return (exponent - 1) * 4 + ((value >> (exponent - 2)) & 3);
 }
 
-static inline __attribute__((always_inline)) void count(u32 *histogram, u64 ns)
+static inline __attribute__((always_inline)) void count_units(u32 *histogram, u64 units)
 {
-	u64 at = bucket_of(ns);
+	u64 at = bucket_of(units);
 
 	asm volatile("" : "+r"(at)); /* or the compiler checks one copy and uses another, which the verifier refuses */
 	if (at < BUCKETS)
 		histogram[at]++;
+}
+
+static inline __attribute__((always_inline)) void count(u32 *histogram, u64 ns)
+{
+	count_units(histogram, ns >> 10);
 }
 
 /* What a program costs, by its own clock in one run of 64: two looks at the clock cost more than most runs. The kernel's

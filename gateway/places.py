@@ -1,14 +1,14 @@
-"""Where a socket has its place in the array that workers and the kernel's probes share (`struct connection` of
-bpf/routes.c): an entry of a cache line for each value of a socket cookie's low bits.
+"""Where a socket has its place in the array that workers and the kernel's probes share (`struct tag` of bpf/routes.h):
+an entry for each value of a socket cookie's low bits.
 
-A worker writes the entry's first two words. The first is the socket's tag, in one store: whose the entry is, which
+An entry has two words, which a worker writes. The first is the socket's tag, in one store: whose the entry is, which
 series (a number for route and target) its packets belong to now, and flags. The second is when a client's connection
-was accepted.
+was accepted (CLOCK_MONOTONIC, nanoseconds).
 """
 
 from typing import Final
 
-WORDS: Final = 8
+WORDS: Final = 2
 """Of 64 bits, an entry."""
 OWNER_MASK: Final = 0xFFFF_FFFF
 SERIES_SHIFT: Final = 32

@@ -1,4 +1,4 @@
-"""`struct figures` of bpf/routes.c in Python: one series read from all CPUs, and what has come since the last reading.
+"""`struct figures` of bpf/routes.h in Python: one series read from all CPUs, and what has come since the last reading.
 
     {"h": {name: [[bucket, count], …]}, "c": {name: count}, "g": {name: value}}
 

@@ -31,15 +31,10 @@ HOOKS: Final = (
 )
 
 
-class Connection(ctypes.Structure):
-    """As in C; what each field is stands there. The first two are a worker's (`gateway.dataplane.tags`)."""
+class Tag(ctypes.Structure):
+    """What a worker writes (`gateway.places`)."""
 
-    _fields_ = (
-        *((name, ctypes.c_uint64) for name in ("tag", "accepted_ns", "request_ns", "data_ns")),
-        *((name, ctypes.c_uint32) for name in ("owner", "bytes", "early_bytes", "rtt_tick", "peer_full", "we_full")),
-        ("series", ctypes.c_uint16),
-        *((name, ctypes.c_uint8) for name in ("side", "flags", "misses", "packets", "looks", "unused")),
-    )
+    _fields_ = (("word", ctypes.c_uint64), ("accepted_ns", ctypes.c_uint64))
 
 
 class Routes:
@@ -62,12 +57,12 @@ class Routes:
         constants = {"PLACE_BITS": PLACE_BITS, "SERIES": self._series}
         program = Program("routes", constants, timed=[hook[0] for hook in HOOKS])
         program.check_layout("series", Figures)
-        program.check_layout("connections", Connection)
+        program.check_layout("tags", Tag)
         self._hooks = CgroupHooks(program, HOOKS)
         self._program = program
         self._figures = ArrayMap(program.table("series").map_fd, ctypes.sizeof(Figures), per_cpu=True)
         self._losses = ArrayMap(program.table("losses").map_fd, 8, per_cpu=True)
-        self._tell({"type": "tags", "bits": PLACE_BITS, "series": self._series}, [program.table("connections").map_fd])
+        self._tell({"type": "tags", "bits": PLACE_BITS, "series": self._series}, [program.table("tags").map_fd])
 
     def lost(self) -> Mapping[str, int]:
         return {"connections": self._losses.total(0)}

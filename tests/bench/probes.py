@@ -1,10 +1,11 @@
 """What probes cost: ≤ 3 % of a core at 1,000 streamed calls a second of 100 events, ≤ 2 % of the throughput.
 
-One worker on the gateway's core, provider, load and agent on the other; gateway and agent in a cgroup of their own, as
-systemd has them, so that programs see the gateway's packets and not the provider's and the load's (`--everything`: all
-of them). With the agent and without it in turn, in rounds that begin with either: plain calls and streams as fast as
-they go, ratios of each round, then paced streams, an event each 10 ms, each in a segment of its own as models answer:
-what programs took by call, times 1,000 calls a second. Needs root and bcc.
+One worker on the gateway's core, provider, load and agent on the other; gateway and agent are alone in a cgroup, and
+that is all that the agent looks at: provider and load stand for other hosts (`--everything`: the whole machine is
+seen). With the agent and without it in turn, in rounds that begin with either: plain calls and streams as fast as they
+go, ratios of each round. Then, with the kernel counting (`bpf_costs`), plain calls, and paced streams, an event each 10
+ms, each in a segment of its own as models answer: what all programs took by call, times 1,000 calls a second. Needs
+root and bcc.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from gateway.cli import agent_client
 from gateway.errors import SluicegateError
 from gateway.probes.feature import cgroup_root
 from tests.bench import compare, rig
+from tests.bench.bpf_costs import counting
 from tests.support.c_upstream import build, c_upstream
 
 EVENTS, PACE_MS = 100, 10
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     seconds = int(os.environ.get("SECONDS_EACH", "5"))
     parser.add_argument("--seconds", type=int, default=seconds, help=f"of each load ({seconds}; or SECONDS_EACH)")
     parser.add_argument("--everything", action="store_true", help="no cgroup of its own: the whole machine is seen")
-    parser.add_argument("--streams", type=int, default=100, metavar="N", help="paced ones at a time (100)")
+    parser.add_argument("--streams", type=int, default=400, metavar="N", help="paced ones at a time (400)")
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -55,10 +57,10 @@ def measure(given: argparse.Namespace) -> None:
                 found: dict[str, float] = {}
                 for on in (True, False) if turn % 2 else (False, True):
                     if on:
-                        with agent(running.data, cgroup) as socket:
+                        with agent(running.data, cgroup):
                             bench.plain(8, 1)
                             found |= {f"{name}_on": value for name, value in loads(bench, given.seconds).items()}
-                            found |= paced(bench, socket, given.streams, given.seconds)
+                            found |= programs(bench, cgroup, given.streams, given.seconds)
                     else:
                         bench.plain(8, 1)
                         found |= {f"{name}_off": value for name, value in loads(bench, given.seconds).items()}
@@ -95,22 +97,27 @@ def loads(bench: rig.Rig, seconds: int) -> dict[str, float]:
     }
 
 
-def paced(bench: rig.Rig, socket: Path, streams: int, seconds: int) -> dict[str, float]:
-    """What programs and their process cost while streams run; shares of one core."""
+def programs(bench: rig.Rig, cgroup: Path, streams: int, seconds: int) -> dict[str, float]:
+    """What they and their process cost by plain call, and while streams run; shares of one core."""
     compare.wait_until_idle(bench.pids())
-    before, prober_before = cost(socket), prober_cpu_s()
-    begun = time.monotonic()
-    found = compare.stream_load(bench.system, "bench-paced", build("sseload"), streams, seconds)
-    took_s = time.monotonic() - begun
-    time.sleep(1.1)  # costs are told once a second
-    run_s, runs = (now - was for now, was in zip(cost(socket), before, strict=True))
-    events = found["events_per_s"] * found["seconds"]
+    (prober,) = (pid for pid in compare.family([os.getpid()]) if b"probes.main" in _command(pid))
+    with counting(prober, cgroup) as counted:
+        plain = bench.plain(64, seconds)
+        plain_ns, _ = counted.cost_ns()
+    compare.wait_until_idle(bench.pids())
+    before_s, begun_s = compare.cpu_s([prober]), time.monotonic()
+    with counting(prober, cgroup) as counted:
+        found = compare.stream_load(bench.system, "bench-paced", build("sseload"), streams, seconds)
+        run_ns, runs = counted.cost_ns()
+    took_s = time.monotonic() - begun_s
+    calls = found["events_per_s"] * found["seconds"] / EVENTS
     return {
-        "run_ns_a_call": run_s / events * EVENTS * 1e9,
-        "runs_a_call": runs / events * EVENTS,
-        "share_of_core": run_s / events * EVENTS * CALLS_A_SECOND,
-        "process_share_of_core": (prober_cpu_s() - prober_before) / took_s,
-        "paced_calls_per_s": events / EVENTS / took_s,
+        "run_ns_a_plain_call": plain_ns / max(1, plain["answers"]),
+        "run_ns_a_call": run_ns / calls,
+        "runs_a_call": runs / calls,
+        "share_of_core": run_ns * 1e-9 / calls * CALLS_A_SECOND,
+        "process_share_of_core": (compare.cpu_s([prober]) - before_s) / took_s,
+        "paced_calls_per_s": calls / took_s,
         "failed": found["failed"],
     }
 
@@ -136,10 +143,11 @@ def move(pid: int, cgroup: Path) -> None:
 
 
 @contextmanager
-def agent(data: Path, cgroup: Path) -> Iterator[Path]:
-    """The agent with its probes, on the load's core; its socket."""
+def agent(data: Path, cgroup: Path) -> Iterator[None]:
+    """The agent with its probes, on the load's core."""
     socket = data / "agent.sock"
     command = [str(Path(sys.executable).parent / "sluicegate"), "agent", "--socket", str(socket)]
+    command += [] if cgroup == cgroup_root() else ["--cgroup", str(cgroup)]
     process = subprocess.Popen(
         [
             "sh",
@@ -161,7 +169,7 @@ def agent(data: Path, cgroup: Path) -> Iterator[Path]:
                 sys.exit("the agent has no probes here: run `sluicegate agent` and read what it says")
             time.sleep(0.1)
         time.sleep(1.0)
-        yield socket
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
@@ -173,17 +181,6 @@ def _ready(socket: Path) -> bool:
     except SluicegateError:
         return False
     return bool(said["workers"]) and said["probes"]["trouble"] is None
-
-
-def cost(socket: Path) -> tuple[float, float]:
-    """Seconds and runs of all programs so far."""
-    programs = agent_client.ask(socket, "status")["probes"]["programs"].values()
-    return sum(seconds for seconds, _ in programs), sum(runs for _, runs in programs)
-
-
-def prober_cpu_s() -> float:
-    """Of the process that reads the maps, so far."""
-    return compare.cpu_s([pid for pid in compare.family([os.getpid()]) if b"probes.main" in _command(pid)])
 
 
 def _command(pid: int) -> bytes:
