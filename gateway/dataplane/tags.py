@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from gateway.places import CLIENT, FRESH, OWNER_MASK, SERIES_SHIFT, WORDS, owner_of, place_of
+from gateway.places import CLIENT, FRESH, SERIES_SHIFT, WORDS, owner_of, place_of
 
 log = logging.getLogger("sluicegate.dataplane")
 
@@ -119,12 +119,9 @@ class SocketTags:
         self._write(_cookie(sock), series << SERIES_SHIFT)
 
     def forget(self, tag: SocketTag) -> None:
-        """The connection is closed."""
+        """The connection is closed. What it is tagged with stays: the kernel may have a good deal to send yet, and no
+        other socket gets its cookie."""
         self._open.discard(tag)
-        if self._words is not None and tag.cookie:
-            at = place_of(tag.cookie, self._bits)
-            if self._words[at] & OWNER_MASK == owner_of(tag.cookie, self._bits):
-                self._words[at] = 0
 
     def _write(self, cookie: int, of_what: int) -> None:
         if self._words is not None and cookie:

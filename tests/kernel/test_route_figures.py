@@ -167,6 +167,7 @@ def test_a_slow_client_closes_its_window_and_a_lost_segment_is_sent_again(runnin
 
     since = after_quiet(running, slow_client)
     found = since("fast")
+    assert found["bytes_in"] <= found["client_bytes_out"], "what the kernel had yet to send when we closed, too"
     assert found["full_s"]["client"] > 0.7
     assert found["full_s"]["upstream"] == 0
 

@@ -138,14 +138,15 @@ def test_a_series_without_a_number_is_asked_for_once(
     assert array.series(upstream.cookie) == 3
 
 
-def test_a_closed_socket_leaves_nothing_and_not_another_ones_tag(
+def test_what_a_closed_socket_has_yet_to_send_is_its_routes_and_its_place_another_ones(
     array: Array, tags: SocketTags, pair: tuple[SocketTag, SocketTag]
 ) -> None:
     client, upstream = pair
     tags.mark(FIRST, client, upstream, False)
     tags.forget(client)
-    assert array.words(client.cookie)[0] == 0
+    tags.forget(upstream)
+    assert (array.series(client.cookie), array.series(upstream.cookie)) == (1, 1)
     other = SocketTag(upstream.cookie + (1 << BITS))  # it has the same place
     tags.mark(SECOND, client, other, False)
-    tags.forget(upstream)
     assert array.series(other.cookie) == 2
+    assert array.series(upstream.cookie) is None
