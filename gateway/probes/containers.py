@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import time
@@ -11,8 +12,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-SOCKETS: Final = {"docker": ("/var/run/docker.sock",), "podman": ("/run/podman/podman.sock",)}
+SOCKETS: Final = {"docker": "/var/run/docker.sock", "podman": "/run/podman/podman.sock"}
 """Podman answers Docker's questions, too."""
+NAMED_BY: Final = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+"""Variables that name another place, as their own commands read them: `unix://PATH`."""
 ANSWER_S: Final = 0.5
 KEPT: Final = 1024
 KEPT_S: Final = 60.0
@@ -65,7 +68,8 @@ class Containers:
         if kept is not None and time.monotonic() < kept[1]:
             return kept[0]
         found = Container(container, runtime)
-        for path in SOCKETS.get(runtime, ()):
+        path = _socket_of(runtime)
+        if path is not None:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
                 said = _ask(path, f"/containers/{container}/json")
                 settings = said["Config"]
@@ -75,6 +79,11 @@ class Containers:
         while len(self._known) > KEPT:
             self._known.popitem(last=False)
         return found
+
+
+def _socket_of(runtime: str) -> str | None:
+    named = os.environ.get(NAMED_BY.get(runtime, ""), "")
+    return named.removeprefix("unix://") if named.startswith("unix://") else SOCKETS.get(runtime)
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.probes.bpf_calls import Link
-from gateway.probes.container_ids import container_of
+from gateway.probes.container_ids import SHORT_ID
+from gateway.probes.containers import container_of
 from gateway.probes.elf import Function, functions
 from gateway.probes.identity import FileKey, Process, all_pids, file_key, read_process, user_name
 from gateway.probes.scope import Scope
@@ -142,9 +143,15 @@ def _fitting(pid: int, watched: Watched) -> tuple[Process, int, dict[str, Any]] 
         return None
     who = {
         "pid": pid, "process": process.comm, "executable": process.executable, "uid": process.uid,
-        "user": user_name(process.uid) or str(process.uid), "container": container_of(process.cgroup),
+        "user": user_name(process.uid) or str(process.uid), "container": _container(process),
     }  # fmt: skip
     return (process, image, who) if watched.fits(who, process.executable) else None
+
+
+def _container(process: Process) -> str | None:
+    """Its short id."""
+    found = container_of(process.cgroups.values())
+    return found[0][:SHORT_ID] if found is not None else None
 
 
 def _image(pid: int) -> int:

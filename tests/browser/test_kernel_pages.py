@@ -213,3 +213,88 @@ def test_the_palette_goes_to_both(page: Page) -> None:
         page.get_by_role("textbox", name="Search").fill(words)
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1, name=heading)).to_be_visible()
+
+
+def test_denials_show_their_limits_and_are_removed(page: Page, running: Live, agent: FakeAgent) -> None:
+    denial = {"executable": "/usr/bin/curl", "provider": "openai"}
+    limit = {"connections": 100, "per": "minute"}
+    made = running.api.post(
+        "/api/v1/denials", json={**denial, "name": "few", "limit": limit, "expires_in": "2h"}
+    ).json()
+    more = {"user": "root", "hosts": ["api.mistral.ai"], "limit": {"bytes": 10_000_000, "per": "hour"}}
+    assert running.api.post("/api/v1/denials", json={**more, "name": "light"}).status_code == 201
+    assert running.api.post("/api/v1/denials", json={**denial, "name": "none"}).status_code == 201
+    agent.until(lambda: len(agent.denials) == 3)
+    agent.refused(made["id"], 0, used=60, dropped_bytes=0, resets_at_s=time.time() + 45)
+    page.goto("/console/discoveries")
+    page.get_by_role("navigation", name="Discovery").get_by_text("Denials").click()
+    ready(page)
+    rows = page.locator("tbody tr[data-id]")
+    expect(rows).to_have_count(3)
+    few = page.locator("tr[data-id=few]")
+    expect(few).to_contain_text("60 of 100 connections a minute")
+    expect(few).to_contain_text("Within limit")
+    expect(few.get_by_role("meter")).to_have_attribute("aria-valuenow", "60")
+    expect(page.locator("tr[data-id=light]")).to_contain_text(re.compile(r"of 9\.5 MiB an hour"))
+    expect(page.locator("tr[data-id=none]")).to_contain_text("nothing may pass")
+    expect(page.locator("tr[data-id=none]")).to_contain_text("Refusing")
+    agent.refused(made["id"], 7, used=100, dropped_bytes=0, resets_at_s=time.time() + 30)
+    expect(few).to_contain_text("Refusing", timeout=4_000)
+    few.click()
+    drawer = page.get_by_role("complementary", name="Denial")
+    expect(drawer).to_contain_text("resets in")
+    expect(drawer).to_contain_text("1 h 59 min")
+    assert not wrong_with(page, page.url)
+    drawer.get_by_role("button", name="Remove this denial").click()
+    page.get_by_role("button", name="Remove few").click()
+    expect(rows).to_have_count(2)
+    agent.until(lambda: len(agent.denials) == 2)
+
+
+def test_alerts_come_by_themselves_and_are_filtered(page: Page, agent: FakeAgent) -> None:
+    page.goto("/console/discoveries/alerts")
+    ready(page)
+    expect(page.get_by_text("No alert in this range")).to_be_visible()
+    who = {"pid": 7, "process": "curl", "executable": "/usr/bin/curl", "uid": 33, "user": "www-data", "cgroup": "/"}
+    argv = ["curl", "-s", "https://example.org/" + "x" * 200]
+    ran = {**who, "kind": "exec", "at_s": time.time(), "argv": argv, "reason": "a watched process", "count": 1}
+    went = {
+        **ran,
+        "kind": "connect",
+        "argv": None,
+        "destination": "2001:db8::7",
+        "port": 443,
+        "refused": True,
+        "count": 3,
+    }
+    agent.send({"type": "alerts", "items": [ran, went]})
+    rows = page.locator("tbody tr[data-id]")
+    expect(rows).to_have_count(2, timeout=5_000)  # the feed brings them
+    expect(rows.first).to_contain_text("[2001:db8::7]:443")
+    expect(rows.first).to_contain_text("Refused")
+    rows.last.click()
+    drawer = page.get_by_role("complementary", name="Alert")
+    expect(drawer).to_contain_text("x" * 200)
+    assert not wrong_with(page, page.url)
+    page.goto("/console/discoveries/alerts?refused=true")
+    expect(rows).to_have_count(1)
+    page.goto("/console/discoveries/alerts?user=nobody")
+    expect(page.get_by_text("No alert fits these filters")).to_be_visible()
+
+
+def test_coverage_within_tls(page: Page, agent: FakeAgent) -> None:
+    page.goto("/console/discoveries/tls")
+    ready(page)
+    expect(page.get_by_text("Nobody is chosen")).to_be_visible()
+    who = {"pid": 7, "process": "curl", "executable": "/usr/bin/curl", "user": "mia", "container": None}
+    read = {**who, "state": "covered", "reason": None}
+    why = "it speaks HTTP/2, which is not read"
+    node = {**who, "pid": 9, "process": "node", "executable": "/opt/node", "state": "http2", "reason": why}
+    agent.send({"type": "tls_coverage", "items": [read, {**read, "pid": 8}, node]})
+    processes = page.get_by_role("list", name="Chosen processes").get_by_role("listitem")
+    expect(processes).to_have_count(2, timeout=4_000)
+    expect(processes.first).to_contain_text("2 running")
+    expect(processes.last).to_contain_text("It speaks HTTP/2, which is not read.")
+    agent.send({"type": "tls_coverage", "items": []})
+    expect(processes.last).to_contain_text("has ended", timeout=4_000)
+    assert not wrong_with(page, "/console/discoveries/tls")

@@ -4,6 +4,7 @@
 own and debootstrap makes the base.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -84,6 +85,9 @@ def _end(daemon: "subprocess.Popen[bytes]", folder: Path) -> None:
     # It leaves a mount behind, over which whoever clears the folder (pytest, days later) would stumble.
     subprocess.run(["umount", "--lazy", f"{folder}/exec/netns/default"], check=False, capture_output=True)
     subprocess.run(["rm", "-rf", str(folder)], check=False)
+    for cgroup in Path("/sys/fs/cgroup").glob("*/docker"):
+        with contextlib.suppress(OSError):  # another engine has containers in it
+            cgroup.rmdir()
 
 
 def _start(folder: Path, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> "subprocess.Popen[bytes]":

@@ -100,7 +100,8 @@ class FakeAgent:
 
     def refused(self, number: int, count: int, **usage: Any) -> None:
         """A denial has refused so many connections; `usage` of its limit."""
-        self.send({"type": "denial_state", "items": [self._state(number, count) | usage]})
+        others = [self._state(one["id"], 0) for one in self.denials if one["id"] != number]
+        self.send({"type": "denial_state", "items": [*others, self._state(number, count) | usage]})
 
     def until(self, condition: Callable[[], Any], within_s: float = 5.0) -> None:
         deadline = time.monotonic() + within_s

@@ -46,7 +46,7 @@ class Agent:
         self._mark = uuid.uuid4().hex
         self._env = {"SLUICEGATE_DATA": str(data), MARK: self._mark, "PYTHONUNBUFFERED": "1", **env}
         self._env["SLUICEGATE_PROBES"] = str(probes).lower()
-        self._env["SLUICEGATE_CGROUP"] = str(cgroup_root())
+        self._env.setdefault("SLUICEGATE_CGROUP", str(cgroup_root()))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str, cgroup: Path | None = None, bounding: Sequence[str] = ()) -> None:

@@ -21,7 +21,8 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
   ],
   configuration: ["providers", "routes", "teams", "apps", "keys", "limits"].map((kind) => ({ key: [kind], everyMs: 500 })),
   discovery: [{ key: ["discoveries"], everyMs: 300 }],
-  denial: [{ key: ["discoveries"], everyMs: 300 }],
+  denial: ["discoveries", "denials"].map((kind) => ({ key: [kind], everyMs: 300 })),
+  alert: [{ key: ["alerts"], everyMs: 1000 }],
 };
 
 const RETRY_MS = 2000;

@@ -11,6 +11,7 @@ import {
 } from "@tanstack/react-router";
 import { ApiProblem } from "@/api/problem";
 import { sessionQuery } from "@/api/session";
+import { alertFilters } from "@/features/alerts/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
@@ -99,6 +100,35 @@ const discovery = createRoute({
   component: lazyRouteComponent(() => import("@/features/discoveries/DiscoveryDrawer"), "DiscoveryDrawer"),
 });
 
+const denials = createRoute({
+  getParentRoute: () => frame,
+  path: "/discoveries/denials",
+  component: lazyRouteComponent(() => import("@/features/denials/DenialsPage"), "DenialsPage"),
+});
+const denial = createRoute({
+  getParentRoute: () => denials,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/denials/DenialDrawer"), "DenialDrawer"),
+});
+
+const alerts = createRoute({
+  getParentRoute: () => frame,
+  path: "/discoveries/alerts",
+  validateSearch: alertFilters,
+  component: lazyRouteComponent(() => import("@/features/alerts/AlertsPage"), "AlertsPage"),
+});
+const alert = createRoute({
+  getParentRoute: () => alerts,
+  path: "$id",
+  component: lazyRouteComponent(() => import("@/features/alerts/AlertDrawer"), "AlertDrawer"),
+});
+
+const coverage = createRoute({
+  getParentRoute: () => frame,
+  path: "/discoveries/tls",
+  component: lazyRouteComponent(() => import("@/features/discoveries/CoveragePage"), "CoveragePage"),
+});
+
 const kernel = createRoute({
   getParentRoute: () => frame,
   path: "/kernel",
@@ -171,6 +201,9 @@ export const router = createRouter({
       overview,
       requests.addChildren([request]),
       discoveries.addChildren([discovery]),
+      denials.addChildren([denial]),
+      alerts.addChildren([alert]),
+      coverage,
       kernel.addChildren([measured]),
       limits,
       routes.addChildren([route]),

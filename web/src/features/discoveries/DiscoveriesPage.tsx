@@ -15,6 +15,7 @@ import { plain, sentence } from "@/units/words";
 import styles from "./discoveries.module.css";
 import { FILTER_LABELS, type FilterName } from "./filters";
 import { discoveriesQuery } from "./queries";
+import { Tabs } from "./Tabs";
 import { evidenceOf, StateMark, STATE_CHOICES, stateWord, whoOf } from "./words";
 
 const COLUMNS: readonly Column<Discovery>[] = [
@@ -62,6 +63,7 @@ export function DiscoveriesPage() {
 
   return (
     <Page title="Discovery" line="Who talks to an AI provider past the gateway." fill action={reason === null && pages.data ? <Mark tone="ok">Probes are looking</Mark> : null}>
+      <Tabs here="/discoveries" />
       {reason !== null && !nothingYet ? (
         <Notice title="Nothing new is found at present" snippet="sluicegate doctor">
           <p>{sentence(plain(reason))}. What stands here was found before.</p>

@@ -8,10 +8,11 @@ import { Problem } from "@/ui/Answer";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Ago, Until, Unknown, When } from "@/ui/Figure";
 import { bytes, exact } from "@/units/count";
+import { sentence } from "@/units/words";
 import { DecisionForm } from "./DecisionForm";
 import styles from "./discoveries.module.css";
 import { discoveryQuery } from "./queries";
-import { evidenceOf, StateMark, whoOf } from "./words";
+import { CoverageMark, evidenceOf, StateMark, whoOf } from "./words";
 
 export function DiscoveryDrawer() {
   const { id } = useParams({ from: "/frame/discoveries/$id" });
@@ -62,6 +63,7 @@ function Details({ found }: { found: Discovery }) {
         />
         <p className={styles.quiet}>{evidence.meaning}.</p>
       </Part>
+      {found.coverage || found.calls > 0 ? <WithinTls found={found} /> : null}
       <Part title="How much">
         <Facts
           facts={[
@@ -74,6 +76,24 @@ function Details({ found }: { found: Discovery }) {
         />
       </Part>
     </>
+  );
+}
+
+/** What was read within TLS of processes that the setting `tls_watched` names. */
+function WithinTls({ found }: { found: Discovery }) {
+  return (
+    <Part title="Inside TLS">
+      <Facts
+        facts={[
+          ["Read", found.coverage ? <CoverageMark key="c" state={found.coverage} reason={found.coverage_reason} /> : <Unknown key="c" why="none of its processes has run lately" />],
+          ["Calls", exact(found.calls)],
+          ["Tokens in", exact(found.input_tokens)],
+          ["Tokens out", exact(found.output_tokens)],
+          ["Models", found.models.length > 0 ? <code key="m">{found.models.join(", ")}</code> : <Unknown key="m" why="no call was read" />],
+        ]}
+      />
+      {found.coverage_reason ? <p className={styles.quiet}>{sentence(found.coverage_reason)}.</p> : null}
+    </Part>
   );
 }
 

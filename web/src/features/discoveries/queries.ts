@@ -33,4 +33,11 @@ export const discoveryQuery = (id: number) =>
     refetchInterval: 2000, // whether it is in force comes from the kernel, without an event
   });
 
+/** Whose calls are read within TLS; who runs is told by no event. */
+export const coverageQuery = queryOptions({
+  queryKey: ["discoveries", "coverage"],
+  queryFn: () => unwrap(api.GET("/api/v1/discoveries/coverage")),
+  refetchInterval: 2000,
+});
+
 export const decide = (id: number, decision: Decision) => unwrap(api.POST("/api/v1/discoveries/{id}/action", { params: { path: { id } }, body: decision }));

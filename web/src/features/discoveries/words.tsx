@@ -1,5 +1,5 @@
 /** Findings in words: who, on what evidence, and what was decided. */
-import type { Decision, Discovery, DiscoveryState } from "@/api/model";
+import type { Coverage, Decision, Discovery, DiscoveryState } from "@/api/model";
 import { Mark, type Tone } from "@/ui/Mark";
 
 const STATES: Readonly<Record<DiscoveryState, { word: string; tone: Tone; meaning: string }>> = {
@@ -39,6 +39,23 @@ const EVIDENCE: Readonly<Record<string, { word: string; meaning: string }>> = {
 };
 
 export const evidenceOf = (evidence: string): { word: string; meaning: string } => EVIDENCE[evidence] ?? { word: evidence, meaning: evidence };
+
+const COVERAGES: Readonly<Record<Coverage, { word: string; tone: Tone }>> = {
+  covered: { word: "Read", tone: "ok" },
+  http2: { word: "Not read: HTTP/2", tone: "warn" },
+  no_libssl: { word: "Not read: no libssl", tone: "idle" },
+  refused: { word: "Not read", tone: "bad" },
+};
+
+/** How far calls within TLS are read. */
+export function CoverageMark({ state, reason }: { state: Coverage; reason: string | null }) {
+  const { word, tone } = COVERAGES[state];
+  return (
+    <Mark tone={tone} title={reason ?? "Models and tokens of its calls are counted"}>
+      {word}
+    </Mark>
+  );
+}
 
 /** Who talks: the program, or the client whose traffic this host forwards. */
 export const whoOf = (found: Discovery): string => (found.client ? `Client ${found.client}` : (found.process ?? found.container ?? found.unit ?? (found.user ? `A process of ${found.user}` : "A process that has gone")));

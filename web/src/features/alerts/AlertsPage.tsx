@@ -1,0 +1,96 @@
+/** What the gateway's own and watched processes did that they should not: the newest first, as it happens. */
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useCallback, useMemo } from "react";
+import { RANGES, useRange } from "@/app/range";
+import type { Alert } from "@/api/model";
+import { Tabs } from "@/features/discoveries/Tabs";
+import { Empty } from "@/ui/Answer";
+import { DataTable, type Column } from "@/ui/DataTable";
+import { Count, When } from "@/ui/Figure";
+import { FilterBar, type Choice } from "@/ui/FilterBar";
+import { Page } from "@/ui/Page";
+import styles from "./alerts.module.css";
+import { alertFilters, FILTER_LABELS, type FilterName } from "./filters";
+import { alertsQuery } from "./queries";
+import { KINDS, kindWord, OutcomeMark, whatOf, whoOf } from "./words";
+
+const COLUMNS: readonly Column<Alert>[] = [
+  {
+    id: "at",
+    header: "Time",
+    width: "96px",
+    cell: (alert) => (
+      <Link to="/discoveries/alerts/$id" params={{ id: String(alert.id) }} search={(old) => old} className={styles.time}>
+        <When at={alert.at} />
+      </Link>
+    ),
+  },
+  {
+    id: "who",
+    header: "Who",
+    hide: "phone",
+    cell: (alert) => (
+      <>
+        {whoOf(alert)} <span className={styles.owner}>{[alert.user, alert.container && `in ${alert.container}`].filter(Boolean).join(" ")}</span>
+      </>
+    ),
+  },
+  { id: "kind", header: "Did", hide: "tablet", cell: (alert) => kindWord(alert.kind).toLowerCase() },
+  { id: "what", header: "What", cell: (alert) => <code title={whatOf(alert)}>{whatOf(alert)}</code> },
+  { id: "count", header: "Times", number: true, hide: "phone", cell: (alert) => <Count n={alert.count} unit="times" /> },
+  { id: "outcome", header: "Outcome", cell: (alert) => <OutcomeMark alert={alert} /> },
+];
+
+export function AlertsPage() {
+  const search = useSearch({ from: "/frame/discoveries/alerts" });
+  const filters = useMemo(() => alertFilters(search), [search]);
+  const range = useRange();
+  const navigate = useNavigate();
+  const openId = useParams({ strict: false, select: (params) => params.id });
+  const pages = useInfiniteQuery(alertsQuery(filters, range));
+  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
+  const { fetchNextPage } = pages;
+  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const open = useCallback((alert: Alert) => void navigate({ to: "/discoveries/alerts/$id", params: { id: String(alert.id) }, search: (old) => old }), [navigate]);
+  const filtered = Object.keys(filters).length > 0;
+  return (
+    <Page title="Alerts" line="What the gateway's own and watched processes did that they should not." fill>
+      <Tabs here="/discoveries/alerts" />
+      <FilterBar labels={FILTER_LABELS} filters={filters} useChoices={useChoices} word={wordOf} placeholder={(name) => (name === "container" ? "4f2a81c09d3e" : name === "user" ? "www-data" : "python3")} deed="Show these alerts" />
+      <DataTable
+        label="Alerts"
+        columns={COLUMNS}
+        rows={rows}
+        rowId={(alert) => String(alert.id)}
+        error={rows ? undefined : pages.error}
+        again={() => void pages.refetch()}
+        open={open}
+        openId={openId}
+        more={pages.hasNextPage ? more : undefined}
+        loadingMore={pages.isFetchingNextPage}
+        fill
+        empty={
+          filtered ? (
+            <Empty title="No alert fits these filters" why={`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
+          ) : (
+            <Empty
+              title="No alert in this range"
+              why="A program that the gateway's processes execute shows here, and what processes of the setting “watched” execute or connect to beyond the configuration. It takes the agent's probes; this says whether they work:"
+              snippet="sluicegate doctor"
+            />
+          )
+        }
+      />
+      <Outlet />
+    </Page>
+  );
+}
+
+const YES_NO: readonly Choice[] = [
+  { value: "true", label: "Yes" },
+  { value: "false", label: "No" },
+];
+
+const useChoices = (name: FilterName): readonly Choice[] | undefined => (name === "kind" ? KINDS : name === "refused" ? YES_NO : undefined);
+const wordOf = (name: FilterName, value: string): string => useChoices(name)?.find((choice) => choice.value === value)?.label ?? value;

@@ -1,0 +1,15 @@
+/** The filters of alerts as they stand in the URL: any of them together. */
+
+export const FILTER_LABELS = { kind: "Kind", process: "Process", user: "User", container: "Container", refused: "Refused" } as const;
+export type FilterName = keyof typeof FILTER_LABELS;
+export type Filters = { [Name in FilterName]?: string | undefined };
+
+/** What the URL says, nothing else: unknown names are dropped. */
+export function alertFilters(search: Record<string, unknown>): Filters {
+  const filters: Filters = {};
+  for (const name of Object.keys(FILTER_LABELS) as FilterName[]) {
+    const value = search[name];
+    if ((typeof value === "string" && value !== "") || typeof value === "number" || typeof value === "boolean") filters[name] = String(value);
+  }
+  return filters;
+}

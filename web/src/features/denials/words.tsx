@@ -1,0 +1,44 @@
+/** A denial in words: who, where to, how much may pass, and whether it holds. */
+import type { Denial } from "@/api/model";
+import { Mark } from "@/ui/Mark";
+import { bytes, exact } from "@/units/count";
+
+export const whoOf = (denial: Denial): string =>
+  [denial.executable, denial.user && `user ${denial.user}`, denial.cgroup && `cgroup ${denial.cgroup}`, denial.container && `container ${denial.container}`].filter(Boolean).join(", ");
+
+export const whatOf = (denial: Denial): string =>
+  [denial.provider && `provider ${denial.provider}`, ...denial.hosts, ...denial.cidrs].filter(Boolean).join(", ") + (denial.ports.length > 0 ? ` (ports ${denial.ports.join(", ")})` : "");
+
+/** How much may pass in each window; undefined: nothing. */
+export function limitOf(denial: Denial): { most: number; amount: (n: number) => string; words: string } | undefined {
+  const { limit } = denial;
+  if (limit === null) return undefined;
+  const per = `${limit.per === "hour" ? "an" : "a"} ${limit.per}`;
+  if (limit.bytes != null) return { most: limit.bytes, amount: bytes, words: `${bytes(limit.bytes)} ${per}` };
+  const most = limit.connections ?? 0;
+  return { most, amount: exact, words: `${exact(most)} ${most === 1 ? "connection" : "connections"} ${per}` };
+}
+
+export function DenialMark({ denial }: { denial: Denial }) {
+  if (denial.in_force !== true) {
+    const why = denial.reason ?? "the kernel has not taken it yet";
+    return (
+      <Mark tone="warn" title={`Not in force: ${why}`}>
+        {denial.in_force === null ? "Not known" : "Not in force"}
+      </Mark>
+    );
+  }
+  const limit = limitOf(denial);
+  if (limit && (denial.used ?? 0) < limit.most) {
+    return (
+      <Mark tone="ok" title="What fits may pass, until the limit of this window is used">
+        Within limit
+      </Mark>
+    );
+  }
+  return (
+    <Mark tone="bad" title={limit ? "The limit of this window is used: what fits is refused" : "The kernel refuses what fits"}>
+      Refusing
+    </Mark>
+  );
+}
