@@ -3,6 +3,7 @@ default the whole hierarchy. Programs are attached there; rules and findings nam
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -49,8 +50,14 @@ class Scope:
         """`cgroup`: of the v2 hierarchy, as /proc/PID/cgroup has it."""
         if self.named is None:
             return True
-        try:
-            own = "/".join(("", *self.named.relative_to(cgroup_root().resolve()).parts))
-        except (OSError, ValueError):
-            return False
-        return cgroup == own or cgroup.startswith(f"{own}/")
+        own = _name_of(self.named)
+        return own is not None and (cgroup == own or cgroup.startswith(f"{own}/"))
+
+
+@lru_cache(maxsize=4)
+def _name_of(folder: Path) -> str | None:
+    """From the hierarchy's root on; "" is the root itself. None: it is not below it."""
+    try:
+        return "/".join(("", *folder.relative_to(cgroup_root().resolve()).parts))
+    except (OSError, ValueError):
+        return None

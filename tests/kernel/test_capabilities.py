@@ -10,7 +10,7 @@ from gateway.cli import agent_client
 from gateway.privileges import BPF, NET_ADMIN, NET_RAW, PERFMON, SYS_PTRACE
 from tests.support.lab import Lab, gateway, servers
 from tests.support.lab.gateway import Agent, Gateway
-from tests.support.lab.lab import UNPRIVILEGED
+from tests.support.lab.lab import SERVER4, UNPRIVILEGED
 from tests.support.lab.probing import WAYS, Fate, probe
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import RANGES, WORLD
@@ -58,9 +58,12 @@ def test_the_agent_captures_with_net_admin_and_the_gateway_with_net_raw(lab: Lab
                 lambda: probes(running)["running"] and not probes(running)["trouble"], 20, lambda: probes(running)
             )
             assert set(probes(running)["features"].values()) == {None}, probes(running)
-            wait_until(
-                lambda: any(runs for _, runs in probes(running)["programs"].values()), 5, lambda: probes(running)
-            )
+
+            def counted() -> bool:
+                lab.router.connect((SERVER4, server.port)).close()
+                return any(runs for _, runs in probes(running)["programs"].values())
+
+            wait_until(counted, 5, lambda: probes(running))
             for worker in running.workers():
                 assert capabilities(worker.pid)["CapEff"] == {NET_RAW}
             if not turn:

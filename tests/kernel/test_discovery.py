@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
@@ -14,16 +15,12 @@ from typing import Any
 import pytest
 
 from gateway.agent_channel import VERSION
-from gateway.probes.callers import Callers
-from gateway.probes.discovery import Discovery
-from gateway.probes.scope import Scope
 from gateway.wire.frames import FrameReader, frame, message_of
 from tests.support.certificates import make_certificates
 from tests.support.lab import Lab, gateway, servers
 from tests.support.lab.lab import SERVER4, SERVERS4
 from tests.support.lab.talking import wait_until
 from tests.support.lab.world import WORLD
-from tests.support.own_cgroup import cgroup_root
 from tests.support.probes import Probes, probes
 
 pytestmark = pytest.mark.timeout(120)
@@ -206,30 +203,27 @@ FLOOD = """
 import socket, sys, json
 for turn in range(int(sys.argv[2])):
     with socket.create_connection((sys.argv[1], 9000)) as sock:
-        sock.sendall(b"GET /flood HTTP/1.1\\r\\n\\r\\n")
+        sock.sendall(b"GET /flood HTTP/1.1\\r\\nHost: %b\\r\\n\\r\\n" % sys.argv[3].encode())
         sock.recv(1)
 print(json.dumps(turn + 1))
 """
 
 
-def test_what_was_lost_of_a_flood_is_counted(lab: Lab) -> None:
+def test_what_was_lost_of_a_flood_is_counted(running: Probes, lab: Lab) -> None:
     """Nobody reads while there are more first bytes than the ring buffer holds: what is read later and what was lost
     are all there were."""
-    lab.serve(servers.echo, 9000)
-    callers = Callers(lambda message, descriptors: None, Scope(cgroup_root()))
-    discovery = Discovery(lambda message, descriptors: None, callers, lambda host: None)
-    callers.load()
-    discovery.load()
-    read: list[bytes] = []
-    (program,) = discovery.programs
     many = 700
-    with callers.programs[0], program:
-        program.listen("events", read.append)
-        assert lab.router.python(FLOOD, SERVER4, str(many), within_s=60) == many
-        program.receive()
-        lost = discovery.lost()["events"]
-        assert lost > 0
-        assert len(read) + lost == many
+    running.process.send_signal(signal.SIGSTOP)
+    try:
+        assert lab.router.python(FLOOD, SERVER4, str(many), HOST, within_s=60) == many
+    finally:
+        running.process.send_signal(signal.SIGCONT)
+
+    def found() -> int:
+        told = [item for each in list(running.messages) if each["type"] == "findings" for item in each["items"]]
+        return sum(item["connections"] for item in told)
+
+    wait_until(lambda: 0 < found() == many - running.lost()["discovery.events"] < many, 15)
 
 
 @contextmanager

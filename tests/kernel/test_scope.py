@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from gateway.probes.scope import NoCgroup, Scope
+from tests.support.lab import Lab
 from tests.support.own_cgroup import cgroup_name, cgroup_root, hierarchy
 from tests.support.probes import Probes, probes
 
 pytestmark = pytest.mark.timeout(120)
-MOVED = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
 TALK = """
 import json, socket, sys
 held = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=5)
@@ -58,8 +58,8 @@ class Talker:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as made:
+def port(lab: Lab) -> Iterator[int]:
+    with lab.router.entered(), socket.create_server(("127.0.0.1", 0)) as made:
         yield made.getsockname()[1]
 
 
@@ -75,9 +75,9 @@ def tenants() -> Iterator[list[Path]]:
 
 
 @contextmanager
-def talker(cgroup: Path, port: int) -> Iterator[Talker]:
-    argv = ["sh", "-c", MOVED, str(cgroup), sys.executable, "-c", TALK, str(port)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def talker(lab: Lab, cgroup: Path, port: int) -> Iterator[Talker]:
+    argv = [sys.executable, "-c", TALK, str(port)]
+    with lab.router.popen(argv, cgroup=cgroup, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         made = Talker(process, ("", 0))
         host, number = made._read()
         made.source = (host, number)
@@ -85,13 +85,12 @@ def talker(cgroup: Path, port: int) -> Iterator[Talker]:
         process.kill()
 
 
-def test_each_denies_attributes_and_cuts_within_its_own_cgroup(tenants: list[Path], port: int) -> None:
-    first, second = tenants
+def test_each_denies_attributes_and_cuts_within_its_own_cgroup(lab: Lab, tenants: list[Path], port: int) -> None:
     to = ("127.0.0.1", port)
     with ExitStack() as stack:
-        early = [stack.enter_context(talker(folder, port)) for folder in tenants]  # older than any probes
-        running = [stack.enter_context(probes(cgroup=folder)) for folder in tenants]
-        late = [stack.enter_context(talker(folder / "below", port)) for folder in tenants]
+        early = [stack.enter_context(talker(lab, folder, port)) for folder in tenants]  # older than any probes
+        running = [stack.enter_context(probes(lab.router, cgroup=folder)) for folder in tenants]
+        late = [stack.enter_context(talker(lab, folder / "below", port)) for folder in tenants]
         for talking, ours, others in ((0, 0, 1), (1, 1, 0)):
             for each in (early[talking], late[talking]):
                 assert running[ours].who(each.source, to)["pid"] == each.process.pid
@@ -103,10 +102,9 @@ def test_each_denies_attributes_and_cuts_within_its_own_cgroup(tenants: list[Pat
         _deny(running[0], port)
         assert [each.attempt() for each in early] == [("Operation not permitted", False), ("passed", True)]
         assert [each.attempt() for each in late] == [("Operation not permitted", False), ("passed", True)]
-        with socket.create_connection(to):  # nor the test itself, which is above both
+        with lab.router.connect(to):  # nor the test itself, which is above both
             pass
         assert running[0].ask("cut", pid=os.getpid(), address="127.0.0.1", port=port) == {"cut": 0}
-    assert first != second
 
 
 def _deny(running: Probes, port: int) -> None:
@@ -116,13 +114,13 @@ def _deny(running: Probes, port: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["exec", "connect"])
-def test_each_traces_within_its_own_cgroup(tenants: list[Path], port: int, kind: str) -> None:
+def test_each_traces_within_its_own_cgroup(lab: Lab, tenants: list[Path], port: int, kind: str) -> None:
     with ExitStack() as stack:
-        running = [stack.enter_context(probes(cgroup=folder)) for folder in tenants]
+        running = [stack.enter_context(probes(lab.router, cgroup=folder)) for folder in tenants]
         for session, each in enumerate(running):
             assert each.ask("trace", session=session, kind=kind, filters={}) == {"session": session}
         for folder in (cgroup_root(), *tenants, *(folder / "below" for folder in tenants)):
-            with talker(folder, port):
+            with talker(lab, folder, port):
                 pass
         for each, folder in zip(running, tenants, strict=True):
             below = cgroup_name(folder / "below")

@@ -41,6 +41,7 @@ def own_cgroup() -> Iterator[None]:
         yield
         return
     try:
+        sweep_cgroups()
         remove_cgroup(folder)  # of a process that had our number
         folder.mkdir()
         (folder / "cgroup.procs").write_text("0")
@@ -68,9 +69,9 @@ def _present() -> Path | None:
 
 def remove_cgroup(cgroup: Path) -> None:
     """Kill what is in it and below it and remove all of it; one that is gone already is no error."""
-    if not cgroup.is_dir():
-        return
     for _ in range(100):
+        if not cgroup.is_dir():  # another process may sweep, too
+            return
         with contextlib.suppress(OSError):
             (cgroup / "cgroup.kill").write_text("1")
         try:

@@ -136,7 +136,9 @@ def probes(where: Namespace | None = None, cgroup: Path | None = None) -> Iterat
     running = Probes(where, cgroup or cgroup_root())
     try:
         hello = running.wait_for("hello", within_s=READY_S)
-        assert not any(hello["features"].values()), hello
+        # In the network namespace that all pytest processes share there is room for two tables that watch.
+        missing = {name for name, reason in hello["features"].items() if reason}
+        assert missing <= (set() if where is not None else {"forwarded"}), hello
         yield running
     finally:
         running.close()
