@@ -136,6 +136,8 @@ class Processes:
 
 def _fitting(pid: int, watched: Watched) -> tuple[Process, int, dict[str, Any]] | None:
     try:
+        if watched.executables_alone and not watched.names(str(Path(f"/proc/{pid}/exe").readlink())):
+            return None  # most of all there are: a tenth of the work
         process, image = read_process(pid), _image(pid)
     except OSError:
         return None

@@ -49,11 +49,18 @@ class Watched:
     def __bool__(self) -> bool:
         return bool(self.executables or self.users or self.containers)
 
+    @property
+    def executables_alone(self) -> bool:
+        return not (self.users or self.containers)
+
+    def names(self, executable: str | None) -> bool:
+        return any(fnmatchcase(executable or "", each) for each in self.executables)
+
     def fits(self, event: Event, executable: str | None) -> bool:
         return (
             bool(self.users & {str(event["uid"]), event["user"]})
             or event["container"] in self.containers
-            or any(fnmatchcase(executable or "", each) for each in self.executables)
+            or self.names(executable)
         )
 
 
