@@ -2,10 +2,11 @@
 
 One worker on the gateway's core, provider, load and agent on the other; gateway and agent are alone in a cgroup, and
 that is all that the agent looks at: provider and load stand for other hosts (`--everything`: the whole machine is
-seen). With the agent and without it in turn, in rounds that begin with either: plain calls and streams as fast as they
-go, ratios of each round. Then, with the kernel counting (`bpf_costs`), plain calls, and paced streams, an event each 10
-ms, each in a segment of its own as models answer: what all programs took by call, times 1,000 calls a second. Needs
-root and bcc.
+seen). With the agent and without it in turn, in rounds that begin with either: plain calls and paced streams (an event
+each 10 ms, each in a segment of its own as models answer) at a rate that leaves both cores room, and what the gateway's
+processes take for each. At full speed the load's core would be the narrow one, and a gateway that waits for it takes
+more for each call, as it finds fewer at a time. Then, with the kernel counting (`bpf_costs`), what all programs take by
+call, times 1,000 calls a second. Needs root and bcc.
 """
 
 import argparse
@@ -25,11 +26,13 @@ from gateway.errors import SluicegateError
 from gateway.probes.feature import cgroup_root
 from tests.bench import compare, rig
 from tests.bench.bpf_costs import counting
-from tests.support.c_upstream import build, c_upstream
+from tests.support.c_upstream import c_upstream
 
 EVENTS, PACE_MS = 100, 10
 CALLS_A_SECOND = 1_000
-BAR_CORE, BAR_LOSS = 0.03, 0.02
+CONNECTIONS, PAUSE_MS = 64, 5
+"""Of the plain calls."""
+BAR_CORE, BAR_MORE = 0.03, 0.02
 READY_S = 30
 
 
@@ -59,41 +62,41 @@ def measure(given: argparse.Namespace) -> None:
                     if on:
                         with agent(running.data, cgroup):
                             bench.plain(8, 1)
-                            found |= {f"{name}_on": value for name, value in loads(bench, given.seconds).items()}
+                            found |= {f"{name}_on": value for name, value in loads(bench, given).items()}
                             found |= programs(bench, cgroup, given.streams, given.seconds)
                     else:
                         bench.plain(8, 1)
-                        found |= {f"{name}_off": value for name, value in loads(bench, given.seconds).items()}
+                        found |= {f"{name}_off": value for name, value in loads(bench, given).items()}
                 rounds.append(found)
                 print("  " + "  ".join(f"{name} {value:,.4g}" for name, value in found.items()), file=sys.stderr)
     figures: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    for name in ("calls_per_s", "events_per_s"):
-        figures[f"{name}_lost"] = 1 - statistics.median(each[f"{name}_on"] / each[f"{name}_off"] for each in rounds)
-    for name in ("cpu_us_a_call", "cpu_us_an_event"):  # what the load's own core loses is in the two above as well
-        figures[f"{name}_more"] = statistics.median(each[f"{name}_on"] / each[f"{name}_off"] for each in rounds) - 1
+    for name in ("cpu_us_a_call", "cpu_us_an_event"):
+        ratios = sorted(each[f"{name}_on"] / each[f"{name}_off"] - 1 for each in rounds)
+        figures[f"{name}_more"] = statistics.median(ratios)
+        figures[f"{name}_more_least"], figures[f"{name}_more_most"] = ratios[0], ratios[-1]
     held = (
         figures["share_of_core"] <= BAR_CORE
-        and max(figures["calls_per_s_lost"], figures["events_per_s_lost"]) <= BAR_LOSS
+        and max(figures["cpu_us_a_call_more"], figures["cpu_us_an_event_more"]) <= BAR_MORE
         and not any(each["failed"] for each in rounds)
     )
-    bar = f"≤ {BAR_CORE:.0%} of a core at {CALLS_A_SECOND:,} calls a second of {EVENTS} events, ≤ {BAR_LOSS:.0%} lost"
+    bar = f"≤ {BAR_CORE:.0%} of a core for {CALLS_A_SECOND:,} calls a second of {EVENTS} events, ≤ {BAR_MORE:.0%} more"
     rig.conclude("probes", figures, bar, held)
 
 
-def loads(bench: rig.Rig, seconds: int) -> dict[str, float]:
+def loads(bench: rig.Rig, given: argparse.Namespace) -> dict[str, float]:
     pids = bench.pids()
     compare.wait_until_idle(pids)
     begun_s = compare.cpu_s(pids)
-    plain = bench.plain(64, seconds)
+    plain = bench.plain(CONNECTIONS, given.seconds, PAUSE_MS)
     compare.wait_until_idle(pids)
     between_s = compare.cpu_s(pids)
-    burst = bench.streams("bench", compare.BURST_STREAMS, seconds)
+    paced = bench.streams("bench-paced", given.streams, given.seconds)
     ended_s = compare.cpu_s(pids)
     return {
         "calls_per_s": plain["rps"],
-        "events_per_s": burst["events_per_s"],
+        "events_per_s": paced["events_per_s"],
         "cpu_us_a_call": (between_s - begun_s) / max(1, plain["answers"]) * 1e6,
-        "cpu_us_an_event": (ended_s - between_s) / max(1, burst["events_per_s"] * burst["seconds"]) * 1e6,
+        "cpu_us_an_event": (ended_s - between_s) / max(1, paced["events_per_s"] * paced["seconds"]) * 1e6,
     }
 
 
@@ -102,12 +105,12 @@ def programs(bench: rig.Rig, cgroup: Path, streams: int, seconds: int) -> dict[s
     compare.wait_until_idle(bench.pids())
     (prober,) = (pid for pid in compare.family([os.getpid()]) if b"probes.main" in _command(pid))
     with counting(prober, cgroup) as counted:
-        plain = bench.plain(64, seconds)
+        plain = bench.plain(CONNECTIONS, seconds, PAUSE_MS)
         plain_ns, _ = counted.cost_ns()
     compare.wait_until_idle(bench.pids())
     before_s, begun_s = compare.cpu_s([prober]), time.monotonic()
     with counting(prober, cgroup) as counted:
-        found = compare.stream_load(bench.system, "bench-paced", build("sseload"), streams, seconds)
+        found = bench.streams("bench-paced", streams, seconds)
         run_ns, runs = counted.cost_ns()
     took_s = time.monotonic() - begun_s
     calls = found["events_per_s"] * found["seconds"] / EVENTS
