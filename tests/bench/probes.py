@@ -2,11 +2,10 @@
 
 One worker on the gateway's core, provider, load and agent on the other; gateway and agent are alone in a cgroup, and
 that is all that the agent looks at: provider and load stand for other hosts (`--everything`: the whole machine is
-seen). With the agent and without it in turn, in rounds that begin with either: plain calls and paced streams (an event
-each 10 ms, each in a segment of its own as models answer) at a rate that leaves both cores room, and what the gateway's
-processes take for each. At full speed the load's core would be the narrow one, and a gateway that waits for it takes
-more for each call, as it finds fewer at a time. Then, with the kernel counting (`bpf_costs`), what all programs take by
-call, times 1,000 calls a second. Needs root and bcc.
+seen). Under plain calls as fast as they go, and under paced streams (an event each 10 ms, each in a segment of its own
+as models answer), all programs are put to their hooks and taken away in turn, many times a second: what the gateway
+takes more by call and by event, of all that it takes (`bpf_toggle`). Then, with the kernel counting (`bpf_costs`), what
+all programs take by call, times 1,000 calls a second. Needs root and bcc.
 """
 
 import argparse
@@ -26,12 +25,14 @@ from gateway.errors import SluicegateError
 from gateway.probes.feature import cgroup_root
 from tests.bench import compare, rig
 from tests.bench.bpf_costs import counting
+from tests.bench.bpf_toggle import Hooks, added
 from tests.support.c_upstream import c_upstream
 
 EVENTS, PACE_MS = 100, 10
 CALLS_A_SECOND = 1_000
-CONNECTIONS, PAUSE_MS = 64, 5
-"""Of the plain calls."""
+CONNECTIONS = 64
+TOGGLED = 5
+"""Times as long is a load in which programs come and go."""
 BAR_CORE, BAR_MORE = 0.03, 0.02
 READY_S = 30
 
@@ -54,63 +55,63 @@ def measure(given: argparse.Namespace) -> None:
         with own_cgroup(given.everything) as cgroup, rig.sluicegate(yaml) as running:
             move(os.getpid(), cgroup_root())
             compare.pin(compare.family([running.pid]))
+            os.sched_setaffinity(0, {compare.LOAD_CORE})
             bench = rig.Rig(running, provider.port)
             bench.plain(32, 2)
-            for turn in range(max(compare.ROUNDS, 3)):
-                found: dict[str, float] = {}
-                for on in (True, False) if turn % 2 else (False, True):
-                    if on:
-                        with agent(running.data, cgroup):
-                            bench.plain(8, 1)
-                            found |= {f"{name}_on": value for name, value in loads(bench, given).items()}
-                            found |= programs(bench, cgroup, given.streams, given.seconds)
-                    else:
-                        bench.plain(8, 1)
-                        found |= {f"{name}_off": value for name, value in loads(bench, given).items()}
+            for _ in range(max(compare.ROUNDS, 3)):
+                with agent(running.data, cgroup) as prober:
+                    bench.plain(8, 1)
+                    found = taken(bench, prober, cgroup, given)
+                    found |= slowed(bench, prober, cgroup, given)
                 rounds.append(found)
                 print("  " + "  ".join(f"{name} {value:,.4g}" for name, value in found.items()), file=sys.stderr)
     figures: dict[str, Any] = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-    for name in ("cpu_us_a_call", "cpu_us_an_event"):
-        ratios = sorted(each[f"{name}_on"] / each[f"{name}_off"] - 1 for each in rounds)
-        figures[f"{name}_more"] = statistics.median(ratios)
-        figures[f"{name}_more_least"], figures[f"{name}_more_most"] = ratios[0], ratios[-1]
     held = (
         figures["share_of_core"] <= BAR_CORE
-        and max(figures["cpu_us_a_call_more"], figures["cpu_us_an_event_more"]) <= BAR_MORE
+        and max(figures["call_more"], figures["event_more"]) <= BAR_MORE
         and not any(each["failed"] for each in rounds)
     )
-    bar = f"≤ {BAR_CORE:.0%} of a core for {CALLS_A_SECOND:,} calls a second of {EVENTS} events, ≤ {BAR_MORE:.0%} more"
+    bar = f"≤ {BAR_CORE:.0%} of a core at {CALLS_A_SECOND:,} calls a second of {EVENTS} events, ≤ {BAR_MORE:.0%} more"
     rig.conclude("probes", figures, bar, held)
 
 
-def loads(bench: rig.Rig, given: argparse.Namespace) -> dict[str, float]:
-    pids = bench.pids()
-    compare.wait_until_idle(pids)
-    begun_s = compare.cpu_s(pids)
-    plain = bench.plain(CONNECTIONS, given.seconds, PAUSE_MS)
-    compare.wait_until_idle(pids)
-    between_s = compare.cpu_s(pids)
-    paced = bench.streams("bench-paced", given.streams, given.seconds)
-    ended_s = compare.cpu_s(pids)
-    return {
-        "calls_per_s": plain["rps"],
-        "events_per_s": paced["events_per_s"],
-        "cpu_us_a_call": (between_s - begun_s) / max(1, plain["answers"]) * 1e6,
-        "cpu_us_an_event": (ended_s - between_s) / max(1, paced["events_per_s"] * paced["seconds"]) * 1e6,
-    }
+def slowed(bench: rig.Rig, prober: int, cgroup: Path, given: argparse.Namespace) -> dict[str, float]:
+    """What the gateway takes more with programs at their hooks than without."""
+    hooks = Hooks(prober, (cgroup_root(), cgroup))
+    gateway = bench.pids()
+    worker = [pid for pid in gateway if b"gateway.worker" in _command(pid)]
+    most = given.seconds * TOGGLED + 3
+
+    def plain() -> float:
+        return bench.plain(CONNECTIONS, most)["answers"]
+
+    def paced() -> float:
+        found = bench.streams("bench-paced", given.streams, most)
+        return float(found["events_per_s"] * found["seconds"])
+
+    told: dict[str, float] = {}
+    for name, load in (("call", plain), ("event", paced)):
+        compare.wait_until_idle(gateway)
+        found = added(hooks, load, given.seconds * TOGGLED, worker, gateway)
+        told |= {
+            f"{name}_us": found.whole,
+            f"{name}_us_more": found.more,
+            f"{name}_us_more_error": found.error,
+            f"{name}_more": found.share,
+        }
+    return told
 
 
-def programs(bench: rig.Rig, cgroup: Path, streams: int, seconds: int) -> dict[str, float]:
-    """What they and their process cost by plain call, and while streams run; shares of one core."""
+def taken(bench: rig.Rig, prober: int, cgroup: Path, given: argparse.Namespace) -> dict[str, float]:
+    """What programs and their process take; shares of one core."""
     compare.wait_until_idle(bench.pids())
-    (prober,) = (pid for pid in compare.family([os.getpid()]) if b"probes.main" in _command(pid))
     with counting(prober, cgroup) as counted:
-        plain = bench.plain(CONNECTIONS, seconds, PAUSE_MS)
+        plain = bench.plain(CONNECTIONS, given.seconds)
         plain_ns, _ = counted.cost_ns()
     compare.wait_until_idle(bench.pids())
     before_s, begun_s = compare.cpu_s([prober]), time.monotonic()
     with counting(prober, cgroup) as counted:
-        found = bench.streams("bench-paced", streams, seconds)
+        found = bench.streams("bench-paced", given.streams, given.seconds * 2)  # connections are few beside its events
         run_ns, runs = counted.cost_ns()
     took_s = time.monotonic() - begun_s
     calls = found["events_per_s"] * found["seconds"] / EVENTS
@@ -121,7 +122,7 @@ def programs(bench: rig.Rig, cgroup: Path, streams: int, seconds: int) -> dict[s
         "share_of_core": run_ns * 1e-9 / calls * CALLS_A_SECOND,
         "process_share_of_core": (compare.cpu_s([prober]) - before_s) / took_s,
         "paced_calls_per_s": calls / took_s,
-        "failed": found["failed"],
+        "failed": plain["failed"] + found["failed"],
     }
 
 
@@ -146,8 +147,8 @@ def move(pid: int, cgroup: Path) -> None:
 
 
 @contextmanager
-def agent(data: Path, cgroup: Path) -> Iterator[None]:
-    """The agent with its probes, on the load's core."""
+def agent(data: Path, cgroup: Path) -> Iterator[int]:
+    """The agent with its probes, on the load's core; the pid of the process that loads them."""
     socket = data / "agent.sock"
     command = [str(Path(sys.executable).parent / "sluicegate"), "agent", "--socket", str(socket)]
     command += [] if cgroup == cgroup_root() else ["--cgroup", str(cgroup)]
@@ -172,7 +173,8 @@ def agent(data: Path, cgroup: Path) -> Iterator[None]:
                 sys.exit("the agent has no probes here: run `sluicegate agent` and read what it says")
             time.sleep(0.1)
         time.sleep(1.0)
-        yield
+        (prober,) = (pid for pid in compare.family([process.pid]) if b"probes.main" in _command(pid))
+        yield prober
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
