@@ -366,7 +366,7 @@ int on_outgoing(struct __sk_buff *skb)
 	if (!read_segment(skb, &segment) || !segment.payload)
 		return 1;
 	sk = skb->sk;
-	if (!sk || is_settled(skb))
+	if (LIKELY(!sk || is_settled(skb)))
 		return 1; /* most are nobody's concern: they are not even counted */
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
@@ -384,7 +384,7 @@ int on_incoming(struct __sk_buff *skb)
 	u32 program = 1;
 	u64 begun;
 
-	if (packet + 10 <= end && packet[(packet[0] >> 4) == 4 ? 9 : 6] == PROTOCOL_TCP)
+	if (LIKELY(packet + 10 <= end) && packet[(packet[0] >> 4) == 4 ? 9 : 6] == PROTOCOL_TCP)
 		return 1;
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);

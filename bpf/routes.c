@@ -419,7 +419,8 @@ static inline __attribute__((always_inline)) bool mid_answer(struct passage *pas
 	struct figures *figures;
 	u32 now;
 
-	if ((passage->state & (side | DUE | ANSWERING | FRESH | CLOSED)) != (side | ANSWERING) || !passage->packets)
+	if (UNLIKELY((passage->state & (side | DUE | ANSWERING | FRESH | CLOSED)) != (side | ANSWERING) ||
+		     !passage->packets))
 		return false;
 	if (incoming) {
 		figures = figures_of(passage->series);
@@ -442,7 +443,7 @@ in_mid_answer(struct passage *passage, u32 bytes, u32 program, bool incoming)
 	bool done;
 	u64 begun;
 
-	if (passage->packets != RTT_EACH / 2)
+	if (LIKELY(passage->packets != RTT_EACH / 2))
 		return mid_answer(passage, bytes, incoming);
 	begun = bpf_ktime_get_ns();
 	done = mid_answer(passage, bytes, incoming);
@@ -506,7 +507,7 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 	u32 owner;
 	u32 at;
 
-	if (!read_segment(skb, &found) || found.flags & TCP_SYN)
+	if (UNLIKELY(!read_segment(skb, &found) || found.flags & TCP_SYN))
 		return;
 	if (!found.payload && found.window && !(found.flags & TCP_RST)) {
 		many = full.lookup(&zero);
@@ -519,8 +520,8 @@ static inline __attribute__((always_inline)) void see(struct __sk_buff *skb, u32
 	passage = passages.lookup(&at);
 	if (!passage)
 		return;
-	if (passage->owner == owner && found.payload && found.window && !(found.flags & TCP_RST) &&
-	    in_mid_answer(passage, found.payload, program, incoming))
+	if (LIKELY(passage->owner == owner && found.payload && found.window && !(found.flags & TCP_RST) &&
+		   in_mid_answer(passage, found.payload, program, incoming)))
 		return;
 	timing = timings.lookup(&program);
 	begun = begin_timing(timing);
