@@ -63,7 +63,13 @@ class Hooks:
                 os.close(link)
         os.close(process)
         self._wanted = [(programs[program], hook, cgroup) for program, hook, cgroup in found]
+        self._programs = list(programs.values())
         self._links: list[Link] = []
+
+    def close(self) -> None:
+        self.put(on=False)
+        for program in self._programs:
+            os.close(program)
 
     def put(self, *, on: bool) -> None:
         for link in self._links:

@@ -78,6 +78,13 @@ def measure(given: argparse.Namespace) -> None:
 def slowed(bench: rig.Rig, prober: int, cgroup: Path, given: argparse.Namespace) -> dict[str, float]:
     """What the gateway takes more with programs at their hooks than without."""
     hooks = Hooks(prober, (cgroup_root(), cgroup))
+    try:
+        return _slowed(bench, hooks, given)
+    finally:
+        hooks.close()
+
+
+def _slowed(bench: rig.Rig, hooks: Hooks, given: argparse.Namespace) -> dict[str, float]:
     gateway = bench.pids()
     worker = [pid for pid in gateway if b"gateway.worker" in _command(pid)]
     most = given.seconds * TOGGLED + 3
