@@ -85,11 +85,11 @@ def added(
     hooks: Hooks, load: Callable[[], float], seconds: int, worker: Sequence[int], gateway: Sequence[int]
 ) -> Added:
     """`load` returns how many calls or events it made, and takes some two seconds longer than `seconds`. `worker`: the
-    processes whose packets programs see; `gateway`: these and all the others. Nothing else may use TCP meanwhile: calls
-    of a slice are counted by their segments."""
+    processes whose packets programs see; `gateway`: these and all the others. Nothing else may use the network
+    meanwhile: calls of a slice are counted by what comes of them, in bytes."""
     done: list[float] = []
     thread = threading.Thread(target=lambda: done.append(load()))
-    cpu_before, segments_before = _cpu_ns(gateway), _segments()
+    cpu_before, octets_before = _cpu_ns(gateway), _octets()
     thread.start()
     time.sleep(BEGIN_S)
     pairs: list[tuple[float, float]] = []
@@ -99,14 +99,14 @@ def added(
         for on in random.sample((True, False), 2):
             hooks.put(on=on)
             time.sleep(SETTLE_S)
-            cpu, segments = _cpu_ns(worker), _segments()
+            cpu, octets = _cpu_ns(worker), _octets()
             time.sleep(SLICE_S)
-            pair[on] = (_cpu_ns(worker) - cpu) / max(1, _segments() - segments)
+            pair[on] = (_cpu_ns(worker) - cpu) / max(1, _octets() - octets)
         pairs.append((pair[True], pair[False]))
     thread.join()
-    segments_each = (_segments() - segments_before) / done[0]
+    octets_each = (_octets() - octets_before) / done[0]
     whole = (_cpu_ns(gateway) - cpu_before) / done[0] / 1000
-    differences = sorted((on - off) * segments_each / 1000 for on, off in pairs)
+    differences = sorted((on - off) * octets_each / 1000 for on, off in pairs)
     middle = differences[len(pairs) // 10 : len(pairs) - len(pairs) // 10]  # slices in which the host was elsewhere
     more = statistics.mean(middle)
     error = statistics.stdev(middle) / len(middle) ** 0.5
@@ -118,10 +118,11 @@ def _cpu_ns(pids: Sequence[int]) -> int:
     return sum(int(file.read_text().split()[0]) for file in files)
 
 
-def _segments() -> int:
-    """TCP segments that have come, in this network namespace."""
-    names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line[:4] == "Tcp:")
-    return int(values[names.index("InSegs")])
+def _octets() -> int:
+    """That have come by IP, in this network namespace (proc(5))."""
+    told = Path("/proc/net/netstat").read_text().splitlines()
+    names, values = (line.split() for line in told if line.startswith("IpExt:"))
+    return int(values[names.index("InOctets")])
 
 
 def _taken(process: int, descriptor: int) -> int:

@@ -2,10 +2,12 @@
 
 One worker on the gateway's core, provider, load and agent on the other; gateway and agent are alone in a cgroup, and
 that is all that the agent looks at: provider and load stand for other hosts (`--everything`: the whole machine is
-seen). Under plain calls as fast as they go, and under paced streams (an event each 10 ms, each in a segment of its own
-as models answer), all programs are put to their hooks and taken away in turn, many times a second: what the gateway
-takes more by call and by event, of all that it takes (`bpf_toggle`). Then, with the kernel counting (`bpf_costs`), what
-all programs take by call, times 1,000 calls a second. Needs root and bcc.
+seen). Under plain calls as fast as they go, and paced streams (an event each 10 ms, each in a segment of its own as
+models answer), all programs are put to their hooks and taken away in turn, many times a second: what the gateway takes
+more by call and by event, of all that it takes (`bpf_toggle`). Streams as fast as they go would measure the load: its
+core is the narrow one then, and what slows it has the gateway find fewer events at a time. With the kernel counting
+(`bpf_costs`): what all programs take by call of connections that are there, times 1,000 calls a second. Needs root and
+bcc.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,18 +119,27 @@ def taken(bench: rig.Rig, prober: int, cgroup: Path, given: argparse.Namespace) 
         plain = bench.plain(CONNECTIONS, given.seconds)
         plain_ns, _ = counted.cost_ns()
     compare.wait_until_idle(bench.pids())
+    streams: list[dict[str, Any]] = []
+    load = threading.Thread(
+        target=lambda: streams.append(bench.streams("bench-paced", given.streams, given.seconds + 3))
+    )
+    load.start()
+    time.sleep(1.5)  # all are open, and have their connections
     before_s, begun_s = compare.cpu_s([prober]), time.monotonic()
     with counting(prober, cgroup) as counted:
-        found = bench.streams("bench-paced", given.streams, given.seconds * 2)  # connections are few beside its events
+        time.sleep(given.seconds)
         run_ns, runs = counted.cost_ns()
-    took_s = time.monotonic() - begun_s
-    calls = found["events_per_s"] * found["seconds"] / EVENTS
+        took_s = time.monotonic() - begun_s
+    process_s = compare.cpu_s([prober]) - before_s
+    load.join()
+    (found,) = streams
+    calls = found["events_per_s"] * took_s / EVENTS
     return {
         "run_ns_a_plain_call": plain_ns / max(1, plain["answers"]),
         "run_ns_a_call": run_ns / calls,
         "runs_a_call": runs / calls,
         "share_of_core": run_ns * 1e-9 / calls * CALLS_A_SECOND,
-        "process_share_of_core": (compare.cpu_s([prober]) - before_s) / took_s,
+        "process_share_of_core": process_s / took_s,
         "paced_calls_per_s": calls / took_s,
         "failed": plain["failed"] + found["failed"],
     }
