@@ -5,7 +5,7 @@
 #include <sluicegate.h>
 #include <callers.h>
 
-/* FLOWS, SETTLED (a power of two), ADDRESSES, RING_PAGES, SEEN_BYTES are given when it is compiled. */
+/* FLOWS, SETTLED_BITS, ADDRESSES, RING_PAGES, SEEN_BYTES are given when it is compiled. */
 
 #define PIECE 2048 /* bytes of one event */
 #define MOST_BYTES 6144 /* of a ClientHello that are given */
@@ -23,12 +23,6 @@ struct flow {
 	u32 generation;
 	u8 state;
 	u8 what;
-};
-
-/* A socket that is nobody's concern. */
-struct settled {
-	u64 cookie;
-	u64 generation; /* of addresses that it was compared with, from 1 on; 0: it has a readable name */
 };
 
 struct counted {
@@ -55,8 +49,10 @@ _Static_assert(sizeof(struct seen) == SEEN_BYTES, "gateway/probes/discovery.py r
 
 BPF_SK_STORAGE(flows, struct flow);
 BPF_SK_STORAGE_OF_OTHERS(stamps, struct stamp);
-/* By the low bits of cookies, so that most packets cost a look at one line. Who finds his place taken costs more. */
-BPF_ARRAY(settled, struct settled, SETTLED);
+/* Sockets that are nobody's concern, by the low bits of their cookies, so that most packets cost a look at one word: the
+ * other bits, and below them the generation of addresses that it was compared with, from 1 on; 0: it has a readable name.
+ * Who finds his place taken costs more. */
+BPF_ARRAY(settled, u64, 1 << SETTLED_BITS);
 /* By cookie: what user space has taken an interest in. */
 BPF_F_TABLE("lru_hash", u64, struct counted, counted, FLOWS, 0);
 /* Of providers' hosts, by name servers' answers. */
@@ -187,32 +183,36 @@ static inline __attribute__((always_inline)) u32 present(void)
 	return now ? *now : 0;
 }
 
-static inline __attribute__((always_inline)) struct settled *place_of(u64 cookie)
+static inline __attribute__((always_inline)) u64 *place_of(u64 cookie)
 {
-	u32 at = cookie & (SETTLED - 1);
+	u32 at = cookie & ((1 << SETTLED_BITS) - 1);
 
 	return settled.lookup(&at);
+}
+
+static inline __attribute__((always_inline)) u64 word_of(u64 cookie, u32 generation)
+{
+	return (cookie >> SETTLED_BITS | 1u << 31) << 32 | generation;
 }
 
 static inline __attribute__((always_inline)) bool is_settled(struct __sk_buff *skb)
 {
 	u64 cookie = bpf_get_socket_cookie(skb);
-	struct settled *place = place_of(cookie);
+	u64 *place = place_of(cookie);
+	u64 word = place ? *place : 0;
 
-	return place && place->cookie == cookie && (!place->generation || place->generation == present() + 1);
+	return word == word_of(cookie, 0) || word == word_of(cookie, present() + 1);
 }
 
 /* Nobody's concern, until there are addresses that one without a readable name was not compared with. */
 static inline __attribute__((always_inline)) void settle(struct __sk_buff *skb, struct flow *flow)
 {
 	u64 cookie = bpf_get_socket_cookie(skb);
-	struct settled *place = place_of(cookie);
+	u64 *place = place_of(cookie);
 
 	flow->state = IGNORED;
-	if (!place)
-		return;
-	place->cookie = cookie;
-	place->generation = flow->what == OTHER ? (u64)flow->generation + 1 : 0;
+	if (place)
+		*place = word_of(cookie, flow->what == OTHER ? flow->generation + 1 : 0);
 }
 
 /* What TCP itself has counted, both ways. */

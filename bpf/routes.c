@@ -15,13 +15,14 @@ BPF_ARRAY(details, struct details, PLACES);
 BPF_PERCPU_ARRAY(series, struct figures, SERIES);
 /* How many connections have a full window: as long as it is 0, bare acknowledgements need no look. */
 BPF_ARRAY(full, u32, 1);
-/* 0: connections whose place another one took. */
+/* 0: connections whose place another one has. */
 BPF_PERCPU_ARRAY(losses, u64, 1);
 
 TIMINGS(3);
 
 #define RTT_EACH TIMED_EACH  /* packets of answers */
 #define RTT_IDLE_UNITS 48828 /* 50 ms: after a pause it is looked at once more */
+#define PACED_UNITS (1 << 20) /* a second, that a segment may leave later */
 #define MOST_MISSES 16
 
 static inline __attribute__((always_inline)) struct figures *figures_of(u32 number)
@@ -45,9 +46,9 @@ static inline __attribute__((always_inline)) u32 leaves(struct __sk_buff *skb)
 /* Units since then; a segment that waits its turn (pacing) may leave later than the next one comes. */
 static inline __attribute__((always_inline)) u32 since(struct passage *passage, u32 now)
 {
-	s32 took = now - passage->at;
+	u32 took = now - passage->at;
 
-	return took > 0 ? took : 0;
+	return took < (u32)-PACED_UNITS ? took : 0;
 }
 
 static inline __attribute__((always_inline)) void count_open(struct passage *passage, s64 change)
@@ -89,11 +90,7 @@ static inline __attribute__((always_inline)) void change_series(struct passage *
 static inline __attribute__((always_inline)) void add_full(struct passage *passage, u64 took, bool ours)
 {
 	struct figures *figures = figures_of(passage->series);
-	u32 zero = 0;
-	u32 *many = full.lookup(&zero);
 
-	if (many)
-		__sync_fetch_and_add(many, -1);
 	if (!figures)
 		return;
 	if (passage->state & UPSTREAM) {
@@ -116,11 +113,13 @@ see_window(struct passage *passage, u32 at, bool none, bool incoming)
 	struct details *known;
 	u64 *begun;
 	u32 zero = 0;
-	u32 *many;
+	u32 *many = full.lookup(&zero);
 	u64 now;
 
-	if (!(passage->state & WATCHED) || (!none && !(passage->state & CLOSED)))
+	if (!many || !(passage->state & WATCHED) || (!none && (s32)*many <= 0))
 		return;
+	if (none)
+		passage->state |= CLOSED;
 	known = details.lookup(&at);
 	if (!known)
 		return;
@@ -130,12 +129,10 @@ see_window(struct passage *passage, u32 at, bool none, bool incoming)
 	now = bpf_ktime_get_ns();
 	if (none) {
 		*begun = now;
-		passage->state |= CLOSED;
-		many = full.lookup(&zero);
-		if (many)
-			__sync_fetch_and_add(many, 1);
+		__sync_fetch_and_add(many, 1);
 		return;
 	}
+	__sync_fetch_and_add(many, -1);
 	add_full(passage, now - *begun, !incoming);
 	*begun = 0;
 	if (!known->peer_full_ns && !known->we_full_ns)
@@ -152,21 +149,15 @@ static inline __attribute__((always_inline)) void release(struct passage *passag
 	passage->owner = 0;
 }
 
+/* NULL where another connection works for a route: its end will be told, and then the place is free. */
 static inline __attribute__((always_inline)) struct details *
 take(struct passage *passage, u32 at, u32 owner, u8 side)
 {
 	struct details *known = details.lookup(&at);
-	u32 zero = 0;
-	u64 *lost;
 
-	if (!known)
+	if (!known || (passage->state & WATCHED && passage->series))
 		return NULL;
-	if (passage->state & WATCHED) {
-		lost = losses.lookup(&zero);
-		if (lost)
-			(*lost)++;
-		release(passage, at);
-	}
+	release(passage, at);
 	__builtin_memset(known, 0, sizeof(*known));
 	passage->owner = owner;
 	passage->at = passage->bytes = 0;
@@ -174,6 +165,15 @@ take(struct passage *passage, u32 at, u32 owner, u8 side)
 	passage->packets = 0;
 	passage->state = side;
 	return known;
+}
+
+static inline __attribute__((always_inline)) void lost(void)
+{
+	u32 zero = 0;
+	u64 *counted = losses.lookup(&zero);
+
+	if (counted)
+		(*counted)++;
 }
 
 /* Retransmits and the connection's end are told; what others have asked for stays. */
@@ -192,6 +192,8 @@ see_connected(struct bpf_sock_ops *ops, struct passage *passage, struct tag *tag
 	struct figures *figures;
 
 	watch(ops, passage);
+	if ((u32)tag->word != passage->owner)
+		return; /* another socket has the place of its tag */
 	change_series(passage, TAG_SERIES(tag->word));
 	figures = figures_of(passage->series);
 	if (!figures || !known)
@@ -241,6 +243,8 @@ static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops
 		known = take(passage, at, owner, UPSTREAM);
 		if (known)
 			known->since_ns = bpf_ktime_get_ns();
+		else
+			lost();
 		return;
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		if (passage->owner == owner)
@@ -248,8 +252,11 @@ static inline __attribute__((always_inline)) void see_socket(struct bpf_sock_ops
 		return;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		known = take(passage, at, owner, CLIENT);
-		if (known)
-			known->since_ns = bpf_ktime_get_ns();
+		if (!known) {
+			lost();
+			return;
+		}
+		known->since_ns = bpf_ktime_get_ns();
 		watch(ops, passage);
 		return;
 	case BPF_SOCK_OPS_RETRANS_CB:
@@ -366,6 +373,7 @@ see_accepted(struct passage *passage, struct figures *figures, struct tag *tag, 
 	if (!known)
 		return;
 	figures->client_bytes_in += known->early_bytes;
+	known->early_bytes = 0;
 	if (!known->since_ns)
 		return;
 	figures->client_connections++;
@@ -389,7 +397,7 @@ see_client(struct __sk_buff *skb, struct passage *passage, struct figures *figur
 	if (passage->state & DUE) {
 		count_units(figures->client_first_byte, since(passage, leaves(skb)));
 		passage->state = (passage->state & ~DUE) | ANSWERING;
-		if (!(passage->state & ACCEPTED))
+		if (!(passage->state & ACCEPTED) && passage->series)
 			see_accepted(passage, figures, tag, at);
 	}
 	sample_rtt(passage, figures, skb->sk);
@@ -472,12 +480,15 @@ see_segment(struct __sk_buff *skb, struct passage *passage, u32 at, u32 owner, s
 	}
 	if (!(passage->state & (UPSTREAM | CLIENT)))
 		return;
-	if ((u32)word != owner) {
+	if ((u32)word == owner) {
+		if (TAG_SERIES(word) != passage->series)
+			change_series(passage, TAG_SERIES(word));
+	} else if (passage->series) {
+		word = 0; /* another socket's, for which there is no place: this one goes on as before */
+	} else {
 		miss(passage, at, found->payload, incoming);
 		return;
 	}
-	if (TAG_SERIES(word) != passage->series)
-		change_series(passage, TAG_SERIES(word));
 	figures = figures_of(passage->series);
 	if (!figures)
 		return;

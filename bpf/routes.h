@@ -3,8 +3,8 @@
 
 #define PLACES (1 << PLACE_BITS)
 
-/* Of a place. Two open sockets whose cookies share their low bits are one too many: the newer one has it. */
-#define OWNER(cookie) ((u32)((cookie) >> PLACE_BITS) + 1)
+/* Of a place. Two open sockets whose cookies share their low bits are one too many: who works for a route keeps it. */
+#define OWNER(cookie) ((u32)((cookie) >> PLACE_BITS) | 1u << 31)
 
 /* A worker's: gateway/places.py. */
 struct tag {
@@ -31,7 +31,7 @@ struct passage {
 #define DUE 4	    /* a request has gone, its answer has not begun */
 #define ANSWERING 8 /* the answer has begun */
 #define FRESH 16    /* what comes now may be no answer */
-#define CLOSED 32   /* a window is: one side takes nothing more */
+#define CLOSED 32   /* a window is: one side takes nothing more. A hint: two processors may write `state` at once */
 #define ACCEPTED 64 /* its wait for accept() has been counted */
 #define WATCHED 128 /* its end will be told */
 

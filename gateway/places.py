@@ -26,4 +26,4 @@ def place_of(cookie: int, bits: int) -> int:
 
 def owner_of(cookie: int, bits: int) -> int:
     """What a tag says of whose it is: the other bits of the cookie, and never 0, which is nobody."""
-    return (cookie >> bits) + 1 & OWNER_MASK
+    return cookie >> bits & OWNER_MASK | 1 << 31

@@ -28,7 +28,7 @@ def show(wanted: dict[str, Any], since: str | None, limit: int, json: bool, **pl
 
 
 def _row(item: Item) -> list[output.Cell]:
-    return [item["at"][:19], item["kind"], _one_line(item["process"]), item["pid"], item["user"], item["container"],
+    return [item["at"][:19], item["kind"], _cut(item["process"]), item["pid"], item["user"], item["container"],
             _what(item), "yes" if item["refused"] else "no", item["count"], item["reason"]]  # fmt: skip
 
 
@@ -37,10 +37,8 @@ def _what(item: Item) -> str | None:
         host = f"[{item['destination']}]" if ":" in item["destination"] else item["destination"]
         return host if item["port"] is None else f"{host}:{item['port']}"
     words = item["argv"] or ([item["executable"]] if item["executable"] else [])
-    return _one_line(" ".join(map(shlex.quote, words)))
+    return _cut(" ".join(map(shlex.quote, words)))
 
 
-def _one_line(text: str | None) -> str | None:
-    """Whatever a process has put there: a terminal obeys control characters."""
-    shown = "".join(each if each.isprintable() else "?" for each in text or "")
-    return (shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…") or None
+def _cut(text: str | None) -> str | None:
+    return None if not text else text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -49,10 +49,11 @@ def table(
     """Print `rows` under `columns`: drawn at a terminal, else tab-separated with one heading line.
 
     `right` names the columns that hold figures, `total` is a last row set apart. None is shown as "-": unknown is
-    never 0.
+    never 0. What is in a cell may be of anybody's making, and a terminal obeys control characters: "?" is shown.
     """
     cells = [
-        ["-" if cell is None else str(cell) for cell in row] for row in [*rows, *([] if total is None else [total])]
+        ["-" if cell is None else _shown(str(cell)) for cell in row]
+        for row in [*rows, *([] if total is None else [total])]
     ]
     if not at_terminal():
         say("\t".join(columns))
@@ -71,6 +72,10 @@ def table(
         is_total = total is not None and at == len(rows)
         drawn.add_row(*(Text(cell) for cell in row), style="bold" if is_total else "", end_section=at == len(rows) - 1)
     Console().print(drawn)
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else "".join(each if each.isprintable() else "?" for each in text)
 
 
 def usd(microusd: int | None) -> str | None:

@@ -26,13 +26,16 @@ _COOKIE: Final = struct.Struct("=Q")
 class SocketTag:
     """Of one connection."""
 
-    __slots__ = ("cookie", "names")
+    __slots__ = ("at", "cookie", "names", "word")
 
     def __init__(self, cookie: int) -> None:
         self.cookie = cookie
         """By which the kernel's programs know the socket; 0 = they will not."""
         self.names: tuple[str, str] | None = None
         """Of the route and target that its tag stands for; None: it has to be written."""
+        self.at = 0
+        self.word = 0
+        """What was written, and where."""
 
 
 class SocketTags:
@@ -83,7 +86,7 @@ class SocketTags:
         tag = self.connected(transport)
         if self._words is not None and tag.cookie:
             self._words[place_of(tag.cookie, self._bits) + 1] = time.monotonic_ns()
-            self._write(tag.cookie, CLIENT)
+            self._write(tag, CLIENT)
         return tag
 
     def connected(self, transport: asyncio.BaseTransport) -> SocketTag:
@@ -96,15 +99,18 @@ class SocketTags:
     def mark(self, names: tuple[str, str], client: SocketTag, upstream: SocketTag, fresh: bool) -> None:
         """From here on these two connections work for a route and target. `fresh`: the upstream's is a new one by
         TLS."""
-        if client.names is names and upstream.names is names:
+        words = self._words
+        same = client.names is names and upstream.names is names
+        # Another socket may have written into the place of one of them meanwhile.
+        if same and (words is None or (words[client.at] == client.word and words[upstream.at] == upstream.word)):
             return
-        if self._words is not None:
+        if words is not None:
             series = self._numbers.get(names)
             if series is None:
                 self._have_numbered(names)
                 return
-            self._write(client.cookie, series << SERIES_SHIFT | CLIENT)
-            self._write(upstream.cookie, series << SERIES_SHIFT | (FRESH if fresh else 0))
+            self._write(client, series << SERIES_SHIFT | CLIENT)
+            self._write(upstream, series << SERIES_SHIFT | (FRESH if fresh else 0))
         client.names = names
         upstream.names = None if fresh else names
 
@@ -116,16 +122,18 @@ class SocketTags:
         if series is None:
             self._have_numbered(names)
             series = 0  # its time to connect is lost, but not the connection
-        self._write(_cookie(sock), series << SERIES_SHIFT)
+        # Fresh until it is marked: what a handshake with TLS or a proxy brings is no answer.
+        self._write(SocketTag(_cookie(sock)), series << SERIES_SHIFT | FRESH)
 
     def forget(self, tag: SocketTag) -> None:
         """The connection is closed. What it is tagged with stays: the kernel may have a good deal to send yet, and no
         other socket gets its cookie."""
         self._open.discard(tag)
 
-    def _write(self, cookie: int, of_what: int) -> None:
-        if self._words is not None and cookie:
-            self._words[place_of(cookie, self._bits)] = owner_of(cookie, self._bits) | of_what
+    def _write(self, tag: SocketTag, of_what: int) -> None:
+        if self._words is not None and tag.cookie:
+            tag.at, tag.word = place_of(tag.cookie, self._bits), owner_of(tag.cookie, self._bits) | of_what
+            self._words[tag.at] = tag.word
 
     def _have_numbered(self, names: tuple[str, str]) -> None:
         if self._ask is not None and names not in self._asked:

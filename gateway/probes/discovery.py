@@ -39,8 +39,8 @@ log = logging.getLogger("sluicegate.probes")
 
 TELL_S: Final = 1.0
 FLOWS: Final = 8192
-SETTLED: Final = 1 << 16
-"""Connections of the host that cost next to nothing, as nobody takes an interest in them."""
+SETTLED_BITS: Final = 16
+"""Of cookies: so many connections of the host that cost next to nothing, as nobody takes an interest in them."""
 ADDRESSES: Final = 16384
 RING_BYTES: Final = 1024 * 1024
 MOST_FINDINGS: Final = 1000
@@ -148,7 +148,7 @@ class Discovery:
         if not self._callers.programs:
             raise ProgramRefused("discovery needs the feature callers")
         pages = RING_BYTES // mmap.PAGESIZE
-        sizes = {"FLOWS": FLOWS, "SETTLED": SETTLED, "ADDRESSES": ADDRESSES, "RING_PAGES": pages}
+        sizes = {"FLOWS": FLOWS, "SETTLED_BITS": SETTLED_BITS, "ADDRESSES": ADDRESSES, "RING_PAGES": pages}
         sizes["SEEN_BYTES"] = ctypes.sizeof(Seen)
         program = Program("discovery", sizes, timed=[hook[0] for hook in HOOKS])
         program.check_layout("counted", Counted)

@@ -155,9 +155,11 @@ class TlsCalls:
 
     def _attach(self, path: Path, at: list[tuple[int, int]], pid: int) -> Link:
         assert self._program is not None
-        link = UprobeLink(self._program.load("on_probe", KPROBE, UPROBE_MULTI), path, at, pid)
-        self._program.table("chosen")[ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
-        return link
+        try:
+            self._program.table("chosen")[ctypes.c_uint32(pid)] = ctypes.c_uint32(1)
+        except Exception as error:  # bcc raises nothing narrower
+            raise OSError(f"the kernel has no room for another process: {error}") from error
+        return UprobeLink(self._program.load("on_probe", KPROBE, UPROBE_MULTI), path, at, pid)
 
     def _leave(self, gone: Sequence[int]) -> None:
         """After what they have still said."""

@@ -29,9 +29,6 @@ class Array:
         tag, _ = self.words(cookie)
         return tag >> SERIES_SHIFT & SERIES_MASK if tag & OWNER_MASK == owner_of(cookie, BITS) else None
 
-    def wipe(self) -> None:
-        os.pwrite(self.descriptor, bytes((WORDS * 8) << BITS), 0)
-
 
 class Transport:
     """Of a real socket, as far as tags look at it."""
@@ -91,9 +88,18 @@ def test_both_work_for_a_route_until_they_work_for_another(
     assert not array.words(upstream.cookie)[0] & CLIENT
     tags.mark(SECOND, client, upstream, False)
     assert (array.series(client.cookie), array.series(upstream.cookie)) == (2, 2)
-    array.wipe()
-    tags.mark(SECOND, client, upstream, False)
-    assert array.series(client.cookie) is None, "what has not changed is not written again"
+
+
+def test_a_connection_that_another_one_s_tag_has_covered_is_tagged_again(
+    array: Array, tags: SocketTags, pair: tuple[SocketTag, SocketTag]
+) -> None:
+    client, upstream = pair
+    tags.mark(FIRST, client, upstream, False)
+    other = SocketTag(upstream.cookie + (1 << BITS))  # it has the same place
+    tags.mark(SECOND, SocketTag(0), other, False)
+    assert array.series(upstream.cookie) is None
+    tags.mark(FIRST, client, upstream, False)
+    assert (array.series(client.cookie), array.series(upstream.cookie)) == (1, 1)
 
 
 def test_a_new_tls_connection_is_fresh_for_one_call(

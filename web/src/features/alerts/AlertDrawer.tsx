@@ -5,6 +5,7 @@ import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { useRange } from "@/app/range";
 import type { Alert } from "@/api/model";
+import { Problem } from "@/ui/Answer";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Ago, Unknown, When } from "@/ui/Figure";
 import { exact } from "@/units/count";
@@ -23,7 +24,7 @@ export function AlertDrawer() {
   const found = pages.data?.pages.flatMap((page) => page.items).find((each) => String(each.id) === id);
   return (
     <Drawer title={found ? `${whoOf(found)}: ${kindWord(found.kind).toLowerCase()}` : "Alert"} label="Alert" close={close}>
-      {found ? <Details alert={found} /> : pages.data ? <p>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</p> : <Skeleton height={280} />}
+      {found ? <Details alert={found} /> : pages.data ? <p>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</p> : pages.error ? <Problem error={pages.error} again={() => void pages.refetch()} /> : <Skeleton height={280} />}
     </Drawer>
   );
 }

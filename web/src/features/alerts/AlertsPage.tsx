@@ -57,7 +57,7 @@ export function AlertsPage() {
   return (
     <Page title="Alerts" line="What the gateway's own and watched processes did that they should not." fill>
       <Tabs here="/discoveries/alerts" />
-      <FilterBar labels={FILTER_LABELS} filters={filters} useChoices={useChoices} word={wordOf} placeholder={(name) => (name === "container" ? "4f2a81c09d3e" : name === "user" ? "www-data" : "python3")} deed="Show these alerts" />
+      <FilterBar labels={FILTER_LABELS} filters={filters} useChoices={choicesOf} word={wordOf} placeholder={(name) => (name === "container" ? "4f2a81c09d3e" : name === "user" ? "www-data" : "python3")} deed="Show these alerts" />
       <DataTable
         label="Alerts"
         columns={COLUMNS}
@@ -92,5 +92,5 @@ const YES_NO: readonly Choice[] = [
   { value: "false", label: "No" },
 ];
 
-const useChoices = (name: FilterName): readonly Choice[] | undefined => (name === "kind" ? KINDS : name === "refused" ? YES_NO : undefined);
-const wordOf = (name: FilterName, value: string): string => useChoices(name)?.find((choice) => choice.value === value)?.label ?? value;
+const choicesOf = (name: FilterName): readonly Choice[] | undefined => (name === "kind" ? KINDS : name === "refused" ? YES_NO : undefined);
+const wordOf = (name: FilterName, value: string): string => choicesOf(name)?.find((choice) => choice.value === value)?.label ?? value;

@@ -20,15 +20,21 @@ export function limitOf(denial: Denial): { most: number; amount: (n: number) => 
 }
 
 export function DenialMark({ denial }: { denial: Denial }) {
-  if (denial.in_force !== true) {
-    const why = denial.reason ?? "the kernel has not taken it yet";
+  const limit = limitOf(denial);
+  if (denial.in_force === null || (denial.in_force && limit && denial.used === null)) {
     return (
-      <Mark tone="warn" title={`Not in force: ${why}`}>
-        {denial.in_force === null ? "Not known" : "Not in force"}
+      <Mark tone="warn" title="The kernel's side has said nothing of it yet">
+        Not known
       </Mark>
     );
   }
-  const limit = limitOf(denial);
+  if (!denial.in_force) {
+    return (
+      <Mark tone="warn" title={`Not in force: ${denial.reason ?? "the kernel has not taken it yet"}`}>
+        Not in force
+      </Mark>
+    );
+  }
   if (limit && (denial.used ?? 0) < limit.most) {
     return (
       <Mark tone="ok" title="What fits may pass, until the limit of this window is used">
