@@ -26,6 +26,7 @@ import ctypes
 import logging
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -56,6 +57,8 @@ IMAGES: Final = 65536
 AT_ONCE: Final = 4
 """Questions that are worked on; the others wait."""
 MOST_WAITING: Final = 1000
+MOST_ASKED_ABOUT: Final = 1024
+"""Connections that are remembered to have been."""
 SETTLES_WITHIN_S: Final = 1.0
 LOOKED_AGAIN_S: Final = 0.005
 SCAN_SHARE: Final = 0.1
@@ -93,6 +96,7 @@ class Callers:
         self.scope = scope
         self._program: Program | None = None
         self.identities = Identities()
+        self._asked_about: OrderedDict[Flow, None] = OrderedDict()
         self._asked: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MOST_WAITING)
         self._scan_after_s = 0.0
         self.watches: list[Link] = []
@@ -120,7 +124,15 @@ class Callers:
         return {what: self._losses.total(index) for index, what in enumerate(LOSSES)}
 
     def hear(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # they are told of where it is answered
+            self._asked_about[_flow_of(message)] = None
+        while len(self._asked_about) > MOST_ASKED_ABOUT:
+            self._asked_about.popitem(last=False)
         self._take({**message, "until_s": time.monotonic() + SETTLES_WITHIN_S})
+
+    def was_asked_about(self, flow: Flow) -> bool:
+        """A worker has it: it was captured. Also when it has ended since."""
+        return flow in self._asked_about
 
     def _take(self, message: dict[str, Any]) -> None:
         try:
@@ -138,7 +150,7 @@ class Callers:
             message = await self._asked.get()
             reply: dict[str, Any] = {"type": "answer", "id": message["id"]}
             try:
-                flow = Flow.of(*(message[name] for name in ("source", "port", "destination", "destination_port")))
+                flow = _flow_of(message)
                 care = Care(message.get("care", Care.USUAL))
                 reply["said"] = await asyncio.to_thread(self.who, flow, care, message["until_s"])
             except Unsettled:
@@ -269,6 +281,11 @@ class Callers:
             "container": container.plain() if container is not None else None,
             "held": held(process.cgroups),
         }
+
+
+def _flow_of(message: Mapping[str, Any]) -> Flow:
+    """Raises ValueError, TypeError, KeyError."""
+    return Flow.of(*(message[name] for name in ("source", "port", "destination", "destination_port")))
 
 
 class ListedCallers(Callers):

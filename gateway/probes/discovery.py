@@ -80,6 +80,8 @@ class Seen(ctypes.Structure):
         )
 
 
+ASKED_WITHIN_S: Final = 0.2
+"""After its first bytes, whose a captured connection is."""
 ACCEPTED_S: Final = 0.5
 ACCEPT_PAUSE_S: Final = 0.02
 """How long, and how often, it is looked whether the other end of a connection on this host has been accepted."""
@@ -284,8 +286,12 @@ class Discovery:
     def _facts(self, sighting: _Sighting) -> dict[str, Any] | None:
         """None: it is the gateway's."""
         flow, stamp = sighting.flow, sighting.seen.stamp
-        if self._ends_at_gateway(flow):
+        if self._ends_at_gateway(flow) or self._callers.was_asked_about(flow):
             return None
+        if sighting.process is None and stamp.tgid:  # it has ended, and what a worker asks may be on its way
+            time.sleep(ASKED_WITHIN_S)
+            if self._callers.was_asked_about(flow):
+                return None
         pid = stamp.tgid or self._holder(flow)
         if pid in self._gateway_pids:
             return None

@@ -270,4 +270,4 @@ def test_what_the_gateway_does_is_no_finding(lab: Lab, tmp_path: Path) -> None:
             wait_until(lambda: bool(found()), 5)
             time.sleep(1.2)
             assert (len(captured.connections), len(passed.connections)) == (1, 1)
-            assert {item["port"] for item in found()} == {9443}
+            assert {item["port"] for item in found()} == {9443}, found()

@@ -220,7 +220,8 @@ def test_node_has_its_libssl_within(lab: Lab, tmp_path: Path, before: bool) -> N
         client.stdout.readline()
         item = covered(running, "covered")
         client.communicate(b"\n", 20)
-        assert told_of(running, 2) == [["node", "m-plain", 11, 7, 200], ["node", "m-stream", 11, 5, 200]]
+        told = told_of(running, 2)  # newer ones name their main thread as they like
+        assert [call[1:] for call in told] == [["m-plain", 11, 7, 200], ["m-stream", 11, 5, 200]]
         assert {each["pid"] for each in calls(running)} == {item["pid"]}
 
 
