@@ -289,7 +289,7 @@ class Discovery:
         if self._ends_at_gateway(flow) or self._callers.was_asked_about(flow):
             return None
         if sighting.process is None and stamp.tgid:  # it has ended, and what a worker asks may be on its way
-            time.sleep(ASKED_WITHIN_S)
+            time.sleep(max(0.0, sighting.at_s + ASKED_WITHIN_S - time.time()))
             if self._callers.was_asked_about(flow):
                 return None
         pid = stamp.tgid or self._holder(flow)

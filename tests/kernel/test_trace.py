@@ -140,7 +140,7 @@ def test_exec_filters(running: Gateway) -> None:
             ]
             found = in_cgroup.events(0)
             assert [each["cgroup"] for each in found] == [cgroup_name(inside)], found
-            failed = failing.events(1.0)
+            failed = failing.events(3.0)
             assert "/no/file" in [each["executable"] for each in failed]
             assert {each["result"] for each in failed} <= {"ENOENT"}
     finally:
