@@ -6,7 +6,8 @@ what has to be checked and opened `gateway.server` has done and hands over (`gat
 forked from a process that has imported what they need (`gateway.nursery`).
 
     SIGTERM, SIGINT   drain and end
-    SIGHUP            read settings and certificate again, replace the workers one by one
+    SIGHUP            read settings and certificate again, replace the workers one by one; where settings have changed,
+                      the keeper, too
     SIGUSR2           upgrade: become the release that is installed now, then replace everything
 
 A worker that is replaced goes on until its last answer has ended; only a new SIGTERM limits that.
@@ -266,8 +267,10 @@ class Supervisor:
         before, self._certificate, self._stamp = self._certificate, certificate, stamp
         if before is not None:
             os.close(before)
-        self._settings = fresh
+        changed, self._settings = fresh != self._settings, fresh
         self._variables = fresh.to_hand_down()
+        if changed:  # else it is about the certificate, which is nothing to the keeper
+            self._replace_keeper()
         if self._replace_workers():
             log.info("settings and certificates re-read, workers replaced")
 

@@ -59,7 +59,8 @@ def show_coverage(json: bool, **place: Any) -> None:
     if found["reason"] is not None:
         output.note(f"nobody is read at present: {found['reason']}")
     elif not found["chosen"]:
-        output.note('nobody is chosen: name programs in the setting tls_watched, e.g. ["*/curl", "user:www-data"]')
+        output.note('nobody is chosen: put tls_watched = ["*/curl", "user:www-data"] into sluicegate.toml')
+        output.note("of the data folder, and send `sluicegate serve` SIGHUP")
     elif not rows:
         output.note(f"no process fits {', '.join(found['chosen'])}")
 
@@ -69,6 +70,8 @@ def show(number: int, json: bool, **place: Any) -> None:
     if json:
         _print_json(found)
         return
+    if found["coverage"] is None and not found["calls"]:  # nobody has looked: that is not 0
+        found |= dict.fromkeys(("calls", "input_tokens", "output_tokens", "models"))
     output.table(("field", "value"), [[name, _cell(value)] for name, value in found.items()])
 
 

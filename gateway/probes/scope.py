@@ -3,7 +3,6 @@ default the whole hierarchy. Programs are attached there; rules and findings nam
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -54,7 +53,6 @@ class Scope:
         return own is not None and (cgroup == own or cgroup.startswith(f"{own}/"))
 
 
-@lru_cache(maxsize=4)
 def _name_of(folder: Path) -> str | None:
     """From the hierarchy's root on; "" is the root itself. None: it is not below it."""
     try:

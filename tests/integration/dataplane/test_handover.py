@@ -88,6 +88,22 @@ def test_settings_anew_fail_no_request(tmp_path: Path, upstream: CUpstream) -> N
         assert set(load.outcomes) == {"200"}, load.outcomes
 
 
+def test_what_the_keeper_goes_by_is_read_again_without_a_pause(tmp_path: Path, upstream: CUpstream) -> None:
+    with live.gateway(tmp_path, configuration(upstream.url), workers=1) as sluice:
+
+        def chosen() -> object:
+            answer = sluice.api.get("/api/v1/discoveries/coverage")
+            return answer.json().get("chosen")
+
+        sluice.until(lambda: chosen() == [], 10)
+        with Load(sluice) as load:
+            (sluice.data / "sluicegate.toml").write_text('tls_watched = ["*/curl"]\n')
+            sluice.signal(signal.SIGHUP)
+            sluice.until(lambda: chosen() == ["*/curl"], 60)
+            time.sleep(0.5)
+        assert set(load.outcomes) == {"200"}, load.outcomes
+
+
 def test_a_release_that_would_not_start_changes_nothing(tmp_path: Path, upstream: CUpstream) -> None:
     refusing = tmp_path / "sluicegate"
     refusing.write_text("#!/bin/sh\necho 'error: this release is broken' >&2\nexit 1\n")

@@ -12,7 +12,7 @@ import { coverageQuery } from "./queries";
 import { Tabs } from "./Tabs";
 import { CoverageMark } from "./words";
 
-const CHOOSE = `sluicegate.toml: tls_watched = ["*/curl", "user:www-data"]`;
+const CHOOSE = `tls_watched = ["*/curl", "user:www-data"]`;
 
 export function CoveragePage() {
   const asked = useQuery(coverageQuery);
@@ -44,7 +44,7 @@ export function CoveragePage() {
       {told?.chosen?.length === 0 && told.processes.length === 0 ? (
         <Empty
           title="Nobody is chosen"
-          why="Processes that the setting names are read where they enter and leave their TLS library. What was said stays in the probes; host, model, tokens and status are counted."
+          why="Name programs in sluicegate.toml of the data folder, and send “sluicegate serve” SIGHUP. They are read where they enter and leave their TLS library; what was said stays in the probes, and host, model, tokens and status are counted."
           snippet={CHOOSE}
         />
       ) : null}
