@@ -159,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     log_to_stderr(options.log_level, LogFormat(options.log_format), "probes")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent ends, and we with it
-    asyncio.run(run(socket.socket(fileno=options.channel), Scope(options.cgroup)))
+    asyncio.run(run(socket.socket(fileno=options.channel), Scope.of(options.cgroup)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ class NoCgroup(ValueError):
 class Scope:
     named: Path | None = None
     """Its folder; None = where the hierarchy is mounted."""
+    name: str = ""
+    """As /proc/PID/cgroup has it."""
 
     @classmethod
     def of(cls, path: Path | None) -> Self:
@@ -34,7 +36,7 @@ class Scope:
             return cls()
         if root not in folder.parents or not (folder / "cgroup.procs").exists():
             raise NoCgroup(f"{path} is no cgroup of the v2 hierarchy, which is mounted at {root}: mkdir {root}/NAME")
-        return cls(folder)
+        return cls(folder, f"/{folder.relative_to(root)}")
 
     @property
     def folder(self) -> Path:
@@ -49,13 +51,4 @@ class Scope:
         """`cgroup`: of the v2 hierarchy, as /proc/PID/cgroup has it."""
         if self.named is None:
             return True
-        own = _name_of(self.named)
-        return own is not None and (cgroup == own or cgroup.startswith(f"{own}/"))
-
-
-def _name_of(folder: Path) -> str | None:
-    """From the hierarchy's root on; "" is the root itself. None: it is not below it."""
-    try:
-        return "/".join(("", *folder.relative_to(cgroup_root().resolve()).parts))
-    except (OSError, ValueError):
-        return None
+        return cgroup == self.name or cgroup.startswith(f"{self.name}/")

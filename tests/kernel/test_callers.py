@@ -261,7 +261,7 @@ def test_a_cgroup_is_told(running: Probes, listener: socket.socket) -> None:
 
 def test_ten_thousand_connections_leave_no_entry(listener: socket.socket) -> None:
     """Refused ones, ended by either side, with and without a reset; and nothing was lost."""
-    callers = Callers(lambda message, descriptors: None, Scope(cgroup_root()))
+    callers = Callers(lambda message, descriptors: None, Scope.of(cgroup_root()))
     callers.load()
     (program,) = callers.programs
     with program:
