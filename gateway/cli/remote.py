@@ -106,9 +106,8 @@ class RemoteControl:
         return self._all("/usage", **{name: value for name, value in asked.items() if value})
 
     def ledger(self, wanted: dict[str, Any], limit: int) -> list[Item]:
-        found: list[Item] = self._ask("GET", "/ledger", params={**_ledger_query(wanted), "limit": str(limit)}).json()[
-            "items"
-        ]
+        query = {**_ledger_query(wanted), "limit": str(limit)}
+        found: list[Item] = self._ask("GET", "/ledger", params=query).json()["items"]
         return found
 
     def export_ledger(self, wanted: dict[str, Any], format_: str) -> Iterator[bytes]:
