@@ -259,7 +259,7 @@ build_console() { # into the copy of the sources that the wheel is built from
 
 install_node() {
     local package
-    if command -v node npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)'; then
+    if command -v node npm >/dev/null && node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 22 || (a == 22 && b >= 19) ? 0 : 1)'; then
         mkdir -p "$work/node/bin"
         return # the system's own will do
     fi

@@ -4,10 +4,10 @@ import re
 
 import httpx2
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import PASSWORD, call, sign_in
+from tests.browser.looking import ready, wrong_with
 from tests.support.live import Live
 
 pytestmark = [pytest.mark.timeout(90), pytest.mark.serial]
@@ -32,12 +32,6 @@ PAGES = {
     "tokens": "/console/tokens",
     "lost": "/console/no/such/page",
 }
-
-
-def ready(page: Page) -> None:
-    """The page stands: its title is there and nothing is loading any more."""
-    page.get_by_role("heading", level=1).wait_for()
-    expect(page.locator("[aria-busy=true], .mantine-Skeleton-root")).to_have_count(0)
 
 
 def number(page: Page, name: str) -> Locator:
@@ -254,30 +248,10 @@ def test_dark_is_chosen_and_kept(page: Page) -> None:
     assert page.evaluate(background) == "rgb(10, 17, 19)"
 
 
-def test_every_page_is_accessible_and_fits_a_phone(page: Page, running: Live) -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_accessible_and_fits_a_phone(page: Page, running: Live, name: str) -> None:
     running.row(call(running, running.key("ci")).headers["x-request-id"])
-    found = {name: wrong for name, path in PAGES.items() if (wrong := wrong_with(page, path))}
-    assert not found
-
-
-def wrong_with(page: Page, path: str) -> list[object]:
-    """What axe says of it in light and in dark, and whether it is too wide for a phone."""
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1440, "height": 900})
-    page.goto(path)
-    ready(page)
-    # Dark changes colours only: what depends on them is looked at again.
-    violations = Axe().run(page).response["violations"]
-    page.emulate_media(color_scheme="dark")
-    violations += Axe().run(page, options={"runOnly": ["color-contrast"]}).response["violations"]
-    found: list[object] = [(each["id"], [node["target"] for node in each["nodes"][:3]]) for each in violations]
-    page.set_viewport_size({"width": 390, "height": 844})
-    width = max(page.evaluate(f"document.querySelector('{part}').scrollWidth") for part in ("html", "main"))
-    if width > 390:
-        found.append(f"on a phone {width} px wide")
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size({"width": 1440, "height": 900})
-    return found
+    assert not wrong_with(page, PAGES[name])
 
 
 def test_the_first_page_is_small_and_its_files_are_kept(page: Page) -> None:
@@ -294,6 +268,6 @@ def test_the_first_page_is_small_and_its_files_are_kept(page: Page) -> None:
     page.on("response", note)
     page.goto("/console/")
     ready(page)
-    assert sum(sizes.values()) <= FIRST_PAGE_BYTES, sizes
+    assert sum(sizes.values()) <= FIRST_PAGE_BYTES, sorted(((size, url) for url, size in sizes.items()), reverse=True)
     assert kept
     assert all("immutable" in policy for policy in kept.values())

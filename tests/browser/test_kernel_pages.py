@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import call, sign_in_as
-from tests.browser.test_console import ready, wrong_with
+from tests.browser.looking import ready, wrong_with
 from tests.support.fake_agent import FakeAgent, finding, second
 from tests.support.live import Live
 

@@ -1,0 +1,47 @@
+"""A page as everybody has to be able to use it: no violation that axe finds, nothing wider than the screen."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+SIZES: Final = {"desk": (1440, 900), "phone": (390, 844), "small": (360, 640)}
+SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+
+
+def ready(page: Page) -> None:
+    """The page stands: its title is there and nothing is loading any more."""
+    page.get_by_role("heading", level=1).first.wait_for()
+    expect(page.locator("[aria-busy=true], .mantine-Skeleton-root")).to_have_count(0)
+
+
+def wrong_with(page: Page, path: str | None = None, *, pictures: Path | None = None) -> list[str]:
+    """What is wrong with the page at `path` (None: as it stands) in light and dark, at the desk and on phones.
+
+    With `pictures`, this folder gets one of each: SIZE-SCHEME.png. The page is left light and at the desk.
+    """
+    if path is not None:
+        page.goto(path)
+        ready(page)
+    found: list[str] = []
+    for size, (width, height) in SIZES.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            if pictures is not None:
+                pictures.mkdir(parents=True, exist_ok=True)
+                page.screenshot(path=pictures / f"{size}-{scheme}.png", full_page=True)
+            if size != "small":  # which differs from the phone in its width alone
+                # Dark changes colours only: what depends on them is looked at again.
+                options = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
+                found += [
+                    f"{size}, {scheme}: {each['id']} {[node['target'] for node in each['nodes'][:3]]}"
+                    for each in Axe().run(page, options=options).response["violations"]
+                ]
+        wide = max(page.evaluate(f"document.querySelector('{part}').scrollWidth") for part in ("html", "main"))
+        if wide > width:
+            found.append(f"{size}: {wide} px wide")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    return found
