@@ -37,6 +37,7 @@ from gateway.dataplane.leases import LeaseBook
 from gateway.dataplane.listeners import Serves
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.protocol import ClientConnection, protocol_class
+from gateway.dataplane.provider_trials import ProviderTrials
 from gateway.dataplane.spool import Spool
 from gateway.dataplane.upstream import Upstreams
 from gateway.lifetime import REPLACED, calm_collector, end_with_parent, raise_file_limit
@@ -221,7 +222,9 @@ async def serve(
     def explain_here(question: Question) -> Explanation:
         return explain(plane, question, asyncio.get_running_loop().time())
 
-    app = create_app(settings, link, lambda: plane.snapshot.generation, plane, explain_here, agent)
+    app = create_app(
+        settings, link, lambda: plane.snapshot.generation, plane, explain_here, agent, ProviderTrials(plane).run
+    )
     config = uvicorn.Config(
         app,
         ws="none",

@@ -28,6 +28,7 @@ from gateway.api import (
     members,
     openapi,
     problems,
+    provider_trials,
     sessions,
     teams,
     telemetry,
@@ -38,7 +39,7 @@ from gateway.api import (
 from gateway.api.edge import Edge
 from gateway.api.query import refuse_unknown_query
 from gateway.api.reports import Reports
-from gateway.api.services import Agent, Drain, Services, WorkerLink
+from gateway.api.services import Agent, Drain, ProviderTrier, Services, WorkerLink
 from gateway.policy.explanation import Explanation, Question
 from gateway.settings import Settings
 from gateway.store.database import make_engine
@@ -49,6 +50,7 @@ ROUTERS: Final = (
     health.router,
     sessions.router,
     explain.router,
+    provider_trials.router,
     upstreams.router,
     teams.router,
     limits.router,
@@ -78,6 +80,7 @@ def create_app(
     drain: Drain | None = None,
     explainer: Callable[[Question], Explanation] | None = None,
     agent: Agent | None = None,
+    trials: ProviderTrier | None = None,
 ) -> FastAPI:
     """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
 
@@ -115,6 +118,7 @@ def create_app(
         drain=drain,
         explainer=explainer,
         agent=agent,
+        trials=trials,
     )
     app.state.routers = ROUTERS
     for router in ROUTERS:

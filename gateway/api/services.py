@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import anyio
 import anyio.from_thread
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from gateway.api.reports import Reports
 from gateway.errors import Unavailable
 from gateway.policy.explanation import Explanation, Question
+from gateway.policy.provider_trial import ProviderTrial
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store.enforcement import Enforcement, enforcement_of
@@ -74,6 +75,10 @@ class Agent(Protocol):
         """Raises Unavailable where there is none."""
 
 
+ProviderTrier: TypeAlias = Callable[[str, str | None, int], Awaitable[ProviderTrial]]
+"""(provider, one of its credentials or None for all, generation that must be in force) → what it said."""
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
 class Services:
     settings: Settings
@@ -87,6 +92,8 @@ class Services:
     """The worker's data plane; None where the API runs by itself."""
     explainer: Callable[[Question], Explanation] | None = None
     """Of the worker's data plane, to be called on its event loop."""
+    trials: ProviderTrier | None = None
+    """The same."""
     agent: Agent | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
@@ -154,6 +161,12 @@ class Services:
         if self.explainer is None:
             raise Unavailable("no data plane runs here", fix="ask a running gateway")
         return anyio.from_thread.run_sync(self.explainer, question)
+
+    async def try_provider(self, name: str, credential: str | None, generation: int) -> ProviderTrial:
+        """Ask a provider whether it takes its credentials. Raises NotFound, BadRequest, Unavailable."""
+        if self.trials is None:
+            raise Unavailable("no data plane runs here", fix="ask a running gateway")
+        return await self.trials(name, credential, generation)
 
     def interception(self) -> dict[str, Any]:
         """What stands in the kernel (`gateway.intercept.status`). From a handler's thread. Raises Unavailable."""

@@ -170,6 +170,13 @@ class Provider:
             0, _Rule(Behaviour(status=status), lambda request: request.header("authorization") == value, None)
         )
 
+    def demand_authorization(self, header: str, value: str, path: str) -> None:
+        """Answer what asks for `path` and does not show exactly this with 401."""
+        self._rules.insert(
+            0,
+            _Rule(Behaviour(status=401), lambda asked: asked.path == path and asked.header(header) != value, None),
+        )
+
     def forget(self) -> None:
         """Drop all rules, records and counts; connections stay."""
         self._rules.clear()

@@ -85,6 +85,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/telemetry/series": PLATFORM,
     "GET /api/v1/telemetry/health": PLATFORM,
     "POST /api/v1/routes/{ref}/explain": EVERYONE,
+    "POST /api/v1/providers/{ref}/test": CHANGERS,
     "GET /api/v1/events": EVERYONE,
 }
 """Endpoint → roles that get in. A new endpoint without a line here fails the test."""

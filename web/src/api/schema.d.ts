@@ -136,6 +136,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/providers/{ref}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Provider
+         * @description Ask the provider for its model list with each credential, the way a caller's request goes. Nothing is charged.
+         *
+         *     It takes at most 16 seconds a credential. Secrets never come back, nor does what the provider answers but for names
+         *     of models.
+         */
+        post: operations["test_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/providers": {
         parameters: {
             query?: never;
@@ -1556,6 +1579,22 @@ export interface components {
             /** Value */
             value?: string | null;
         };
+        /** CredentialTested */
+        CredentialTested: {
+            /** Credential */
+            credential: string | null;
+            verdict: components["schemas"]["Verdict"];
+            /** Status */
+            status: number | null;
+            /** Reason */
+            reason: string;
+            /** Fix */
+            fix: string;
+            /** Latency Ms */
+            latency_ms: number;
+            /** Aside */
+            aside: boolean;
+        };
         /** CredentialView */
         CredentialView: {
             /** Id */
@@ -2810,6 +2849,37 @@ export interface components {
             tls?: components["schemas"]["TlsPatch"] | null;
             health?: components["schemas"]["HealthPatch"] | null;
         };
+        /**
+         * ProviderTestRequest
+         * @example {}
+         * @example {
+         *       "credential": "main"
+         *     }
+         */
+        ProviderTestRequest: {
+            /** Credential */
+            credential?: string | null;
+        };
+        /** ProviderTested */
+        ProviderTested: {
+            /** Provider */
+            provider: string;
+            /** Url */
+            url: string;
+            /**
+             * Tested At
+             * Format: date-time
+             */
+            tested_at: string;
+            /** Credentials */
+            credentials: components["schemas"]["CredentialTested"][];
+            /** Models */
+            models: string[] | null;
+            /** Missing Models */
+            missing_models: string[];
+            /** Pid */
+            pid: number;
+        };
         /** ProviderView */
         ProviderView: {
             /** Id */
@@ -3733,6 +3803,11 @@ export interface components {
             /** Version */
             version: number;
         };
+        /**
+         * Verdict
+         * @enum {string}
+         */
+        Verdict: "accepted" | "unproven" | "refused" | "limited" | "failed" | "unreachable";
         /** VersionDocumentView */
         VersionDocumentView: {
             /** Number */
@@ -4149,6 +4224,41 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExplainAnswer"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProviderTestRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderTested"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
