@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from gateway.api.services import Services, services_of
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.policy.roles import Authority, Permission, may
-from gateway.store import identity
+from gateway.store import audit, identity
 from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
 from gateway.store.identity import Caller
@@ -52,6 +52,8 @@ class Desk:
 
     services: Services
     caller: Caller
+    address: str
+    """The client's."""
     dry_run: bool
     """Everything is checked and answered as if done, and nothing is kept."""
 
@@ -93,6 +95,7 @@ class Desk:
         """One write transaction. The keeper hears of it after the commit, so that it finds what it looks for."""
         try:
             with write_session(self.services.engine) as session:
+                audit.come_from(session, self.address)
                 yield session
                 session.flush()
                 if self.dry_run:
@@ -109,7 +112,7 @@ class Permit:
         self.permission = permission
 
     def __call__(self, request: Request, services: Annotated[Services, Depends(services_of)]) -> Desk:
-        return Desk(services=services, caller=self._admit(request), dry_run=False)
+        return Desk(services=services, caller=self._admit(request), address=client_address(request), dry_run=False)
 
     def _admit(self, request: Request) -> Caller:
         caller = authenticate(request)
@@ -129,7 +132,7 @@ class PermitChange(Permit):
         services: Annotated[Services, Depends(services_of)],
         dry_run: Annotated[bool, Query(description="Check and answer as if done, keep nothing")] = False,
     ) -> Desk:
-        return Desk(services=services, caller=self._admit(request), dry_run=dry_run)
+        return Desk(services=services, caller=self._admit(request), address=client_address(request), dry_run=dry_run)
 
 
 def permit(permission: Permission) -> Any:

@@ -1,6 +1,6 @@
 """What the commands want done, and where: over a running gateway's REST API, or through its data folder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -86,6 +86,12 @@ class Control(Protocol):
 
     def alerts(self, wanted: dict[str, Any], limit: int) -> list[Item]:
         """The newest first; `wanted`: fields of `store.alerts.AlertFilter`."""
+
+    def verify_audit(self, noted: str | None) -> Item:
+        """Whether the audit log is as it was written: `api.audit.AuditVerdict`."""
+
+    def export_audit(self, wanted: dict[str, Any]) -> Iterator[bytes]:
+        """JSON lines, oldest first, piece by piece; `wanted`: fields of `store.audit_trail.AuditFilter`."""
 
 
 def control(url: str | None, token: str | None, data: Path | None, database: str | None) -> Control:

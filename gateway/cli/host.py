@@ -23,6 +23,7 @@ from gateway.store import (
     alerts,
     apply,
     audit,
+    audit_trail,
     authority,
     export,
     identity,
@@ -34,6 +35,7 @@ from gateway.store import (
     retention,
 )
 from gateway.store.alerts import AlertFilter
+from gateway.store.audit_trail import AuditFilter, mark_from
 from gateway.store.authority import MakeAction
 from gateway.store.config.denials import MOST_DENIALS, Denials, made_up_name
 from gateway.store.config.discoveries import Discoveries, DiscoveryFilter
@@ -183,6 +185,13 @@ class HostControl:
         with read_session(self.engine) as session:
             found = alerts.read(session, AlertFilter(**wanted), before_id=None, limit=limit)
         return [one.model_dump(mode="json") for one in found]
+
+    def verify_audit(self, noted: str | None) -> Item:
+        with read_session(self.engine) as session:
+            return audit_trail.verify(session, None if noted is None else mark_from(noted)).as_item()
+
+    def export_audit(self, wanted: dict[str, Any]) -> Iterator[bytes]:
+        return audit_trail.export(self.engine, AuditFilter(**wanted))
 
     def _enforcement(self, *, with_rules: bool) -> Enforcement:
         """What stands in this host's kernel; where nobody can tell, that this is so."""

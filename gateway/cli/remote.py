@@ -112,9 +112,18 @@ class RemoteControl:
 
     def export_ledger(self, wanted: dict[str, Any], format_: str) -> Iterator[bytes]:
         """The file, piece by piece. Raises Refused, also where it breaks off."""
-        asked = {**_ledger_query(wanted), "format": format_}
+        return self._pieces("/ledger/export", {**_ledger_query(wanted), "format": format_})
+
+    def verify_audit(self, noted: str | None) -> Item:
+        verdict: Item = self._ask("GET", "/audit/verify", params={} if noted is None else {"noted": noted}).json()
+        return verdict
+
+    def export_audit(self, wanted: dict[str, Any]) -> Iterator[bytes]:
+        return self._pieces("/audit/export", _ledger_query(wanted))
+
+    def _pieces(self, path: str, asked: dict[str, str]) -> Iterator[bytes]:
         try:
-            with self.client.stream("GET", "/ledger/export", params=asked) as answer:
+            with self.client.stream("GET", path, params=asked) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise _problem(answer)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.alert_commands import alerts
+from gateway.cli.audit_commands import audit_app
 from gateway.cli.ca_commands import ca_app
 from gateway.cli.discovery_commands import denials_app, discoveries_app
 from gateway.cli.import_commands import import_app
@@ -46,6 +47,7 @@ def add_state_commands(app: typer.Typer, state_panel: str, care_panel: str) -> N
     app.add_typer(discoveries_app, name="discoveries", rich_help_panel=state_panel)
     app.add_typer(denials_app, name="denials", rich_help_panel=state_panel)
     app.command(rich_help_panel=state_panel)(alerts)
+    app.add_typer(audit_app, name="audit", rich_help_panel=care_panel)
     app.add_typer(prices_app, name="prices", rich_help_panel=care_panel)
     app.command(hidden=True)(address)
 

@@ -1,19 +1,19 @@
 """The audit log: appended in the transaction of the change it tells of, hash-chained, never altered.
 
-`hash` = SHA-256 of the JSON array [previous hash in hex, seq, at (RFC 3339), actor, action, kind, name, before, after];
-the first entry's previous hash is 32 zero bytes. Whoever alters or removes an entry must forge all that follow, which
-`verify` (and anyone who noted an earlier hash) finds out.
+`hash` = SHA-256 of the JSON array [previous hash in hex, seq, at (RFC 3339), actor, action, kind, name, before, after],
+and `origin` behind them where there is one; the first entry's previous hash is 32 zero bytes. Whoever alters or removes
+an entry must forge all that follow and the chain's end in `meta`, which only who noted an earlier hash elsewhere finds
+out. Reading and verifying are next door (`audit_trail`).
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session, SessionTransaction
 
 from gateway.store.models import AuditEntry, Meta, now
@@ -21,6 +21,7 @@ from gateway.store.models import AuditEntry, Meta, now
 FIRST_HASH: Final = bytes(32)
 
 _CHAIN: Final = "sluicegate_audit_chain"
+_ORIGIN: Final = "sluicegate_audit_origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ class _Chain:
 def lock(session: Session) -> None:
     """Wait for our turn to change what is configured or to append here; it lasts until the transaction's end."""
     _end_of_chain(session)
+
+
+def come_from(session: Session, address: str) -> None:
+    """From which address the session's changes are asked for."""
+    session.info[_ORIGIN] = address or None
 
 
 def record(
@@ -58,54 +64,31 @@ def record(
         name=name,
         before=_canonical(before),
         after=_canonical(after),
+        origin=session.info.get(_ORIGIN),
         previous_hash=chain.hash,
     )
     columns = {name: getattr(entry, name) for name in AuditEntry.__table__.columns.keys()}  # noqa: SIM118 (no mapping)
-    columns["hash"] = _hash(entry)
+    columns["hash"] = hash_of(entry)
     session.execute(insert(AuditEntry).values(columns))  # at once: the order of a flush is not ours
+    session.execute(update(Meta).values(audit_seq=entry.seq, audit_hash=columns["hash"]))
     session.info[_CHAIN] = _Chain(chain.transaction, chain.seq + 1, columns["hash"])
 
 
-def entries(
-    session: Session,
-    *,
-    before_seq: int | None = None,
-    limit: int = 100,
-    kind: str | None = None,
-    name: str | None = None,
-) -> list[AuditEntry]:
-    """Newest first, those older than `before_seq`."""
-    query = select(AuditEntry).order_by(AuditEntry.seq.desc()).limit(limit)
-    if before_seq is not None:
-        query = query.where(AuditEntry.seq < before_seq)
-    if kind is not None:
-        query = query.where(AuditEntry.kind == kind)
-    if name is not None:
-        query = query.where(AuditEntry.name == name)
-    return list(session.scalars(query))
-
-
-def verify(session: Session) -> int | None:
-    """The first entry that is not as it was written, or that follows a gap; None where the chain holds."""
-    expected_seq, previous = 1, FIRST_HASH
-    query = select(AuditEntry).order_by(AuditEntry.seq).execution_options(yield_per=1000)
-    with closing(session.scalars(query)) as found:
-        for entry in found:
-            if entry.seq != expected_seq or entry.previous_hash != previous or entry.hash != _hash(entry):
-                return expected_seq
-            expected_seq, previous = entry.seq + 1, entry.hash
-    return None
-
-
 def _end_of_chain(session: Session) -> _Chain:
-    """The last entry. Read once a transaction: while we hold the lock nobody appends but we."""
+    """The last entry. Read once a transaction: while we hold the lock nobody appends but we.
+
+    Where `meta` knows a later one than there is, the log was cut: it goes on behind the gap, which stays to be seen.
+    (Entries behind what `meta` knows come from a release that did not know of it, while this one took over.)
+    """
     chain: _Chain | None = session.info.get(_CHAIN)
     transaction = session.get_transaction()
     if chain is None or chain.transaction is not transaction:
-        session.execute(select(Meta.id).with_for_update())
+        noted = session.execute(select(Meta.audit_seq, Meta.audit_hash).with_for_update()).one()
         last = session.execute(select(AuditEntry.seq, AuditEntry.hash).order_by(AuditEntry.seq.desc()).limit(1)).first()
         transaction = session.get_transaction()
         chain = _Chain(transaction, 0, FIRST_HASH) if last is None else _Chain(transaction, last.seq, last.hash)
+        if noted.audit_seq is not None and noted.audit_hash is not None and noted.audit_seq > chain.seq:
+            chain = _Chain(transaction, noted.audit_seq, noted.audit_hash)
         session.info[_CHAIN] = chain
     return chain
 
@@ -116,20 +99,23 @@ def _canonical(value: Mapping[str, Any] | None) -> str | None:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
-def _hash(entry: AuditEntry) -> bytes:
+def hash_of(entry: AuditEntry) -> bytes:
+    """As it must be: `entry.hash` is what stands there."""
     parts = [
         entry.previous_hash.hex(),
         entry.seq,
-        _rfc3339(entry.at),
+        rfc3339(entry.at),
         entry.actor,
         entry.action,
         entry.kind,
         entry.name,
         entry.before,
         entry.after,
+        *([] if entry.origin is None else [entry.origin]),
     ]
     return hashlib.sha256(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()).digest()
 
 
-def _rfc3339(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """As it is hashed: UTC, always with six digits."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -109,6 +109,7 @@ def sign_in(engine: Engine, name: str, password: str, address: str, at: datetime
         raise SignInRefused("user name or password is wrong", fix="try again, or ask an owner to set a new password")
     cookie = passwords.random_text(SESSION_LENGTH)
     with write_session(engine) as session:
+        audit.come_from(session, address)
         throttle.forgive(session, name, address)
         session.execute(delete(LoginSession).where(LoginSession.expires_at <= at))
         user = session.scalars(select(User).where(User.name == name).options(joinedload(User.team))).one_or_none()
@@ -145,6 +146,7 @@ def change_own_password(engine: Engine, caller: Caller, current: str, new: str, 
         raise SignInRefused("the current password is wrong", fix="try again, or ask an owner to set a new one")
     new_hash = passwords.hash_password(new)
     with write_session(engine) as session:
+        audit.come_from(session, address)
         throttle.forgive(session, caller.name, address)
         user = session.get_one(User, caller.user_id)
         user.password_hash = new_hash

@@ -395,6 +395,8 @@ class AuditEntry(Base):
     before: Mapped[str | None] = mapped_column(Text)
     """JSON text as hashed, without secrets."""
     after: Mapped[str | None] = mapped_column(Text)
+    origin: Mapped[str | None] = mapped_column(Text)
+    """The address that it was asked from; None = not over the network, or written before there were origins."""
     previous_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     hash: Mapped[bytes] = mapped_column(LargeBinary(32))
 
@@ -409,6 +411,9 @@ class Meta(Base):
     installation_id: Mapped[str] = mapped_column(String(36))
     generation: Mapped[int] = mapped_column(BigInteger)
     """Grows with each transaction that changes what a snapshot is made of; the keeper polls it."""
+    audit_seq: Mapped[int | None] = mapped_column(BigInteger)
+    """Of the last audit entry, with its hash: what is cut off the log's end is missed by it."""
+    audit_hash: Mapped[bytes | None] = mapped_column(LargeBinary(32))
 
 
 class ConfigurationVersion(Base):

@@ -70,6 +70,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "DELETE /api/v1/denials/{ref}": CHANGERS,
     "GET /api/v1/alerts": PLATFORM,
     "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
+    "GET /api/v1/audit/verify": frozenset({Role.OWNER, Role.ADMIN}),
+    "GET /api/v1/audit/export": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/ledger": EVERYONE,
     "GET /api/v1/ledger/export": EVERYONE,
     "GET /api/v1/ledger/{id}": EVERYONE,

@@ -64,6 +64,8 @@ COMMANDS = [
     ["ca", "untrust"],
     ["ca", "status"],
     ["ca", "remove"],
+    ["audit", "verify"],
+    ["audit", "export"],
     ["sealing", "rotate"],
     ["prices", "update"],
 ]

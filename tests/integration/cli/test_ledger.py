@@ -13,7 +13,7 @@ import pytest
 from gateway.cli.ledger_commands import FormatName
 from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
-from gateway.store import audit, ledger
+from gateway.store import audit_trail, ledger
 from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.ledger_files import Format
 from tests.integration.api.rows import insert_rows
@@ -100,9 +100,9 @@ def test_prune_takes_rows_and_nothing_else(filled: Cli) -> None:
     assert filled("usage", "--group-by", "app,day", "--from", since.isoformat(), "--json").ok().out == before
     engine = make_engine(Settings(data=filled.data, database=filled.database).database_url)
     with read_session(engine) as session:
-        newest = audit.entries(session, limit=1)[0]
+        newest = audit_trail.entries(session, limit=1)[0]
         assert (newest.action, newest.kind) == ("prune", "ledger")
-        assert audit.verify(session) is None
+        assert audit_trail.verify(session).broken_at is None
     engine.dispose()
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, func, select
 from gateway.errors import Invalid
 from gateway.policy import codec
 from gateway.policy.roles import Authority, Role
-from gateway.store import audit, compiler, models
+from gateway.store import audit_trail, compiler, models
 from gateway.store.apply import Applied, apply, export
 from gateway.store.config import Editing
 from gateway.store.database import read_session, write_session
@@ -78,7 +78,7 @@ def test_the_contracts_document(engine: Engine, run: Apply) -> None:
     assert done.keys == []
     with read_session(engine) as session:
         snapshot = codec.decode_snapshot(codec.encode_snapshot(compiler.compile_snapshot(session, SEALER)))
-        assert audit.verify(session) is None
+        assert audit_trail.verify(session).broken_at is None
     assert snapshot.keys[hashlib.sha256(b"indexer-key").digest()].name == "ci"
     assert snapshot.providers["claude"].credentials[0].secret == "sk-ant-$x"
     assert [(each.name, each.at_most) for each in snapshot.limits] == [

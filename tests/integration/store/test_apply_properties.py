@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from gateway.errors import Invalid
 from gateway.policy import codec
 from gateway.policy.roles import Authority, Role
-from gateway.store import audit, compiler, migrate
+from gateway.store import audit_trail, compiler, migrate
 from gateway.store.apply import Applied, apply, export
 from gateway.store.config import Editing
 from gateway.store.database import make_engine, read_session, write_session
@@ -155,7 +155,7 @@ def _refusal(engine: Engine, text: str) -> Invalid | None:
 
 def _snapshot(engine: Engine) -> object:
     with read_session(engine) as session:
-        assert audit.verify(session) is None
+        assert audit_trail.verify(session).broken_at is None
         return codec.decode_snapshot(codec.encode_snapshot(compiler.compile_snapshot(session, SEALER)))
 
 

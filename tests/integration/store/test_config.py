@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
 from gateway.policy.model import TeamId
 from gateway.policy.roles import Authority, Role
-from gateway.store import audit, compiler
+from gateway.store import audit_trail, compiler
 from gateway.store.config import Apps, Editing, InterceptionRules, Keys, Limits, Prices, Providers, Routes, Teams
 from gateway.store.database import read_session, write_session
 from gateway.store.documents import (
@@ -111,7 +111,7 @@ def test_a_patch_merges_and_bumps_version_and_generation(furnished: Engine) -> N
     assert after.version == before.version + 1
     with reading(furnished) as edit:
         assert compiler.generation(edit.session) == generation + 1
-        assert audit.entries(edit.session, limit=1)[0].name == "chat"
+        assert audit_trail.entries(edit.session, limit=1)[0].name == "chat"
     with editing(furnished) as edit, pytest.raises(PreconditionFailed, match="has been changed since"):
         Routes(edit).update("chat", patch, expected_version=before.version)
 
@@ -246,7 +246,7 @@ def test_deleting_takes_limits_and_keys_along_on_record(furnished: Engine) -> No
         Routes(edit).delete("chat")
         Providers(edit).delete("openai")
         assert edit.session.scalars(select(LimitRule.name)).all() == []
-        assert audit.verify(edit.session) is None
+        assert audit_trail.verify(edit.session).broken_at is None
 
 
 def test_keys_are_made_shown_once_and_rotated(furnished: Engine) -> None:
@@ -390,7 +390,7 @@ def test_a_team_sees_and_changes_its_own_only(furnished: Engine) -> None:
 
 def test_a_failed_change_leaves_nothing(furnished: Engine) -> None:
     with reading(furnished) as edit:
-        generation, entries = compiler.generation(edit.session), len(audit.entries(edit.session))
+        generation, entries = compiler.generation(edit.session), len(audit_trail.entries(edit.session))
 
     def change_two_things() -> None:
         with editing(furnished) as edit:
@@ -401,7 +401,7 @@ def test_a_failed_change_leaves_nothing(furnished: Engine) -> None:
         change_two_things()
     with reading(furnished) as edit:
         assert [each.name for each in Teams(edit).list()] == ["search"]
-        assert (compiler.generation(edit.session), len(audit.entries(edit.session))) == (generation, entries)
+        assert (compiler.generation(edit.session), len(audit_trail.entries(edit.session))) == (generation, entries)
 
 
 def test_writers_at_once_lose_no_generation_and_keep_the_chain(furnished: Engine) -> None:
@@ -421,7 +421,7 @@ def test_writers_at_once_lose_no_generation_and_keep_the_chain(furnished: Engine
     with reading(furnished) as edit:
         assert len(Teams(edit).list()) == 21
         assert compiler.generation(edit.session) == generation + 20
-        assert audit.verify(edit.session) is None
+        assert audit_trail.verify(edit.session).broken_at is None
 
 
 def test_a_forged_audit_log_is_found_out(furnished: Engine) -> None:
@@ -429,8 +429,8 @@ def test_a_forged_audit_log_is_found_out(furnished: Engine) -> None:
         third = session.get_one(AuditEntry, 3)
         third.actor = "user:someone-else"
     with read_session(furnished) as session:
-        assert audit.verify(session) == 3
+        assert audit_trail.verify(session).broken_at == 3
     with write_session(furnished) as session:
         session.delete(session.get_one(AuditEntry, 2))
     with read_session(furnished) as session:
-        assert audit.verify(session) == 2
+        assert audit_trail.verify(session).broken_at == 2

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
-from gateway.store import audit, sealing
+from gateway.store import audit_trail, sealing
 from gateway.store.config import Editing, Providers
 from gateway.store.database import read_session, write_session
 from gateway.store.documents import ProviderDocument
@@ -114,7 +114,7 @@ def test_rotation_under_running_processes(engine: Engine, settings: Settings) ->
     _store(engine, running, "sk-after")
     with read_session(engine) as session:
         assert session.scalars(select(Credential.sealing_key_id)).one() == load_sealer(settings).key_id != old_id
-        assert ("rotate", old_id) in [(each.action, each.name) for each in audit.entries(session)]
+        assert ("rotate", old_id) in [(each.action, each.name) for each in audit_trail.entries(session)]
     assert _stored(engine, load_sealer(settings)) == "sk-after"
 
 

@@ -1217,6 +1217,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/audit/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Verify Audit
+         * @description Compute every hash again: whether no entry was altered, removed or put in, and none is missing at the end.
+         */
+        get: operations["verify_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export Audit
+         * @description Every entry that fits as JSON lines, oldest first, with the hashes that chain them.
+         */
+        get: operations["export_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1355,6 +1395,19 @@ export interface components {
             /** Keys */
             keys: components["schemas"]["MadeKeyView"][];
         };
+        /** AuditVerdict */
+        AuditVerdict: {
+            /** Intact */
+            intact: boolean;
+            /** Entries */
+            entries: number;
+            /** Head */
+            head: string | null;
+            /** Broken At */
+            broken_at: number | null;
+            /** Problem */
+            problem: string | null;
+        };
         /** AuditView */
         AuditView: {
             /** Seq */
@@ -1380,6 +1433,8 @@ export interface components {
             after: {
                 [key: string]: unknown;
             } | null;
+            /** Origin */
+            origin: string | null;
             /** Previous Hash */
             previous_hash: string;
             /** Hash */
@@ -7142,6 +7197,14 @@ export interface operations {
                 limit?: number;
                 /** @description `next_cursor` of the page before */
                 cursor?: string | null;
+                /** @description Begun at this time or later */
+                from?: string | null;
+                /** @description Begun before this time */
+                to?: string | null;
+                /** @description E.g. `user:admin` */
+                actor?: string | null;
+                /** @description E.g. `create`, `sign-in` */
+                action?: string | null;
                 /** @description E.g. `route`, `key`, `user` */
                 kind?: string | null;
                 /** @description Of the thing that was changed */
@@ -7160,6 +7223,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_AuditView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    verify_audit: {
+        parameters: {
+            query?: {
+                /** @description `head` of an earlier verification */
+                noted?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditVerdict"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit: {
+        parameters: {
+            query?: {
+                /** @description Begun at this time or later */
+                from?: string | null;
+                /** @description Begun before this time */
+                to?: string | null;
+                /** @description E.g. `user:admin` */
+                actor?: string | null;
+                /** @description E.g. `create`, `sign-in` */
+                action?: string | null;
+                /** @description E.g. `route`, `key`, `user` */
+                kind?: string | null;
+                /** @description Of the thing that was changed */
+                name?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description JSON lines */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/jsonl": string;
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
