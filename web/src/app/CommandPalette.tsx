@@ -1,4 +1,5 @@
 /** ⌘K: go to any page, route, app, provider or limit by its name; `/` opens it too. */
+import { t } from "@lingui/core/macro";
 import "@mantine/spotlight/styles.css";
 import { Spotlight, spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
 import { IconSearch } from "@tabler/icons-react";
@@ -38,7 +39,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
       actions: apps.map(({ name, team }) => ({
         id: `app ${name}`,
         label: name,
-        description: `App of ${team}`,
+        description: t`App of ${team}`,
         onClick: () => void navigate({ to: "/apps/$name", params: { name } }),
       })),
     },
@@ -67,7 +68,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
       highlightQuery
       nothingFound="Nothing has this name"
       transitionProps={{ duration: 120 }}
-      searchProps={{ leftSection: <IconSearch size={17} />, placeholder: "Go to a page, app, route, provider or limit", "aria-label": "Search" }}
+      searchProps={{ leftSection: <IconSearch size={17} />, placeholder: t`Go to a page, app, route, provider or limit`, "aria-label": "Search" }}
     />
   );
 }

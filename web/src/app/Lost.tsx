@@ -1,4 +1,6 @@
 /** Nothing at this address, and what stands in for a page that failed as a whole. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { Link, useRouter, type ErrorComponentProps } from "@tanstack/react-router";
 import { Empty, Problem } from "@/ui/Answer";
@@ -6,8 +8,8 @@ import { Page } from "@/ui/Page";
 
 export function Lost() {
   return (
-    <Page title="Not found" line="There is nothing at this address.">
-      <Empty title="This page does not exist" why="It may have been renamed, or what it showed was deleted." action={<Link to="/">Go to the overview</Link>} />
+    <Page title={t`Not found`} line={t`There is nothing at this address.`}>
+      <Empty title={t`This page does not exist`} why={t`It may have been renamed, or what it showed was deleted.`} action={<Link to="/"><Trans>Go to the overview</Trans></Link>} />
     </Page>
   );
 }
@@ -15,11 +17,11 @@ export function Lost() {
 export function Failed({ error }: ErrorComponentProps) {
   const router = useRouter();
   return (
-    <Page title="The console failed" line="Nothing was lost: the gateway itself is not affected.">
+    <Page title={t`The console failed`} line={t`Nothing was lost: the gateway itself is not affected.`}>
       <Problem error={error} />
       <div>
         <Button variant="default" onClick={() => void router.invalidate()}>
-          Try again
+          <Trans>Try again</Trans>
         </Button>
       </div>
     </Page>

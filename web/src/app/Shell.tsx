@@ -1,4 +1,6 @@
 /** The frame: side navigation, top bar, the page, the command palette. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useHotkeys } from "@mantine/hooks";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
@@ -25,7 +27,7 @@ export function Shell() {
     <LiveFeed>
       <div className={styles.shell}>
         <a className={styles.skip} href="#page">
-          Skip to the page
+          <Trans>Skip to the page</Trans>
         </a>
         <SideNav open={navOpen} />
         {navOpen ? <div className={styles.veil} onClick={() => setNavOpen(false)} aria-hidden /> : null}
@@ -46,7 +48,7 @@ export function Shell() {
 function SideNav({ open }: { open: boolean }) {
   const entries = entriesFor(useMay());
   return (
-    <nav className={styles.nav} data-open={open} aria-label="Pages" id="side-nav">
+    <nav className={styles.nav} data-open={open} aria-label={t`Pages`} id="side-nav">
       <Link to="/" className={styles.brand}>
         <img src={`${import.meta.env.BASE_URL}mark.svg`} width={24} height={24} alt="" />
         Sluicegate

@@ -1,4 +1,6 @@
 /** What holds for every page: search, time range, the live feed, readiness, colours, who is signed in. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { IconChevronDown, IconLock, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
@@ -23,13 +25,13 @@ interface TopBarProps {
 
 export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
   return (
-    <section className={styles.bar} aria-label="Search, time range, account">
-      <ActionIcon className={styles.menu ?? ""} variant="subtle" color="gray" size="lg" onClick={turnNav} aria-label="Pages" aria-expanded={navOpen} aria-controls="side-nav">
+    <section className={styles.bar} aria-label={t`Search, time range, account`}>
+      <ActionIcon className={styles.menu ?? ""} variant="subtle" color="gray" size="lg" onClick={turnNav} aria-label={t`Pages`} aria-expanded={navOpen} aria-controls="side-nav">
         <IconMenu2 size={20} />
       </ActionIcon>
-      <button type="button" className={styles.search} onClick={search} aria-label="Search and commands">
+      <button type="button" className={styles.search} onClick={search} aria-label={t`Search and commands`}>
         <IconSearch size={15} aria-hidden />
-        <span>Search or go to…</span>
+        <span><Trans>Search or go to…</Trans></span>
         <kbd>{COMMAND}</kbd>
       </button>
       <div className={styles.room} />
@@ -46,9 +48,9 @@ function FeedState() {
   const nowMs = useNow();
   const word = feed.state === "cut" ? "Feed cut" : feed.state === "connecting" ? "Connecting" : feed.newestMs ? age(feed.newestMs, nowMs) : "Live";
   return (
-    <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title={feed.state === "cut" ? "The live feed is cut; reconnecting. Figures are as of their last load" : "Age of the newest event that this page has received"}>
+    <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title={feed.state === "cut" ? t`The live feed is cut; reconnecting. Figures are as of their last load` : t`Age of the newest event that this page has received`}>
       <span className={styles.dot} aria-hidden />
-      <span>{feed.state === "live" && feed.newestMs ? `Live · ${word}` : word}</span>
+      <span>{feed.state === "live" && feed.newestMs ? t`Live · ${word}` : word}</span>
     </span>
   );
 }
@@ -62,7 +64,7 @@ function RangeMenu() {
   return (
     <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
       <Menu.Target>
-        <Button variant="default" size="compact-md" rightSection={<IconChevronDown size={14} />} aria-label={`Time range: ${RANGES[range].label}`}>
+        <Button variant="default" size="compact-md" rightSection={<IconChevronDown size={14} />} aria-label={t`Time range: ${RANGES[range].label}`}>
           {RANGES[range].label}
         </Button>
       </Menu.Target>
@@ -83,7 +85,7 @@ function SchemeSwitch() {
   const scheme = useComputedColorScheme("light");
   const other = scheme === "dark" ? "light" : "dark";
   return (
-    <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setColorScheme(other)} aria-label={`Use ${other} colours`}>
+    <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setColorScheme(other)} aria-label={t`Use ${other} colours`}>
       {scheme === "dark" ? <IconSun size={18} stroke={1.7} /> : <IconMoon size={18} stroke={1.7} />}
     </ActionIcon>
   );
@@ -102,20 +104,20 @@ function UserMenu() {
     <>
     <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
       <Menu.Target>
-        <ActionIcon variant="subtle" color="gray" size="lg" aria-label={`Signed in as ${session?.username ?? "…"}`}>
+        <ActionIcon variant="subtle" color="gray" size="lg" aria-label={t`Signed in as ${session?.username ?? "…"}`}>
           <IconUser size={18} stroke={1.7} />
         </ActionIcon>
       </Menu.Target>
       <Menu.Dropdown>
         <Menu.Label>
           {session?.username} · {session?.role}
-          {session?.team ? ` of ${session.team}` : ""}
+          {session?.team ? t` of ${session.team}` : ""}
         </Menu.Label>
         <Menu.Item leftSection={<IconLock size={15} />} onClick={() => setChanging(true)}>
-          Change password
+          <Trans>Change password</Trans>
         </Menu.Item>
         <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>
-          Sign out
+          <Trans>Sign out</Trans>
         </Menu.Item>
       </Menu.Dropdown>
     </Menu>

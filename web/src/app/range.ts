@@ -1,12 +1,13 @@
 /** The one time range of the console: in the URL as `?range=`, obeyed by every page. */
+import { t } from "@lingui/core/macro";
 import { useSearch } from "@tanstack/react-router";
 
 export const RANGES = {
-  "1h": { label: "Last hour", hours: 1 },
-  "6h": { label: "Last 6 hours", hours: 6 },
-  "24h": { label: "Last 24 hours", hours: 24 },
-  "7d": { label: "Last 7 days", hours: 7 * 24 },
-  "30d": { label: "Last 30 days", hours: 30 * 24 },
+  "1h": { label: t`Last hour`, hours: 1 },
+  "6h": { label: t`Last 6 hours`, hours: 6 },
+  "24h": { label: t`Last 24 hours`, hours: 24 },
+  "7d": { label: t`Last 7 days`, hours: 7 * 24 },
+  "30d": { label: t`Last 30 days`, hours: 30 * 24 },
 } as const;
 
 export type RangeName = keyof typeof RANGES;

@@ -1,4 +1,5 @@
 /** What stands where data would be: an error that can be acted on, or a page that is empty for a reason. */
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconAlertTriangle } from "@tabler/icons-react";
 import type { ReactNode } from "react";
@@ -25,13 +26,13 @@ export function Problem({ error, again }: { error: unknown; again?: () => void }
         ) : null}
         {problem.requestId ? (
           <p className={styles.id}>
-            Request <Id text={problem.requestId} what="request id" />
+            <Trans>Request</Trans> <Id text={problem.requestId} what="request id" />
           </p>
         ) : null}
       </div>
       {again ? (
         <Button size="xs" variant="default" onClick={again}>
-          Try again
+          <Trans>Try again</Trans>
         </Button>
       ) : null}
     </div>

@@ -1,4 +1,5 @@
 /** The question before a deed that cannot be undone: the consequence first, the button names the deed. */
+import { Trans } from "@lingui/react/macro";
 import { Button, Group, Modal } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import type { ReactNode } from "react";
@@ -20,7 +21,7 @@ export function Confirm({ title, consequence, deed, act, close }: ConfirmProps) 
       {deeds.error ? <Problem error={deeds.error} /> : null}
       <Group justify="flex-end" gap="xs">
         <Button variant="default" onClick={close} data-autofocus>
-          Keep it
+          <Trans>Keep it</Trans>
         </Button>
         <Button color="red" variant="outline" loading={deeds.isPending} onClick={() => deeds.mutate()}>
           {deed}

@@ -1,4 +1,5 @@
 /** Copying: a button that says that it has, and a snippet of text worth copying. */
+import { t } from "@lingui/core/macro";
 import { ActionIcon, Button, CopyButton } from "@mantine/core";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
 import styles from "./Copy.module.css";
@@ -7,7 +8,7 @@ export function CopyIcon({ text, what }: { text: string; what: string }) {
   return (
     <CopyButton value={text} timeout={1500}>
       {({ copied, copy }) => (
-        <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={copied ? `Copied ${what}` : `Copy ${what}`}>
+        <ActionIcon variant="subtle" color="gray" size="sm" onClick={copy} aria-label={copied ? t`Copied ${what}` : t`Copy ${what}`}>
           {copied ? <IconCheck size={14} /> : <IconCopy size={14} />}
         </ActionIcon>
       )}
@@ -20,7 +21,7 @@ export function CopyWide({ text, label }: { text: string; label: string }) {
     <CopyButton value={text} timeout={2000}>
       {({ copied, copy }) => (
         <Button onClick={copy} leftSection={copied ? <IconCheck size={16} /> : <IconCopy size={16} />}>
-          {copied ? "Copied" : label}
+          {copied ? t`Copied` : label}
         </Button>
       )}
     </CopyButton>

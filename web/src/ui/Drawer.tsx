@@ -1,4 +1,5 @@
 /** The panel beside a list that shows one of its items. It has a URL of its own; Esc goes back to the list. */
+import { t } from "@lingui/core/macro";
 import { ActionIcon } from "@mantine/core";
 import { IconX } from "@tabler/icons-react";
 import { useEffect, type ReactNode } from "react";
@@ -24,7 +25,7 @@ export function Drawer({ title, label, close, children }: DrawerProps) {
     <aside className={styles.drawer} aria-label={label}>
       <header className={styles.head}>
         <h2 className={styles.title}>{title}</h2>
-        <ActionIcon variant="subtle" color="gray" onClick={close} aria-label="Close (Esc)">
+        <ActionIcon variant="subtle" color="gray" onClick={close} aria-label={t`Close (Esc)`}>
           <IconX size={18} />
         </ActionIcon>
       </header>

@@ -1,4 +1,6 @@
 /** Figures as text: units always, the exact value on hover, "—" with its reason where nothing is known. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { count, exact } from "@/units/count";
 import { money, moneyExact } from "@/units/money";
 import { age, bothClocks, instant, latency, span } from "@/units/time";
@@ -10,7 +12,7 @@ export function Unknown({ why }: { why: string }) {
   return (
     <span className={styles.unknown} title={why}>
       <span aria-hidden>—</span>
-      <span className="unseen">unknown: {why}</span>
+      <span className="unseen"><Trans>unknown: {why}</Trans></span>
     </span>
   );
 }
@@ -37,7 +39,7 @@ export function Count({ n, unit = "", estimated, why = "not reported" }: { n: nu
 
 export function Latency({ ms, why = "not measured" }: { ms: number | null | undefined; why?: string }) {
   if (ms === null || ms === undefined) return <Unknown why={why} />;
-  return <span title={`${ms.toLocaleString("en-US")} ms`}>{latency(ms)}</span>;
+  return <span title={t`${ms.toLocaleString("en-US")} ms`}>{latency(ms)}</span>;
 }
 
 /** An instant, local; both clocks on hover. */

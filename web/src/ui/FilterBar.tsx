@@ -1,4 +1,6 @@
 /** Filters as chips: each can be taken away, any can be added; all of them stand in the URL. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { ActionIcon, Button, Popover, Select, TextInput } from "@mantine/core";
 import { IconFilterPlus, IconX } from "@tabler/icons-react";
 import { useNavigate } from "@tanstack/react-router";
@@ -30,7 +32,7 @@ export function FilterBar<Name extends string>(props: FilterBarProps<Name>) {
     void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, [name]: value }) });
   };
   return (
-    <div className={styles.filters} role="group" aria-label="Filters">
+    <div className={styles.filters} role="group" aria-label={t`Filters`}>
       {namesOf(labels).map((name) => {
         const value = filters[name];
         if (value === undefined) return null;
@@ -38,7 +40,7 @@ export function FilterBar<Name extends string>(props: FilterBarProps<Name>) {
           <span key={name} className={styles.chip}>
             {labels[name]}
             <b>{word ? word(name, value) : value}</b>
-            <ActionIcon variant="transparent" size="sm" onClick={() => set(name, undefined)} aria-label={`Take away the filter ${labels[name]}`}>
+            <ActionIcon variant="transparent" size="sm" onClick={() => set(name, undefined)} aria-label={t`Take away the filter ${labels[name]}`}>
               <IconX size={14} />
             </ActionIcon>
           </span>
@@ -72,13 +74,13 @@ function AddFilter<Name extends string>({ labels, useChoices, placeholder, deed,
     <Popover opened={opened} onChange={setOpened} position="bottom-start" shadow="md" trapFocus transitionProps={{ duration: 120 }}>
       <Popover.Target>
         <Button variant="default" size="compact-sm" leftSection={<IconFilterPlus size={15} />} onClick={() => setOpened(!opened)}>
-          Add filter
+          <Trans>Add filter</Trans>
         </Button>
       </Popover.Target>
       <Popover.Dropdown>
         <form onSubmit={add} style={{ display: "grid", gap: 10, width: 240 }}>
           <Select
-            label="What"
+            label={t`What`}
             data={names.map((each) => ({ value: each, label: labels[each] }))}
             value={name}
             allowDeselect={false}
@@ -89,9 +91,9 @@ function AddFilter<Name extends string>({ labels, useChoices, placeholder, deed,
             }}
           />
           {choices ? (
-            <Select label="Is" data={choices} value={value || null} onChange={(chosen) => setValue(chosen ?? "")} searchable comboboxProps={{ withinPortal: false }} />
+            <Select label={t`Is`} data={choices} value={value || null} onChange={(chosen) => setValue(chosen ?? "")} searchable comboboxProps={{ withinPortal: false }} />
           ) : (
-            <TextInput label="Is" value={value} onChange={(event) => setValue(event.currentTarget.value)} placeholder={placeholder(name)} />
+            <TextInput label={t`Is`} value={value} onChange={(event) => setValue(event.currentTarget.value)} placeholder={placeholder(name)} />
           )}
           <Button type="submit" disabled={value.trim() === ""}>
             {deed}

@@ -1,4 +1,5 @@
 /** Every form of the console: fields, what went wrong, and a button that names the deed. */
+import { Trans } from "@lingui/react/macro";
 import { Button, Group } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import type { FormEvent, ReactNode } from "react";
@@ -32,7 +33,7 @@ export function FormDialog<Result>({ title, deed, complete, act, done, close, ch
         {children}
         <Group justify="flex-end" gap="xs">
           <Button variant="default" onClick={close}>
-            Cancel
+            <Trans>Cancel</Trans>
           </Button>
           <Button type="submit" loading={deeds.isPending} disabled={!complete}>
             {deed}

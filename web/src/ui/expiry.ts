@@ -1,11 +1,12 @@
 /** How long a new key or token lives. */
+import { t } from "@lingui/core/macro";
 
 export const EXPIRIES = [
-  { value: "never", label: "Never" },
-  { value: "7", label: "In 7 days" },
-  { value: "30", label: "In 30 days" },
-  { value: "90", label: "In 90 days" },
-  { value: "365", label: "In a year" },
+  { value: "never", label: t`Never` },
+  { value: "7", label: t`In 7 days` },
+  { value: "30", label: t`In 30 days` },
+  { value: "90", label: t`In 90 days` },
+  { value: "365", label: t`In a year` },
 ] as const;
 
 export type Expiry = (typeof EXPIRIES)[number]["value"];

@@ -1,4 +1,6 @@
 /** One alert: what was done, by whom, and why that is told of. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
@@ -23,8 +25,8 @@ export function AlertDrawer() {
   const pages = useInfiniteQuery(alertsQuery(filters, useRange()));
   const found = pages.data?.pages.flatMap((page) => page.items).find((each) => String(each.id) === id);
   return (
-    <Drawer title={found ? `${whoOf(found)}: ${kindWord(found.kind).toLowerCase()}` : "Alert"} label="Alert" close={close}>
-      {found ? <Details alert={found} /> : pages.data ? <p>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</p> : pages.error ? <Problem error={pages.error} again={() => void pages.refetch()} /> : <Skeleton height={280} />}
+    <Drawer title={found ? `${whoOf(found)}: ${kindWord(found.kind).toLowerCase()}` : t`Alert`} label={t`Alert`} close={close}>
+      {found ? <Details alert={found} /> : pages.data ? <p><Trans>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</Trans></p> : pages.error ? <Problem error={pages.error} again={() => void pages.refetch()} /> : <Skeleton height={280} />}
     </Drawer>
   );
 }
@@ -40,25 +42,25 @@ function Details({ alert }: { alert: Alert }) {
       <Part title={kindWord(alert.kind)}>
         <pre className={styles.argv}>{whatOf(alert)}</pre>
       </Part>
-      <Part title="Who">
+      <Part title={t`Who`}>
         <Facts
           facts={[
-            ["Process", alert.process ?? <Unknown key="p" why="could not be told" />],
-            ["Executable", code(alert.executable)],
-            ["Process id", code(alert.pid)],
-            ...(alert.parent !== null ? ([["Its parent's", code(alert.parent)]] as const) : []),
-            ["User", alert.user ?? code(alert.uid)],
-            ["Container", alert.container ? code(alert.container) : "none"],
-            ["Cgroup", code(alert.cgroup)],
+            [t`Process`, alert.process ?? <Unknown key="p" why={t`could not be told`} />],
+            [t`Executable`, code(alert.executable)],
+            [t`Process id`, code(alert.pid)],
+            ...(alert.parent !== null ? ([[t`Its parent's`, code(alert.parent)]] as const) : []),
+            [t`User`, alert.user ?? code(alert.uid)],
+            [t`Container`, alert.container ? code(alert.container) : "none"],
+            [t`Cgroup`, code(alert.cgroup)],
           ]}
         />
       </Part>
-      <Part title="How often">
+      <Part title={t`How often`}>
         <Facts
           facts={[
-            ["When", <span key="w"><When at={alert.at} /> (<Ago at={alert.at} />)</span>],
-            ["Times", exact(alert.count)],
-            ["Node", code(alert.node)],
+            [t`When`, <span key="w"><When at={alert.at} /> (<Ago at={alert.at} />)</span>],
+            [t`Times`, exact(alert.count)],
+            [t`Node`, code(alert.node)],
           ]}
         />
       </Part>

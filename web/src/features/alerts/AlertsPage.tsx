@@ -1,4 +1,5 @@
 /** What the gateway's own and watched processes did that they should not: the newest first, as it happens. */
+import { t } from "@lingui/core/macro";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
@@ -18,7 +19,7 @@ import { KINDS, kindWord, OutcomeMark, whatOf, whoOf } from "./words";
 const COLUMNS: readonly Column<Alert>[] = [
   {
     id: "at",
-    header: "Time",
+    header: t`Time`,
     width: "96px",
     cell: (alert) => (
       <Link to="/discoveries/alerts/$id" params={{ id: String(alert.id) }} search={(old) => old} className={styles.time}>
@@ -28,7 +29,7 @@ const COLUMNS: readonly Column<Alert>[] = [
   },
   {
     id: "who",
-    header: "Who",
+    header: t`Who`,
     hide: "phone",
     cell: (alert) => (
       <>
@@ -36,10 +37,10 @@ const COLUMNS: readonly Column<Alert>[] = [
       </>
     ),
   },
-  { id: "kind", header: "Did", hide: "tablet", cell: (alert) => kindWord(alert.kind).toLowerCase() },
-  { id: "what", header: "What", cell: (alert) => <code title={whatOf(alert)}>{whatOf(alert)}</code> },
-  { id: "count", header: "Times", number: true, hide: "phone", cell: (alert) => <Count n={alert.count} unit="times" /> },
-  { id: "outcome", header: "Outcome", cell: (alert) => <OutcomeMark alert={alert} /> },
+  { id: "kind", header: t`Did`, hide: "tablet", cell: (alert) => kindWord(alert.kind).toLowerCase() },
+  { id: "what", header: t`What`, cell: (alert) => <code title={whatOf(alert)}>{whatOf(alert)}</code> },
+  { id: "count", header: t`Times`, number: true, hide: "phone", cell: (alert) => <Count n={alert.count} unit="times" /> },
+  { id: "outcome", header: t`Outcome`, cell: (alert) => <OutcomeMark alert={alert} /> },
 ];
 
 export function AlertsPage() {
@@ -55,11 +56,11 @@ export function AlertsPage() {
   const open = useCallback((alert: Alert) => void navigate({ to: "/discoveries/alerts/$id", params: { id: String(alert.id) }, search: (old) => old }), [navigate]);
   const filtered = Object.keys(filters).length > 0;
   return (
-    <Page title="Alerts" line="What the gateway's own and watched processes did that they should not." fill>
+    <Page title={t`Alerts`} line={t`What the gateway's own and watched processes did that they should not.`} fill>
       <Tabs here="/discoveries/alerts" />
-      <FilterBar labels={FILTER_LABELS} filters={filters} useChoices={choicesOf} word={wordOf} placeholder={(name) => (name === "container" ? "4f2a81c09d3e" : name === "user" ? "www-data" : "python3")} deed="Show these alerts" />
+      <FilterBar labels={FILTER_LABELS} filters={filters} useChoices={choicesOf} word={wordOf} placeholder={(name) => (name === "container" ? "4f2a81c09d3e" : name === "user" ? "www-data" : "python3")} deed={t`Show these alerts`} />
       <DataTable
-        label="Alerts"
+        label={t`Alerts`}
         columns={COLUMNS}
         rows={rows}
         rowId={(alert) => String(alert.id)}
@@ -72,11 +73,11 @@ export function AlertsPage() {
         fill
         empty={
           filtered ? (
-            <Empty title="No alert fits these filters" why={`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
+            <Empty title={t`No alert fits these filters`} why={t`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
           ) : (
             <Empty
-              title="No alert in this range"
-              why="A program that the gateway's processes execute shows here, and what processes of the setting “watched” execute or connect to beyond the configuration. It takes the agent's probes; this says whether they work:"
+              title={t`No alert in this range`}
+              why={t`A program that the gateway's processes execute shows here, and what processes of the setting “watched” execute or connect to beyond the configuration. It takes the agent's probes; this says whether they work:`}
               snippet="sluicegate doctor"
             />
           )
@@ -88,8 +89,8 @@ export function AlertsPage() {
 }
 
 const YES_NO: readonly Choice[] = [
-  { value: "true", label: "Yes" },
-  { value: "false", label: "No" },
+  { value: "true", label: t`Yes` },
+  { value: "false", label: t`No` },
 ];
 
 const choicesOf = (name: FilterName): readonly Choice[] | undefined => (name === "kind" ? KINDS : name === "refused" ? YES_NO : undefined);

@@ -1,10 +1,12 @@
 /** An alert in words. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import type { Alert } from "@/api/model";
 import { Mark } from "@/ui/Mark";
 
 export const KINDS = [
-  { value: "exec", label: "Executed" },
-  { value: "connect", label: "Connected" },
+  { value: "exec", label: t`Executed` },
+  { value: "connect", label: t`Connected` },
 ] as const;
 
 export const kindWord = (kind: string): string => KINDS.find(({ value }) => value === kind)?.label ?? kind;
@@ -22,12 +24,12 @@ export const whoOf = (alert: Alert): string => alert.process ?? alert.executable
 
 export function OutcomeMark({ alert }: { alert: Alert }) {
   return alert.refused ? (
-    <Mark tone="ok" title="The kernel refused it">
-      Refused
+    <Mark tone="ok" title={t`The kernel refused it`}>
+      <Trans>Refused</Trans>
     </Mark>
   ) : (
-    <Mark tone="warn" title="It was let happen">
-      Happened
+    <Mark tone="warn" title={t`It was let happen`}>
+      <Trans>Happened</Trans>
     </Mark>
   );
 }

@@ -1,4 +1,6 @@
 /** One denial: whether it holds, what of its limit is used, what it has refused, and its end. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button, Skeleton } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
@@ -23,11 +25,11 @@ export function DenialDrawer() {
   const close = useCallback(() => void navigate({ to: "/discoveries/denials", search: (old) => old }), [navigate]);
   const found = asked.data?.find((each) => each.name === name);
   return (
-    <Drawer title={name} label="Denial" close={close}>
+    <Drawer title={name} label={t`Denial`} close={close}>
       {found ? (
         <Details denial={found} close={close} />
       ) : asked.data ? (
-        <p>There is no such denial: it has been removed, or its time was over.</p>
+        <p><Trans>There is no such denial: it has been removed, or its time was over.</Trans></p>
       ) : asked.error ? (
         <Problem error={asked.error} again={() => void asked.refetch()} />
       ) : (
@@ -41,7 +43,7 @@ function Details({ denial, close }: { denial: Denial; close: () => void }) {
   const may = useMay()("configuration:write");
   const queries = useQueryClient();
   const [removing, setRemoving] = useState(false);
-  const unknown = <Unknown why={denial.reason ?? "the kernel has not said yet"} />;
+  const unknown = <Unknown why={denial.reason ?? t`the kernel has not said yet`} />;
   return (
     <>
       <div className={styles.state}>
@@ -49,41 +51,41 @@ function Details({ denial, close }: { denial: Denial; close: () => void }) {
         {denial.in_force !== true && denial.reason ? <span>{sentence(denial.reason)}.</span> : null}
         {denial.limit ? <Allowance denial={denial} wide /> : null}
       </div>
-      <Part title="What it does">
+      <Part title={t`What it does`}>
         <Facts
           facts={[
-            ["Who", whoOf(denial)],
-            ["May not reach", whatOf(denial)],
-            ...(denial.limit ? [] : ([["How much may pass", "nothing"]] as const)),
-            ["Connections refused", denial.denied === null ? unknown : exact(denial.denied)],
-            ...(denial.limit?.bytes != null ? ([["Held back", denial.dropped_bytes === null ? unknown : bytes(denial.dropped_bytes)]] as const) : []),
-            ["Ends", denial.expires_at ? <span key="e">in <Until at={denial.expires_at} /></span> : "never"],
-            ["When the agent is away", denial.on_failure === "closed" ? "it holds" : "it does not hold"],
+            [t`Who`, whoOf(denial)],
+            [t`May not reach`, whatOf(denial)],
+            ...(denial.limit ? [] : ([[t`How much may pass`, "nothing"]] as const)),
+            [t`Connections refused`, denial.denied === null ? unknown : exact(denial.denied)],
+            ...(denial.limit?.bytes != null ? ([[t`Held back`, denial.dropped_bytes === null ? unknown : bytes(denial.dropped_bytes)]] as const) : []),
+            [t`Ends`, denial.expires_at ? <span key="e"><Trans>in</Trans> <Until at={denial.expires_at} /></span> : "never"],
+            [t`When the agent is away`, denial.on_failure === "closed" ? t`it holds` : t`it does not hold`],
           ]}
         />
       </Part>
-      <Part title="Where from">
+      <Part title={t`Where from`}>
         <Facts
           facts={[
-            ["Made by", denial.created_by],
-            ["Made", <When key="w" at={denial.created_at} />],
+            [t`Made by`, denial.created_by],
+            [t`Made`, <When key="w" at={denial.created_at} />],
             ...(denial.discovery !== null
-              ? ([["Finding", <Link key="f" to="/discoveries/$id" params={{ id: String(denial.discovery) }}>{`Finding ${denial.discovery}`}</Link>]] as const)
+              ? ([[t`Finding`, <Link key="f" to="/discoveries/$id" params={{ id: String(denial.discovery) }}>{t`Finding ${denial.discovery}`}</Link>]] as const)
               : []),
-            ...(denial.note ? ([["Note", denial.note]] as const) : []),
+            ...(denial.note ? ([[t`Note`, denial.note]] as const) : []),
           ]}
         />
       </Part>
       <div>
         <Button variant="default" disabled={!may} onClick={() => setRemoving(true)}>
-          Remove this denial
+          <Trans>Remove this denial</Trans>
         </Button>
       </div>
       {removing ? (
         <Confirm
-          title={`Remove ${denial.name}?`}
-          consequence={`${sentence(whoOf(denial))} may reach ${whatOf(denial)} again within a second.`}
-          deed={`Remove ${denial.name}`}
+          title={t`Remove ${denial.name}?`}
+          consequence={t`${sentence(whoOf(denial))} may reach ${whatOf(denial)} again within a second.`}
+          deed={t`Remove ${denial.name}`}
           act={async () => {
             await removeDenial(denial.name);
             await queries.invalidateQueries({ queryKey: denialsQuery.queryKey });

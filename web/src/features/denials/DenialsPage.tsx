@@ -1,4 +1,6 @@
 /** Who may not reach what in this host's kernel, or only so much of it, and how often each denial has refused. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback } from "react";
@@ -16,18 +18,18 @@ import { DenialMark, whatOf, whoOf } from "./words";
 const COLUMNS: readonly Column<Denial>[] = [
   {
     id: "who",
-    header: "Who",
+    header: t`Who`,
     cell: (denial) => (
       <Link to="/discoveries/denials/$name" params={{ name: denial.name }} search={(old) => old} title={denial.name}>
         {whoOf(denial)}
       </Link>
     ),
   },
-  { id: "what", header: "May not reach", hide: "tablet", cell: (denial) => <span title={whatOf(denial)}>{whatOf(denial)}</span> },
-  { id: "limit", header: "Beyond", hide: "phone", width: "290px", cell: (denial) => <Allowance denial={denial} /> },
-  { id: "denied", header: "Refused", number: true, cell: (denial) => <Count n={denial.denied} unit="connections" why={denial.reason ?? "the kernel has not said yet"} /> },
-  { id: "expires", header: "Ends in", hide: "tablet", cell: (denial) => (denial.expires_at ? <Until at={denial.expires_at} /> : <span className={styles.quiet}>never</span>) },
-  { id: "state", header: "State", cell: (denial) => <DenialMark denial={denial} /> },
+  { id: "what", header: t`May not reach`, hide: "tablet", cell: (denial) => <span title={whatOf(denial)}>{whatOf(denial)}</span> },
+  { id: "limit", header: t`Beyond`, hide: "phone", width: "290px", cell: (denial) => <Allowance denial={denial} /> },
+  { id: "denied", header: t`Refused`, number: true, cell: (denial) => <Count n={denial.denied} unit="connections" why={denial.reason ?? t`the kernel has not said yet`} /> },
+  { id: "expires", header: t`Ends in`, hide: "tablet", cell: (denial) => (denial.expires_at ? <Until at={denial.expires_at} /> : <span className={styles.quiet}><Trans>never</Trans></span>) },
+  { id: "state", header: t`State`, cell: (denial) => <DenialMark denial={denial} /> },
 ];
 
 export function DenialsPage() {
@@ -36,10 +38,10 @@ export function DenialsPage() {
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((denial: Denial) => void navigate({ to: "/discoveries/denials/$name", params: { name: denial.name }, search: (old) => old }), [navigate]);
   return (
-    <Page title="Denials" line="Who may not reach what, or only so much of it, in this host's kernel." fill>
+    <Page title={t`Denials`} line={t`Who may not reach what, or only so much of it, in this host's kernel.`} fill>
       <Tabs here="/discoveries/denials" />
       <DataTable
-        label="Denials"
+        label={t`Denials`}
         columns={COLUMNS}
         rows={asked.data}
         rowId={(denial) => denial.name}
@@ -51,8 +53,8 @@ export function DenialsPage() {
         fill
         empty={
           <Empty
-            title="Nobody is denied anything"
-            why="Denying a finding makes a denial, in force within a second. One by user, container or network, or one that lets only so much pass, is made by a command:"
+            title={t`Nobody is denied anything`}
+            why={t`Denying a finding makes a denial, in force within a second. One by user, container or network, or one that lets only so much pass, is made by a command:`}
             snippet="sluicegate denials add --user batch --provider openai --connections 100 --per minute"
           />
         }

@@ -1,4 +1,6 @@
 /** A denial in words: who, where to, how much may pass, and whether it holds. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import type { Denial } from "@/api/model";
 import { Mark } from "@/ui/Mark";
 import { bytes, exact } from "@/units/count";
@@ -23,28 +25,28 @@ export function DenialMark({ denial }: { denial: Denial }) {
   const limit = limitOf(denial);
   if (denial.in_force === null || (denial.in_force && limit && denial.used === null)) {
     return (
-      <Mark tone="warn" title="The kernel's side has said nothing of it yet">
-        Not known
+      <Mark tone="warn" title={t`The kernel's side has said nothing of it yet`}>
+        <Trans>Not known</Trans>
       </Mark>
     );
   }
   if (!denial.in_force) {
     return (
-      <Mark tone="warn" title={`Not in force: ${denial.reason ?? "the kernel has not taken it yet"}`}>
-        Not in force
+      <Mark tone="warn" title={t`Not in force: ${denial.reason ?? "the kernel has not taken it yet"}`}>
+        <Trans>Not in force</Trans>
       </Mark>
     );
   }
   if (limit && (denial.used ?? 0) < limit.most) {
     return (
-      <Mark tone="ok" title="What fits may pass, until the limit of this window is used">
-        Within limit
+      <Mark tone="ok" title={t`What fits may pass, until the limit of this window is used`}>
+        <Trans>Within limit</Trans>
       </Mark>
     );
   }
   return (
-    <Mark tone="bad" title={limit ? "The limit of this window is used: what fits is refused" : "The kernel refuses what fits"}>
-      Refusing
+    <Mark tone="bad" title={limit ? t`The limit of this window is used: what fits is refused` : t`The kernel refuses what fits`}>
+      <Trans>Refusing</Trans>
     </Mark>
   );
 }

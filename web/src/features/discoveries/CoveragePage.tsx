@@ -1,4 +1,6 @@
 /** Which of the chosen processes are read within TLS, which are not, and why. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import type { ProcessCoverage } from "@/api/model";
@@ -18,24 +20,24 @@ export function CoveragePage() {
   const asked = useQuery(coverageQuery);
   const told = asked.data;
   return (
-    <Page title="Inside TLS" line="Whose calls past the gateway are read, to count them by model and tokens." fill>
+    <Page title={t`Inside TLS`} line={t`Whose calls past the gateway are read, to count them by model and tokens.`} fill>
       <Tabs here="/discoveries/tls" />
       {told ? null : asked.error ? <Problem error={asked.error} again={() => void asked.refetch()} /> : <Skeleton height={160} />}
       {told?.reason ? (
-        <Notice title="Nobody is read at present" snippet="sluicegate doctor">
+        <Notice title={t`Nobody is read at present`} snippet="sluicegate doctor">
           <p>{sentence(plain(told.reason))}.</p>
         </Notice>
       ) : null}
       {told?.chosen && told.chosen.length > 0 ? (
         <p className={styles.chosen}>
-          Chosen by the setting <code>tls_watched</code>:
+          <Trans>Chosen by the setting</Trans> <code>tls_watched</code>:
           {told.chosen.map((each) => (
             <code key={each}>{each}</code>
           ))}
         </p>
       ) : null}
       {told && told.processes.length > 0 ? (
-        <ul className={styles.processes} aria-label="Chosen processes">
+        <ul className={styles.processes} aria-label={t`Chosen processes`}>
           {told.processes.map((each) => (
             <Process key={[each.process, each.executable, each.user, each.container, each.state, each.reason].join()} each={each} />
           ))}
@@ -43,13 +45,13 @@ export function CoveragePage() {
       ) : null}
       {told?.chosen?.length === 0 && told.processes.length === 0 ? (
         <Empty
-          title="Nobody is chosen"
-          why="Name programs in sluicegate.toml of the data folder, and send “sluicegate serve” SIGHUP. They are read where they enter and leave their TLS library; what was said stays in the probes, and host, model, tokens and status are counted."
+          title={t`Nobody is chosen`}
+          why={t`Name programs in sluicegate.toml of the data folder, and send “sluicegate serve” SIGHUP. They are read where they enter and leave their TLS library; what was said stays in the probes, and host, model, tokens and status are counted.`}
           snippet={CHOOSE}
         />
       ) : null}
       {told?.chosen && told.chosen.length > 0 && told.processes.length === 0 && !told.reason ? (
-        <Empty title="None of them runs" why="No process of this node fits, nor has one lately. It shows here as soon as it is executed." />
+        <Empty title={t`None of them runs`} why={t`No process of this node fits, nor has one lately. It shows here as soon as it is executed.`} />
       ) : null}
     </Page>
   );
@@ -62,12 +64,12 @@ function Process({ each }: { each: ProcessCoverage }) {
         <b>{each.process ?? "unknown"}</b>
         <span className={styles.owner}>
           {each.user ? ` ${each.user}` : ""}
-          {each.container ? ` in ${each.container}` : ""}
+          {each.container ? t` in ${each.container}` : ""}
         </span>
       </span>
       <CoverageMark state={each.state} reason={each.reason} />
       <code className={styles.owner}>{each.executable}</code>
-      <span className={styles.running}>{each.running === 0 ? "has ended" : `${exact(each.running)} running`}</span>
+      <span className={styles.running}>{each.running === 0 ? t`has ended` : t`${exact(each.running)} running`}</span>
       {each.reason ? <span className={styles.quiet}>{sentence(each.reason)}.</span> : null}
     </li>
   );

@@ -1,4 +1,6 @@
 /** What is to become of a finding. Each decision undoes what the one before it made, so that undo is just another one. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button, SegmentedControl, Select, Switch } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -13,10 +15,10 @@ import { decide, discoveryQuery } from "./queries";
 import { ACTIONS, stateWord, type Action } from "./words";
 
 const EXPIRIES = [
-  { value: "", label: "For ever" },
-  { value: "1h", label: "An hour" },
-  { value: "1d", label: "A day" },
-  { value: "7d", label: "7 days" },
+  { value: "", label: t`For ever` },
+  { value: "1h", label: t`An hour` },
+  { value: "1d", label: t`A day` },
+  { value: "7d", label: t`7 days` },
 ] as const;
 
 /** What one would most likely do next. */
@@ -60,30 +62,30 @@ export function DecisionForm({ found }: { found: Discovery }) {
         size="xs"
         fullWidth
         disabled={!may}
-        aria-label="What is to become of it"
+        aria-label={t`What is to become of it`}
         value={action}
         onChange={(next) => setAction(next as Action)}
         data={Object.entries(ACTIONS).map(([value, { label }]) => ({ value, label }))}
       />
       <p className={styles.quiet}>{ACTIONS[action].effect(found)}</p>
       <Line>
-        <Select label="For how long" data={[...EXPIRIES]} value={expiry} allowDeselect={false} disabled={!may} onChange={(next) => setExpiry(next ?? "")} />
+        <Select label={t`For how long`} data={[...EXPIRIES]} value={expiry} allowDeselect={false} disabled={!may} onChange={(next) => setExpiry(next ?? "")} />
         {action === "govern" ? (
           <Select
-            label="Charged to the app"
+            label={t`Charged to the app`}
             data={apps.map(({ name }) => name)}
             value={chosenApp}
             onChange={setApp}
             disabled={!may || apps.length === 0}
-            placeholder={apps.length === 0 ? "there is no app yet" : "choose one"}
+            placeholder={apps.length === 0 ? t`there is no app yet` : t`choose one`}
             searchable
           />
         ) : null}
       </Line>
       {action === "govern" ? (
         <Switch
-          label="Read its requests (ends TLS here)"
-          description="For models and tokens. It must trust this gateway's authority. Otherwise its connections are passed on and metered by bytes"
+          label={t`Read its requests (ends TLS here)`}
+          description={t`For models and tokens. It must trust this gateway's authority. Otherwise its connections are passed on and metered by bytes`}
           checked={terminate}
           disabled={!may}
           onChange={(event) => setTerminate(event.currentTarget.checked)}
@@ -101,12 +103,12 @@ export function DecisionForm({ found }: { found: Discovery }) {
               {deeds.data.denial ?? deeds.data.rule ? `: ${deeds.data.denial ?? deeds.data.rule}` : ""}
             </Mark>
             <Button variant="subtle" size="compact-sm" onClick={() => deeds.mutate(charged(undo))} disabled={deeds.isPending}>
-              Undo: {ACTIONS[undo].label.toLowerCase()}
+              <Trans>Undo: {ACTIONS[undo].label.toLowerCase()}</Trans>
             </Button>
           </span>
         ) : null}
       </div>
-      {may ? null : <p className={styles.quiet}>Your role ({role}) sees findings and decides nothing. An operator, admin or owner can.</p>}
+      {may ? null : <p className={styles.quiet}><Trans>Your role ({role}) sees findings and decides nothing. An operator, admin or owner can.</Trans></p>}
     </form>
   );
 }

@@ -1,4 +1,6 @@
 /** Who talks to an AI provider past the gateway, on what evidence, and what was decided about it. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
@@ -21,7 +23,7 @@ import { evidenceOf, StateMark, STATE_CHOICES, stateWord, whoOf } from "./words"
 const COLUMNS: readonly Column<Discovery>[] = [
   {
     id: "who",
-    header: "Who",
+    header: t`Who`,
     cell: (found) => (
       <>
         <Link to="/discoveries/$id" params={{ id: String(found.id) }} search={(old) => old} title={found.executable ?? undefined}>
@@ -31,14 +33,14 @@ const COLUMNS: readonly Column<Discovery>[] = [
       </>
     ),
   },
-  { id: "provider", header: "Provider", cell: (found) => found.provider },
-  { id: "host", header: "Host", hide: "tablet", cell: (found) => <code className={styles.host} title={found.host}>{found.host}</code> },
-  { id: "evidence", header: "Evidence", hide: "tablet", cell: (found) => <span title={evidenceOf(found.evidence).meaning}>{evidenceOf(found.evidence).word}</span> },
-  { id: "first", header: "First seen", hide: "tablet", cell: (found) => <Ago at={found.first_seen} /> },
-  { id: "last", header: "Last seen", hide: "phone", cell: (found) => <Ago at={found.last_seen} /> },
-  { id: "connections", header: "Connections", number: true, hide: "phone", cell: (found) => <Count n={found.connections} unit="connections" /> },
-  { id: "bytes", header: "Bytes", number: true, hide: "phone", cell: (found) => <span title={`${exact(found.bytes)} bytes, both ways`}>{bytes(found.bytes)}</span> },
-  { id: "state", header: "State", cell: (found) => <StateMark found={found} /> },
+  { id: "provider", header: t`Provider`, cell: (found) => found.provider },
+  { id: "host", header: t`Host`, hide: "tablet", cell: (found) => <code className={styles.host} title={found.host}>{found.host}</code> },
+  { id: "evidence", header: t`Evidence`, hide: "tablet", cell: (found) => <span title={evidenceOf(found.evidence).meaning}>{evidenceOf(found.evidence).word}</span> },
+  { id: "first", header: t`First seen`, hide: "tablet", cell: (found) => <Ago at={found.first_seen} /> },
+  { id: "last", header: t`Last seen`, hide: "phone", cell: (found) => <Ago at={found.last_seen} /> },
+  { id: "connections", header: t`Connections`, number: true, hide: "phone", cell: (found) => <Count n={found.connections} unit="connections" /> },
+  { id: "bytes", header: t`Bytes`, number: true, hide: "phone", cell: (found) => <span title={t`${exact(found.bytes)} bytes, both ways`}>{bytes(found.bytes)}</span> },
+  { id: "state", header: t`State`, cell: (found) => <StateMark found={found} /> },
 ];
 
 /** Of whom, beside the program's name. */
@@ -62,18 +64,18 @@ export function DiscoveriesPage() {
   const nothingYet = rows?.length === 0 && !filtered;
 
   return (
-    <Page title="Discovery" line="Who talks to an AI provider past the gateway." fill action={reason === null && pages.data ? <Mark tone="ok">Probes are looking</Mark> : null}>
+    <Page title={t`Discovery`} line={t`Who talks to an AI provider past the gateway.`} fill action={reason === null && pages.data ? <Mark tone="ok"><Trans>Probes are looking</Trans></Mark> : null}>
       <Tabs here="/discoveries" />
       {reason !== null && !nothingYet ? (
-        <Notice title="Nothing new is found at present" snippet="sluicegate doctor">
-          <p>{sentence(plain(reason))}. What stands here was found before.</p>
+        <Notice title={t`Nothing new is found at present`} snippet="sluicegate doctor">
+          <p><Trans>{sentence(plain(reason))}. What stands here was found before.</Trans></p>
         </Notice>
       ) : null}
       {nothingYet ? null : (
-        <FilterBar labels={FILTER_LABELS} filters={wanted} useChoices={useChoices} word={(name, value) => (name === "state" ? stateWord(value) : value)} placeholder={(name) => EXAMPLES[name]} deed="Show these findings" />
+        <FilterBar labels={FILTER_LABELS} filters={wanted} useChoices={useChoices} word={(name, value) => (name === "state" ? stateWord(value) : value)} placeholder={(name) => EXAMPLES[name]} deed={t`Show these findings`} />
       )}
       <DataTable
-        label="Findings"
+        label={t`Findings`}
         columns={COLUMNS}
         rows={rows}
         rowId={(found) => String(found.id)}
@@ -87,13 +89,13 @@ export function DiscoveriesPage() {
         fill
         empty={
           filtered ? (
-            <Empty title="No finding fits these filters" why="Nothing matches all of them. Take one away." />
+            <Empty title={t`No finding fits these filters`} why={t`Nothing matches all of them. Take one away.`} />
           ) : reason === null ? (
-            <Empty title="Nobody goes past the gateway" why="The probes are looking. A process, a container or a forwarded client that talks to an AI provider directly shows here within two seconds." />
+            <Empty title={t`Nobody goes past the gateway`} why={t`The probes are looking. A process, a container or a forwarded client that talks to an AI provider directly shows here within two seconds.`} />
           ) : (
             <Empty
-              title="Nothing can be found yet"
-              why={`Findings come from the agent's probes, and ${reason.startsWith("the ") ? plain(reason) : `none are at work: ${plain(reason)}`}. This says what is missing on this host, and how to get it:`}
+              title={t`Nothing can be found yet`}
+              why={t`Findings come from the agent's probes, and ${reason.startsWith("the ") ? plain(reason) : `none are at work: ${plain(reason)}`}. This says what is missing on this host, and how to get it:`}
               snippet="sluicegate doctor"
             />
           )

@@ -1,4 +1,6 @@
 /** One finding: who, to whom, on what evidence, what stands in the kernel, and what to do about it. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate, useParams } from "@tanstack/react-router";
@@ -21,7 +23,7 @@ export function DiscoveryDrawer() {
   const close = useCallback(() => void navigate({ to: "/discoveries", search: (old) => old }), [navigate]);
   const found = asked.data;
   return (
-    <Drawer title={found ? `${whoOf(found)} → ${found.host}` : "Finding"} label="Finding" close={close}>
+    <Drawer title={found ? `${whoOf(found)} → ${found.host}` : t`Finding`} label={t`Finding`} close={close}>
       {asked.error && !found ? <Problem error={asked.error} again={() => void asked.refetch()} /> : null}
       {found ? <Details key={found.id} found={found} /> : asked.error ? null : <Skeleton height={420} />}
     </Drawer>
@@ -33,45 +35,45 @@ function Details({ found }: { found: Discovery }) {
   return (
     <>
       <Standing found={found} />
-      <Part title="Decide">
+      <Part title={t`Decide`}>
         <DecisionForm found={found} />
       </Part>
-      <Part title="Who">
+      <Part title={t`Who`}>
         <Facts
           facts={
             found.client
-              ? [["Client", <code key="c">{found.client}</code>], ["How", "its traffic is forwarded by this host"]]
+              ? [[t`Client`, <code key="c">{found.client}</code>], [t`How`, t`its traffic is forwarded by this host`]]
               : [
-                  ["Process", found.process ?? <Unknown key="p" why="it was gone before it could be told" />],
-                  ["Executable", found.executable ? <code key="e">{found.executable}</code> : <Unknown key="e" why="it was gone before it could be told" />],
-                  ["User", found.user ?? <Unknown key="u" why="could not be told" />],
-                  ["Container", found.container ?? "none"],
-                  ...(found.unit ? ([["Unit", <code key="n">{found.unit}</code>]] as const) : []),
-                  ["Cgroup", found.cgroup ? <code key="g">{found.cgroup}</code> : <Unknown key="g" why="could not be told" />],
+                  [t`Process`, found.process ?? <Unknown key="p" why={t`it was gone before it could be told`} />],
+                  [t`Executable`, found.executable ? <code key="e">{found.executable}</code> : <Unknown key="e" why={t`it was gone before it could be told`} />],
+                  [t`User`, found.user ?? <Unknown key="u" why={t`could not be told`} />],
+                  [t`Container`, found.container ?? "none"],
+                  ...(found.unit ? ([[t`Unit`, <code key="n">{found.unit}</code>]] as const) : []),
+                  [t`Cgroup`, found.cgroup ? <code key="g">{found.cgroup}</code> : <Unknown key="g" why={t`could not be told`} />],
                 ]
           }
         />
       </Part>
-      <Part title="Where to">
+      <Part title={t`Where to`}>
         <Facts
           facts={[
-            ["Provider", found.provider],
-            ["Host", <code key="h">{found.host}</code>],
-            ["Last address", found.address ? <code key="a">{found.port ? `${found.address} port ${found.port}` : found.address}</code> : <Unknown key="a" why="not told" />],
-            ["Evidence", <span key="v" title={evidence.meaning}>{evidence.word}</span>],
+            [t`Provider`, found.provider],
+            [t`Host`, <code key="h">{found.host}</code>],
+            [t`Last address`, found.address ? <code key="a">{found.port ? t`${found.address} port ${found.port}` : found.address}</code> : <Unknown key="a" why={t`not told`} />],
+            [t`Evidence`, <span key="v" title={evidence.meaning}>{evidence.word}</span>],
           ]}
         />
         <p className={styles.quiet}>{evidence.meaning}.</p>
       </Part>
       {found.coverage || found.calls > 0 ? <WithinTls found={found} /> : null}
-      <Part title="How much">
+      <Part title={t`How much`}>
         <Facts
           facts={[
-            ["First seen", <span key="f"><When at={found.first_seen} /> (<Ago at={found.first_seen} />)</span>],
-            ["Last seen", <span key="l"><When at={found.last_seen} /> (<Ago at={found.last_seen} />)</span>],
-            ["Connections", exact(found.connections)],
-            ["Bytes, both ways", <span key="b" title={`${exact(found.bytes)} bytes`}>{bytes(found.bytes)}</span>],
-            ["Node", <code key="n">{found.node}</code>],
+            [t`First seen`, <span key="f"><When at={found.first_seen} /> (<Ago at={found.first_seen} />)</span>],
+            [t`Last seen`, <span key="l"><When at={found.last_seen} /> (<Ago at={found.last_seen} />)</span>],
+            [t`Connections`, exact(found.connections)],
+            [t`Bytes, both ways`, <span key="b" title={t`${exact(found.bytes)} bytes`}>{bytes(found.bytes)}</span>],
+            [t`Node`, <code key="n">{found.node}</code>],
           ]}
         />
       </Part>
@@ -82,14 +84,14 @@ function Details({ found }: { found: Discovery }) {
 /** What was read within TLS of processes that the setting `tls_watched` names. */
 function WithinTls({ found }: { found: Discovery }) {
   return (
-    <Part title="Inside TLS">
+    <Part title={t`Inside TLS`}>
       <Facts
         facts={[
-          ["Read", found.coverage ? <CoverageMark key="c" state={found.coverage} reason={found.coverage_reason} /> : <Unknown key="c" why="none of its processes has run lately" />],
-          ["Calls", exact(found.calls)],
-          ["Tokens in", exact(found.input_tokens)],
-          ["Tokens out", exact(found.output_tokens)],
-          ["Models", found.models.length > 0 ? <code key="m">{found.models.join(", ")}</code> : <Unknown key="m" why="no call was read" />],
+          [t`Read`, found.coverage ? <CoverageMark key="c" state={found.coverage} reason={found.coverage_reason} /> : <Unknown key="c" why={t`none of its processes has run lately`} />],
+          [t`Calls`, exact(found.calls)],
+          [t`Tokens in`, exact(found.input_tokens)],
+          [t`Tokens out`, exact(found.output_tokens)],
+          [t`Models`, found.models.length > 0 ? <code key="m">{found.models.join(", ")}</code> : <Unknown key="m" why={t`no call was read`} />],
         ]}
       />
       {found.coverage_reason ? <p className={styles.quiet}>{sentence(found.coverage_reason)}.</p> : null}
@@ -106,12 +108,12 @@ function Standing({ found }: { found: Discovery }) {
         <StateMark found={found} />
         {found.state_until ? (
           <span>
-            for another <Until at={found.state_until} />
+            <Trans>for another</Trans> <Until at={found.state_until} />
           </span>
         ) : null}
         {found.decided_by ? (
           <span>
-            {found.decided_by === "system" ? "its time was over" : `by ${found.decided_by}`}, <Ago at={found.decided_at} />
+            {found.decided_by === "system" ? t`its time was over` : t`by ${found.decided_by}`}, <Ago at={found.decided_at} />
           </span>
         ) : null}
       </div>
@@ -119,8 +121,8 @@ function Standing({ found }: { found: Discovery }) {
         <Facts
           facts={[
             [made[0], <code key="m">{made[1]}</code>],
-            ["In the kernel", found.in_force === null ? <Unknown key="f" why={found.reason ?? "this node has not said yet"} /> : found.in_force ? "in force" : (found.reason ?? "not in force")],
-            ...(found.denied !== null && found.state === "deny" ? ([["Connections refused", exact(found.denied)]] as const) : []),
+            [t`In the kernel`, found.in_force === null ? <Unknown key="f" why={found.reason ?? t`this node has not said yet`} /> : found.in_force ? t`in force` : (found.reason ?? t`not in force`)],
+            ...(found.denied !== null && found.state === "deny" ? ([[t`Connections refused`, exact(found.denied)]] as const) : []),
           ]}
         />
       ) : null}

@@ -1,13 +1,15 @@
 /** Findings in words: who, on what evidence, and what was decided. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import type { Coverage, Decision, Discovery, DiscoveryState } from "@/api/model";
 import { Mark, type Tone } from "@/ui/Mark";
 
 const STATES: Readonly<Record<DiscoveryState, { word: string; tone: Tone; meaning: string }>> = {
-  new: { word: "New", tone: "info", meaning: "Nobody has decided yet" },
-  observe: { word: "Observed", tone: "idle", meaning: "Seen, and left alone" },
-  govern: { word: "Governed", tone: "ok", meaning: "Its connections go through the gateway" },
-  deny: { word: "Denied", tone: "bad", meaning: "The kernel refuses its connections" },
-  ignore: { word: "Ignored", tone: "idle", meaning: "Not to be mentioned" },
+  new: { word: t`New`, tone: "info", meaning: t`Nobody has decided yet` },
+  observe: { word: t`Observed`, tone: "idle", meaning: t`Seen, and left alone` },
+  govern: { word: t`Governed`, tone: "ok", meaning: t`Its connections go through the gateway` },
+  deny: { word: t`Denied`, tone: "bad", meaning: t`The kernel refuses its connections` },
+  ignore: { word: t`Ignored`, tone: "idle", meaning: t`Not to be mentioned` },
 };
 
 export const isState = (value: string): value is DiscoveryState => value in STATES;
@@ -18,8 +20,8 @@ export function StateMark({ found }: { found: Discovery }) {
   const { word, tone, meaning } = STATES[found.state];
   if (found.in_force === false) {
     return (
-      <Mark tone="warn" title={`${word}, but not in force: ${found.reason ?? "the kernel has not taken it yet"}`}>
-        Not {word.toLowerCase()} yet
+      <Mark tone="warn" title={t`${word}, but not in force: ${found.reason ?? "the kernel has not taken it yet"}`}>
+        <Trans>Not {word.toLowerCase()} yet</Trans>
       </Mark>
     );
   }
@@ -31,27 +33,27 @@ export function StateMark({ found }: { found: Discovery }) {
 }
 
 const EVIDENCE: Readonly<Record<string, { word: string; meaning: string }>> = {
-  sni: { word: "TLS name", meaning: "The name in the ClientHello (SNI) is the provider's" },
-  http: { word: "Host header", meaning: "The Host header of a plain HTTP request names it" },
-  dns: { word: "Name lookup", meaning: "A name server gave this address for the provider's host" },
-  ech: { word: "Hidden name", meaning: "The ClientHello hides its name (ECH); a name server gave the address for the provider's host" },
-  address: { word: "Address only", meaning: "Only the address is known to be the provider's: it may be shared with others" },
+  sni: { word: t`TLS name`, meaning: t`The name in the ClientHello (SNI) is the provider's` },
+  http: { word: t`Host header`, meaning: t`The Host header of a plain HTTP request names it` },
+  dns: { word: t`Name lookup`, meaning: t`A name server gave this address for the provider's host` },
+  ech: { word: t`Hidden name`, meaning: t`The ClientHello hides its name (ECH); a name server gave the address for the provider's host` },
+  address: { word: t`Address only`, meaning: t`Only the address is known to be the provider's: it may be shared with others` },
 };
 
 export const evidenceOf = (evidence: string): { word: string; meaning: string } => EVIDENCE[evidence] ?? { word: evidence, meaning: evidence };
 
 const COVERAGES: Readonly<Record<Coverage, { word: string; tone: Tone }>> = {
-  covered: { word: "Read", tone: "ok" },
-  http2: { word: "Not read: HTTP/2", tone: "warn" },
-  no_libssl: { word: "Not read: no libssl", tone: "idle" },
-  refused: { word: "Not read", tone: "bad" },
+  covered: { word: t`Read`, tone: "ok" },
+  http2: { word: t`Not read: HTTP/2`, tone: "warn" },
+  no_libssl: { word: t`Not read: no libssl`, tone: "idle" },
+  refused: { word: t`Not read`, tone: "bad" },
 };
 
 /** How far calls within TLS are read. */
 export function CoverageMark({ state, reason }: { state: Coverage; reason: string | null }) {
   const { word, tone } = COVERAGES[state];
   return (
-    <Mark tone={tone} title={reason ?? "Models and tokens of its calls are counted"}>
+    <Mark tone={tone} title={reason ?? t`Models and tokens of its calls are counted`}>
       {word}
     </Mark>
   );
@@ -67,18 +69,18 @@ export type Action = Decision["action"];
 
 export const ACTIONS: Readonly<Record<Action, { label: string; deed: (found: Discovery) => string; effect: (found: Discovery) => string }>> = {
   govern: {
-    label: "Govern",
+    label: t`Govern`,
     deed: (found) => `Govern ${subjectOf(found)}`,
     effect: (found) => `Connections to ${found.host} go through this gateway within a second: metered, charged to an app, under its limits.`,
   },
   deny: {
-    label: "Deny",
+    label: t`Deny`,
     deed: (found) => `Deny ${found.provider} for ${subjectOf(found)}`,
     effect: (found) =>
       found.client
         ? `This host forwards nothing more from ${found.client} to ${found.host}.`
         : `The kernel refuses new connections to all hosts of ${found.provider} with “not permitted”, and cuts open ones.`,
   },
-  observe: { label: "Observe", deed: () => "Observe, leave it alone", effect: () => "Stays in this list and is left alone. What an earlier decision made is removed." },
-  ignore: { label: "Ignore", deed: () => "Ignore it", effect: () => "As observed, and out of the way: it is not among what is new." },
+  observe: { label: t`Observe`, deed: () => "Observe, leave it alone", effect: () => "Stays in this list and is left alone. What an earlier decision made is removed." },
+  ignore: { label: t`Ignore`, deed: () => "Ignore it", effect: () => "As observed, and out of the way: it is not among what is new." },
 };

@@ -1,4 +1,6 @@
 /** Who is slow, on every route, as the kernel sees it: each second, beside the gateway's own clock. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Outlet } from "@tanstack/react-router";
 import { Mark } from "@/ui/Mark";
@@ -21,24 +23,24 @@ export function KernelPage() {
   const missing = source === undefined ? undefined : missingWhy(source);
   const partial = source === undefined ? undefined : partialWhy(source);
   return (
-    <Page title="Kernel" line="Who is slow on each route: client, gateway, network or provider.">
+    <Page title={t`Kernel`} line={t`Who is slow on each route: client, gateway, network or provider.`}>
       {missing === undefined ? null : (
-        <Notice title="The kernel's figures are not measured" {...(isMendable(missing) ? { snippet: "sluicegate doctor" } : {})}>
+        <Notice title={t`The kernel's figures are not measured`} {...(isMendable(missing) ? { snippet: "sluicegate doctor" } : {})}>
           <p>
-            {sentence(missing)}. Requests, errors and first tokens are by the gateway's own clock and go on.
-            {isMendable(missing) ? " The doctor says what this host lacks and how to get it." : ""}
+            {sentence(missing)}<Trans>. Requests, errors and first tokens are by the gateway's own clock and go on.</Trans>
+            {isMendable(missing) ? t` The doctor says what this host lacks and how to get it.` : ""}
           </p>
         </Notice>
       )}
       {partial === undefined ? null : (
-        <Notice title="Only a part of the kernel's figures is measured" snippet="sluicegate doctor">
-          <p>They come from {partial}. First byte, token gaps and resets take the programs; the doctor says how to get them.</p>
+        <Notice title={t`Only a part of the kernel's figures is measured`} snippet="sluicegate doctor">
+          <p><Trans>They come from {partial}. First byte, token gaps and resets take the programs; the doctor says how to get them.</Trans></p>
         </Notice>
       )}
-      <Section title="Routes and targets" aside={<Age updatedMs={asked.dataUpdatedAt} failed={asked.error !== null} />}>
+      <Section title={t`Routes and targets`} aside={<Age updatedMs={asked.dataUpdatedAt} failed={asked.error !== null} />}>
         <RouteTable telemetry={telemetry} missing={missing ?? partial} error={asked.error} again={() => void asked.refetch()} />
         <p className={styles.quiet}>
-          What is marked <i>gateway</i> comes from the ledger, all else from the kernel; “—” is not measured, never zero. Rates are means of the last minute.
+          <Trans>What is marked <i>gateway</i> comes from the ledger, all else from the kernel; “—” is not measured, never zero. Rates are means of the last minute.</Trans>
         </p>
       </Section>
       {telemetry ? <Probes telemetry={telemetry} updatedMs={asked.dataUpdatedAt} /> : null}
@@ -57,6 +59,6 @@ function Age({ updatedMs, failed }: { updatedMs: number; failed: boolean }) {
   const nowMs = useNow();
   if (updatedMs === 0) return null;
   const lateS = (nowMs - updatedMs) / 1000;
-  if (failed || lateS > LATE_S) return <Mark tone="warn">Figures are {span(Math.max(1, lateS))} old: the gateway does not answer</Mark>;
-  return <span className={styles.age}>each second · as of {age(updatedMs, nowMs)}</span>;
+  if (failed || lateS > LATE_S) return <Mark tone="warn"><Trans>Figures are {span(Math.max(1, lateS))} old: the gateway does not answer</Trans></Mark>;
+  return <span className={styles.age}><Trans>each second · as of {age(updatedMs, nowMs)}</Trans></span>;
 }

@@ -1,4 +1,6 @@
 /** The probes themselves: what works on this node, what each program costs, and what was lost. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { useEffect, useRef, useState } from "react";
 import type { Telemetry } from "@/api/model";
 import { Snippet } from "@/ui/Copy";
@@ -17,7 +19,7 @@ export function Probes({ telemetry, updatedMs }: { telemetry: Telemetry; updated
   return (
     <div className={styles.columns}>
       {features.length > 0 ? (
-        <Section title="Probes on this node">
+        <Section title={t`Probes on this node`}>
           <ul className={styles.features}>
             {features.map(([name, reason]) => (
               <Feature key={name} name={name} reason={reason} />
@@ -41,7 +43,7 @@ function Feature({ name, reason }: { name: string; reason: string | null }) {
           <b>{known?.title ?? name}</b>
           {known ? <span className={styles.purpose}> {known.purpose}</span> : null}
         </span>
-        {reason === null ? <Mark tone="ok">Works</Mark> : <Mark tone="warn">Missing</Mark>}
+        {reason === null ? <Mark tone="ok"><Trans>Works</Trans></Mark> : <Mark tone="warn"><Trans>Missing</Trans></Mark>}
       </div>
       {reason !== null && remedy ? (
         <div className={styles.missing}>
@@ -59,13 +61,13 @@ function Lost({ lost }: { lost: Telemetry["lost"] }) {
   if (losses.length === 0) {
     return (
       <p className={styles.quiet}>
-        <Mark tone="ok">Nothing was lost</Mark> All maps and buffers had room since the gateway's start.
+        <Mark tone="ok"><Trans>Nothing was lost</Trans></Mark> <Trans>All maps and buffers had room since the gateway's start.</Trans>
       </p>
     );
   }
   return (
     <div className={styles.quiet}>
-      <Mark tone="warn">Something was lost</Mark> Maps and buffers had no room for these; figures are short by them.
+      <Mark tone="warn"><Trans>Something was lost</Trans></Mark> <Trans>Maps and buffers had no room for these; figures are short by them.</Trans>
       <ul className={styles.losses}>
         {losses.map(([what, count]) => (
           <li key={what}>
@@ -86,11 +88,11 @@ interface Cost {
 }
 
 const COLUMNS: readonly Column<Cost>[] = [
-  { id: "program", header: "Program", cell: (cost) => <code title={NAMES[featureOf(cost.program)]?.purpose}>{cost.program}</code> },
-  { id: "runs", header: "Runs", number: true, hide: "phone", cell: (cost) => <Count n={cost.runs} unit="runs since the gateway's start" /> },
-  { id: "seconds", header: "Run time", number: true, hide: "phone", cell: (cost) => <span title={`${cost.seconds} s since the gateway's start`}>{latency(cost.seconds * 1000)}</span> },
-  { id: "each", header: "A run", number: true, cell: (cost) => (cost.runs > 0 ? `${exact(Math.round((cost.seconds / cost.runs) * 1e9))} ns` : <Unknown why="it has not run" />) },
-  { id: "part", header: "Of a core", number: true, cell: (cost) => (cost.part === undefined ? <Unknown why="after a few seconds of watching" /> : share(cost.part)) },
+  { id: "program", header: t`Program`, cell: (cost) => <code title={NAMES[featureOf(cost.program)]?.purpose}>{cost.program}</code> },
+  { id: "runs", header: t`Runs`, number: true, hide: "phone", cell: (cost) => <Count n={cost.runs} unit={t`runs since the gateway's start`} /> },
+  { id: "seconds", header: t`Run time`, number: true, hide: "phone", cell: (cost) => <span title={t`${cost.seconds} s since the gateway's start`}>{latency(cost.seconds * 1000)}</span> },
+  { id: "each", header: t`A run`, number: true, cell: (cost) => (cost.runs > 0 ? `${exact(Math.round((cost.seconds / cost.runs) * 1e9))} ns` : <Unknown why={t`it has not run`} />) },
+  { id: "part", header: t`Of a core`, number: true, cell: (cost) => (cost.part === undefined ? <Unknown why={t`after a few seconds of watching`} /> : share(cost.part)) },
 ];
 
 function Programs({ telemetry, updatedMs }: { telemetry: Telemetry; updatedMs: number }) {
@@ -98,8 +100,8 @@ function Programs({ telemetry, updatedMs }: { telemetry: Telemetry; updatedMs: n
   const rows = telemetry.programs.map(({ program, run_seconds, runs }) => ({ program, seconds: run_seconds, runs, part: parts?.[program] }));
   const whole = parts && Object.values(parts).reduce((sum, part) => sum + part, 0);
   return (
-    <Section title="What they cost" aside={whole === undefined ? "measured by the kernel" : `${share(whole)} of one core in all, over the last ${COST_S} s`}>
-      <DataTable label="Programs in the kernel" columns={COLUMNS} rows={rows} rowId={(cost) => cost.program} empty="" />
+    <Section title={t`What they cost`} aside={whole === undefined ? t`measured by the kernel` : t`${share(whole)} of one core in all, over the last ${COST_S} s`}>
+      <DataTable label={t`Programs in the kernel`} columns={COLUMNS} rows={rows} rowId={(cost) => cost.program} empty="" />
     </Section>
   );
 }

@@ -1,11 +1,13 @@
 /** Each route and target of the last minute, dense: the kernel's figures beside the gateway's own. */
+import { plural, t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
 import type { Distribution, RouteTelemetry, Telemetry } from "@/api/model";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count, Unknown } from "@/ui/Figure";
-import { bytes, exact, plural } from "@/units/count";
+import { bytes, exact } from "@/units/count";
 import styles from "./kernel.module.css";
 import { WINDOW_S } from "./queries";
 
@@ -30,7 +32,7 @@ export function RouteTable({ telemetry, missing, error, again }: RouteTableProps
   );
   return (
     <DataTable
-      label="Routes and targets"
+      label={t`Routes and targets`}
       columns={columns}
       rows={telemetry?.routes}
       rowId={(row) => idOf(row.route, row.target)}
@@ -41,9 +43,9 @@ export function RouteTable({ telemetry, missing, error, again }: RouteTableProps
       dense
       empty={
         <Empty
-          title={`No traffic in the last ${WINDOW_S} s`}
-          why="Each route and target that serves requests shows here within two seconds, and stays as long as it has open connections. Older figures: a route's drawer, or Requests."
-          action={<Link to="/requests">See older requests</Link>}
+          title={t`No traffic in the last ${WINDOW_S} s`}
+          why={t`Each route and target that serves requests shows here within two seconds, and stays as long as it has open connections. Older figures: a route's drawer, or Requests.`}
+          action={<Link to="/requests"><Trans>See older requests</Trans></Link>}
         />
       }
     />
@@ -56,62 +58,62 @@ function columnsWith(missing: string | undefined): readonly Column<RouteTelemetr
   return [
     {
       id: "route",
-      header: "Route → target",
-      note: "the last minute",
+      header: t`Route → target`,
+      note: t`the last minute`,
       sortBy: (row) => idOf(row.route, row.target),
       cell: (row) => (
         <>
           <Link to="/kernel/$route" params={{ route: row.route }} search={(old) => ({ ...old, target: row.target ?? undefined })}>
             {row.route}
           </Link>
-          <span className={styles.target}>→ {row.target ? <code>{row.target}</code> : "nothing went upstream"}</span>
+          <span className={styles.target}>→ {row.target ? <code>{row.target}</code> : t`nothing went upstream`}</span>
         </>
       ),
     },
-    { id: "requests", header: "Requests", note: "gateway", number: true, sortBy: (row) => row.requests, cell: (row) => <Count n={row.requests} unit="requests" /> },
+    { id: "requests", header: t`Requests`, note: "gateway", number: true, sortBy: (row) => row.requests, cell: (row) => <Count n={row.requests} unit="requests" /> },
     {
       id: "errors",
-      header: "Errors",
+      header: t`Errors`,
       note: "gateway",
       number: true,
       hide: "phone",
       sortBy: (row) => row.errors,
       cell: (row) => <span className={row.errors > 0 ? styles.bad : undefined}>{exact(row.errors)}</span>,
     },
-    { id: "client_rtt", header: "Client RTT", note: "p50, ms", number: true, hide: "tablet", sortBy: (row) => row.client_rtt_ms?.p50 ?? -1, cell: (row) => <One found={row.client_rtt_ms} why={why} /> },
-    { id: "rtt", header: "RTT", note: "p50 · p95, ms", number: true, hide: "phone", sortBy: (row) => row.rtt_ms?.p50 ?? -1, cell: (row) => pair(row.rtt_ms, "p95") },
-    { id: "first_byte", header: "First byte", note: "p50 · p95, ms", number: true, sortBy: (row) => row.first_byte_ms?.p50 ?? -1, cell: (row) => pair(row.first_byte_ms, "p95") },
+    { id: "client_rtt", header: t`Client RTT`, note: t`p50, ms`, number: true, hide: "tablet", sortBy: (row) => row.client_rtt_ms?.p50 ?? -1, cell: (row) => <One found={row.client_rtt_ms} why={why} /> },
+    { id: "rtt", header: t`RTT`, note: t`p50 · p95, ms`, number: true, hide: "phone", sortBy: (row) => row.rtt_ms?.p50 ?? -1, cell: (row) => pair(row.rtt_ms, "p95") },
+    { id: "first_byte", header: t`First byte`, note: t`p50 · p95, ms`, number: true, sortBy: (row) => row.first_byte_ms?.p50 ?? -1, cell: (row) => pair(row.first_byte_ms, "p95") },
     {
       id: "ttft",
-      header: "First token",
-      note: "gateway, p50, ms",
+      header: t`First token`,
+      note: t`gateway, p50, ms`,
       number: true,
       hide: "tablet",
       sortBy: (row) => row.ttft_ms?.p50 ?? -1,
-      cell: (row) => <One found={row.ttft_ms} why="no answer had a first token" />,
+      cell: (row) => <One found={row.ttft_ms} why={t`no answer had a first token`} />,
     },
-    { id: "gap", header: "Token gap", note: "p50 · p99, ms", number: true, hide: "phone", sortBy: (row) => row.token_gap_ms?.p50 ?? -1, cell: (row) => pair(row.token_gap_ms, "p99") },
+    { id: "gap", header: t`Token gap`, note: t`p50 · p99, ms`, number: true, hide: "phone", sortBy: (row) => row.token_gap_ms?.p50 ?? -1, cell: (row) => pair(row.token_gap_ms, "p99") },
     {
       id: "retransmits",
-      header: "Retrans.",
+      header: t`Retrans.`,
       note: "segments",
       number: true,
       hide: "tablet",
       sortBy: (row) => row.retransmits ?? -1,
-      cell: (row) => <Bad n={row.retransmits} unit="segments sent again to the provider" why={why} />,
+      cell: (row) => <Bad n={row.retransmits} unit={t`segments sent again to the provider`} why={why} />,
     },
-    { id: "resets", header: "Resets", note: "both sides", number: true, hide: "tablet", sortBy: (row) => row.resets ?? -1, cell: (row) => <Bad n={row.resets} unit="resets, on either side" why={why} /> },
-    { id: "open", header: "Open", note: "now", number: true, hide: "tablet", sortBy: (row) => row.open_connections ?? -1, cell: (row) => <Count n={row.open_connections} unit="connections to the provider" why={why} /> },
-    { id: "in", header: "In", note: "per s", number: true, hide: "tablet", sortBy: (row) => row.bytes_in ?? -1, cell: (row) => <Rate total={row.bytes_in} what="from the provider" why={why} /> },
-    { id: "out", header: "Out", note: "per s", number: true, hide: "tablet", sortBy: (row) => row.bytes_out ?? -1, cell: (row) => <Rate total={row.bytes_out} what="to the provider" why={why} /> },
-    { id: "callers", header: "Callers", note: "gateway", hide: "tablet", cell: (row) => <Callers row={row} /> },
+    { id: "resets", header: t`Resets`, note: t`both sides`, number: true, hide: "tablet", sortBy: (row) => row.resets ?? -1, cell: (row) => <Bad n={row.resets} unit={t`resets, on either side`} why={why} /> },
+    { id: "open", header: t`Open`, note: "now", number: true, hide: "tablet", sortBy: (row) => row.open_connections ?? -1, cell: (row) => <Count n={row.open_connections} unit={t`connections to the provider`} why={why} /> },
+    { id: "in", header: t`In`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_in ?? -1, cell: (row) => <Rate total={row.bytes_in} what="from the provider" why={why} /> },
+    { id: "out", header: t`Out`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_out ?? -1, cell: (row) => <Rate total={row.bytes_out} what="to the provider" why={why} /> },
+    { id: "callers", header: t`Callers`, note: "gateway", hide: "tablet", cell: (row) => <Callers row={row} /> },
   ];
 }
 
 /** Milliseconds without their unit, which stands in the head: three significant figures. */
 const ms = (value: number): string => (value >= 100 ? exact(Math.round(value)) : String(Number(value.toPrecision(value < 1 ? 2 : 3))));
 
-const hover = (found: Distribution): string => `p50 ${found.p50} ms, p95 ${found.p95} ms, p99 ${found.p99} ms of ${plural(found.count, "measurement")}`;
+const hover = (found: Distribution): string => `p50 ${found.p50} ms, p95 ${found.p95} ms, p99 ${found.p99} ms of ${plural(found.count, { one: "# measurement", other: "# measurements" })}`;
 
 function One({ found, why }: { found: Distribution | null; why: string }) {
   return found ? <span title={hover(found)}>{ms(found.p50)}</span> : <Unknown why={why} />;
@@ -132,15 +134,15 @@ function Bad({ n, unit, why }: { n: number | null; unit: string; why: string }) 
 
 function Rate({ total, what, why }: { total: number | null; what: string; why: string }) {
   if (total === null) return <Unknown why={why} />;
-  return <span title={`${exact(total)} bytes ${what} in the last ${WINDOW_S} s`}>{bytes(total / WINDOW_S)}</span>;
+  return <span title={t`${exact(total)} bytes ${what} in the last ${WINDOW_S} s`}>{bytes(total / WINDOW_S)}</span>;
 }
 
 /** The one with the most requests; all of them on hover and in the drawer. */
 function Callers({ row }: { row: RouteTelemetry }) {
   const [first, ...others] = row.callers;
-  if (!first) return <Unknown why="no requests in this time: open connections only" />;
+  if (!first) return <Unknown why={t`no requests in this time: open connections only`} />;
   return (
-    <span title={row.callers.map((caller) => `${callerName(caller)}: ${plural(caller.requests, "request")}`).join("\n")}>
+    <span title={row.callers.map((caller) => `${callerName(caller)}: ${plural(caller.requests, { one: "# request", other: "# requests" })}`).join("\n")}>
       {callerName(first)}
       {others.length > 0 ? ` +${others.length}` : ""}
     </span>

@@ -1,4 +1,6 @@
 /** One route and target: who is slow, in words, and its figures over time. */
+import { plural, t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
@@ -9,7 +11,7 @@ import { Problem } from "@/ui/Answer";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Unknown } from "@/ui/Figure";
 import { LineChart } from "@/ui/LineChart";
-import { bytes, count, exact, plural } from "@/units/count";
+import { bytes, count, exact } from "@/units/count";
 import { latency } from "@/units/time";
 import { chartsOf, timesOf } from "./charts";
 import styles from "./kernel.module.css";
@@ -27,21 +29,21 @@ export function SeriesDrawer() {
   const close = useCallback(() => void navigate({ to: "/kernel", search: ({ range, sort }) => ({ range, sort }) }), [navigate]);
   const title = target ? `${route} → ${target}` : route;
   return (
-    <Drawer title={title} label={`Kernel figures of ${title}`} close={close}>
-      <Part title={`Who is slow, in the last ${WINDOW_S} s`}>
-        {figures ? <WhoIsSlow figures={figures} /> : telemetry ? <p className={styles.headline}>No traffic in the last {WINDOW_S} s</p> : <Skeleton height={120} />}
+    <Drawer title={title} label={t`Kernel figures of ${title}`} close={close}>
+      <Part title={t`Who is slow, in the last ${WINDOW_S} s`}>
+        {figures ? <WhoIsSlow figures={figures} /> : telemetry ? <p className={styles.headline}><Trans>No traffic in the last {WINDOW_S} s</Trans></p> : <Skeleton height={120} />}
       </Part>
       {target === undefined ? (
-        <p className={styles.quiet}>These requests never went upstream, so that there is nothing for the kernel to measure.</p>
+        <p className={styles.quiet}><Trans>These requests never went upstream, so that there is nothing for the kernel to measure.</Trans></p>
       ) : may("configuration:read") ? (
         <OverTime route={route} target={target} />
       ) : (
-        <p className={styles.quiet}>Figures over time are of all teams together, and are shown to the roles operator, viewer and above.</p>
+        <p className={styles.quiet}><Trans>Figures over time are of all teams together, and are shown to the roles operator, viewer and above.</Trans></p>
       )}
       {figures ? <Figures figures={figures} /> : null}
       {figures ? <Callers figures={figures} /> : null}
       <Link to="/requests" search={{ route, ...(target ? { target } : {}) }}>
-        Requests through this route and target
+        <Trans>Requests through this route and target</Trans>
       </Link>
     </Drawer>
   );
@@ -53,7 +55,7 @@ function WhoIsSlow({ figures }: { figures: RouteTelemetry }) {
   return (
     <div className={styles.verdict}>
       <p className={styles.headline}>{verdict.headline}</p>
-      {missing && verdict.parts.every((part) => part.ms === null) ? <p className={styles.quiet}>The kernel's figures are not measured: {missing}.</p> : <Parts parts={verdict.parts} />}
+      {missing && verdict.parts.every((part) => part.ms === null) ? <p className={styles.quiet}><Trans>The kernel's figures are not measured: {missing}.</Trans></p> : <Parts parts={verdict.parts} />}
       {verdict.remarks.length > 0 ? (
         <ul className={styles.remarks}>
           {verdict.remarks.map((remark) => (
@@ -78,7 +80,7 @@ function Parts({ parts }: { parts: Verdict["parts"] }) {
         facts={parts.map((part) => [
           part.label,
           <span key={part.party} className={styles.part} title={part.how}>
-            {part.ms === null ? "not measured" : part.belowMs > 0 ? `< ${latency(part.belowMs)}` : `≈ ${latency(part.ms)}`}
+            {part.ms === null ? t`not measured` : part.belowMs > 0 ? `< ${latency(part.belowMs)}` : `≈ ${latency(part.ms)}`}
             <i data-party={part.party} aria-hidden />
           </span>,
         ])}
@@ -103,11 +105,11 @@ function OverTime({ route, target }: { route: string; target: string }) {
   const endS = asked.dataUpdatedAt / 1000;
   const span = useMemo(() => [endS - spanS, endS] as const, [endS, spanS]);
   return (
-    <Part title="Over time">
+    <Part title={t`Over time`}>
       <div className={styles.over}>
         <SegmentedControl
           size="xs"
-          aria-label="Length and step"
+          aria-label={t`Length and step`}
           value={zoom}
           onChange={(chosen) => setZoom(chosen as Zoom)}
           data={Object.entries(ZOOMS).map(([value, { label }]) => ({ value, label }))}
@@ -115,7 +117,7 @@ function OverTime({ route, target }: { route: string; target: string }) {
         {asked.error && !items ? <Problem error={asked.error} again={() => void asked.refetch()} /> : null}
         {items?.length === 0 ? (
           <p className={styles.quiet}>
-            Nothing was measured in this time{asked.data && missingWhy(asked.data.source) ? `: ${missingWhy(asked.data.source)}` : ". Steps in which nothing happened are left out"}.
+            <Trans>Nothing was measured in this time</Trans>{asked.data && missingWhy(asked.data.source) ? `: ${missingWhy(asked.data.source)}` : t`. Steps in which nothing happened are left out`}.
           </p>
         ) : null}
         {times && charts && items && items.length > 0
@@ -132,22 +134,22 @@ function OverTime({ route, target }: { route: string; target: string }) {
 /** What the table has no room for on a small screen, and what it leaves out. */
 function Figures({ figures }: { figures: RouteTelemetry }) {
   const missing = missingWhy(figures.sources.kernel) ?? partialWhy(figures.sources.kernel);
-  const unknown = <Unknown why={missing ? `not measured: ${missing}` : `not measured in the last ${WINDOW_S} s`} />;
+  const unknown = <Unknown why={missing ? t`not measured: ${missing}` : t`not measured in the last ${WINDOW_S} s`} />;
   const times = (found: Distribution | null): ReactNode => (found ? `${latency(found.p50)}, p95 ${latency(found.p95)}` : unknown);
   const sides = (upstream: number | null, client: number | null, write: (n: number) => string): ReactNode =>
     upstream === null || client === null ? unknown : `${write(upstream)} provider, ${write(client)} clients`;
   return (
-    <Part title={`In figures, of the last ${WINDOW_S} s`}>
+    <Part title={t`In figures, of the last ${WINDOW_S} s`}>
       <Facts
         facts={[
-          ["Requests", `${exact(figures.requests)}, ${plural(figures.errors, "error")}`],
-          ["First token, by the gateway's clock", times(figures.ttft_ms)],
-          ["Connecting to the provider", times(figures.connect_ms)],
-          ["New clients waited for a worker", times(figures.accept_wait_ms)],
-          ["Open connections, now", sides(figures.open_connections, figures.client_connections, exact)],
-          ["Segments sent again", sides(figures.retransmits, figures.client_retransmits, exact)],
-          ["Received", sides(figures.bytes_in, figures.client_bytes_in, bytes)],
-          ["Sent", sides(figures.bytes_out, figures.client_bytes_out, bytes)],
+          [t`Requests`, `${exact(figures.requests)}, ${plural(figures.errors, { one: "# error", other: "# errors" })}`],
+          [t`First token, by the gateway's clock`, times(figures.ttft_ms)],
+          [t`Connecting to the provider`, times(figures.connect_ms)],
+          [t`New clients waited for a worker`, times(figures.accept_wait_ms)],
+          [t`Open connections, now`, sides(figures.open_connections, figures.client_connections, exact)],
+          [t`Segments sent again`, sides(figures.retransmits, figures.client_retransmits, exact)],
+          [t`Received`, sides(figures.bytes_in, figures.client_bytes_in, bytes)],
+          [t`Sent`, sides(figures.bytes_out, figures.client_bytes_out, bytes)],
         ]}
       />
     </Part>
@@ -157,11 +159,11 @@ function Figures({ figures }: { figures: RouteTelemetry }) {
 function Callers({ figures }: { figures: RouteTelemetry }) {
   if (figures.callers.length === 0) return null;
   return (
-    <Part title={`Callers, in the last ${WINDOW_S} s`}>
+    <Part title={t`Callers, in the last ${WINDOW_S} s`}>
       <Facts
         facts={figures.callers.map((caller) => [
           [caller.app, caller.process, caller.user && `user ${caller.user}`, caller.container && `container ${caller.container}`].filter(Boolean).join(" · ") || "unknown",
-          plural(caller.requests, "request"),
+          plural(caller.requests, { one: "# request", other: "# requests" }),
         ])}
       />
     </Part>

@@ -1,4 +1,5 @@
 /** From the API's steps to the lines of charts. */
+import { t } from "@lingui/core/macro";
 import type { SeriesPoint } from "@/api/model";
 import type { Series } from "@/ui/TimeChart";
 
@@ -38,7 +39,7 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
   const rate = (total: number | null): number | null => (total === null ? null : total / stepS);
   return [
     {
-      title: "RTT",
+      title: t`RTT`,
       unit: "time",
       series: [
         line("provider p50", "--sg-series-1", (point) => point.rtt_ms?.p50),
@@ -47,7 +48,7 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
       ],
     },
     {
-      title: "First byte",
+      title: t`First byte`,
       unit: "time",
       series: [
         line("p50", "--sg-series-1", (point) => point.first_byte_ms?.p50),
@@ -56,17 +57,17 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
       ],
     },
     {
-      title: "Token gap",
+      title: t`Token gap`,
       unit: "time",
       series: [line("p50", "--sg-series-1", (point) => point.token_gap_ms?.p50), line("p95", "--sg-series-6", (point) => point.token_gap_ms?.p95)],
     },
     {
-      title: "Retransmits",
+      title: t`Retransmits`,
       unit: "count",
       series: [line("to the provider", "--sg-series-2", (point) => point.retransmits), line("to clients", "--sg-series-4", (point) => point.client_retransmits)],
     },
     {
-      title: "Bytes",
+      title: t`Bytes`,
       unit: "bytes",
       series: [line("in", "--sg-series-1", (point) => rate(point.bytes_in)), line("out", "--sg-series-3", (point) => rate(point.bytes_out))],
     },

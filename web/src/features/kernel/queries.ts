@@ -1,3 +1,4 @@
+import { t } from "@lingui/core/macro";
 import { queryOptions } from "@tanstack/react-query";
 import { api, unwrap } from "@/api/client";
 import type { SeriesList, SeriesPoint } from "@/api/model";
@@ -15,9 +16,9 @@ export const telemetryQuery = queryOptions({
 
 /** How far back a chart looks, in which steps, and how often it is asked for again. */
 export const ZOOMS = {
-  "1s": { label: "10 min by second", step: "1s", stepS: 1, spanS: 600, everyMs: 1000 },
-  "1m": { label: "6 h by minute", step: "1m", stepS: 60, spanS: 6 * 3600, everyMs: 20_000 },
-  "1h": { label: "30 days by hour", step: "1h", stepS: 3600, spanS: 30 * 86_400, everyMs: 300_000 },
+  "1s": { label: t`10 min by second`, step: "1s", stepS: 1, spanS: 600, everyMs: 1000 },
+  "1m": { label: t`6 h by minute`, step: "1m", stepS: 60, spanS: 6 * 3600, everyMs: 20_000 },
+  "1h": { label: t`30 days by hour`, step: "1h", stepS: 3600, spanS: 30 * 86_400, everyMs: 300_000 },
 } as const;
 
 export type Zoom = keyof typeof ZOOMS;

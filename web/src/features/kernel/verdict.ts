@@ -3,8 +3,8 @@
  * Until the first token a caller waits for four parties, each of which has a measure of its own. Medians are set against
  * each other, so that the parts are close to the truth and not exact: they are written with ≈.
  */
+import { plural, t } from "@lingui/core/macro";
 import type { RouteTelemetry } from "@/api/model";
-import { plural } from "@/units/count";
 import { latency, span } from "@/units/time";
 
 export type PartyName = "client" | "gateway" | "network" | "provider";
@@ -46,12 +46,12 @@ function partsOf({ client_rtt_ms, client_first_byte_ms, first_byte_ms, rtt_ms, t
   const own = client_first_byte_ms && first !== null ? Math.max(0, client_first_byte_ms.p50 - first) : null;
   const blurMs = (first ?? 0) * RESOLUTION;
   return [
-    { party: "client", label: "Client's network", ms: client_rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between client and gateway" },
-    { party: "gateway", label: "Gateway", ms: own, belowMs: own !== null && own < blurMs ? blurMs : 0, how: "what a client waits for, less the first token's arrival" },
-    { party: "network", label: "Network to the provider", ms: rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between gateway and provider" },
+    { party: "client", label: t`Client's network`, ms: client_rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between client and gateway" },
+    { party: "gateway", label: t`Gateway`, ms: own, belowMs: own !== null && own < blurMs ? blurMs : 0, how: "what a client waits for, less the first token's arrival" },
+    { party: "network", label: t`Network to the provider`, ms: rtt_ms?.p50 ?? null, belowMs: 0, how: "one round trip between gateway and provider" },
     {
       party: "provider",
-      label: "Provider",
+      label: t`Provider`,
       ms: first === null ? null : Math.max(0, first - (rtt_ms?.p50 ?? 0)),
       belowMs: 0,
       how: rtt_ms === null ? "until the answer's first token, network included" : "until the answer's first token, less one round trip",
@@ -83,8 +83,8 @@ function remarksOf(figures: RouteTelemetry, windowS: number): string[] {
   const { token_gap_ms: gap, retransmits, client_retransmits, full_s, resets_by } = figures;
   const remarks: string[] = [];
   if (gap) remarks.push(`Pieces of an answer come ${latency(gap.p50)} apart, one in a hundred ${latency(gap.p99)} or more: the provider's pace${retransmits ? ", and the network's, which lost some" : ""}.`);
-  if (retransmits) remarks.push(`The network to the provider loses data: ${plural(retransmits, "segment")} sent again in ${windowS} s.`);
-  if (client_retransmits) remarks.push(`The client's network loses data: ${plural(client_retransmits, "segment")} sent again in ${windowS} s.`);
+  if (retransmits) remarks.push(`The network to the provider loses data: ${plural(retransmits, { one: "# segment", other: "# segments" })} sent again in ${windowS} s.`);
+  if (client_retransmits) remarks.push(`The client's network loses data: ${plural(client_retransmits, { one: "# segment", other: "# segments" })} sent again in ${windowS} s.`);
   const closed: readonly (readonly [string, string])[] = [
     ["client", "The client reads slower than the answer comes: it took nothing more"],
     ["upstream", "The provider reads slower than the request comes: it took nothing more"],
@@ -103,7 +103,7 @@ function remarksOf(figures: RouteTelemetry, windowS: number): string[] {
   ];
   for (const [who, words] of resets) {
     const count = resets_by?.[who] ?? 0;
-    if (count > 0) remarks.push(`${words} ${plural(count, "connection")}.`);
+    if (count > 0) remarks.push(`${words} ${plural(count, { one: "# connection", other: "# connections" })}.`);
   }
   return remarks;
 }

@@ -1,15 +1,16 @@
 /** Probes in words: what each is for, and what mends one that is missing. */
+import { t } from "@lingui/core/macro";
 
 export const NAMES: Readonly<Record<string, { title: string; purpose: string }>> = {
-  routes: { title: "Route figures", purpose: "RTT, first byte, token gaps, losses of each route and target" },
-  callers: { title: "Who is talking", purpose: "process, user and container behind each connection" },
-  denials: { title: "Denials", purpose: "refuses connections of programs that may not" },
-  discovery: { title: "Discovery", purpose: "who talks to AI providers past the gateway" },
-  forwarded: { title: "Forwarded clients", purpose: "the same of machines whose traffic this host forwards" },
-  alerts: { title: "Alerts", purpose: "programs and connections that are not expected of watched processes" },
-  egress_guard: { title: "Egress guard", purpose: "where the gateway's own processes may connect to" },
-  tls: { title: "Calls within TLS", purpose: "models and tokens of chosen processes, without interception" },
-  trace: { title: "Tracing", purpose: "sluicegate trace exec, connect, dns, http" },
+  routes: { title: t`Route figures`, purpose: "RTT, first byte, token gaps, losses of each route and target" },
+  callers: { title: t`Who is talking`, purpose: "process, user and container behind each connection" },
+  denials: { title: t`Denials`, purpose: "refuses connections of programs that may not" },
+  discovery: { title: t`Discovery`, purpose: "who talks to AI providers past the gateway" },
+  forwarded: { title: t`Forwarded clients`, purpose: "the same of machines whose traffic this host forwards" },
+  alerts: { title: t`Alerts`, purpose: "programs and connections that are not expected of watched processes" },
+  egress_guard: { title: t`Egress guard`, purpose: "where the gateway's own processes may connect to" },
+  tls: { title: t`Calls within TLS`, purpose: "models and tokens of chosen processes, without interception" },
+  trace: { title: t`Tracing`, purpose: "sluicegate trace exec, connect, dns, http" },
 };
 
 const NONE = "none: ";
@@ -30,10 +31,10 @@ export interface Remedy {
 /** What to do, as `sluicegate doctor` says it of the same reason. */
 export function remedyOf(reason: string): Remedy {
   const wanted = /apt-get install ([\w.+-]+)/.exec(reason)?.[1];
-  if (wanted) return { words: `Install ${wanted} on this host, then start the agent anew.`, command: `apt-get install ${wanted}; sluicegate service stop --agent; sluicegate service start` };
-  if (reason.includes("lacks")) return { words: "The agent's unit is of an older release: run install.sh again, then start the service.", command: "sluicegate service start" };
-  if (/\bneeds? the feature\b/.test(reason)) return { words: "It comes back with the probe that it needs.", command: "sluicegate doctor" };
-  return { words: "sluicegate doctor says what is missing on this host and how to get it; the agent's log says more.", command: "sluicegate service logs" };
+  if (wanted) return { words: t`Install ${wanted} on this host, then start the agent anew.`, command: `apt-get install ${wanted}; sluicegate service stop --agent; sluicegate service start` };
+  if (reason.includes("lacks")) return { words: t`The agent's unit is of an older release: run install.sh again, then start the service.`, command: "sluicegate service start" };
+  if (/\bneeds? the feature\b/.test(reason)) return { words: t`It comes back with the probe that it needs.`, command: "sluicegate doctor" };
+  return { words: t`sluicegate doctor says what is missing on this host and how to get it; the agent's log says more.`, command: "sluicegate service logs" };
 }
 
 /** "routes.on_incoming" → the feature it belongs to. */

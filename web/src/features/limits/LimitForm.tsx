@@ -1,4 +1,5 @@
 /** A new limit: what is counted, how much of it, in which window, for whom. */
+import { t } from "@lingui/core/macro";
 import { NumberInput, Select, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -11,36 +12,36 @@ import { FormDialog, Line } from "@/ui/FormDialog";
 import { limitsQuery, makeLimit } from "./queries";
 
 const METRICS: readonly { value: Metric; label: string }[] = [
-  { value: "cost_usd", label: "Cost, USD" },
-  { value: "total_tokens", label: "Tokens" },
-  { value: "input_tokens", label: "Input tokens" },
-  { value: "output_tokens", label: "Output tokens" },
-  { value: "requests", label: "Requests" },
-  { value: "concurrent_requests", label: "Requests at once" },
+  { value: "cost_usd", label: t`Cost, USD` },
+  { value: "total_tokens", label: t`Tokens` },
+  { value: "input_tokens", label: t`Input tokens` },
+  { value: "output_tokens", label: t`Output tokens` },
+  { value: "requests", label: t`Requests` },
+  { value: "concurrent_requests", label: t`Requests at once` },
 ];
 
 const WINDOWS: readonly { value: WindowName; label: string }[] = [
-  { value: "second", label: "A second" },
-  { value: "minute", label: "A minute" },
-  { value: "hour", label: "An hour" },
-  { value: "day", label: "A day" },
-  { value: "week", label: "A week" },
-  { value: "month", label: "A month" },
-  { value: "lifetime", label: "In all, ever" },
+  { value: "second", label: t`A second` },
+  { value: "minute", label: t`A minute` },
+  { value: "hour", label: t`An hour` },
+  { value: "day", label: t`A day` },
+  { value: "week", label: t`A week` },
+  { value: "month", label: t`A month` },
+  { value: "lifetime", label: t`In all, ever` },
 ];
 
 type Kind = "everyone" | keyof Scope;
 
 const KINDS: readonly { value: Kind; label: string }[] = [
-  { value: "everyone", label: "Everyone" },
-  { value: "team", label: "A team" },
-  { value: "app", label: "An app" },
-  { value: "key", label: "A key" },
-  { value: "route", label: "A route" },
-  { value: "provider", label: "A provider" },
-  { value: "credential", label: "A credential" },
-  { value: "target", label: "A target" },
-  { value: "model", label: "A model" },
+  { value: "everyone", label: t`Everyone` },
+  { value: "team", label: t`A team` },
+  { value: "app", label: t`An app` },
+  { value: "key", label: t`A key` },
+  { value: "route", label: t`A route` },
+  { value: "provider", label: t`A provider` },
+  { value: "credential", label: t`A credential` },
+  { value: "target", label: t`A target` },
+  { value: "model", label: t`A model` },
 ];
 
 export function LimitForm({ close }: { close: () => void }) {
@@ -56,8 +57,8 @@ export function LimitForm({ close }: { close: () => void }) {
 
   return (
     <FormDialog
-      title="Add a limit"
-      deed={`Add ${name.trim() || "the limit"}`}
+      title={t`Add a limit`}
+      deed={t`Add ${name.trim() || "the limit"}`}
       complete={name.trim() !== "" && Number(atMost) > 0 && (kind === "everyone" || whom !== null)}
       act={() =>
         makeLimit({
@@ -74,10 +75,10 @@ export function LimitForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="Name" description="A refused caller reads it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <TextInput label={t`Name`} description={t`A refused caller reads it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
       <Line>
         <Select
-          label="For"
+          label={t`For`}
           data={[...KINDS]}
           value={kind}
           allowDeselect={false}
@@ -86,12 +87,12 @@ export function LimitForm({ close }: { close: () => void }) {
             setWhom(null);
           }}
         />
-        {kind === "everyone" ? null : <Select label={`Which ${kind}`} data={names} value={whom} onChange={setWhom} searchable required />}
+        {kind === "everyone" ? null : <Select label={t`Which ${kind}`} data={names} value={whom} onChange={setWhom} searchable required />}
       </Line>
       <Line>
-        <NumberInput label="At most" required min={0} allowNegative={false} allowDecimal={metric === "cost_usd"} decimalScale={6} thousandSeparator="," prefix={metric === "cost_usd" ? "$" : ""} value={atMost} onChange={setAtMost} hideControls />
-        <Select label="Of" data={[...METRICS]} value={metric} allowDeselect={false} onChange={(chosen) => setMetric(chosen as Metric)} />
-        {atOnce ? null : <Select label="In" data={[...WINDOWS]} value={within} allowDeselect={false} onChange={(chosen) => setWithin(chosen as WindowName)} />}
+        <NumberInput label={t`At most`} required min={0} allowNegative={false} allowDecimal={metric === "cost_usd"} decimalScale={6} thousandSeparator="," prefix={metric === "cost_usd" ? "$" : ""} value={atMost} onChange={setAtMost} hideControls />
+        <Select label={t`Of`} data={[...METRICS]} value={metric} allowDeselect={false} onChange={(chosen) => setMetric(chosen as Metric)} />
+        {atOnce ? null : <Select label={t`In`} data={[...WINDOWS]} value={within} allowDeselect={false} onChange={(chosen) => setWithin(chosen as WindowName)} />}
       </Line>
     </FormDialog>
   );

@@ -1,4 +1,6 @@
 /** One limit as a bar: settled, reserved by requests in flight, left; when it begins anew. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useInViewport } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
@@ -26,24 +28,24 @@ export function LimitRow({ limit }: { limit: Limit }) {
       <div className={styles.what}>
         <div className={styles.name}>{limit.name}</div>
         <div className={styles.promise}>
-          {promise(limit)} for {whom(limit.scope)}
-          {limit.unpriced === "admit" && limit.metric === "cost_usd" ? "; lets pass what has no price" : ""}
-          {limit.when_unavailable === "admit" ? "; lets pass while the quota authority is away" : ""}
+          {promise(limit)} <Trans>for</Trans> {whom(limit.scope)}
+          {limit.unpriced === "admit" && limit.metric === "cost_usd" ? t`; lets pass what has no price` : ""}
+          {limit.when_unavailable === "admit" ? t`; lets pass while the quota authority is away` : ""}
         </div>
       </div>
       <div className={styles.bar}>
         {figures ? (
           <>
-            <Meter used={used} reserved={reserved} atMost={atMost} label={`${limit.name}: ${share(filled)} used or reserved`} />
+            <Meter used={used} reserved={reserved} atMost={atMost} label={t`${limit.name}: ${share(filled)} used or reserved`} />
             <div className={styles.figures}>
               <span>
-                <b>{bare(limit.metric, used)}</b> settled
+                <Trans><b>{bare(limit.metric, used)}</b> settled</Trans>
               </span>
               <span>
-                <b>{bare(limit.metric, reserved)}</b> reserved
+                <Trans><b>{bare(limit.metric, reserved)}</b> reserved</Trans>
               </span>
               <span>
-                <b>{bare(limit.metric, left)}</b> left
+                <Trans><b>{bare(limit.metric, left)}</b> left</Trans>
               </span>
             </div>
           </>
@@ -57,23 +59,23 @@ export function LimitRow({ limit }: { limit: Limit }) {
         {figures ? (
           <>
             {filled >= 1 ? (
-              <Mark tone="bad" title={`Requests that would need more than ${amount(limit.metric, left)} are refused`}>
-                Refusing
+              <Mark tone="bad" title={t`Requests that would need more than ${amount(limit.metric, left)} are refused`}>
+                <Trans>Refusing</Trans>
               </Mark>
             ) : filled >= 0.8 ? (
-              <Mark tone="warn">{share(filled)} gone</Mark>
+              <Mark tone="warn"><Trans>{share(filled)} gone</Trans></Mark>
             ) : (
-              <Mark tone="ok">{share(filled)} gone</Mark>
+              <Mark tone="ok"><Trans>{share(filled)} gone</Trans></Mark>
             )}
             <span className={styles.resets}>
               {figures.resets_at ? (
                 <>
-                  resets in <Until at={figures.resets_at} />
+                  <Trans>resets in</Trans> <Until at={figures.resets_at} />
                 </>
               ) : limit.metric === "concurrent_requests" ? (
-                "counted now"
+                t`counted now`
               ) : (
-                "never resets"
+                t`never resets`
               )}
             </span>
           </>
