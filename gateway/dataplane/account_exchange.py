@@ -91,6 +91,8 @@ class AccountExchange(ProviderExchange):
         accounts: dict[tuple[int, int], _Account] = {}
         for route in routes:
             targets = [target for target in route.targets if target.provider.dialect is operation.dialect]
+            if key is not None and key.only_target is not None:
+                targets = [target for target in targets if target.name == key.only_target]
             if targets:
                 plan = CallPlan(self.plane, self.snapshot, self.caller, app, key, route, targets)
                 for target in targets:

@@ -23,6 +23,7 @@ from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Fai
 from gateway.dataplane.identity import Caller, identify
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request
+from gateway.dataplane.route_choice import targets_of_key
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import RouteNotAllowed, SluicegateError, Unauthenticated
@@ -79,7 +80,13 @@ class HttpExchange(ForwardingExchange):
         now_s = self.loop.time()
         key = self.key
         plan = CallPlan(
-            self.plane, self.snapshot, self.caller, self.app or ANONYMOUS, key, self.route, self.route.targets
+            self.plane,
+            self.snapshot,
+            self.caller,
+            self.app or ANONYMOUS,
+            key,
+            self.route,
+            targets_of_key(key, self.route, self.route.targets),
         )
         self.plan_attempts(plan, now_s)
         return self._at_hand() and self.attempt_at_once(now_s)

@@ -22,13 +22,13 @@ from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExch
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
 from gateway.dataplane.lease import Reservation
-from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for
+from gateway.dataplane.route_choice import allowed_names, find_route, route_not_found, targets_for, targets_of_key
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.dialects.base import Call, LargeCall, Meter, Operation
 from gateway.dialects.registry import for_target, upstream_target
 from gateway.errors import SluicegateError
-from gateway.policy.model import Route, Target
+from gateway.policy.model import Key, Route, Target
 from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Outcome, cost_bound_microusd, cost_microusd
 from gateway.wire.answer_head import AnswerHead
@@ -125,7 +125,9 @@ class ModelExchange(ForwardingExchange):
         plan = known.plans.get(name)
         if plan is None:
             route = find_route(self.snapshot, caller.key.app, name)
-            plan = CallPlan(self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route))
+            plan = CallPlan(
+                self.plane, self.snapshot, caller, caller.key.app, caller.key, route, self._speaking(route, caller.key)
+            )
             plan.extra = self.answer.extra
             known.plans[name] = plan
         self.row.route = plan.route.name
@@ -133,9 +135,9 @@ class ModelExchange(ForwardingExchange):
             self.call = for_target(self.call, plan.wire.dialect)
         return plan
 
-    def _speaking(self, route: Route) -> list[Target]:
+    def _speaking(self, route: Route, key: Key) -> Sequence[Target]:
         self.row.route = route.name
-        return targets_for(route, self.operation)
+        return targets_of_key(key, route, targets_for(route, self.operation))
 
     # -- before the upstream
 

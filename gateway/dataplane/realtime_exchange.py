@@ -14,7 +14,7 @@ from gateway.dataplane.identity import Caller, check_expiry
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.provider_exchange import DROP, ProviderExchange
 from gateway.dataplane.request import Request
-from gateway.dataplane.route_choice import find_route, targets_for
+from gateway.dataplane.route_choice import find_route, targets_for, targets_of_key
 from gateway.dataplane.session_quota import SessionQuota
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
 from gateway.dialects import realtime
@@ -74,7 +74,7 @@ class RealtimeExchange(ProviderExchange):
         route = find_route(self.snapshot, self.app, name)
         self.row.route = route.name
         self.row.stream = True
-        targets = targets_for(route, self.operation)
+        targets = targets_of_key(self.key, route, targets_for(route, self.operation))
         plan = CallPlan(self.plane, self.snapshot, self.caller, self.app, self.key, route, targets)
         self.plan_attempts(plan, self.loop.time())
         await self.attempt_all()

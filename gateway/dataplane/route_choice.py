@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.dialects.base import Operation
 from gateway.errors import DialectUnsupported, RouteNotAllowed, RouteNotFound
-from gateway.policy.model import App, Route, Target
+from gateway.policy.model import App, Key, Route, Target
 from gateway.policy.snapshot import Snapshot
 
 NAMES_SHOWN: Final = 50
@@ -41,6 +41,19 @@ def route_not_found(snapshot: Snapshot, app: App, name: str) -> RouteNotFound:
         fix="use one of: " + _few(names) if names else "no route is allowed to this app yet",
         routes_allowed=names[:NAMES_SHOWN],
     )
+
+
+def targets_of_key(key: Key | None, route: Route, targets: Sequence[Target]) -> Sequence[Target]:
+    """All of them, but for a key that is bound to one. Raises RouteNotAllowed where that is not among them."""
+    if key is None or key.only_target is None:
+        return targets
+    bound = [target for target in targets if target.name == key.only_target]
+    if not bound:
+        raise RouteNotAllowed(
+            f"key {key.name} is bound to the target {key.only_target}, which route {route.name} does not offer here",
+            fix="use a key without a target, or one bound to a target of this route that speaks the caller's dialect",
+        )
+    return bound
 
 
 def targets_for(route: Route, operation: Operation) -> list[Target]:

@@ -46,7 +46,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.snapshot import Snapshot
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 CredentialRow: TypeAlias = tuple[int, str, str]
 """id, name, secret."""
@@ -88,8 +88,8 @@ RouteRow: TypeAlias = tuple[
 read_to_end, header rules, preferred tags, targets in order."""
 AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None, dict[str, Any] | None, list[str], list[str]]
 """id, name, team's id, team's name, names of routes (None = all), cross-origin rules, egress, source networks."""
-KeyRow: TypeAlias = tuple[str, int, str, int, float | None]
-"""SHA-256 in hex, id, name, app's id, expiry in Unix seconds."""
+KeyRow: TypeAlias = tuple[str, int, str, int, float | None, str | None]
+"""SHA-256 in hex, id, name, app's id, expiry in Unix seconds, name of its only target."""
 ScopeRow: TypeAlias = tuple[
     int | None, int | None, int | None, int | None, int | None, int | None, str | None, str | None
 ]
@@ -143,8 +143,10 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
     return Snapshot(
         generation=read["generation"],
         keys={
-            bytes.fromhex(digest): Key(id=KeyId(id_), name=name, app=apps[app_id], expires_at_s=expires_at_s)
-            for digest, id_, name, app_id, expires_at_s in read["keys"]
+            bytes.fromhex(digest): Key(
+                id=KeyId(id_), name=name, app=apps[app_id], expires_at_s=expires_at_s, only_target=only_target
+            )
+            for digest, id_, name, app_id, expires_at_s, only_target in read["keys"]
         },
         routes={row[1]: _route(row, providers) for row in read["routes"]},
         apps={app.name: app for app in apps.values()},

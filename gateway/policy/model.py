@@ -223,6 +223,8 @@ class Key:
     name: str
     app: App
     expires_at_s: float | None = None
+    only_target: str | None = None
+    """Name of the target that calls with it go to; None = where the route sends them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ from gateway.store.models import (
     Team,
 )
 from gateway.store.models import InterceptionRule as StoredRule
+from gateway.store.playground_models import FIRST_KEY_ID, KEY_NAME, PlaygroundKey
 from gateway.store.prices import Override, PriceBook
 from gateway.store.sealing import Sealed, Sealer, SealingKeyError
 from gateway.store.upstream_documents import DIRECT, PROXY_PASSWORD, TLS_KEY, HealthDocument
@@ -262,10 +263,15 @@ def _apps(session: Session) -> list[AppRow]:
 
 def _keys(session: Session) -> list[KeyRow]:
     rows = session.execute(select(Key.digest, Key.id, Key.name, Key.app_id, Key.expires_at))
-    return [
-        (digest.hex(), id_, name, app_id, None if expires_at is None else expires_at.timestamp())
+    keys: list[KeyRow] = [
+        (digest.hex(), id_, name, app_id, None if expires_at is None else expires_at.timestamp(), None)
         for digest, id_, name, app_id, expires_at in rows
     ]
+    keys += [
+        (key.digest.hex(), FIRST_KEY_ID + key.id, KEY_NAME, key.app_id, key.expires_at.timestamp(), key.target)
+        for key in session.scalars(select(PlaygroundKey))
+    ]
+    return keys
 
 
 def _limits(session: Session) -> list[LimitRow]:

@@ -1,8 +1,25 @@
 """All tables of the schema in one place: importing this module makes `metadata` complete."""
 
-from gateway.store import alert_models, discovery_models, kernel_models, ledger_models, models, throttle
+from gateway.store import (
+    alert_models,
+    discovery_models,
+    kernel_models,
+    ledger_models,
+    models,
+    playground_models,
+    throttle,
+)
 from gateway.store.base import Base
 
 metadata = Base.metadata
 
-__all__ = ["alert_models", "discovery_models", "kernel_models", "ledger_models", "metadata", "models", "throttle"]
+__all__ = [
+    "alert_models",
+    "discovery_models",
+    "kernel_models",
+    "ledger_models",
+    "metadata",
+    "models",
+    "playground_models",
+    "throttle",
+]

@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tests.bench import growth, probes, reload, report, rig, rivals, splice, streams, workers
+from tests.bench import console, growth, probes, reload, report, rig, rivals, splice, streams, workers
 
 COMPARE = "compare"
 MEASUREMENTS = {
@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "workers": workers,
     "report": report,
     "reload": reload,
+    "console": console,
     "probes": probes,
 }
 

@@ -7,7 +7,6 @@ within an hour, a thousand rows a page, a search that finds nothing and so reads
 
 import argparse
 import os
-import sqlite3
 import statistics
 import threading
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import httpx2
 
+from gateway.settings import Settings
+from gateway.store.database import make_engine
 from tests.bench import compare, rig
 from tests.bench.big_ledger import DAYS, fill
 
@@ -36,10 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(given: argparse.Namespace) -> None:
     def fill_ledger(data: Path) -> None:
         began = time.monotonic()
-        (database,) = data.glob("*.sqlite*")
-        with sqlite3.connect(database) as connection:
-            hours = fill(connection, given.rows)
-        connection.close()
+        engine = make_engine(Settings(data=data).database_url)
+        hours = fill(engine, given.rows)
+        engine.dispose()
         print(f"  {given.rows:,} rows and {hours:,} of the roll-up made in {time.monotonic() - began:.0f} s")
 
     pause_ms = CONNECTIONS * 1000 // given.rate

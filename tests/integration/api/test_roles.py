@@ -55,6 +55,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "PATCH /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
     "DELETE /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
     "POST /api/v1/keys/{ref}/rotate": EVERYONE - {Role.VIEWER},
+    "POST /api/v1/playground/keys": EVERYONE - {Role.VIEWER},
     "GET /api/v1/interception": PLATFORM,
     "GET /api/v1/interception/flows": PLATFORM,
     "GET /api/v1/authority": PLATFORM,

@@ -479,6 +479,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/playground/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Playground Key
+         * @description Calls with it are the app's: limited, charged and recorded so. It ends after ten minutes; no list of keys has it.
+         *
+         *     With `target` calls go to that target of the route and to no other, whatever the route's strategy says.
+         */
+        post: operations["create_playground_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/limits": {
         parameters: {
             query?: never;
@@ -2730,6 +2752,31 @@ export interface components {
             hosts: string[];
             /** Cidrs */
             cidrs: string[];
+        };
+        /** PlaygroundKeyCreated */
+        PlaygroundKeyCreated: {
+            /** Key */
+            key: string;
+            /** App */
+            app: string;
+            /** Team */
+            team: string;
+            /** Target */
+            target: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             */
+            expires_at: string;
+        };
+        /** PlaygroundKeyRequest */
+        PlaygroundKeyRequest: {
+            /** App */
+            app: string;
+            /** Route */
+            route?: string | null;
+            /** Target */
+            target?: string | null;
         };
         /**
          * PriceDocument
@@ -5415,6 +5462,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyCreated"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_playground_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlaygroundKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlaygroundKeyCreated"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
