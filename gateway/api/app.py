@@ -19,6 +19,7 @@ from gateway.api import (
     docs,
     events,
     explain,
+    flows,
     health,
     interception,
     kernel,
@@ -66,6 +67,7 @@ ROUTERS: Final = (
     ledger_export.router,  # before the rows, of which none is named `export`
     ledger.router,
     usage.router,
+    flows.router,
     telemetry.router,
     kernel.router,
     events.router,

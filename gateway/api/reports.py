@@ -21,7 +21,8 @@ from gateway.api.reporters import Reporters
 from gateway.errors import SluicegateError
 from gateway.store.database import CONNECT_TIMEOUT_S, read_session
 from gateway.store.ledger import fetching
-from gateway.store.report import Question, Row, Statement, answer
+from gateway.store.questions import Question, answer
+from gateway.store.report import Row, Statement
 
 SQLITE_S: Final = 0.01
 """Of the thread's CPU time."""

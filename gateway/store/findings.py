@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from gateway.policy.discovery import State
 from gateway.store.discovery_models import Discovery
+from gateway.store.flow_rollup import add_past
 
 MOST_KEPT: Final = 10_000
 """Rows of all nodes together."""
@@ -189,9 +190,13 @@ def write(connection: Connection, node: str, batch: Mapping[str, Finding]) -> li
         )
     if changes:
         connection.execute(_ADD, changes)
-    if not missing:
-        return []
-    made = connection.execute(insert(Discovery).returning(Discovery.id, Discovery.fingerprint), missing)
+    ids = {key: int(row.id) for key, row in present.items()}
+    made: list[Any] = []
+    if missing:
+        made = [*connection.execute(insert(Discovery).returning(Discovery.id, Discovery.fingerprint), missing)]
+        ids |= {row.fingerprint: row.id for row in made}
+    carried = [(ids[key], one.last_seen_s, (one.connections, one.bytes, 0, 0, 0)) for key, one in batch.items()]
+    add_past(connection, carried)
     return sorted((Written(row.id, batch[row.fingerprint]) for row in made), key=lambda one: one.id)
 
 

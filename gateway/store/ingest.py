@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, Table
 
 from gateway.policy.records import Record
-from gateway.store import ledger_insert, rollup
+from gateway.store import flow_rollup, ledger_insert, rollup
 from gateway.store.base import Base
 from gateway.store.leases import LeaseKey
 from gateway.store.ledger_models import LedgerEntry
@@ -58,6 +58,7 @@ def ingest(
     _charge(connection, node, incarnation, charged_by(groups))
     ledger_insert.insert(connection, groups)
     rollup.add_groups(connection, groups)
+    flow_rollup.add_groups(connection, groups)
     return Entered(new, groups)
 
 

@@ -7,12 +7,14 @@ from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.orm import Session
 
 from gateway.store.base import Base
+from gateway.store.flow_rollup import add_bytes
 from gateway.store.kernel_models import HOUR_S, MINUTE_S, KernelFigures
 from gateway.store.kernel_series import Measured
 from gateway.store.statements import Statement
 
 TABLE: Final[Table] = Base.metadata.tables[KernelFigures.__tablename__]
 KEPT_S: Final[Mapping[int, int]] = {MINUTE_S: 30 * 86400, HOUR_S: 366 * 86400}
+BYTES: Final = ("bytes_in", "bytes_out")
 MOST_ROWS: Final = 50_000
 """That one question reads."""
 _PUT: Final = Statement(
@@ -42,6 +44,8 @@ def write_minute(connection: Connection, node: str, minute_s: int, measured: Map
             whole.add(measured[names])
             rows.append((step_s, at_s, node, *names, whole.packed()))
         _PUT.run_each(connection, rows)
+    carried = {names: sum(each.counts.get(name, 0) for name in BYTES) for names, each in measured.items()}
+    add_bytes(connection, minute_s, carried)
 
 
 def forget_old(connection: Connection, now_s: int) -> None:

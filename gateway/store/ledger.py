@@ -103,7 +103,7 @@ def ledger_question(
     """What asks for the same page as JSON, with those rows in flight that belong to it or to later ones."""
     nearest = sorted(in_flight, key=lambda row: (row.started_at_ns, row.id), reverse=not ascending)[: limit + 1]
     return LedgerQuestion(
-        statement=_written_out(engine, _page(wanted, cursor, limit, ascending)),
+        statement=written_out(engine, _page(wanted, cursor, limit, ascending)),
         fields=LEDGER_FIELDS,
         truths=_TRUTHS,
         limit=limit,
@@ -124,7 +124,8 @@ def _page(wanted: LedgerFilter, cursor: str | None, limit: int, ascending: bool)
     return query.order_by(LEDGER.c.started_at_ns.desc(), LEDGER.c.id.desc())
 
 
-def _written_out(engine: Engine, query: Select[Any]) -> Statement:
+def written_out(engine: Engine, query: Select[Any]) -> Statement:
+    """As text with its values, for whoever has no SQLAlchemy."""
     compiled = query.compile(engine, compile_kwargs={"render_postcompile": True})
     if not isinstance(compiled, SQLCompiler):
         raise TypeError("a select is compiled by a SQLCompiler")
@@ -179,7 +180,7 @@ def usage(
     Each item holds its group's keys (`day` as a date, `hour` in RFC 3339; None where a request had none) and the sums.
     `only` narrows to one team, app, route, …. Raises BadRequest on a group that does not exist."""
     connection = session.connection()
-    statements = [_written_out(connection.engine, query) for query in _sums(group_by, since, until, only)]
+    statements = [written_out(connection.engine, query) for query in _sums(group_by, since, until, only)]
     return [shown for _, shown in usage_items(statements, group_by, SUMS, fetching(connection))]
 
 
@@ -195,7 +196,7 @@ def usage_question(
 ) -> UsageQuestion:
     """What asks for one page of the same as JSON. Raises BadRequest, also on a cursor that is not ours."""
     return UsageQuestion(
-        statements=[_written_out(engine, query) for query in _sums(group_by, since, until, only)],
+        statements=[written_out(engine, query) for query in _sums(group_by, since, until, only)],
         groups=group_by,
         sums=SUMS,
         limit=limit,

@@ -2,7 +2,7 @@
 
 A question holds its SQL as text with its values, so that whoever answers needs neither SQLAlchemy nor models: a
 worker's thread where little is to be read, else the reporter (`store.reporter_main`), a process that must start at once
-and stay small. Both call `answer`, so both say the same. Pure: what runs the SQL is given.
+and stay small. Both call `questions.answer`, so both say the same. Pure: what runs the SQL is given.
 """
 
 import base64
@@ -58,24 +58,6 @@ class LedgerQuestion:
     kind: str = "ledger"
 
 
-Question: TypeAlias = UsageQuestion | LedgerQuestion
-
-
-def question_of(named: dict[str, Any]) -> Question:
-    """What `orjson.dumps(question)` became."""
-    if named["kind"] == "usage":
-        statements = [Statement(**each) for each in named.pop("statements")]
-        return UsageQuestion(statements=statements, **named)
-    return LedgerQuestion(statement=Statement(**named.pop("statement")), **named)
-
-
-def answer(question: Question, fetch: Fetch) -> bytes:
-    """The page as JSON: `{items, next_cursor}`. Raises what `fetch` raises."""
-    if isinstance(question, UsageQuestion):
-        return _usage_page(question, fetch)
-    return _ledger_page(question, fetch)
-
-
 def usage_items(
     statements: Iterable[Statement], groups: Sequence[str], sums: Sequence[str], fetch: Fetch
 ) -> list[tuple[list[str], dict[str, Any]]]:
@@ -90,12 +72,13 @@ def usage_items(
     items = []
     for group, added in sorted(found.items()):
         if added[0]:
-            item = {name: _shown(name, value) for name, value in zip(groups, group, strict=True)}
+            item = {name: shown_group(name, value) for name, value in zip(groups, group, strict=True)}
             items.append(([value or "" for value in item.values()], item | dict(zip(sums, added, strict=True))))
     return items
 
 
-def _usage_page(question: UsageQuestion, fetch: Fetch) -> bytes:
+def usage_page(question: UsageQuestion, fetch: Fetch) -> bytes:
+    """`{items, next_cursor}`. Raises what `fetch` raises."""
     items = usage_items(question.statements, question.groups, question.sums, fetch)
     if question.after is not None:
         last = list(question.after)
@@ -104,7 +87,8 @@ def _usage_page(question: UsageQuestion, fetch: Fetch) -> bytes:
     return orjson.dumps({"items": [shown for _, shown in items[: question.limit]], "next_cursor": next_cursor})
 
 
-def _shown(name: str, value: Any) -> Any:
+def shown_group(name: str, value: Any) -> Any:
+    """A value that was grouped by, as the API has it."""
     return _time(_TIMES[name], value) if name in _TIMES else value or None
 
 
@@ -114,7 +98,8 @@ def _time(form: str, at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime(form)
 
 
-def _ledger_page(question: LedgerQuestion, fetch: Fetch) -> bytes:
+def ledger_page(question: LedgerQuestion, fetch: Fetch) -> bytes:
+    """`{items, next_cursor}`. Raises what `fetch` raises."""
     at, id_at = question.fields.index("started_at_ns"), question.fields.index("id")
 
     def position(row: Row) -> tuple[int, str]:

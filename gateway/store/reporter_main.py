@@ -24,7 +24,8 @@ from typing import Any, Final
 
 import orjson
 
-from gateway.store.report import Fetch, Row, Statement, answer, question_of
+from gateway.store.questions import answer, question_of
+from gateway.store.report import Fetch, Row, Statement
 
 NICE: Final = 19
 SHARE: Final = "--share"

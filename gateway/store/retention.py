@@ -15,6 +15,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.store import flow_rollup
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger import HOUR_NS, unix_ns
 from gateway.store.ledger_models import HOUR_S
@@ -69,7 +70,8 @@ def remove_batch(engine: Engine, cutoff_ns: int) -> int:
 def forget_usage(engine: Engine, cutoff_s: int) -> int:
     """Remove sums of hours before `cutoff_s`: few rows, in one transaction. Returns how many went."""
     with write_transaction(engine) as connection:
-        return connection.execute(delete(USAGE_HOUR).where(USAGE_HOUR.c.hour_s < cutoff_s)).rowcount
+        gone = connection.execute(delete(USAGE_HOUR).where(USAGE_HOUR.c.hour_s < cutoff_s)).rowcount
+        return gone + flow_rollup.forget(connection, cutoff_s)
 
 
 def prune(engine: Engine, cutoff: datetime) -> Iterator[int]:

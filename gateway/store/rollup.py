@@ -46,19 +46,20 @@ def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
     sums: dict[tuple[int | str, ...], list[int]] = {}
     for group in groups:
         names = [group.shared(name) or "" for name in NAMES]
-        for hour, part in _by_hour(group):
+        for hour, part in by_hour(group):
             added = sums.setdefault((hour * HOUR_S, *names), [0] * len(SUMS))
             added[0] += len(part.rows)
             if is_error(part.shared("status"), part.shared("outcome")):
                 added[1] += len(part.rows)
-            added[2] += _unpriced(part)
+            added[2] += unpriced(part)
             for i, name in enumerate(SUMS[3:], 3):
                 added[i] += part.sum_of(name)
     # In one order on every node, so that two keepers never wait for each other's rows.
     _ADD.run_each(connection, [(*key, *sums[key]) for key in sorted(sums)])
 
 
-def _by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:
+def by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:
+    """Its rows by the hour in which they began, in hours of Unix time."""
     started = group.column("started_at_ns")
     first = min(started) // _HOUR_NS
     if max(started) // _HOUR_NS == first:
@@ -73,7 +74,7 @@ def _by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:
     return list(hours.items())
 
 
-def _unpriced(group: RowGroup) -> int:
+def unpriced(group: RowGroup) -> int:
     """How many used tokens whose cost is not known."""
     costs = group.column("cost_usd_micros")
     if None not in costs:

@@ -3,6 +3,7 @@
 from gateway.store import (
     alert_models,
     discovery_models,
+    flow_models,
     kernel_models,
     ledger_models,
     models,
@@ -16,6 +17,7 @@ metadata = Base.metadata
 __all__ = [
     "alert_models",
     "discovery_models",
+    "flow_models",
     "kernel_models",
     "ledger_models",
     "metadata",

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from gateway.probes.container_ids import container_of
 from gateway.store.discovery_models import Discovery
 from gateway.store.findings import GREATEST_COUNT, count_of, text_of
+from gateway.store.flow_rollup import add_past
 
 MOST_WAITING: Final = 1_000
 LONGEST_WAIT_S: Final = 15.0
@@ -144,6 +145,9 @@ def write(connection: Connection, node: str, taken: Mapping[Caller, Sum]) -> dic
     ]
     if changes:
         connection.execute(_ADD, changes)
+        now_s = time.time()
+        read = [(more.calls, more.input_tokens, more.output_tokens) for _, more in sums.values()]
+        add_past(connection, [(number, now_s, (0, 0, *each)) for number, each in zip(sums, read, strict=True)])
     return left
 
 

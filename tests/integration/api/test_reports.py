@@ -19,7 +19,7 @@ from gateway.policy.roles import Role
 from gateway.policy.usage import LedgerRow
 from gateway.store.database import read_session, write_session
 from gateway.store.ledger import fetching, unix_ns
-from gateway.store.report import Question, answer
+from gateway.store.questions import Question, answer
 from tests.integration.api.rows import insert_rows
 from tests.integration.api.served import ServedApi
 

@@ -77,6 +77,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/ledger/export": EVERYONE,
     "GET /api/v1/ledger/{id}": EVERYONE,
     "GET /api/v1/usage": EVERYONE,
+    "GET /api/v1/flows": EVERYONE,
+    "GET /api/v1/first-tokens": EVERYONE,
     "POST /api/v1/apply": CHANGERS,
     "GET /api/v1/export": CHANGERS,
     "GET /api/v1/versions": PLATFORM,
