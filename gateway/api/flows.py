@@ -187,11 +187,12 @@ def get_flows(
     limit: Annotated[int, Query(ge=1, le=MOST_PATHS, description="Paths at most; the rest is summed")] = DEFAULT_PATHS,
 ) -> Response:
     """Process or client, app, route, target, provider: each way that requests of this time took, and what went past."""
-    begin, end = flows.default_span(since, until, datetime.now(UTC))
+    now = datetime.now(UTC)
+    begin, end = flows.default_span(since, until, now)
     denials, kernel = _past_of(desk)
     services = desk.services
     question = flows.flow_question(
-        services.engine, begin, end, only, measure=measure, limit=limit, denials=denials, kernel=kernel
+        services.engine, begin, end, only, measure=measure, limit=limit, denials=denials, kernel=kernel, now=now
     )
     return services.reports.respond(question, repr(("flows", only, hours_between(begin, end))))
 
@@ -210,11 +211,12 @@ def get_first_tokens(
     provider: Name = None,
 ) -> Response:
     """Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole."""
-    begin, end = flows.default_span(since, until, datetime.now(UTC))
+    now = datetime.now(UTC)
+    begin, end = flows.default_span(since, until, now)
     groups = list(dict.fromkeys(name.strip() for name in group_by.split(",") if name.strip()))
     only = {"team": own_team(desk, team), "route": route, "target": target, "provider": provider}
     services = desk.services
-    question = flows.first_token_question(services.engine, groups, begin, end, only)
+    question = flows.first_token_question(services.engine, groups, begin, end, only, now=now)
     shape = repr(("first tokens", groups, only, hours_between(begin, end)))
     return services.reports.respond(question, shape)
 

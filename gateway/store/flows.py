@@ -35,7 +35,7 @@ Only: TypeAlias = Mapping[str, str | None]
 """What is asked for, by name; None = all, '' = where there is none."""
 Column: TypeAlias = NamedColumn[Any]
 
-MEASURES: Final = ("tokens", "cost", "requests", "bytes")
+DAY_NS: Final = DAY_S * 1_000_000_000
 TIMES: Final = {"hour": HOUR_S, "day": DAY_S}
 FIRST_TOKEN_GROUPS: Final = (*ANSWERED, *TIMES)
 _PAST_FIELDS: Final = {
@@ -63,6 +63,11 @@ class Span:
     def of(cls, since: datetime, until: datetime) -> "Span":
         return cls(unix_ns(since), unix_ns(until))
 
+    def summed(self, now: datetime) -> "Span":
+        """The same, to the end of a day if it reaches to now: today's own sum then stands for all hours since midnight.
+        What begins in the future is nothing."""
+        return self if self.end < unix_ns(now) else Span(self.begin, (self.end // DAY_NS + 2) * DAY_NS)
+
     def before(self) -> "Span":
         """As much time, up to this one's beginning."""
         return Span(self.begin - (self.end - self.begin), self.begin)
@@ -78,21 +83,23 @@ def flow_question(
     limit: int,
     denials: Sequence[dict[str, Any]] | None,
     kernel: str | None,
+    now: datetime,
 ) -> FlowQuestion:
     """What asks for the picture as JSON. `denials` None: this caller sees nothing of what goes past the gateway, nor
     the kernel's bytes, which are of all teams together."""
-    span = Span.of(since, until)
+    asked = Span.of(since, until)
+    span = asked.summed(now)
     firsts = ("route", "target", "provider")
     return FlowQuestion(
-        since=rfc3339(span.begin),
-        until=rfc3339(span.end),
+        since=rfc3339(asked.begin),
+        until=rfc3339(asked.end),
         paths=[written_out(engine, query) for query in _paths(span, only)],
         names=PATH,
         sums=PATH_SUMS,
         measure=measure,
         limit=limit,
         first_tokens=_first_tokens(engine, firsts, span, only),
-        first_tokens_before=_first_tokens(engine, firsts, span.before(), only),
+        first_tokens_before=_first_tokens(engine, firsts, asked.before(), only),
         carried=[] if denials is None else [written_out(engine, _carried(span, only))],
         past=[] if denials is None else [written_out(engine, _past(span, only))],
         past_fields=PAST_FIELDS,
@@ -103,13 +110,14 @@ def flow_question(
 
 
 def first_token_question(
-    engine: Engine, groups: Sequence[str], since: datetime, until: datetime, only: Only
+    engine: Engine, groups: Sequence[str], since: datetime, until: datetime, only: Only, *, now: datetime
 ) -> FirstTokenQuestion:
     """What asks for percentiles by group. Raises BadRequest on a group that does not exist."""
     for name in groups:
         if name not in FIRST_TOKEN_GROUPS:
             raise BadRequest(f"cannot group by {name!r}", fix=f"use some of {', '.join(FIRST_TOKEN_GROUPS)}")
-    return FirstTokenQuestion(statements=_first_tokens(engine, groups, Span.of(since, until), only), groups=groups)
+    span = Span.of(since, until).summed(now)
+    return FirstTokenQuestion(statements=_first_tokens(engine, groups, span, only), groups=groups)
 
 
 def _paths(span: Span, only: Only) -> Iterator[Select[Any]]:

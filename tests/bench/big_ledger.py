@@ -6,11 +6,15 @@ full ones; few apps make most of the traffic. Everything follows from the row's 
 """
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection, Engine, text
 
 from gateway.policy.usage import LEDGER_FIELDS
+from gateway.probes.histogram import lower_ns
+from gateway.store.flow_models import STEPS_S
+from gateway.store.flow_rollup import ANSWERED, PATH, PATH_SUMS
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger_models import HOUR_S
 from gateway.store.rollup import FAILED, NAMES, SUMS
@@ -160,7 +164,39 @@ def _add_up(connection: Connection) -> int:
         *[f"coalesce(sum({name}), 0)" for name in SUMS[3:]],
     ]
     groups = ", ".join(str(1 + i) for i in range(len(NAMES) + 1))
+    _add_up_flows(connection, dict(zip(("requests", "errors", "unpriced"), sums, strict=False)))
     return connection.exec_driver_sql(
         f"INSERT INTO usage_hour (hour_s, {kept}, {', '.join(SUMS)})"
         f" SELECT {hour}, {names}, {', '.join(sums)} FROM ledger GROUP BY {groups}"
     ).rowcount
+
+
+def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:
+    """The same of `store.flow_rollup`, days from hours."""
+    carried = "coalesce(sum(coalesce(bytes_in, 0) + coalesce(bytes_out, 0)), 0)"
+    sums = counts | {"refused": "sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END)", "bytes": carried}
+    figures = [sums.get(name, f"coalesce(sum({name}), 0)") for name in PATH_SUMS]
+    buckets = " ".join([f"WHEN ttft_ms < {lower_ns(number + 1) / 1e6} THEN {number}" for number in range(60, 96)])
+    _add_up_steps(connection, "flow_sum", PATH, "", PATH_SUMS, figures)
+    bucket = f", CASE {buckets} END AS bucket"
+    _add_up_steps(connection, "first_token_sum", ANSWERED, bucket, ("answers",), ["count(*)"])
+
+
+def _add_up_steps(
+    connection: Connection, table: str, key: Sequence[str], more: str, kept: Sequence[str], figures: Sequence[str]
+) -> None:
+    hour_s, day_s = STEPS_S
+    hour = f"started_at_ns / {hour_s * 1_000_000_000} * {hour_s}"
+    columns = ", ".join([f'"{name}"' for name in (*key, *(["bucket"] if more else []))])
+    names = ", ".join(f"coalesce(\"{name}\", '')" for name in key)
+    groups = ", ".join(str(2 + i) for i in range(len(key) + 1 + bool(more)))
+    answered = "WHERE ttft_ms IS NOT NULL" if more else ""
+    connection.exec_driver_sql(
+        f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
+        f" SELECT {hour_s}, {hour}, {names}{more}, {', '.join(figures)} FROM ledger {answered} GROUP BY {groups}"
+    )
+    connection.exec_driver_sql(
+        f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
+        f" SELECT {day_s}, at_s / {day_s} * {day_s}, {columns}, {', '.join([f'sum({name})' for name in kept])}"
+        f" FROM {table} WHERE step_s = {hour_s} GROUP BY {groups}"
+    )

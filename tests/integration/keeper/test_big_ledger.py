@@ -12,13 +12,20 @@ from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.settings import Settings
 from gateway.store.database import make_engine
 from gateway.store.documents import GatewayDocument
+from gateway.store.flow_rollup import ANSWERED, PATH
 from gateway.store.ingest import ingest
 from gateway.store.ledger import LedgerFilter, scan
+from gateway.store.rollup import NAMES
 from gateway.store.sql_thread import write_transaction
 from tests.bench import big_ledger
 
 ROWS = 4_000
-SUMMED = "SELECT * FROM usage_hour ORDER BY hour_s, team, app, key, route, target, provider, model"
+SUMMED = {
+    "usage_hour": ("hour_s", *NAMES),
+    "flow_sum": ("step_s", "at_s", *PATH),
+    "first_token_sum": ("step_s", "at_s", *ANSWERED, "bucket"),
+}
+"""Tables of sums and what each row of them is known by."""
 
 
 @pytest.fixture
@@ -34,14 +41,22 @@ def test_the_sums_of_its_hours_are_those_that_the_product_makes_of_its_rows(engi
         LedgerRow(**dict(zip(LEDGER_FIELDS, row, strict=True))) for rows in scan(engine, LedgerFilter()) for row in rows
     ]
     assert len(rows) == ROWS
+    made = summed(engine)
     with engine.begin() as connection:
-        made = connection.execute(text(SUMMED)).all()
-        connection.execute(text("DELETE FROM usage_hour"))
-        connection.execute(text("DELETE FROM ledger"))
+        for table in (*SUMMED, "ledger"):
+            connection.execute(text(f"DELETE FROM {table}"))
     with write_transaction(engine) as connection:
         ingest(connection, "node", "incarnation", [record_of(payload_of(CLOSED, row, (), 1)) for row in rows])
+    assert summed(engine) == made
+
+
+def summed(engine: Engine) -> dict[str, list[tuple[object, ...]]]:
+    found = {}
     with engine.begin() as connection:
-        assert connection.execute(text(SUMMED)).all() == made
+        for table, key in SUMMED.items():
+            names = ", ".join(f'"{name}"' for name in key)
+            found[table] = [tuple(row) for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY {names}"))]
+    return found
 
 
 def test_its_rows_are_spread_as_a_platforms_are_and_name_what_its_configuration_has(engine: Engine) -> None:

@@ -1117,6 +1117,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/flows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Flows
+         * @description Process or client, app, route, target, provider: each way that requests of this time took, and what went past.
+         */
+        get: operations["get_flows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/first-tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get First Tokens
+         * @description Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole.
+         */
+        get: operations["get_first_tokens"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/telemetry/routes": {
         parameters: {
             query?: never;
@@ -2060,6 +2100,201 @@ export interface components {
                 [key: string]: unknown;
             } | null;
         };
+        /** FirstTokenItem */
+        FirstTokenItem: {
+            /** Team */
+            team?: string | null;
+            /** Route */
+            route?: string | null;
+            /** Target */
+            target?: string | null;
+            /** Provider */
+            provider?: string | null;
+            /** Hour */
+            hour?: string | null;
+            /** Day */
+            day?: string | null;
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+            /** P99 */
+            p99: number;
+            /** Count */
+            count: number;
+        };
+        /** FirstTokenList */
+        FirstTokenList: {
+            /** Items */
+            items: components["schemas"]["FirstTokenItem"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * FirstTokens
+         * @description Milliseconds from a request's arrival to its answer's first token, within an eighth of the truth.
+         */
+        FirstTokens: {
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+            /** Count */
+            count: number;
+        };
+        /** FirstTokensCompared */
+        FirstTokensCompared: {
+            /** P50 */
+            p50: number;
+            /** P95 */
+            p95: number;
+            /** Count */
+            count: number;
+            /** P99 */
+            p99: number;
+            before: components["schemas"]["FirstTokens"] | null;
+        };
+        /**
+         * FirstTokensOf
+         * @description By name. Hours at both ends count as whole ones.
+         */
+        FirstTokensOf: {
+            all: components["schemas"]["FirstTokensCompared"] | null;
+            /** Routes */
+            routes: {
+                [key: string]: components["schemas"]["FirstTokensCompared"];
+            };
+            /** Targets */
+            targets: {
+                [key: string]: components["schemas"]["FirstTokensCompared"];
+            };
+            /** Providers */
+            providers: {
+                [key: string]: components["schemas"]["FirstTokensCompared"];
+            };
+        };
+        /**
+         * FlowOthers
+         * @description All paths that found no room.
+         */
+        FlowOthers: {
+            /** Requests */
+            requests: number;
+            /** Errors */
+            errors: number;
+            /** Refused */
+            refused: number;
+            /** Unpriced */
+            unpriced: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Cost Usd Micros */
+            cost_usd_micros: number;
+            /** Paths */
+            paths: number;
+        };
+        /**
+         * FlowPast
+         * @description A finding's traffic past the gateway, or a denial's. Hours at both ends count as whole ones.
+         */
+        FlowPast: {
+            /** Finding */
+            finding: number | null;
+            /** Denial */
+            denial?: string | null;
+            /** Process */
+            process: string | null;
+            /** User */
+            user: string | null;
+            /** Container */
+            container: string | null;
+            /** Unit */
+            unit: string | null;
+            /** Client */
+            client: string | null;
+            /** Provider */
+            provider: string | null;
+            /** Host */
+            host: string | null;
+            state: components["schemas"]["State"];
+            /** Connections */
+            connections: number;
+            /** Bytes */
+            bytes: number;
+            /** Calls */
+            calls: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Refused */
+            refused: number | null;
+        };
+        /**
+         * FlowPath
+         * @description One way through the gateway. A name is null where its requests had none.
+         */
+        FlowPath: {
+            /** Requests */
+            requests: number;
+            /** Errors */
+            errors: number;
+            /** Refused */
+            refused: number;
+            /** Unpriced */
+            unpriced: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /** Cost Usd Micros */
+            cost_usd_micros: number;
+            /** Process */
+            process: string | null;
+            /** User */
+            user: string | null;
+            /** Container */
+            container: string | null;
+            /** Team */
+            team: string | null;
+            /** App */
+            app: string | null;
+            /** Key */
+            key: string | null;
+            /** Route */
+            route: string | null;
+            /** Target */
+            target: string | null;
+            /** Provider */
+            provider: string | null;
+            /** Bytes */
+            bytes: number | null;
+            /** Bytes Estimated */
+            bytes_estimated: boolean;
+        };
+        /** Flows */
+        Flows: {
+            /**
+             * From
+             * Format: date-time
+             */
+            from: string;
+            /**
+             * To
+             * Format: date-time
+             */
+            to: string;
+            /** Paths */
+            paths: components["schemas"]["FlowPath"][];
+            others: components["schemas"]["FlowOthers"] | null;
+            first_tokens: components["schemas"]["FirstTokensOf"];
+            /** Past */
+            past: components["schemas"]["FlowPast"][];
+            /** Kernel */
+            kernel: string | null;
+        };
         /**
          * Format
          * @enum {string}
@@ -2573,6 +2808,11 @@ export interface components {
             /** Path */
             path: string | null;
         };
+        /**
+         * Measure
+         * @enum {string}
+         */
+        Measure: "tokens" | "cost" | "requests" | "bytes";
         /**
          * Metric
          * @enum {string}
@@ -7094,6 +7334,93 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_UsageItem_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_flows: {
+        parameters: {
+            query?: {
+                /** @description Begun at this time or later */
+                from?: string | null;
+                /** @description Begun before this time */
+                to?: string | null;
+                /** @description What the largest paths are the largest by */
+                measure?: components["schemas"]["Measure"];
+                /** @description Paths at most; the rest is summed */
+                limit?: number;
+                process?: string | null;
+                user?: string | null;
+                container?: string | null;
+                team?: string | null;
+                app?: string | null;
+                key?: string | null;
+                route?: string | null;
+                target?: string | null;
+                provider?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Flows"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_first_tokens: {
+        parameters: {
+            query?: {
+                /** @description Comma list of team, route, target, provider, hour, day */
+                group_by?: string;
+                /** @description Begun at this time or later */
+                from?: string | null;
+                /** @description Begun before this time */
+                to?: string | null;
+                team?: string | null;
+                route?: string | null;
+                target?: string | null;
+                provider?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FirstTokenList"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

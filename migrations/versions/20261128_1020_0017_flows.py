@@ -6,8 +6,8 @@ Paths of the time before come from `usage_hour`, which never knew the process.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
