@@ -39,6 +39,7 @@ export type SeriesList = Schemas["SeriesList"];
 export type Discovery = Schemas["DiscoveryView"];
 export type DiscoveryState = Schemas["State"];
 export type Denial = Schemas["DenialView"];
+export type AuditEntry = Schemas["AuditView"];
 export type Alert = Schemas["AlertView"];
 export type Coverage = Schemas["Coverage"];
 export type ProcessCoverage = Schemas["ProcessCoverage"];

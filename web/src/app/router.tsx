@@ -12,6 +12,7 @@ import {
 import { ApiProblem } from "@/api/problem";
 import { sessionQuery } from "@/api/session";
 import { alertFilters } from "@/features/alerts/filters";
+import { auditFilters } from "@/features/audit/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
@@ -192,6 +193,18 @@ const tokens = createRoute({
   component: lazyRouteComponent(() => import("@/features/tokens/TokensPage"), "TokensPage"),
 });
 
+const audit = createRoute({
+  getParentRoute: () => frame,
+  path: "/audit",
+  validateSearch: auditFilters,
+  component: lazyRouteComponent(() => import("@/features/audit/AuditPage"), "AuditPage"),
+});
+const auditEntry = createRoute({
+  getParentRoute: () => audit,
+  path: "$seq",
+  component: lazyRouteComponent(() => import("@/features/audit/AuditDrawer"), "AuditDrawer"),
+});
+
 const lost = createRoute({ getParentRoute: () => frame, path: "$", component: Lost });
 
 export const router = createRouter({
@@ -211,6 +224,7 @@ export const router = createRouter({
       apps.addChildren([app]),
       users,
       tokens,
+      audit.addChildren([auditEntry]),
       lost,
     ]),
   ]),
