@@ -208,7 +208,7 @@ def test_a_viewer_sees_and_does_not_decide(chromium: Browser, running: Live, age
 def test_the_palette_goes_to_both(page: Page) -> None:
     page.goto("/console/")
     ready(page)
-    for words, heading in (("Discov", "Discovery"), ("Kern", "Kernel")):
+    for words, heading in (("Discov", "Discovery"), ("Telem", "Telemetry")):
         page.keyboard.press("Control+k")
         page.get_by_role("textbox", name="Search").fill(words)
         page.keyboard.press("Enter")

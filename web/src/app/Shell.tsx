@@ -6,7 +6,7 @@ import { useHotkeys } from "@mantine/hooks";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 import { LiveFeed } from "@/api/live";
 import { useMay } from "@/api/session";
-import { entriesFor } from "./entries";
+import { entriesFor, GROUPS } from "./entries";
 import styles from "./Shell.module.css";
 import { TopBar } from "./TopBar";
 
@@ -53,12 +53,12 @@ function SideNav({ open }: { open: boolean }) {
         <img src={`${import.meta.env.BASE_URL}mark.svg`} width={24} height={24} alt="" />
         Sluicegate
       </Link>
-      {(["Observe", "Govern", "Admin"] as const).map((group) => {
+      {Object.entries(GROUPS).map(([group, name]) => {
         const shown = entries.filter((entry) => entry.group === group);
         if (shown.length === 0) return null;
         return (
           <div key={group} className={styles.group}>
-            <div className={styles.groupName}>{group}</div>
+            <div className={styles.groupName}>{name}</div>
             {shown.map(({ to, label, icon: Icon }) => (
               <Link key={to} to={to} className={styles.entry} activeOptions={{ exact: to === "/", includeSearch: false }}>
                 <Icon size={17} stroke={1.7} aria-hidden />

@@ -4,26 +4,29 @@ import { IconApps, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetai
 import { IconScript } from "@tabler/icons-react";
 import type { Permission } from "@/api/model";
 
+/** In the order of the navigation. */
+export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
+
 export interface Entry {
   to: "/" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/users" | "/tokens" | "/audit";
   label: string;
   icon: typeof IconApps;
-  group: "Observe" | "Govern" | "Admin";
+  group: keyof typeof GROUPS;
   needs: Permission;
 }
 
 export const ENTRIES: readonly Entry[] = [
-  { to: "/", label: t`Overview`, icon: IconChartAreaLine, group: "Observe", needs: "usage:read" },
-  { to: "/requests", label: t`Requests`, icon: IconListDetails, group: "Observe", needs: "usage:read" },
-  { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "Observe", needs: "configuration:read" },
-  { to: "/kernel", label: t`Kernel`, icon: IconCpu, group: "Observe", needs: "usage:read" },
-  { to: "/routes", label: t`Routes`, icon: IconRoute, group: "Govern", needs: "services:read" },
-  { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "Govern", needs: "configuration:read" },
-  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "Govern", needs: "services:read" },
-  { to: "/limits", label: t`Limits`, icon: IconGauge, group: "Govern", needs: "services:read" },
-  { to: "/users", label: t`Users`, icon: IconUsers, group: "Admin", needs: "members" },
-  { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "Admin", needs: "members" },
-  { to: "/audit", label: t`Audit`, icon: IconScript, group: "Admin", needs: "audit:read" },
+  { to: "/", label: t`Overview`, icon: IconChartAreaLine, group: "observe", needs: "usage:read" },
+  { to: "/requests", label: t`Requests`, icon: IconListDetails, group: "observe", needs: "usage:read" },
+  { to: "/routes", label: t`Routes`, icon: IconRoute, group: "govern", needs: "services:read" },
+  { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "govern", needs: "configuration:read" },
+  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read" },
+  { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read" },
+  { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "kernel", needs: "configuration:read" },
+  { to: "/kernel", label: t`Telemetry`, icon: IconCpu, group: "kernel", needs: "usage:read" },
+  { to: "/users", label: t`Users`, icon: IconUsers, group: "admin", needs: "members" },
+  { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "admin", needs: "members" },
+  { to: "/audit", label: t`Audit`, icon: IconScript, group: "admin", needs: "audit:read" },
 ];
 
 export const entriesFor = (may: (permission: Permission) => boolean): readonly Entry[] => ENTRIES.filter((entry) => may(entry.needs));

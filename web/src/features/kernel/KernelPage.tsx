@@ -23,7 +23,7 @@ export function KernelPage() {
   const missing = source === undefined ? undefined : missingWhy(source);
   const partial = source === undefined ? undefined : partialWhy(source);
   return (
-    <Page title={t`Kernel`} line={t`Who is slow on each route: client, gateway, network or provider.`}>
+    <Page title={t`Telemetry`} line={t`Who is slow on each route: client, gateway, network or provider.`}>
       {missing === undefined ? null : (
         <Notice title={t`The kernel's figures are not measured`} {...(isMendable(missing) ? { snippet: "sluicegate doctor" } : {})}>
           <p>
