@@ -17,6 +17,7 @@ from gateway.api import (
     denials,
     discoveries,
     docs,
+    drafts,
     events,
     explain,
     flows,
@@ -63,6 +64,7 @@ ROUTERS: Final = (
     denials.router,
     authority.router,
     members.router,
+    drafts.router,
     whole.router,
     ledger_export.router,  # before the rows, of which none is named `export`
     ledger.router,

@@ -1,19 +1,21 @@
 """The configuration as a whole: `POST /api/v1/apply`, `GET /api/v1/export`, and its published versions."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.responses import Response
 
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ListLimit, Page, id_after
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
-from gateway.store import versions
-from gateway.store.apply import Applied, apply
+from gateway.store import drafts, versions
+from gateway.store.apply import Applied, MadeKey, apply
 from gateway.store.document import Document
 from gateway.store.export import export
+from gateway.store.fields import refused
 from gateway.store.versions import VersionDocumentView, VersionView
 
 router = APIRouter(prefix="/api/v1", tags=["configuration"])
@@ -54,7 +56,23 @@ class PublishRequest(Document):
     note: str = Field(default="", max_length=1000)
     """Why: shown in the list."""
     document: Annotated[str, Field(min_length=1)] | None = None
-    """A draft as YAML, brought into force first as the whole configuration. Left out: what is in force is published."""
+    """YAML that is brought into force first as the whole configuration. With neither this nor `draft`, what is in force
+    is kept."""
+    draft: Annotated[int, Field(ge=0)] | None = None
+    """The revision of the draft (`GET /api/v1/draft`) that is to be brought into force and kept."""
+
+    @model_validator(mode="after")
+    def _one_at_most(self) -> "PublishRequest":
+        if self.draft is not None and self.document is not None:
+            raise refused("is given beside `document`", "send one of them", "draft")
+        return self
+
+
+class PublishedView(VersionView):
+    changes: list[str]
+    """What was brought into force with it, in words."""
+    keys: list[MadeKeyView]
+    """Keys made because the document gave them no value."""
 
 
 async def document_text(request: Request) -> str:
@@ -121,12 +139,23 @@ def list_versions(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Curso
 
 
 @router.post("/versions", tags=["versions"], status_code=201)
-def publish_version(body: PublishRequest, desk: Changing) -> VersionView:
-    """Keep the configuration that is in force, or bring a draft into force and keep it."""
+def publish_version(body: PublishRequest, desk: Changing) -> PublishedView:
+    """Bring the draft, or a document, into force and keep it as a version; or keep what is in force.
+
+    409 where the draft contradicts what has been changed in force since; 412 where it is not of that revision.
+    """
     with desk.changing() as editing:
-        if body.document is not None:
-            apply(editing, body.document, file="the draft", environment={}, prune=True)
-        return versions.publish(editing, body.note)
+        if body.draft is not None:
+            published = drafts.publish(editing, body.note, body.draft)
+            version, keys = published.version, published.keys
+            changes = [f"{each.action} {each.kind} {each.name}" for each in published.differences]
+        else:
+            done = Applied((), ())
+            if body.document is not None:
+                done = apply(editing, body.document, file="the document", environment={}, prune=True)
+            version, keys = versions.publish(editing, body.note), done.keys
+            changes = list(map(str, done.changes))
+    return PublishedView(**version.model_dump(), changes=changes, keys=_made(keys, dry_run=desk.dry_run))
 
 
 @router.get("/versions/{number}", tags=["versions"])
@@ -155,5 +184,9 @@ def applied_view(done: Applied, *, dry_run: bool) -> AppliedView:
             ChangeView(action=each.action, kind=each.kind, name=each.name, fields=list(each.fields), text=str(each))
             for each in done.changes
         ],
-        keys=[] if dry_run else [MadeKeyView(app=each.app, name=each.name, key=each.key) for each in done.keys],
+        keys=_made(done.keys, dry_run=dry_run),
     )
+
+
+def _made(keys: Sequence[MadeKey], *, dry_run: bool) -> list[MadeKeyView]:
+    return [] if dry_run else [MadeKeyView(app=each.app, name=each.name, key=each.key) for each in keys]

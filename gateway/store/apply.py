@@ -24,11 +24,12 @@ from gateway.store.problems import Path, Problem
 from gateway.store.views import EntityView
 from gateway.store.yaml_source import Located, Source, refusal
 
-__all__ = ["Applied", "MadeKey", "apply", "export"]
+__all__ = ["Applied", "MadeKey", "apply", "export", "rehearse", "validated"]
 
 Row = TypeVar("Row", bound=Entity)
 Wanted = TypeVar("Wanted", bound=Document)
 Shown = TypeVar("Shown", bound=EntityView)
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,43 @@ def apply(
     """Apply a document. `environment`: whose `${NAME}` it may name: of a command the caller's own, over the network
     none. Raises Invalid with every problem's file, line, field and remedy; the session must then be rolled back.
     """
+    if dry_run:
+        done, _ = rehearse(editing, text, file=file, environment=environment, prune=prune, look=lambda: None)
+        return Applied(done.changes, ())
     source = Source(text, file=file, environment=environment)
-    document = _validated(source)
+    document = validated(source)
     editing.lock()
-    if not dry_run:
-        return _Run(editing, source, document, prune=prune).run()
-    present = dict(editing.session.info)
+    return _Run(editing, source, document, prune=prune).run()
+
+
+def rehearse(
+    editing: Editing,
+    text: str,
+    *,
+    file: str,
+    environment: Mapping[str, str],
+    prune: bool,
+    look: Callable[[], Seen],
+) -> tuple[Applied, Seen]:
+    """Apply a document, let `look` see what the configuration then is, and undo it. Raises Invalid as `apply` does."""
+    source = Source(text, file=file, environment=environment)
+    document = validated(source)
+    editing.lock()
+    present, written = dict(editing.session.info), len(editing.journal)
     with editing.session.begin_nested() as savepoint:
-        done = _Run(editing, source, document, prune=prune).run()
-        savepoint.rollback()
-    editing.session.info.clear()
-    editing.session.info.update(present)
-    return Applied(done.changes, ())
+        try:
+            done = _Run(editing, source, document, prune=prune).run()
+            seen = look()
+        finally:
+            savepoint.rollback()
+            editing.session.info.clear()
+            editing.session.info.update(present)
+    del editing.journal[written:]
+    return done, seen
 
 
-def _validated(source: Source) -> GatewayDocument:
+def validated(source: Source) -> GatewayDocument:
+    """The document that a file holds. Raises Invalid with every problem's line."""
     try:
         document = GatewayDocument.model_validate(source.values)
     except ValidationError as error:
@@ -180,7 +203,7 @@ class _Run:
             self._remove_all(Providers(edit), providers)
         if self._wrong:
             raise refusal(self._wrong)
-        return Applied(edit.journal[self._first_change :], self._made)
+        return Applied(tuple(edit.journal[self._first_change :]), self._made)
 
     def _put_all(self, collection: Collection[Row, Wanted, Shown], entries: Iterable[_Entry]) -> None:
         present = {collection.name_of(row): row for row in collection.rows()}

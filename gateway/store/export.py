@@ -31,12 +31,17 @@ def export(editing: Editing) -> str:
         "limits": _limits(editing),
         "interception": _plain(InterceptionRules(editing)),
     }
+    return to_yaml({name: section for name, section in document.items() if section})
+
+
+def to_yaml(values: Any) -> str:
+    """Plain values as `apply` reads them."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = _LINE_WIDTH
     text = io.StringIO()
-    yaml.dump({name: escaped(section) for name, section in document.items() if section}, text)
+    yaml.dump(escaped(values), text)
     return text.getvalue()
 
 

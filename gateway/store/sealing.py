@@ -26,12 +26,13 @@ from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit
 from gateway.store.database import write_session
+from gateway.store.draft_models import DraftSecret
 from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority
+SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret
 
 
 class SealingKeyError(SluicegateError):
@@ -124,12 +125,14 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return row.provider_id, f"/{row.name}"
         case CertificateAuthority():
             return 0, "/certificate authority"
+        case DraftSecret():
+            return 0, f"/draft/{row.reference}"
 
 
 def sealed_rows(session: Session) -> list[SealedRow]:
     """All that is sealed in the database."""
     found: list[SealedRow] = []
-    for kind in (Credential, ProviderSecret, CertificateAuthority):
+    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret):
         found += session.scalars(select(kind))
     return found
 

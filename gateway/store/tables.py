@@ -3,6 +3,7 @@
 from gateway.store import (
     alert_models,
     discovery_models,
+    draft_models,
     flow_models,
     kernel_models,
     ledger_models,
@@ -17,6 +18,7 @@ metadata = Base.metadata
 __all__ = [
     "alert_models",
     "discovery_models",
+    "draft_models",
     "flow_models",
     "kernel_models",
     "ledger_models",

@@ -11,6 +11,7 @@ from gateway.store.config import provider_upstream
 from gateway.store.config.editing import Collection, is_new, joined
 from gateway.store.document import Document
 from gateway.store.documents import CredentialDocument, PriceDocument, ProviderDocument
+from gateway.store.draft_models import DraftSecret
 from gateway.store.models import Credential, LimitRule, PriceOverride, Provider, ProviderSecret, Route, Target
 from gateway.store.upstream_documents import PROXY_PASSWORD, SEALED_MARK, TLS_KEY, is_pair
 from gateway.store.views import CredentialView, PriceView, ProviderView
@@ -161,7 +162,11 @@ class Providers(Collection[Provider, ProviderDocument, ProviderView]):
         if not value.startswith(SEALED_MARK):
             return value
         reference = value.removeprefix(SEALED_MARK)
-        for stored in (*self.session.scalars(select(Credential)), *self.session.scalars(select(ProviderSecret))):
+        for stored in (
+            *self.session.scalars(select(Credential)),
+            *self.session.scalars(select(ProviderSecret)),
+            *self.session.scalars(select(DraftSecret)),
+        ):
             secret = self.editing.sealer.open_row(stored)
             if reference in self.editing.sealer.references(secret):
                 return secret

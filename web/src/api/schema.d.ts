@@ -927,6 +927,144 @@ export interface paths {
         patch: operations["update_token"];
         trace?: never;
     };
+    "/api/v1/draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Draft
+         * @description Whether there is a draft, how much it changes, and who wrote it.
+         */
+        get: operations["get_draft"];
+        /**
+         * Put Draft
+         * @description Replace the draft by a whole document. It is checked as `apply` checks it, kept as `export` writes it, and puts
+         *     nothing into force. Secrets in it are sealed at once and shown as references from then on.
+         */
+        put: operations["put_draft"];
+        post?: never;
+        /**
+         * Discard Draft
+         * @description All that is drafted is gone; what is in force stays.
+         */
+        delete: operations["discard_draft"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/draft/document": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Draft Document
+         * @description The whole configuration as the draft would make it; without a draft, as it is. Secrets are references.
+         */
+        get: operations["get_draft_document"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/draft/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Draft
+         * @description What publishing would change, entry by entry, in words and as YAML; what stands in its way.
+         */
+        get: operations["diff_draft"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/draft/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resolve Conflict
+         * @description Settle a conflict by one of its sides.
+         */
+        post: operations["resolve_conflict"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/draft/entries/{kind}/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Draft Entry
+         * @description One entry as the draft would have it, and as it is in force.
+         */
+        get: operations["get_draft_entry"];
+        put?: never;
+        post?: never;
+        /**
+         * Draft Removal
+         * @description Draft that the entry goes; with `revert`, that it stays as it is in force.
+         */
+        delete: operations["draft_removal"];
+        options?: never;
+        head?: never;
+        /**
+         * Draft Entry
+         * @description Draft a change of one entry, or a new one. Where it is not as `If-Match` says, 412 tells what is there (`theirs`)
+         *     and its `etag`.
+         */
+        patch: operations["draft_entry"];
+        trace?: never;
+    };
+    "/api/v1/versions/{number}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Diff Version
+         * @description What restoring a version would change of what is in force.
+         */
+        get: operations["diff_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/apply": {
         parameters: {
             query?: never;
@@ -985,7 +1123,9 @@ export interface paths {
         put?: never;
         /**
          * Publish Version
-         * @description Keep the configuration that is in force, or bring a draft into force and keep it.
+         * @description Bring the draft, or a document, into force and keep it as a version; or keep what is in force.
+         *
+         *     409 where the draft contradicts what has been changed in force since; 412 where it is not of that revision.
          */
         post: operations["publish_version"];
         delete?: never;
@@ -1508,6 +1648,16 @@ export interface components {
          * @enum {string}
          */
         Auth: "key" | "source" | "none";
+        /** AuthorView */
+        AuthorView: {
+            /** Actor */
+            actor: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+        };
         /** AuthorityRequest */
         AuthorityRequest: {
             /** @default create */
@@ -1609,6 +1759,24 @@ export interface components {
             fields: string[];
             /** Text */
             text: string;
+        };
+        /**
+         * ConflictView
+         * @description The draft and what is in force have both changed the same.
+         */
+        ConflictView: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Field */
+            field: string | null;
+            /** Base */
+            base: unknown;
+            /** Draft */
+            draft: unknown;
+            /** In Force */
+            in_force: unknown;
         };
         /**
          * CorsDocument
@@ -1860,6 +2028,38 @@ export interface components {
          * @enum {string}
          */
         Dialect: "openai" | "anthropic" | "gemini" | "mistral" | "ollama" | "http";
+        /** DifferenceView */
+        DifferenceView: {
+            /**
+             * Action
+             * @enum {string}
+             */
+            action: "create" | "update" | "delete";
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Words */
+            words: string[];
+            /** Before */
+            before: string | null;
+            /** After */
+            after: string | null;
+            author: components["schemas"]["AuthorView"] | null;
+        };
+        /** DifferencesView */
+        DifferencesView: {
+            /** Differences */
+            differences: components["schemas"]["DifferenceView"][];
+            /** Before */
+            before: string;
+            /** After */
+            after: string;
+            /** Errors */
+            errors: components["schemas"]["DocumentError"][];
+            /** Conflicts */
+            conflicts: components["schemas"]["ConflictView"][];
+        };
         /**
          * DiscoveryPage
          * @description One page of findings.
@@ -1958,6 +2158,69 @@ export interface components {
             p99: number;
             /** Count */
             count: number;
+        };
+        /** DocumentError */
+        DocumentError: {
+            /** File */
+            file: string;
+            /** Line */
+            line: number;
+            /** Field */
+            field: string;
+            /** Problem */
+            problem: string;
+            /** Remedy */
+            remedy: string;
+        };
+        /** DraftDocumentRequest */
+        DraftDocumentRequest: {
+            /** Document */
+            document: string;
+        };
+        /** DraftDocumentView */
+        DraftDocumentView: {
+            /** Revision */
+            revision: number;
+            /** Document */
+            document: string;
+        };
+        /** DraftEntryView */
+        DraftEntryView: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Etag */
+            etag: string;
+            /** Drafted */
+            drafted: boolean;
+            /** Entry */
+            entry: {
+                [key: string]: unknown;
+            } | null;
+            /** In Force */
+            in_force: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /** DraftView */
+        DraftView: {
+            /** Exists */
+            exists: boolean;
+            /** Revision */
+            revision: number;
+            /** Changes */
+            changes: number;
+            /** Conflicts */
+            conflicts: number;
+            /** Started At */
+            started_at: string | null;
+            /** Started By */
+            started_by: string | null;
+            /** Updated At */
+            updated_at: string | null;
+            /** Updated By */
+            updated_by: string | null;
         };
         /**
          * EndedFlow
@@ -3283,6 +3546,26 @@ export interface components {
             note?: string;
             /** Document */
             document?: string | null;
+            /** Draft */
+            draft?: number | null;
+        };
+        /** PublishedView */
+        PublishedView: {
+            /** Number */
+            number: number;
+            /**
+             * Published At
+             * Format: date-time
+             */
+            published_at: string;
+            /** Actor */
+            actor: string;
+            /** Note */
+            note: string;
+            /** Changes */
+            changes: string[];
+            /** Keys */
+            keys: components["schemas"]["MadeKeyView"][];
         };
         /** Ready */
         Ready: {
@@ -3311,6 +3594,20 @@ export interface components {
             at: string;
             /** What */
             what: string;
+        };
+        /** ResolveRequest */
+        ResolveRequest: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Field */
+            field?: string | null;
+            /**
+             * Take
+             * @enum {string}
+             */
+            take: "draft" | "in_force";
         };
         /**
          * Role
@@ -6962,6 +7259,348 @@ export interface operations {
             };
         };
     };
+    get_draft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_draft: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DraftDocumentRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_draft: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_draft_document: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftDocumentView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_draft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DifferencesView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_conflict: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResolveRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_draft_entry: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                kind: "provider" | "route" | "team" | "app" | "limit" | "price" | "interception-rule";
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftEntryView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draft_removal: {
+        parameters: {
+            query?: {
+                /** @description Take what is drafted of it back instead */
+                revert?: boolean;
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `etag` of the entry that was read, in quotes */
+                "if-match"?: string | null;
+            };
+            path: {
+                kind: "provider" | "route" | "team" | "app" | "limit" | "price" | "interception-rule";
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    draft_entry: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `etag` of the entry that was read, in quotes */
+                "if-match"?: string | null;
+            };
+            path: {
+                kind: "provider" | "route" | "team" | "app" | "limit" | "price" | "interception-rule";
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftEntryView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    diff_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DifferencesView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     apply_configuration: {
         parameters: {
             query?: {
@@ -7087,7 +7726,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["VersionView"];
+                    "application/json": components["schemas"]["PublishedView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
