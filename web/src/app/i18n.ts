@@ -11,19 +11,17 @@ const catalogs = import.meta.glob<{ messages: Messages }>(["../locales/*.po", "!
 // What stands in the source (plurals, variables) is read here; catalogs are compiled when the console is built.
 i18n.setMessagesCompiler(compileMessage);
 
-const languageOf = (file: string): string => file.slice("../locales/".length, -".po".length);
-
-/** The reader's first language that there is a translation into; `?lang=` in the URL overrules the browser. */
+/** The reader's first language that there is a translation into; English needs none. */
 export async function speak(): Promise<void> {
-  const asked = new URLSearchParams(location.search).get("lang");
-  for (const wanted of asked ? [asked] : navigator.languages) {
+  for (const wanted of navigator.languages) {
+    const language = [wanted, wanted.split("-")[0]].find((each) => catalogs[`../locales/${each}.po`]);
+    if (language) {
+      const { messages } = await catalogs[`../locales/${language}.po`]!();
+      i18n.loadAndActivate({ locale: language, messages });
+      document.documentElement.lang = language;
+      return;
+    }
     if (/^en(-|$)/.test(wanted)) break;
-    const file = Object.keys(catalogs).find((each) => languageOf(each) === wanted || languageOf(each) === wanted.split("-")[0]);
-    if (!file) continue;
-    const { messages } = await catalogs[file]!();
-    i18n.loadAndActivate({ locale: languageOf(file), messages });
-    document.documentElement.lang = languageOf(file);
-    return;
   }
   i18n.loadAndActivate({ locale: "en", messages: {} });
 }

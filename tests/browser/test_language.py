@@ -1,0 +1,81 @@
+"""Each text of the console is marked for translators: in a language made up for the purpose nothing is left in English."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, Route
+
+from tests.browser.conftest import ENVIRONMENT, WEB, call
+from tests.browser.looking import ready
+from tests.browser.test_console import PAGES
+from tests.support.live import Live
+
+LANGUAGE = "en-XA"
+"""web/lingui.config.ts"""
+
+pytestmark = [pytest.mark.timeout(90)]
+
+LEFT_IN_ENGLISH = """() => {
+    const english = /[A-Za-z]{2,}(?:[,.:;]? [a-z'’]{2,})+/g;
+    const data = "code, pre, kbd, script, noscript, .uplot";
+    const found = new Set();
+    const look = (element, text) => {
+        if (element && !element.closest(data)) for (const [words] of text.matchAll(english)) found.add(words);
+    };
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) look(node.parentElement, node.data);
+    for (const name of ["title", "aria-label", "placeholder"])
+        for (const element of document.querySelectorAll(`[${name}]`)) look(element, element.getAttribute(name));
+    return [...found];
+}"""
+"""Two words and more that carry no accent."""
+
+
+@pytest.fixture(scope="session")
+def in_another_language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The console built with the pseudo language, whose letters all carry accents."""
+    built = tmp_path_factory.mktemp("pseudo")
+    for command in (["npm", "run", "texts"], ["npx", "vite", "build", "--outDir", str(built)]):
+        subprocess.run(command, cwd=WEB, env=ENVIRONMENT, check=True, timeout=300, capture_output=True)
+    return built
+
+
+@pytest.fixture
+def page(
+    chromium: Browser, running: Live, signed_in: list[dict[str, object]], in_another_language: Path
+) -> Iterator[Page]:
+    """Of a reader of that language: its files come from that build, all else from the gateway."""
+
+    def serve(route: Route) -> None:
+        asked = in_another_language / route.request.url.partition("/console/")[2].partition("?")[0]
+        route.fulfill(path=asked if asked.is_file() else in_another_language / "index.html")
+
+    context = chromium.new_context(base_url=running.url, viewport={"width": 1440, "height": 900}, locale=LANGUAGE)
+    context.add_cookies(signed_in)  # type: ignore[arg-type]  # as they came from `cookies()`
+    context.route("**/console/**", serve)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_text_is_left_in_english(page: Page, running: Live, name: str) -> None:
+    said: list[str] = []
+    page.on("response", lambda response: said.append(_text(response)) if "/api/" in response.url else None)
+    running.row(call(running, running.key("ci")).headers["x-request-id"])
+    page.goto(PAGES[name])
+    ready(page)
+    assert page.locator("html").get_attribute("lang") == LANGUAGE
+    data = _plain("\n".join(said))
+    left = [text for text in page.evaluate(LEFT_IN_ENGLISH) if _plain(text) not in data]
+    assert not left, "\n".join(left)
+
+
+def _text(response: Response) -> str:
+    """The feed never ends, and has no text of its own."""
+    return "" if response.url.endswith("/events") else response.text()
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("`", "").strip(" .,;:")
