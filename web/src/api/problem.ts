@@ -1,4 +1,5 @@
 /** A failed call as RFC 9457 tells it: what happened, what to do, which fields, and an id to copy. */
+import { t } from "@lingui/core/macro";
 import { sentence } from "@/units/words";
 
 export interface FieldProblem {
@@ -18,7 +19,7 @@ export class ApiProblem extends Error {
     const told = (typeof document === "object" && document !== null ? document : {}) as Partial<
       Record<"detail" | "title" | "code" | "fix" | "request_id", string> & { errors: FieldProblem[] }
     >;
-    super(sentence(told.detail ?? told.title ?? `The gateway answered ${status}`));
+    super(sentence(told.detail ?? told.title ?? t`The gateway answered ${status}`));
     this.status = status;
     this.code = told.code ?? "";
     this.fix = told.fix ? sentence(told.fix) : "";
@@ -27,7 +28,7 @@ export class ApiProblem extends Error {
   }
 
   static unreachable(): ApiProblem {
-    return new ApiProblem(0, { detail: "The gateway does not answer", fix: "Check that it runs: sluicegate service status" });
+    return new ApiProblem(0, { detail: t`The gateway does not answer`, fix: t`Check that it runs: sluicegate service status` });
   }
 
   /** Anything thrown, as a problem. */

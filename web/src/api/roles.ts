@@ -1,13 +1,14 @@
 /** Roles in words. */
+import { t } from "@lingui/core/macro";
 import type { Role } from "./model";
 
 export const ROLES: readonly { value: Role; label: string }[] = [
-  { value: "owner", label: "Owner: everything" },
-  { value: "admin", label: "Admin: everything but owners" },
-  { value: "operator", label: "Operator: configuration, apps and keys" },
-  { value: "viewer", label: "Viewer: sees all, changes nothing" },
-  { value: "team-admin", label: "Team admin: apps, keys and members of one team" },
-  { value: "team-member", label: "Team member: keys and usage of one team" },
+  { value: "owner", label: t`Owner: everything` },
+  { value: "admin", label: t`Admin: everything but owners` },
+  { value: "operator", label: t`Operator: configuration, apps and keys` },
+  { value: "viewer", label: t`Viewer: sees all, changes nothing` },
+  { value: "team-admin", label: t`Team admin: apps, keys and members of one team` },
+  { value: "team-member", label: t`Team member: keys and usage of one team` },
 ];
 
 /** What a holder of a role may hand on; the server decides, this only leaves out what it would refuse. */

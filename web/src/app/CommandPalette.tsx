@@ -26,7 +26,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
 
   const groups: SpotlightActionGroupData[] = [
     {
-      group: "Pages",
+      group: t`Pages`,
       actions: entriesFor(may).map(({ to, label, icon: Icon }) => ({
         id: to,
         label,
@@ -35,7 +35,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
       })),
     },
     {
-      group: "Apps",
+      group: t`Apps`,
       actions: apps.map(({ name, team }) => ({
         id: `app ${name}`,
         label: name,
@@ -44,15 +44,15 @@ export default function CommandPalette({ asked }: { asked: number }) {
       })),
     },
     {
-      group: "Routes",
+      group: t`Routes`,
       actions: routes.map(({ name }) => ({ id: `route ${name}`, label: name, onClick: () => void navigate({ to: "/routes/$name", params: { name } }) })),
     },
     {
-      group: "Providers",
+      group: t`Providers`,
       actions: providers.map(({ name }) => ({ id: `provider ${name}`, label: name, onClick: () => void navigate({ to: "/providers/$name", params: { name } }) })),
     },
     {
-      group: "Limits",
+      group: t`Limits`,
       actions: limits.map(({ name }) => ({ id: `limit ${name}`, label: name, onClick: () => void navigate({ to: "/limits" }) })),
     },
   ].filter((group) => group.actions.length > 0);
@@ -61,14 +61,14 @@ export default function CommandPalette({ asked }: { asked: number }) {
     <Spotlight
       actions={groups}
       shortcut={null}
-      attributes={{ content: { "aria-label": "Search and commands" } }}
+      attributes={{ content: { "aria-label": t`Search and commands` } }}
       limit={8}
       scrollable
       lockScroll={false}
       highlightQuery
-      nothingFound="Nothing has this name"
+      nothingFound={t`Nothing has this name`}
       transitionProps={{ duration: 120 }}
-      searchProps={{ leftSection: <IconSearch size={17} />, placeholder: t`Go to a page, app, route, provider or limit`, "aria-label": "Search" }}
+      searchProps={{ leftSection: <IconSearch size={17} />, placeholder: t`Go to a page, app, route, provider or limit`, "aria-label": t`Search` }}
     />
   );
 }

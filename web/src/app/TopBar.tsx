@@ -31,7 +31,9 @@ export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
       </ActionIcon>
       <button type="button" className={styles.search} onClick={search} aria-label={t`Search and commands`}>
         <IconSearch size={15} aria-hidden />
-        <span><Trans>Search or go to…</Trans></span>
+        <span>
+          <Trans>Search or go to…</Trans>
+        </span>
         <kbd>{COMMAND}</kbd>
       </button>
       <div className={styles.room} />
@@ -46,7 +48,7 @@ export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
 function FeedState() {
   const feed = useFeed();
   const nowMs = useNow();
-  const word = feed.state === "cut" ? "Feed cut" : feed.state === "connecting" ? "Connecting" : feed.newestMs ? age(feed.newestMs, nowMs) : "Live";
+  const word = feed.state === "cut" ? t`Feed cut` : feed.state === "connecting" ? t`Connecting` : feed.newestMs ? age(feed.newestMs, nowMs) : t`Live`;
   return (
     <span className={styles.feed} data-state={feed.state} role="status" aria-live="off" title={feed.state === "cut" ? t`The live feed is cut; reconnecting. Figures are as of their last load` : t`Age of the newest event that this page has received`}>
       <span className={styles.dot} aria-hidden />
@@ -83,9 +85,8 @@ function SchemeSwitch() {
   // Mantine would stop transitions by a <style> element, which the CSP refuses.
   const { setColorScheme } = useMantineColorScheme({ keepTransitions: true });
   const scheme = useComputedColorScheme("light");
-  const other = scheme === "dark" ? "light" : "dark";
   return (
-    <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setColorScheme(other)} aria-label={t`Use ${other} colours`}>
+    <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setColorScheme(scheme === "dark" ? "light" : "dark")} aria-label={scheme === "dark" ? t`Use light colours` : t`Use dark colours`}>
       {scheme === "dark" ? <IconSun size={18} stroke={1.7} /> : <IconMoon size={18} stroke={1.7} />}
     </ActionIcon>
   );
@@ -110,8 +111,7 @@ function UserMenu() {
       </Menu.Target>
       <Menu.Dropdown>
         <Menu.Label>
-          {session?.username} · {session?.role}
-          {session?.team ? t` of ${session.team}` : ""}
+          {session?.username} · {session?.team ? t`${session.role} of ${session.team}` : session?.role}
         </Menu.Label>
         <Menu.Item leftSection={<IconLock size={15} />} onClick={() => setChanging(true)}>
           <Trans>Change password</Trans>

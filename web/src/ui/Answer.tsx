@@ -1,4 +1,5 @@
 /** What stands where data would be: an error that can be acted on, or a page that is empty for a reason. */
+import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconAlertTriangle } from "@tabler/icons-react";
@@ -26,7 +27,9 @@ export function Problem({ error, again }: { error: unknown; again?: () => void }
         ) : null}
         {problem.requestId ? (
           <p className={styles.id}>
-            <Trans>Request</Trans> <Id text={problem.requestId} what="request id" />
+            <Trans>
+              Request <Id text={problem.requestId} what={t`request id`} />
+            </Trans>
           </p>
         ) : null}
       </div>

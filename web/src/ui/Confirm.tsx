@@ -1,4 +1,5 @@
 /** The question before a deed that cannot be undone: the consequence first, the button names the deed. */
+import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, Group, Modal } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
@@ -42,7 +43,7 @@ export function Dialog({ title, close, children, firm = false }: { title: string
       lockScroll={false}
       closeOnClickOutside={!firm}
       transitionProps={{ duration: 120 }}
-      closeButtonProps={{ "aria-label": "Close" }}
+      closeButtonProps={{ "aria-label": t`Close` }}
     >
       <div style={{ display: "grid", gap: 16 }}>{children}</div>
     </Modal>

@@ -29,7 +29,7 @@ export function CopyWide({ text, label }: { text: string; label: string }) {
 }
 
 /** An id or another word for machines, in mono, with its copy button. */
-export function Id({ text, what = "id" }: { text: string; what?: string }) {
+export function Id({ text, what = t`id` }: { text: string; what?: string }) {
   return (
     <span className={styles.id}>
       <code>{text}</code>
@@ -38,7 +38,7 @@ export function Id({ text, what = "id" }: { text: string; what?: string }) {
   );
 }
 
-export function Snippet({ text, what = "snippet" }: { text: string; what?: string }) {
+export function Snippet({ text, what = t`snippet` }: { text: string; what?: string }) {
   return (
     <div className={styles.snippet}>
       <pre tabIndex={0} aria-label={what}>

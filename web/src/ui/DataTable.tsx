@@ -1,5 +1,5 @@
 /** The one table: loading, empty, error, sorting in the URL, paging by key, virtual rows, and the keyboard. */
-import { Trans } from "@lingui/react/macro";
+import { t } from "@lingui/core/macro";
 import { Skeleton } from "@mantine/core";
 import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
 import { createSortedRowModel, rowSortingFeature, sortFn_alphanumeric, tableFeatures, useTable, type ColumnDef } from "@tanstack/react-table";
@@ -132,7 +132,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
                       {turned ? turned.desc ? <IconArrowDown size={13} /> : <IconArrowUp size={13} /> : null}
                     </button>
                   ) : (
-                    column.header || <span className="unseen"><Trans>Actions</Trans></span>
+                    column.header || <span className="unseen">{t`Actions`}</span>
                   )}
                   {column.note ? <span className={styles.note}>{column.note}</span> : null}
                 </th>
@@ -170,7 +170,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
           {after > 0 ? <Gap px={after} columns={columns.length} /> : null}
         </tbody>
       </table>
-      {loadingMore ? <p className={styles.more}><Trans>Loading older rows…</Trans></p> : null}
+      {loadingMore ? <p className={styles.more}>{t`Loading older rows…`}</p> : null}
     </div>
   );
 }

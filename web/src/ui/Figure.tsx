@@ -12,7 +12,9 @@ export function Unknown({ why }: { why: string }) {
   return (
     <span className={styles.unknown} title={why}>
       <span aria-hidden>—</span>
-      <span className="unseen"><Trans>unknown: {why}</Trans></span>
+      <span className="unseen">
+        <Trans>unknown: {why}</Trans>
+      </span>
     </span>
   );
 }
@@ -25,25 +27,25 @@ interface Known {
 
 const about = (estimated: boolean | undefined): string => (estimated ? "≈ " : "");
 const hover = (text: string, estimated: boolean | undefined): string =>
-  estimated ? `${text}, estimated: the provider reported no usage` : text;
+  estimated ? t`${text}, estimated: the provider reported no usage` : text;
 
-export function Money({ micros, estimated, why = "no price is known for this model" }: { micros: number | null | undefined } & Known) {
+export function Money({ micros, estimated, why = t`no price is known for this model` }: { micros: number | null | undefined } & Known) {
   if (micros === null || micros === undefined) return <Unknown why={why} />;
   return <span title={hover(moneyExact(micros), estimated)}>{about(estimated) + money(micros)}</span>;
 }
 
-export function Count({ n, unit = "", estimated, why = "not reported" }: { n: number | null | undefined; unit?: string } & Known) {
+export function Count({ n, unit = "", estimated, why = t`not reported` }: { n: number | null | undefined; unit?: string } & Known) {
   if (n === null || n === undefined) return <Unknown why={why} />;
   return <span title={hover(`${exact(n)} ${unit}`.trim(), estimated)}>{about(estimated) + count(n)}</span>;
 }
 
-export function Latency({ ms, why = "not measured" }: { ms: number | null | undefined; why?: string }) {
+export function Latency({ ms, why = t`not measured` }: { ms: number | null | undefined; why?: string }) {
   if (ms === null || ms === undefined) return <Unknown why={why} />;
-  return <span title={t`${ms.toLocaleString("en-US")} ms`}>{latency(ms)}</span>;
+  return <span title={`${ms.toLocaleString("en-US")} ms`}>{latency(ms)}</span>;
 }
 
 /** An instant, local; both clocks on hover. */
-export function When({ at, why = "never" }: { at: string | null | undefined; why?: string }) {
+export function When({ at, why = t`never` }: { at: string | null | undefined; why?: string }) {
   const nowMs = useNow();
   if (!at) return <Unknown why={why} />;
   return (
@@ -53,7 +55,7 @@ export function When({ at, why = "never" }: { at: string | null | undefined; why
   );
 }
 
-export function Ago({ at, why = "never" }: { at: string | null | undefined; why?: string }) {
+export function Ago({ at, why = t`never` }: { at: string | null | undefined; why?: string }) {
   const nowMs = useNow();
   if (!at) return <Unknown why={why} />;
   return (

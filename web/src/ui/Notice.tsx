@@ -1,4 +1,5 @@
 /** Something to know that is no error: what is missing here, why, and what to do about it. */
+import { t } from "@lingui/core/macro";
 import { IconInfoCircle } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { Snippet } from "./Copy";
@@ -21,7 +22,7 @@ export function Notice({ title, children, snippet }: NoticeProps) {
       </div>
       {snippet ? (
         <div className={styles.snippet}>
-          <Snippet text={snippet} what="command" />
+          <Snippet text={snippet} what={t`command`} />
         </div>
       ) : null}
     </div>

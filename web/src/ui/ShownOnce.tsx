@@ -9,7 +9,9 @@ import styles from "./ShownOnce.module.css";
 export function ShownOnce({ title, secret, copy, close }: { title: string; secret: string; copy: string; close: () => void }) {
   return (
     <Dialog title={title} close={close} firm>
-      <Mark tone="warn"><Trans>This is shown once: only its hash is kept.</Trans></Mark>
+      <Mark tone="warn">
+        <Trans>This is shown once: only its hash is kept.</Trans>
+      </Mark>
       <code className={styles.secret} data-testid="secret">
         {secret}
       </code>

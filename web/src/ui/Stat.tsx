@@ -1,5 +1,5 @@
 /** A number that matters: name, value, and how it stands against the range before. */
-import { Trans } from "@lingui/react/macro";
+import { t } from "@lingui/core/macro";
 import { Skeleton } from "@mantine/core";
 import type { ReactNode } from "react";
 import styles from "./Stat.module.css";
@@ -30,15 +30,12 @@ export function Stats({ children }: { children: ReactNode }) {
 
 /** ▲ 12 % against the range before. Without colour: more may be good or bad. */
 export function Change({ now, before }: { now: number; before: number | undefined }) {
-  if (before === undefined || before === 0) return <span><Trans>no earlier data</Trans></span>;
+  if (before === undefined || before === 0) return <span>{t`no earlier data`}</span>;
   const change = (now - before) / before;
   const percent = Math.abs(change * 100);
-  if (percent < 0.5) return <span><Trans>as before</Trans></span>;
-  return (
-    <span>
-      {change > 0 ? "▲" : "▼"} {percent >= 1000 ? "> 1000" : Math.round(percent)} <Trans>% against the range before</Trans>
-    </span>
-  );
+  if (percent < 0.5) return <span>{t`as before`}</span>;
+  const part = percent >= 1000 ? "> 1000" : Math.round(percent);
+  return <span>{change > 0 ? t`▲ ${part} % against the range before` : t`▼ ${part} % against the range before`}</span>;
 }
 
 const WIDTH = 100;

@@ -1,4 +1,5 @@
 /** Instants, durations and ages. Instants come as RFC 3339 UTC; they are shown local, with UTC on hover. */
+import { t } from "@lingui/core/macro";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const dayClock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
@@ -29,8 +30,9 @@ export function span(seconds: number): string {
 /** "12 s ago", "3 min ago": one unit, for what has just happened. */
 export function age(instant: string | number, nowMs: number): string {
   const seconds = (nowMs - new Date(instant).getTime()) / 1000;
-  if (seconds < 1.5) return "just now";
-  return `${span(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+  if (seconds < 1.5) return t`just now`;
+  const passed = span(seconds).split(" ").slice(0, 2).join(" ");
+  return t`${passed} ago`;
 }
 
 const sameDay = (a: Date, b: Date): boolean => a.toDateString() === b.toDateString();
@@ -46,5 +48,6 @@ export const calendarDay = (value: string): string => day.format(new Date(value)
 /** Both clocks, for the hover. */
 export function bothClocks(value: string): string {
   const date = new Date(value);
-  return `${date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" })} local · ${date.toISOString().replace("T", " ").replace(".000Z", "Z")} UTC`;
+  const local = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return t`${local} local · ${date.toISOString().replace("T", " ").replace(".000Z", "Z")} UTC`;
 }

@@ -15,7 +15,7 @@ import { sentence } from "@/units/words";
 import styles from "./alerts.module.css";
 import { alertFilters } from "./filters";
 import { alertsQuery } from "./queries";
-import { kindWord, OutcomeMark, whatOf, whoOf } from "./words";
+import { didWord, kindWord, OutcomeMark, whatOf, whoOf } from "./words";
 
 export function AlertDrawer() {
   const { id } = useParams({ from: "/frame/discoveries/alerts/$id" });
@@ -25,14 +25,24 @@ export function AlertDrawer() {
   const pages = useInfiniteQuery(alertsQuery(filters, useRange()));
   const found = pages.data?.pages.flatMap((page) => page.items).find((each) => String(each.id) === id);
   return (
-    <Drawer title={found ? `${whoOf(found)}: ${kindWord(found.kind).toLowerCase()}` : t`Alert`} label={t`Alert`} close={close}>
-      {found ? <Details alert={found} /> : pages.data ? <p><Trans>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</Trans></p> : pages.error ? <Problem error={pages.error} again={() => void pages.refetch()} /> : <Skeleton height={280} />}
+    <Drawer title={found ? `${whoOf(found)}: ${didWord(found.kind)}` : t`Alert`} label={t`Alert`} close={close}>
+      {found ? (
+        <Details alert={found} />
+      ) : pages.data ? (
+        <p>
+          <Trans>It is not among the alerts that are listed: widen the range, take filters away, or scroll on.</Trans>
+        </p>
+      ) : pages.error ? (
+        <Problem error={pages.error} again={() => void pages.refetch()} />
+      ) : (
+        <Skeleton height={280} />
+      )}
     </Drawer>
   );
 }
 
 function Details({ alert }: { alert: Alert }) {
-  const code = (text: string | number | null, why = "could not be told") => (text === null ? <Unknown why={why} /> : <code>{text}</code>);
+  const code = (text: string | number | null, why = t`could not be told`) => (text === null ? <Unknown why={why} /> : <code>{text}</code>);
   return (
     <>
       <div className={styles.outcome}>
@@ -50,7 +60,7 @@ function Details({ alert }: { alert: Alert }) {
             [t`Process id`, code(alert.pid)],
             ...(alert.parent !== null ? ([[t`Its parent's`, code(alert.parent)]] as const) : []),
             [t`User`, alert.user ?? code(alert.uid)],
-            [t`Container`, alert.container ? code(alert.container) : "none"],
+            [t`Container`, alert.container ? code(alert.container) : t`none`],
             [t`Cgroup`, code(alert.cgroup)],
           ]}
         />

@@ -14,7 +14,7 @@ import { Page } from "@/ui/Page";
 import styles from "./alerts.module.css";
 import { alertFilters, FILTER_LABELS, type FilterName } from "./filters";
 import { alertsQuery } from "./queries";
-import { KINDS, kindWord, OutcomeMark, whatOf, whoOf } from "./words";
+import { didWord, KINDS, OutcomeMark, whatOf, whoOf } from "./words";
 
 const COLUMNS: readonly Column<Alert>[] = [
   {
@@ -33,13 +33,13 @@ const COLUMNS: readonly Column<Alert>[] = [
     hide: "phone",
     cell: (alert) => (
       <>
-        {whoOf(alert)} <span className={styles.owner}>{[alert.user, alert.container && `in ${alert.container}`].filter(Boolean).join(" ")}</span>
+        {whoOf(alert)} <span className={styles.owner}>{[alert.user, alert.container && t`in ${alert.container}`].filter(Boolean).join(" ")}</span>
       </>
     ),
   },
-  { id: "kind", header: t`Did`, hide: "tablet", cell: (alert) => kindWord(alert.kind).toLowerCase() },
+  { id: "kind", header: t`Did`, hide: "tablet", cell: (alert) => didWord(alert.kind) },
   { id: "what", header: t`What`, cell: (alert) => <code title={whatOf(alert)}>{whatOf(alert)}</code> },
-  { id: "count", header: t`Times`, number: true, hide: "phone", cell: (alert) => <Count n={alert.count} unit="times" /> },
+  { id: "count", header: t`Times`, number: true, hide: "phone", cell: (alert) => <Count n={alert.count} unit={t`times`} /> },
   { id: "outcome", header: t`Outcome`, cell: (alert) => <OutcomeMark alert={alert} /> },
 ];
 
@@ -73,7 +73,7 @@ export function AlertsPage() {
         fill
         empty={
           filtered ? (
-            <Empty title={t`No alert fits these filters`} why={t`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
+            <Empty title={t`No alert fits these filters`} why={t`In the range “${RANGES[range].label}” nothing matches all of them. Take one away, or widen the range.`} />
           ) : (
             <Empty
               title={t`No alert in this range`}

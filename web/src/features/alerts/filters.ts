@@ -1,6 +1,7 @@
 /** The filters of alerts as they stand in the URL: any of them together. */
+import { t } from "@lingui/core/macro";
 
-export const FILTER_LABELS = { kind: "Kind", process: "Process", user: "User", container: "Container", refused: "Refused" } as const;
+export const FILTER_LABELS = { kind: t`Kind`, process: t`Process`, user: t`User`, container: t`Container`, refused: t`Refused` } as const;
 export type FilterName = keyof typeof FILTER_LABELS;
 export type Filters = { [Name in FilterName]?: string | undefined };
 

@@ -5,11 +5,14 @@ import type { Alert } from "@/api/model";
 import { Mark } from "@/ui/Mark";
 
 export const KINDS = [
-  { value: "exec", label: t`Executed` },
-  { value: "connect", label: t`Connected` },
+  { value: "exec", label: t`Executed`, did: t`executed` },
+  { value: "connect", label: t`Connected`, did: t`connected` },
 ] as const;
 
 export const kindWord = (kind: string): string => KINDS.find(({ value }) => value === kind)?.label ?? kind;
+
+/** The same within a sentence. */
+export const didWord = (kind: string): string => KINDS.find(({ value }) => value === kind)?.did ?? kind;
 
 /** What was executed, or where to. */
 export function whatOf(alert: Alert): string {
@@ -17,10 +20,10 @@ export function whatOf(alert: Alert): string {
     const host = alert.destination.includes(":") ? `[${alert.destination}]` : alert.destination;
     return alert.port === null ? host : `${host}:${alert.port}`;
   }
-  return alert.argv?.join(" ") || alert.executable || "unknown";
+  return alert.argv?.join(" ") || alert.executable || t`unknown`;
 }
 
-export const whoOf = (alert: Alert): string => alert.process ?? alert.executable ?? (alert.pid === null ? "unknown" : `process ${alert.pid}`);
+export const whoOf = (alert: Alert): string => alert.process ?? alert.executable ?? (alert.pid === null ? t`unknown` : t`process ${alert.pid}`);
 
 export function OutcomeMark({ alert }: { alert: Alert }) {
   return alert.refused ? (

@@ -9,16 +9,20 @@ import { limitOf } from "./words";
 
 export function Allowance({ denial, wide = false }: { denial: Denial; wide?: boolean }) {
   const limit = limitOf(denial);
-  if (!limit) return <span className={styles.quiet}><Trans>nothing may pass</Trans></span>;
-  const { used } = denial;
+  if (!limit) return <span className={styles.quiet}>{t`nothing may pass`}</span>;
+  const used = denial.used === null ? <Unknown why={denial.reason ?? t`the kernel has not said yet`} /> : limit.amount(denial.used);
   return (
     <span className={styles.allowance} data-wide={wide} title={limit.words}>
-      <Meter used={used ?? 0} reserved={0} atMost={limit.most} label={t`Used of ${limit.words}`} />
+      <Meter used={denial.used ?? 0} reserved={0} atMost={limit.most} label={t`Used of ${limit.words}`} />
       <span>
-        {used === null ? <Unknown why={denial.reason ?? t`the kernel has not said yet`} /> : limit.amount(used)} <Trans>of</Trans> {limit.words}
+        <Trans>
+          {used} of {limit.words}
+        </Trans>
         {wide && denial.resets_at ? (
           <span className={styles.resets}>
-            <Trans>, resets in</Trans> <Until at={denial.resets_at} />
+            <Trans>
+              , resets in <Until at={denial.resets_at} />
+            </Trans>
           </span>
         ) : null}
       </span>

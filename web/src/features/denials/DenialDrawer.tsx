@@ -29,7 +29,9 @@ export function DenialDrawer() {
       {found ? (
         <Details denial={found} close={close} />
       ) : asked.data ? (
-        <p><Trans>There is no such denial: it has been removed, or its time was over.</Trans></p>
+        <p>
+          <Trans>There is no such denial: it has been removed, or its time was over.</Trans>
+        </p>
       ) : asked.error ? (
         <Problem error={asked.error} again={() => void asked.refetch()} />
       ) : (
@@ -56,10 +58,10 @@ function Details({ denial, close }: { denial: Denial; close: () => void }) {
           facts={[
             [t`Who`, whoOf(denial)],
             [t`May not reach`, whatOf(denial)],
-            ...(denial.limit ? [] : ([[t`How much may pass`, "nothing"]] as const)),
+            ...(denial.limit ? [] : ([[t`How much may pass`, t`nothing`]] as const)),
             [t`Connections refused`, denial.denied === null ? unknown : exact(denial.denied)],
             ...(denial.limit?.bytes != null ? ([[t`Held back`, denial.dropped_bytes === null ? unknown : bytes(denial.dropped_bytes)]] as const) : []),
-            [t`Ends`, denial.expires_at ? <span key="e"><Trans>in</Trans> <Until at={denial.expires_at} /></span> : "never"],
+            [t`Ends`, denial.expires_at ? <Trans key="e">in <Until at={denial.expires_at} /></Trans> : t`never`],
             [t`When the agent is away`, denial.on_failure === "closed" ? t`it holds` : t`it does not hold`],
           ]}
         />

@@ -1,6 +1,5 @@
 /** Who may not reach what in this host's kernel, or only so much of it, and how often each denial has refused. */
 import { t } from "@lingui/core/macro";
-import { Trans } from "@lingui/react/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback } from "react";
@@ -27,8 +26,8 @@ const COLUMNS: readonly Column<Denial>[] = [
   },
   { id: "what", header: t`May not reach`, hide: "tablet", cell: (denial) => <span title={whatOf(denial)}>{whatOf(denial)}</span> },
   { id: "limit", header: t`Beyond`, hide: "phone", width: "290px", cell: (denial) => <Allowance denial={denial} /> },
-  { id: "denied", header: t`Refused`, number: true, cell: (denial) => <Count n={denial.denied} unit="connections" why={denial.reason ?? t`the kernel has not said yet`} /> },
-  { id: "expires", header: t`Ends in`, hide: "tablet", cell: (denial) => (denial.expires_at ? <Until at={denial.expires_at} /> : <span className={styles.quiet}><Trans>never</Trans></span>) },
+  { id: "denied", header: t`Refused`, number: true, cell: (denial) => <Count n={denial.denied} unit={t`connections`} why={denial.reason ?? t`the kernel has not said yet`} /> },
+  { id: "expires", header: t`Ends in`, hide: "tablet", cell: (denial) => (denial.expires_at ? <Until at={denial.expires_at} /> : <span className={styles.quiet}>{t`never`}</span>) },
   { id: "state", header: t`State`, cell: (denial) => <DenialMark denial={denial} /> },
 ];
 

@@ -1,24 +1,26 @@
 /** A denial in words: who, where to, how much may pass, and whether it holds. */
-import { t } from "@lingui/core/macro";
+import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import type { Denial } from "@/api/model";
 import { Mark } from "@/ui/Mark";
 import { bytes, exact } from "@/units/count";
+import { per } from "@/units/words";
 
 export const whoOf = (denial: Denial): string =>
-  [denial.executable, denial.user && `user ${denial.user}`, denial.cgroup && `cgroup ${denial.cgroup}`, denial.container && `container ${denial.container}`].filter(Boolean).join(", ");
+  [denial.executable, denial.user && t`user ${denial.user}`, denial.cgroup && t`cgroup ${denial.cgroup}`, denial.container && t`container ${denial.container}`].filter(Boolean).join(", ");
 
-export const whatOf = (denial: Denial): string =>
-  [denial.provider && `provider ${denial.provider}`, ...denial.hosts, ...denial.cidrs].filter(Boolean).join(", ") + (denial.ports.length > 0 ? ` (ports ${denial.ports.join(", ")})` : "");
+export function whatOf(denial: Denial): string {
+  const hosts = [denial.provider && t`provider ${denial.provider}`, ...denial.hosts, ...denial.cidrs].filter(Boolean).join(", ");
+  return denial.ports.length > 0 ? t`${hosts} (ports ${denial.ports.join(", ")})` : hosts;
+}
 
 /** How much may pass in each window; undefined: nothing. */
 export function limitOf(denial: Denial): { most: number; amount: (n: number) => string; words: string } | undefined {
   const { limit } = denial;
   if (limit === null) return undefined;
-  const per = `${limit.per === "hour" ? "an" : "a"} ${limit.per}`;
-  if (limit.bytes != null) return { most: limit.bytes, amount: bytes, words: `${bytes(limit.bytes)} ${per}` };
+  if (limit.bytes != null) return { most: limit.bytes, amount: bytes, words: per(bytes(limit.bytes), limit.per) };
   const most = limit.connections ?? 0;
-  return { most, amount: exact, words: `${exact(most)} ${most === 1 ? "connection" : "connections"} ${per}` };
+  return { most, amount: exact, words: per(plural(most, { one: "# connection", other: "# connections" }), limit.per) };
 }
 
 export function DenialMark({ denial }: { denial: Denial }) {
@@ -32,7 +34,7 @@ export function DenialMark({ denial }: { denial: Denial }) {
   }
   if (!denial.in_force) {
     return (
-      <Mark tone="warn" title={t`Not in force: ${denial.reason ?? "the kernel has not taken it yet"}`}>
+      <Mark tone="warn" title={t`Not in force: ${denial.reason ?? t`the kernel has not taken it yet`}`}>
         <Trans>Not in force</Trans>
       </Mark>
     );

@@ -30,7 +30,9 @@ export function CoveragePage() {
       ) : null}
       {told?.chosen && told.chosen.length > 0 ? (
         <p className={styles.chosen}>
-          <Trans>Chosen by the setting</Trans> <code>tls_watched</code>:
+          <Trans>
+            Chosen by the setting <code>tls_watched</code>:
+          </Trans>
           {told.chosen.map((each) => (
             <code key={each}>{each}</code>
           ))}
@@ -61,10 +63,10 @@ function Process({ each }: { each: ProcessCoverage }) {
   return (
     <li>
       <span>
-        <b>{each.process ?? "unknown"}</b>
+        <b>{each.process ?? t`unknown`}</b>
         <span className={styles.owner}>
-          {each.user ? ` ${each.user}` : ""}
-          {each.container ? t` in ${each.container}` : ""}
+          {" "}
+          {[each.user, each.container && t`in ${each.container}`].filter(Boolean).join(" ")}
         </span>
       </span>
       <CoverageMark state={each.state} reason={each.reason} />

@@ -103,12 +103,16 @@ export function DecisionForm({ found }: { found: Discovery }) {
               {deeds.data.denial ?? deeds.data.rule ? `: ${deeds.data.denial ?? deeds.data.rule}` : ""}
             </Mark>
             <Button variant="subtle" size="compact-sm" onClick={() => deeds.mutate(charged(undo))} disabled={deeds.isPending}>
-              <Trans>Undo: {ACTIONS[undo].label.toLowerCase()}</Trans>
+              {ACTIONS[undo].undo}
             </Button>
           </span>
         ) : null}
       </div>
-      {may ? null : <p className={styles.quiet}><Trans>Your role ({role}) sees findings and decides nothing. An operator, admin or owner can.</Trans></p>}
+      {may ? null : (
+        <p className={styles.quiet}>
+          <Trans>Your role ({role}) sees findings and decides nothing. An operator, admin or owner can.</Trans>
+        </p>
+      )}
     </form>
   );
 }

@@ -38,14 +38,14 @@ const COLUMNS: readonly Column<Discovery>[] = [
   { id: "evidence", header: t`Evidence`, hide: "tablet", cell: (found) => <span title={evidenceOf(found.evidence).meaning}>{evidenceOf(found.evidence).word}</span> },
   { id: "first", header: t`First seen`, hide: "tablet", cell: (found) => <Ago at={found.first_seen} /> },
   { id: "last", header: t`Last seen`, hide: "phone", cell: (found) => <Ago at={found.last_seen} /> },
-  { id: "connections", header: t`Connections`, number: true, hide: "phone", cell: (found) => <Count n={found.connections} unit="connections" /> },
+  { id: "connections", header: t`Connections`, number: true, hide: "phone", cell: (found) => <Count n={found.connections} unit={t`connections`} /> },
   { id: "bytes", header: t`Bytes`, number: true, hide: "phone", cell: (found) => <span title={t`${exact(found.bytes)} bytes, both ways`}>{bytes(found.bytes)}</span> },
   { id: "state", header: t`State`, cell: (found) => <StateMark found={found} /> },
 ];
 
 /** Of whom, beside the program's name. */
 function Owner({ found }: { found: Discovery }) {
-  const owners = [found.user && whoOf(found) !== found.user ? found.user : null, found.container && `in ${found.container}`].filter(Boolean);
+  const owners = [found.user && whoOf(found) !== found.user ? found.user : null, found.container && t`in ${found.container}`].filter(Boolean);
   return owners.length > 0 ? <span className={styles.owner}> {owners.join(" ")}</span> : null;
 }
 
@@ -64,11 +64,13 @@ export function DiscoveriesPage() {
   const nothingYet = rows?.length === 0 && !filtered;
 
   return (
-    <Page title={t`Discovery`} line={t`Who talks to an AI provider past the gateway.`} fill action={reason === null && pages.data ? <Mark tone="ok"><Trans>Probes are looking</Trans></Mark> : null}>
+    <Page title={t`Discovery`} line={t`Who talks to an AI provider past the gateway.`} fill action={reason === null && pages.data ? <Mark tone="ok">{t`Probes are looking`}</Mark> : null}>
       <Tabs here="/discoveries" />
       {reason !== null && !nothingYet ? (
         <Notice title={t`Nothing new is found at present`} snippet="sluicegate doctor">
-          <p><Trans>{sentence(plain(reason))}. What stands here was found before.</Trans></p>
+          <p>
+            <Trans>{sentence(plain(reason))}. What stands here was found before.</Trans>
+          </p>
         </Notice>
       ) : null}
       {nothingYet ? null : (
@@ -95,7 +97,11 @@ export function DiscoveriesPage() {
           ) : (
             <Empty
               title={t`Nothing can be found yet`}
-              why={t`Findings come from the agent's probes, and ${reason.startsWith("the ") ? plain(reason) : `none are at work: ${plain(reason)}`}. This says what is missing on this host, and how to get it:`}
+              why={
+                reason.startsWith("the ")
+                  ? t`Findings come from the agent's probes, and ${plain(reason)}. This says what is missing on this host, and how to get it:`
+                  : t`Findings come from the agent's probes, and none are at work: ${plain(reason)}. This says what is missing on this host, and how to get it:`
+              }
               snippet="sluicegate doctor"
             />
           )

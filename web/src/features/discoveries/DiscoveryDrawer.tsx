@@ -47,7 +47,7 @@ function Details({ found }: { found: Discovery }) {
                   [t`Process`, found.process ?? <Unknown key="p" why={t`it was gone before it could be told`} />],
                   [t`Executable`, found.executable ? <code key="e">{found.executable}</code> : <Unknown key="e" why={t`it was gone before it could be told`} />],
                   [t`User`, found.user ?? <Unknown key="u" why={t`could not be told`} />],
-                  [t`Container`, found.container ?? "none"],
+                  [t`Container`, found.container ?? t`none`],
                   ...(found.unit ? ([[t`Unit`, <code key="n">{found.unit}</code>]] as const) : []),
                   [t`Cgroup`, found.cgroup ? <code key="g">{found.cgroup}</code> : <Unknown key="g" why={t`could not be told`} />],
                 ]
@@ -101,19 +101,29 @@ function WithinTls({ found }: { found: Discovery }) {
 
 /** What holds now, what made it hold, and until when. */
 function Standing({ found }: { found: Discovery }) {
-  const made = found.denial ? (["Denial", found.denial] as const) : found.rule ? (["Interception rule", found.rule] as const) : undefined;
+  const made = found.denial ? ([t`Denial`, found.denial] as const) : found.rule ? ([t`Interception rule`, found.rule] as const) : undefined;
   return (
     <div className={styles.standing}>
       <div className={styles.state}>
         <StateMark found={found} />
         {found.state_until ? (
           <span>
-            <Trans>for another</Trans> <Until at={found.state_until} />
+            <Trans>
+              for another <Until at={found.state_until} />
+            </Trans>
           </span>
         ) : null}
         {found.decided_by ? (
           <span>
-            {found.decided_by === "system" ? t`its time was over` : t`by ${found.decided_by}`}, <Ago at={found.decided_at} />
+            {found.decided_by === "system" ? (
+              <Trans>
+                its time was over, <Ago at={found.decided_at} />
+              </Trans>
+            ) : (
+              <Trans>
+                by {found.decided_by}, <Ago at={found.decided_at} />
+              </Trans>
+            )}
           </span>
         ) : null}
       </div>

@@ -1,6 +1,7 @@
 /** The filters of findings as they stand in the URL: any of them together. */
+import { t } from "@lingui/core/macro";
 
-export const FILTER_LABELS = { state: "State", provider: "Provider", process: "Process", user: "User", container: "Container" } as const;
+export const FILTER_LABELS = { state: t`State`, provider: t`Provider`, process: t`Process`, user: t`User`, container: t`Container` } as const;
 export type FilterName = keyof typeof FILTER_LABELS;
 export type Filters = { [Name in FilterName]?: string | undefined };
 

@@ -1,15 +1,14 @@
 /** Findings in words: who, on what evidence, and what was decided. */
 import { t } from "@lingui/core/macro";
-import { Trans } from "@lingui/react/macro";
 import type { Coverage, Decision, Discovery, DiscoveryState } from "@/api/model";
 import { Mark, type Tone } from "@/ui/Mark";
 
-const STATES: Readonly<Record<DiscoveryState, { word: string; tone: Tone; meaning: string }>> = {
-  new: { word: t`New`, tone: "info", meaning: t`Nobody has decided yet` },
-  observe: { word: t`Observed`, tone: "idle", meaning: t`Seen, and left alone` },
-  govern: { word: t`Governed`, tone: "ok", meaning: t`Its connections go through the gateway` },
-  deny: { word: t`Denied`, tone: "bad", meaning: t`The kernel refuses its connections` },
-  ignore: { word: t`Ignored`, tone: "idle", meaning: t`Not to be mentioned` },
+const STATES: Readonly<Record<DiscoveryState, { word: string; tone: Tone; meaning: string; notYet: string }>> = {
+  new: { word: t`New`, tone: "info", meaning: t`Nobody has decided yet`, notYet: t`Not new yet` },
+  observe: { word: t`Observed`, tone: "idle", meaning: t`Seen, and left alone`, notYet: t`Not observed yet` },
+  govern: { word: t`Governed`, tone: "ok", meaning: t`Its connections go through the gateway`, notYet: t`Not governed yet` },
+  deny: { word: t`Denied`, tone: "bad", meaning: t`The kernel refuses its connections`, notYet: t`Not denied yet` },
+  ignore: { word: t`Ignored`, tone: "idle", meaning: t`Not to be mentioned`, notYet: t`Not ignored yet` },
 };
 
 export const isState = (value: string): value is DiscoveryState => value in STATES;
@@ -17,11 +16,11 @@ export const stateWord = (state: string): string => (isState(state) ? STATES[sta
 export const STATE_CHOICES = Object.entries(STATES).map(([value, { word }]) => ({ value, label: word }));
 
 export function StateMark({ found }: { found: Discovery }) {
-  const { word, tone, meaning } = STATES[found.state];
+  const { word, tone, meaning, notYet } = STATES[found.state];
   if (found.in_force === false) {
     return (
-      <Mark tone="warn" title={t`${word}, but not in force: ${found.reason ?? "the kernel has not taken it yet"}`}>
-        <Trans>Not {word.toLowerCase()} yet</Trans>
+      <Mark tone="warn" title={t`${word}, but not in force: ${found.reason ?? t`the kernel has not taken it yet`}`}>
+        {notYet}
       </Mark>
     );
   }
@@ -60,27 +59,40 @@ export function CoverageMark({ state, reason }: { state: Coverage; reason: strin
 }
 
 /** Who talks: the program, or the client whose traffic this host forwards. */
-export const whoOf = (found: Discovery): string => (found.client ? `Client ${found.client}` : (found.process ?? found.container ?? found.unit ?? (found.user ? `A process of ${found.user}` : "A process that has gone")));
+export const whoOf = (found: Discovery): string =>
+  found.client ? t`Client ${found.client}` : (found.process ?? found.container ?? found.unit ?? (found.user ? t`A process of ${found.user}` : t`A process that has gone`));
 
 /** What a decision is about, as a button names it. */
-export const subjectOf = (found: Discovery): string => found.client ?? found.executable ?? found.container ?? found.process ?? (found.user ? `user ${found.user}` : "it");
+export const subjectOf = (found: Discovery): string => found.client ?? found.executable ?? found.container ?? found.process ?? (found.user ? t`user ${found.user}` : t`it`);
 
 export type Action = Decision["action"];
 
-export const ACTIONS: Readonly<Record<Action, { label: string; deed: (found: Discovery) => string; effect: (found: Discovery) => string }>> = {
+export const ACTIONS: Readonly<Record<Action, { label: string; undo: string; deed: (found: Discovery) => string; effect: (found: Discovery) => string }>> = {
   govern: {
     label: t`Govern`,
-    deed: (found) => `Govern ${subjectOf(found)}`,
-    effect: (found) => `Connections to ${found.host} go through this gateway within a second: metered, charged to an app, under its limits.`,
+    undo: t`Undo: govern`,
+    deed: (found) => t`Govern ${subjectOf(found)}`,
+    effect: (found) => t`Connections to ${found.host} go through this gateway within a second: metered, charged to an app, under its limits.`,
   },
   deny: {
     label: t`Deny`,
-    deed: (found) => `Deny ${found.provider} for ${subjectOf(found)}`,
+    undo: t`Undo: deny`,
+    deed: (found) => t`Deny ${found.provider} for ${subjectOf(found)}`,
     effect: (found) =>
       found.client
-        ? `This host forwards nothing more from ${found.client} to ${found.host}.`
-        : `The kernel refuses new connections to all hosts of ${found.provider} with “not permitted”, and cuts open ones.`,
+        ? t`This host forwards nothing more from ${found.client} to ${found.host}.`
+        : t`The kernel refuses new connections to all hosts of ${found.provider} with “not permitted”, and cuts open ones.`,
   },
-  observe: { label: t`Observe`, deed: () => "Observe, leave it alone", effect: () => "Stays in this list and is left alone. What an earlier decision made is removed." },
-  ignore: { label: t`Ignore`, deed: () => "Ignore it", effect: () => "As observed, and out of the way: it is not among what is new." },
+  observe: {
+    label: t`Observe`,
+    undo: t`Undo: observe`,
+    deed: () => t`Observe, leave it alone`,
+    effect: () => t`Stays in this list and is left alone. What an earlier decision made is removed.`,
+  },
+  ignore: {
+    label: t`Ignore`,
+    undo: t`Undo: ignore`,
+    deed: () => t`Ignore it`,
+    effect: () => t`As observed, and out of the way: it is not among what is new.`,
+  },
 };

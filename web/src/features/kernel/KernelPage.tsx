@@ -27,14 +27,16 @@ export function KernelPage() {
       {missing === undefined ? null : (
         <Notice title={t`The kernel's figures are not measured`} {...(isMendable(missing) ? { snippet: "sluicegate doctor" } : {})}>
           <p>
-            {sentence(missing)}<Trans>. Requests, errors and first tokens are by the gateway's own clock and go on.</Trans>
-            {isMendable(missing) ? t` The doctor says what this host lacks and how to get it.` : ""}
+            <Trans>{sentence(missing)}. Requests, errors and first tokens are by the gateway's own clock and go on.</Trans>{" "}
+            {isMendable(missing) ? t`The doctor says what this host lacks and how to get it.` : ""}
           </p>
         </Notice>
       )}
       {partial === undefined ? null : (
         <Notice title={t`Only a part of the kernel's figures is measured`} snippet="sluicegate doctor">
-          <p><Trans>They come from {partial}. First byte, token gaps and resets take the programs; the doctor says how to get them.</Trans></p>
+          <p>
+            <Trans>They come from {partial}. First byte, token gaps and resets take the programs; the doctor says how to get them.</Trans>
+          </p>
         </Notice>
       )}
       <Section title={t`Routes and targets`} aside={<Age updatedMs={asked.dataUpdatedAt} failed={asked.error !== null} />}>
@@ -59,6 +61,6 @@ function Age({ updatedMs, failed }: { updatedMs: number; failed: boolean }) {
   const nowMs = useNow();
   if (updatedMs === 0) return null;
   const lateS = (nowMs - updatedMs) / 1000;
-  if (failed || lateS > LATE_S) return <Mark tone="warn"><Trans>Figures are {span(Math.max(1, lateS))} old: the gateway does not answer</Trans></Mark>;
-  return <span className={styles.age}><Trans>each second · as of {age(updatedMs, nowMs)}</Trans></span>;
+  if (failed || lateS > LATE_S) return <Mark tone="warn">{t`Figures are ${span(Math.max(1, lateS))} old: the gateway does not answer`}</Mark>;
+  return <span className={styles.age}>{t`each second · as of ${age(updatedMs, nowMs)}`}</span>;
 }

@@ -43,13 +43,13 @@ function Feature({ name, reason }: { name: string; reason: string | null }) {
           <b>{known?.title ?? name}</b>
           {known ? <span className={styles.purpose}> {known.purpose}</span> : null}
         </span>
-        {reason === null ? <Mark tone="ok"><Trans>Works</Trans></Mark> : <Mark tone="warn"><Trans>Missing</Trans></Mark>}
+        {reason === null ? <Mark tone="ok">{t`Works`}</Mark> : <Mark tone="warn">{t`Missing`}</Mark>}
       </div>
       {reason !== null && remedy ? (
         <div className={styles.missing}>
           <p>{reason}</p>
           <p>{remedy.words}</p>
-          <Snippet text={remedy.command} what={`what mends ${name}`} />
+          <Snippet text={remedy.command} what={t`what mends ${name}`} />
         </div>
       ) : null}
     </li>
@@ -61,13 +61,13 @@ function Lost({ lost }: { lost: Telemetry["lost"] }) {
   if (losses.length === 0) {
     return (
       <p className={styles.quiet}>
-        <Mark tone="ok"><Trans>Nothing was lost</Trans></Mark> <Trans>All maps and buffers had room since the gateway's start.</Trans>
+        <Mark tone="ok">{t`Nothing was lost`}</Mark> <Trans>All maps and buffers had room since the gateway's start.</Trans>
       </p>
     );
   }
   return (
     <div className={styles.quiet}>
-      <Mark tone="warn"><Trans>Something was lost</Trans></Mark> <Trans>Maps and buffers had no room for these; figures are short by them.</Trans>
+      <Mark tone="warn">{t`Something was lost`}</Mark> <Trans>Maps and buffers had no room for these; figures are short by them.</Trans>
       <ul className={styles.losses}>
         {losses.map(([what, count]) => (
           <li key={what}>

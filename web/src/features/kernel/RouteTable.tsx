@@ -53,7 +53,7 @@ export function RouteTable({ telemetry, missing, error, again }: RouteTableProps
 }
 
 function columnsWith(missing: string | undefined): readonly Column<RouteTelemetry>[] {
-  const why = `not measured${missing ? `: ${missing}` : ` in the last ${WINDOW_S} s`}`;
+  const why = missing ? t`not measured: ${missing}` : t`not measured in the last ${WINDOW_S} s`;
   const pair = (found: Distribution | null, upper: "p95" | "p99") => <Pair found={found} upper={upper} why={why} />;
   return [
     {
@@ -70,11 +70,11 @@ function columnsWith(missing: string | undefined): readonly Column<RouteTelemetr
         </>
       ),
     },
-    { id: "requests", header: t`Requests`, note: "gateway", number: true, sortBy: (row) => row.requests, cell: (row) => <Count n={row.requests} unit="requests" /> },
+    { id: "requests", header: t`Requests`, note: t`gateway`, number: true, sortBy: (row) => row.requests, cell: (row) => <Count n={row.requests} unit={t`requests`} /> },
     {
       id: "errors",
       header: t`Errors`,
-      note: "gateway",
+      note: t`gateway`,
       number: true,
       hide: "phone",
       sortBy: (row) => row.errors,
@@ -96,24 +96,25 @@ function columnsWith(missing: string | undefined): readonly Column<RouteTelemetr
     {
       id: "retransmits",
       header: t`Retrans.`,
-      note: "segments",
+      note: t`segments`,
       number: true,
       hide: "tablet",
       sortBy: (row) => row.retransmits ?? -1,
       cell: (row) => <Bad n={row.retransmits} unit={t`segments sent again to the provider`} why={why} />,
     },
     { id: "resets", header: t`Resets`, note: t`both sides`, number: true, hide: "tablet", sortBy: (row) => row.resets ?? -1, cell: (row) => <Bad n={row.resets} unit={t`resets, on either side`} why={why} /> },
-    { id: "open", header: t`Open`, note: "now", number: true, hide: "tablet", sortBy: (row) => row.open_connections ?? -1, cell: (row) => <Count n={row.open_connections} unit={t`connections to the provider`} why={why} /> },
-    { id: "in", header: t`In`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_in ?? -1, cell: (row) => <Rate total={row.bytes_in} what="from the provider" why={why} /> },
-    { id: "out", header: t`Out`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_out ?? -1, cell: (row) => <Rate total={row.bytes_out} what="to the provider" why={why} /> },
-    { id: "callers", header: t`Callers`, note: "gateway", hide: "tablet", cell: (row) => <Callers row={row} /> },
+    { id: "open", header: t`Open`, note: t`now`, number: true, hide: "tablet", sortBy: (row) => row.open_connections ?? -1, cell: (row) => <Count n={row.open_connections} unit={t`connections to the provider`} why={why} /> },
+    { id: "in", header: t`In`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_in ?? -1, cell: (row) => <Rate total={row.bytes_in} told={(n) => t`${n} bytes from the provider in the last ${WINDOW_S} s`} why={why} /> },
+    { id: "out", header: t`Out`, note: t`per s`, number: true, hide: "tablet", sortBy: (row) => row.bytes_out ?? -1, cell: (row) => <Rate total={row.bytes_out} told={(n) => t`${n} bytes to the provider in the last ${WINDOW_S} s`} why={why} /> },
+    { id: "callers", header: t`Callers`, note: t`gateway`, hide: "tablet", cell: (row) => <Callers row={row} /> },
   ];
 }
 
 /** Milliseconds without their unit, which stands in the head: three significant figures. */
 const ms = (value: number): string => (value >= 100 ? exact(Math.round(value)) : String(Number(value.toPrecision(value < 1 ? 2 : 3))));
 
-const hover = (found: Distribution): string => `p50 ${found.p50} ms, p95 ${found.p95} ms, p99 ${found.p99} ms of ${plural(found.count, { one: "# measurement", other: "# measurements" })}`;
+const hover = ({ p50, p95, p99, count }: Distribution): string =>
+  t`p50 ${p50} ms, p95 ${p95} ms, p99 ${p99} ms of ${plural(count, { one: "# measurement", other: "# measurements" })}`;
 
 function One({ found, why }: { found: Distribution | null; why: string }) {
   return found ? <span title={hover(found)}>{ms(found.p50)}</span> : <Unknown why={why} />;
@@ -132,9 +133,9 @@ function Bad({ n, unit, why }: { n: number | null; unit: string; why: string }) 
   return <span className={n ? styles.bad : undefined}>{<Count n={n} unit={unit} why={why} />}</span>;
 }
 
-function Rate({ total, what, why }: { total: number | null; what: string; why: string }) {
+function Rate({ total, told, why }: { total: number | null; told: (n: string) => string; why: string }) {
   if (total === null) return <Unknown why={why} />;
-  return <span title={t`${exact(total)} bytes ${what} in the last ${WINDOW_S} s`}>{bytes(total / WINDOW_S)}</span>;
+  return <span title={told(exact(total))}>{bytes(total / WINDOW_S)}</span>;
 }
 
 /** The one with the most requests; all of them on hover and in the drawer. */
@@ -149,4 +150,4 @@ function Callers({ row }: { row: RouteTelemetry }) {
   );
 }
 
-export const callerName = (caller: RouteTelemetry["callers"][number]): string => caller.process ?? caller.app ?? caller.container ?? caller.user ?? "unknown";
+export const callerName = (caller: RouteTelemetry["callers"][number]): string => caller.process ?? caller.app ?? caller.container ?? caller.user ?? t`unknown`;

@@ -31,14 +31,18 @@ export function SeriesDrawer() {
   return (
     <Drawer title={title} label={t`Kernel figures of ${title}`} close={close}>
       <Part title={t`Who is slow, in the last ${WINDOW_S} s`}>
-        {figures ? <WhoIsSlow figures={figures} /> : telemetry ? <p className={styles.headline}><Trans>No traffic in the last {WINDOW_S} s</Trans></p> : <Skeleton height={120} />}
+        {figures ? <WhoIsSlow figures={figures} /> : telemetry ? <p className={styles.headline}>{t`No traffic in the last ${WINDOW_S} s`}</p> : <Skeleton height={120} />}
       </Part>
       {target === undefined ? (
-        <p className={styles.quiet}><Trans>These requests never went upstream, so that there is nothing for the kernel to measure.</Trans></p>
+        <p className={styles.quiet}>
+          <Trans>These requests never went upstream, so that there is nothing for the kernel to measure.</Trans>
+        </p>
       ) : may("configuration:read") ? (
         <OverTime route={route} target={target} />
       ) : (
-        <p className={styles.quiet}><Trans>Figures over time are of all teams together, and are shown to the roles operator, viewer and above.</Trans></p>
+        <p className={styles.quiet}>
+          <Trans>Figures over time are of all teams together, and are shown to the roles operator, viewer and above.</Trans>
+        </p>
       )}
       {figures ? <Figures figures={figures} /> : null}
       {figures ? <Callers figures={figures} /> : null}
@@ -55,7 +59,13 @@ function WhoIsSlow({ figures }: { figures: RouteTelemetry }) {
   return (
     <div className={styles.verdict}>
       <p className={styles.headline}>{verdict.headline}</p>
-      {missing && verdict.parts.every((part) => part.ms === null) ? <p className={styles.quiet}><Trans>The kernel's figures are not measured: {missing}.</Trans></p> : <Parts parts={verdict.parts} />}
+      {missing && verdict.parts.every((part) => part.ms === null) ? (
+        <p className={styles.quiet}>
+          <Trans>The kernel's figures are not measured: {missing}.</Trans>
+        </p>
+      ) : (
+        <Parts parts={verdict.parts} />
+      )}
       {verdict.remarks.length > 0 ? (
         <ul className={styles.remarks}>
           {verdict.remarks.map((remark) => (
@@ -100,6 +110,7 @@ function OverTime({ route, target }: { route: string; target: string }) {
   const asked = useQuery(seriesQuery(route, target, zoom));
   const { stepS, spanS } = ZOOMS[zoom];
   const items = asked.data?.items;
+  const missing = asked.data && missingWhy(asked.data.source);
   const times = useMemo(() => items && timesOf(items, stepS), [items, stepS]);
   const charts = useMemo(() => times && chartsOf(times, stepS), [times, stepS]);
   const endS = asked.dataUpdatedAt / 1000;
@@ -117,7 +128,7 @@ function OverTime({ route, target }: { route: string; target: string }) {
         {asked.error && !items ? <Problem error={asked.error} again={() => void asked.refetch()} /> : null}
         {items?.length === 0 ? (
           <p className={styles.quiet}>
-            <Trans>Nothing was measured in this time</Trans>{asked.data && missingWhy(asked.data.source) ? `: ${missingWhy(asked.data.source)}` : t`. Steps in which nothing happened are left out`}.
+            {missing ? t`Nothing was measured in this time: ${missing}.` : t`Nothing was measured in this time. Steps in which nothing happened are left out.`}
           </p>
         ) : null}
         {times && charts && items && items.length > 0
@@ -137,7 +148,7 @@ function Figures({ figures }: { figures: RouteTelemetry }) {
   const unknown = <Unknown why={missing ? t`not measured: ${missing}` : t`not measured in the last ${WINDOW_S} s`} />;
   const times = (found: Distribution | null): ReactNode => (found ? `${latency(found.p50)}, p95 ${latency(found.p95)}` : unknown);
   const sides = (upstream: number | null, client: number | null, write: (n: number) => string): ReactNode =>
-    upstream === null || client === null ? unknown : `${write(upstream)} provider, ${write(client)} clients`;
+    upstream === null || client === null ? unknown : t`${write(upstream)} provider, ${write(client)} clients`;
   return (
     <Part title={t`In figures, of the last ${WINDOW_S} s`}>
       <Facts
@@ -162,7 +173,7 @@ function Callers({ figures }: { figures: RouteTelemetry }) {
     <Part title={t`Callers, in the last ${WINDOW_S} s`}>
       <Facts
         facts={figures.callers.map((caller) => [
-          [caller.app, caller.process, caller.user && `user ${caller.user}`, caller.container && `container ${caller.container}`].filter(Boolean).join(" · ") || "unknown",
+          [caller.app, caller.process, caller.user && t`user ${caller.user}`, caller.container && t`container ${caller.container}`].filter(Boolean).join(" · ") || t`unknown`,
           plural(caller.requests, { one: "# request", other: "# requests" }),
         ])}
       />

@@ -42,9 +42,9 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
       title: t`RTT`,
       unit: "time",
       series: [
-        line("provider p50", "--sg-series-1", (point) => point.rtt_ms?.p50),
+        line(t`provider p50`, "--sg-series-1", (point) => point.rtt_ms?.p50),
         line("p95", "--sg-series-6", (point) => point.rtt_ms?.p95),
-        line("client p50", "--sg-series-4", (point) => point.client_rtt_ms?.p50),
+        line(t`client p50`, "--sg-series-4", (point) => point.client_rtt_ms?.p50),
       ],
     },
     {
@@ -53,7 +53,7 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
       series: [
         line("p50", "--sg-series-1", (point) => point.first_byte_ms?.p50),
         line("p95", "--sg-series-6", (point) => point.first_byte_ms?.p95),
-        line("client waits, p50", "--sg-series-4", (point) => point.client_first_byte_ms?.p50),
+        line(t`client waits, p50`, "--sg-series-4", (point) => point.client_first_byte_ms?.p50),
       ],
     },
     {
@@ -64,12 +64,12 @@ export function chartsOf(moments: readonly Moment[], stepS: number): Chart[] {
     {
       title: t`Retransmits`,
       unit: "count",
-      series: [line("to the provider", "--sg-series-2", (point) => point.retransmits), line("to clients", "--sg-series-4", (point) => point.client_retransmits)],
+      series: [line(t`to the provider`, "--sg-series-2", (point) => point.retransmits), line(t`to clients`, "--sg-series-4", (point) => point.client_retransmits)],
     },
     {
       title: t`Bytes`,
       unit: "bytes",
-      series: [line("in", "--sg-series-1", (point) => rate(point.bytes_in)), line("out", "--sg-series-3", (point) => rate(point.bytes_out))],
+      series: [line(t`in`, "--sg-series-1", (point) => rate(point.bytes_in)), line(t`out`, "--sg-series-3", (point) => rate(point.bytes_out))],
     },
   ];
 }

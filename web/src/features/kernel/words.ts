@@ -2,14 +2,14 @@
 import { t } from "@lingui/core/macro";
 
 export const NAMES: Readonly<Record<string, { title: string; purpose: string }>> = {
-  routes: { title: t`Route figures`, purpose: "RTT, first byte, token gaps, losses of each route and target" },
-  callers: { title: t`Who is talking`, purpose: "process, user and container behind each connection" },
-  denials: { title: t`Denials`, purpose: "refuses connections of programs that may not" },
-  discovery: { title: t`Discovery`, purpose: "who talks to AI providers past the gateway" },
-  forwarded: { title: t`Forwarded clients`, purpose: "the same of machines whose traffic this host forwards" },
-  alerts: { title: t`Alerts`, purpose: "programs and connections that are not expected of watched processes" },
-  egress_guard: { title: t`Egress guard`, purpose: "where the gateway's own processes may connect to" },
-  tls: { title: t`Calls within TLS`, purpose: "models and tokens of chosen processes, without interception" },
+  routes: { title: t`Route figures`, purpose: t`RTT, first byte, token gaps, losses of each route and target` },
+  callers: { title: t`Who is talking`, purpose: t`process, user and container behind each connection` },
+  denials: { title: t`Denials`, purpose: t`refuses connections of programs that may not` },
+  discovery: { title: t`Discovery`, purpose: t`who talks to AI providers past the gateway` },
+  forwarded: { title: t`Forwarded clients`, purpose: t`the same of machines whose traffic this host forwards` },
+  alerts: { title: t`Alerts`, purpose: t`programs and connections that are not expected of watched processes` },
+  egress_guard: { title: t`Egress guard`, purpose: t`where the gateway's own processes may connect to` },
+  tls: { title: t`Calls within TLS`, purpose: t`models and tokens of chosen processes, without interception` },
   trace: { title: t`Tracing`, purpose: "sluicegate trace exec, connect, dns, http" },
 };
 

@@ -32,16 +32,16 @@ const WINDOWS: readonly { value: WindowName; label: string }[] = [
 
 type Kind = "everyone" | keyof Scope;
 
-const KINDS: readonly { value: Kind; label: string }[] = [
+const KINDS: readonly { value: Kind; label: string; which?: string }[] = [
   { value: "everyone", label: t`Everyone` },
-  { value: "team", label: t`A team` },
-  { value: "app", label: t`An app` },
-  { value: "key", label: t`A key` },
-  { value: "route", label: t`A route` },
-  { value: "provider", label: t`A provider` },
-  { value: "credential", label: t`A credential` },
-  { value: "target", label: t`A target` },
-  { value: "model", label: t`A model` },
+  { value: "team", label: t`A team`, which: t`Which team` },
+  { value: "app", label: t`An app`, which: t`Which app` },
+  { value: "key", label: t`A key`, which: t`Which key` },
+  { value: "route", label: t`A route`, which: t`Which route` },
+  { value: "provider", label: t`A provider`, which: t`Which provider` },
+  { value: "credential", label: t`A credential`, which: t`Which credential` },
+  { value: "target", label: t`A target`, which: t`Which target` },
+  { value: "model", label: t`A model`, which: t`Which model` },
 ];
 
 export function LimitForm({ close }: { close: () => void }) {
@@ -58,7 +58,7 @@ export function LimitForm({ close }: { close: () => void }) {
   return (
     <FormDialog
       title={t`Add a limit`}
-      deed={t`Add ${name.trim() || "the limit"}`}
+      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the limit`}
       complete={name.trim() !== "" && Number(atMost) > 0 && (kind === "everyone" || whom !== null)}
       act={() =>
         makeLimit({
@@ -87,7 +87,7 @@ export function LimitForm({ close }: { close: () => void }) {
             setWhom(null);
           }}
         />
-        {kind === "everyone" ? null : <Select label={t`Which ${kind}`} data={names} value={whom} onChange={setWhom} searchable required />}
+        {kind === "everyone" ? null : <Select label={KINDS.find(({ value }) => value === kind)?.which} data={names} value={whom} onChange={setWhom} searchable required />}
       </Line>
       <Line>
         <NumberInput label={t`At most`} required min={0} allowNegative={false} allowDecimal={metric === "cost_usd"} decimalScale={6} thousandSeparator="," prefix={metric === "cost_usd" ? "$" : ""} value={atMost} onChange={setAtMost} hideControls />

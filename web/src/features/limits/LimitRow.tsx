@@ -28,7 +28,9 @@ export function LimitRow({ limit }: { limit: Limit }) {
       <div className={styles.what}>
         <div className={styles.name}>{limit.name}</div>
         <div className={styles.promise}>
-          {promise(limit)} <Trans>for</Trans> {whom(limit.scope)}
+          <Trans>
+            {promise(limit)} for {whom(limit.scope)}
+          </Trans>
           {limit.unpriced === "admit" && limit.metric === "cost_usd" ? t`; lets pass what has no price` : ""}
           {limit.when_unavailable === "admit" ? t`; lets pass while the quota authority is away` : ""}
         </div>
@@ -39,13 +41,19 @@ export function LimitRow({ limit }: { limit: Limit }) {
             <Meter used={used} reserved={reserved} atMost={atMost} label={t`${limit.name}: ${share(filled)} used or reserved`} />
             <div className={styles.figures}>
               <span>
-                <Trans><b>{bare(limit.metric, used)}</b> settled</Trans>
+                <Trans>
+                  <b>{bare(limit.metric, used)}</b> settled
+                </Trans>
               </span>
               <span>
-                <Trans><b>{bare(limit.metric, reserved)}</b> reserved</Trans>
+                <Trans>
+                  <b>{bare(limit.metric, reserved)}</b> reserved
+                </Trans>
               </span>
               <span>
-                <Trans><b>{bare(limit.metric, left)}</b> left</Trans>
+                <Trans>
+                  <b>{bare(limit.metric, left)}</b> left
+                </Trans>
               </span>
             </div>
           </>
@@ -63,15 +71,15 @@ export function LimitRow({ limit }: { limit: Limit }) {
                 <Trans>Refusing</Trans>
               </Mark>
             ) : filled >= 0.8 ? (
-              <Mark tone="warn"><Trans>{share(filled)} gone</Trans></Mark>
+              <Mark tone="warn">{t`${share(filled)} gone`}</Mark>
             ) : (
-              <Mark tone="ok"><Trans>{share(filled)} gone</Trans></Mark>
+              <Mark tone="ok">{t`${share(filled)} gone`}</Mark>
             )}
             <span className={styles.resets}>
               {figures.resets_at ? (
-                <>
-                  <Trans>resets in</Trans> <Until at={figures.resets_at} />
-                </>
+                <Trans>
+                  resets in <Until at={figures.resets_at} />
+                </Trans>
               ) : limit.metric === "concurrent_requests" ? (
                 t`counted now`
               ) : (

@@ -33,12 +33,12 @@ export function LimitsPage() {
         <>
           <div className={styles.legend}>
             <span>
-              <Trans><i className={styles.settled} />
-              settled: what answers have used</Trans>
+              <i className={styles.settled} />
+              <Trans>settled: what answers have used</Trans>
             </span>
             <span>
-              <Trans><i className={styles.reserved} />
-              reserved: what requests in flight may still use</Trans>
+              <i className={styles.reserved} />
+              <Trans>reserved: what requests in flight may still use</Trans>
             </span>
           </div>
           <ul className={styles.limits} aria-label={t`Limits`}>
