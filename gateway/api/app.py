@@ -18,6 +18,7 @@ from gateway.api import (
     discoveries,
     docs,
     drafts,
+    dry_runs,
     events,
     explain,
     flows,
@@ -65,6 +66,7 @@ ROUTERS: Final = (
     authority.router,
     members.router,
     drafts.router,
+    dry_runs.router,
     whole.router,
     ledger_export.router,  # before the rows, of which none is named `export`
     ledger.router,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -19,6 +20,7 @@ from gateway.policy.provider_trial import ProviderTrial
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store.enforcement import Enforcement, enforcement_of
+from gateway.store.prices import PriceBook, price_book
 from gateway.store.sealing import Sealer, load_sealer
 from gateway.telemetry.node_gauges import OPENMETRICS_END, KeeperAway, render
 
@@ -79,6 +81,23 @@ ProviderTrier: TypeAlias = Callable[[str, str | None, int], Awaitable[ProviderTr
 """(provider, one of its credentials or None for all, generation that must be in force) → what it said."""
 
 
+class LockedPriceBook:
+    """`with locked as book:` gives the price book to one thread at a time, loaded and up to date."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self._book = book
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> PriceBook:
+        self._lock.acquire()
+        self._book.refresh()
+        self._book.load()
+        return self._book
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: cached_property needs a dict
 class Services:
     settings: Settings
@@ -102,6 +121,11 @@ class Services:
     def sealer(self) -> Sealer:
         """Read at first use: most requests seal nothing, and the OpenAPI dump has no data folder."""
         return load_sealer(self.settings)
+
+    @cached_property
+    def prices(self) -> "LockedPriceBook":
+        """The installation's price table, for one thread at a time. Loaded by the few pages that ask for it."""
+        return LockedPriceBook(price_book(self.settings))
 
     def missing(self) -> list[str]:
         """What keeps this worker from serving, in words; empty = ready."""

@@ -52,6 +52,12 @@ class PriceBook:
         self._snapshot: DataSnapshot | None = None
         self._found: dict[tuple[str, str, str], Price | None] = {}
 
+    def load(self) -> None:
+        """Load the table now rather than at the first question."""
+        if self._snapshot is None:
+            self.refresh()
+            self._snapshot = _load(self._downloaded if self._seen else None)
+
     def refresh(self) -> None:
         """Forget what was loaded if `update` has run since."""
         seen = None
@@ -75,10 +81,9 @@ class PriceBook:
         return self._found[key]
 
     def _look_up(self, dialect: Dialect, base_url: str, model: str) -> Price | None:
-        if self._snapshot is None:
-            self.refresh()
-            self._snapshot = _load(self._downloaded if self._seen else None)
+        self.load()
         table = self._snapshot
+        assert table is not None
         try:
             vendor = table.find_provider(None, None, base_url)
         except LookupError:

@@ -1,6 +1,7 @@
 """Drafts: collected, compared, published at once; what is changed in force meanwhile is not lost."""
 
 import copy
+import time
 from typing import Any
 
 import httpx2
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from gateway.policy.roles import Role
+from gateway.policy.usage import LedgerRow
+from gateway.store.database import write_session
+from tests.integration.api.rows import insert_rows
 from tests.integration.api.served import ServedApi
 
 SECRET, NEWER = "sk-live-0123456789abcdef", "sk-live-fedcba9876543210"
@@ -258,6 +262,41 @@ def test_viewers_see_that_there_is_a_draft_and_nothing_of_it(sqlite_api: ServedA
         draft(owner, "route", "chat", {"retries": 2})
         assert viewer.get("/api/v1/draft").json()["changes"] == 1
         assert viewer.get("/api/v1/draft/document").status_code == 403
+
+
+def test_the_last_hours_requests_are_tried_under_a_draft_and_a_version(api: ServedApi) -> None:
+    now_ns = time.time_ns()
+
+    def row(number: int, minutes_ago: int, **fields: Any) -> LedgerRow:
+        usual: dict[str, Any] = {
+            "team": "search", "app": "indexer", "key": "ci", "route": "chat", "target": "openai/gpt-5-mini",
+            "status": 200, "outcome": "completed", "input_tokens": 10, "output_tokens": 5,
+        }  # fmt: skip
+        started = now_ns - minutes_ago * 60_000_000_000
+        return LedgerRow(id=f"{number:026x}", started_at_ns=started, dialect="openai", **{**usual, **fields})
+
+    with api.client() as owner:
+        apply(owner, BASE)
+        number = owner.post("/api/v1/versions", json={}).json()["number"]
+        with write_session(api.engine) as session:
+            insert_rows(session, [*[row(each, 30 - each) for each in range(20)], row(99, 90)])
+        assert owner.post("/api/v1/draft/dry-run").status_code == 404
+        draft(owner, "app", "indexer", {"routes": ["other"]})
+        found = owner.post("/api/v1/draft/dry-run").raise_for_status().json()
+        assert (found["requests"], found["refused"], found["whole"]) == (20, 20, True)
+        (only,) = found["findings"]
+        assert (only["effect"], only["what"]) == ("no_access", "the app indexer may not call chat")
+        assert (only["certain"], only["apps"]) == (True, ["indexer"])
+        assert owner.get(f"/api/v1/ledger/{only['example']}").status_code == 200
+        assert owner.post("/api/v1/draft/dry-run", params={"minutes": 120}).json()["requests"] == 21
+        draft(owner, "app", "indexer", {"routes": ["chat"]})
+        few = {"scope": {"app": "indexer"}, "metric": "requests", "window": "lifetime", "at_most": 3}
+        draft(owner, "limit", "few", few)
+        assert owner.post("/api/v1/draft/dry-run").json()["refused"] == 17
+        publish(owner)
+        assert owner.post(f"/api/v1/versions/{number}/dry-run").json()["refused"] == 0
+        assert "few" in owner.get(f"/api/v1/versions/{number}/diff").text
+        assert owner.get("/api/v1/draft").json()["exists"] is False
 
 
 names = st.sampled_from(["a", "b", "c"])
