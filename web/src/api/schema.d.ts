@@ -1065,6 +1065,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/draft/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Dry Run Draft
+         * @description The last requests in the ledger, under the draft: who would be refused, and who would go elsewhere.
+         */
+        post: operations["dry_run_draft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/versions/{number}/dry-run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Dry Run Version
+         * @description The same under a version, before it is restored.
+         */
+        post: operations["dry_run_version"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/apply": {
         parameters: {
             query?: never;
@@ -2222,6 +2262,40 @@ export interface components {
             /** Updated By */
             updated_by: string | null;
         };
+        /** DryRunView */
+        DryRunView: {
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /**
+             * Until
+             * Format: date-time
+             */
+            until: string;
+            /** Whole */
+            whole: boolean;
+            /** Requests */
+            requests: number;
+            /** Judged */
+            judged: number;
+            /** Refused */
+            refused: number;
+            /** Rerouted */
+            rerouted: number;
+            /** Findings */
+            findings: components["schemas"]["FindingView"][];
+            /** Unjudged */
+            unjudged: components["schemas"]["UnjudgedView"][];
+            /** Notes */
+            notes: string[];
+        };
+        /**
+         * Effect
+         * @enum {string}
+         */
+        Effect: "no_access" | "no_route" | "limited" | "other_target" | "other_route";
         /**
          * EndedFlow
          * @description A captured connection that has ended. Those that routes served are in the ledger request by request.
@@ -2362,6 +2436,25 @@ export interface components {
             body?: {
                 [key: string]: unknown;
             } | null;
+        };
+        /**
+         * FindingView
+         * @description Requests that would fare differently, in the same way.
+         */
+        FindingView: {
+            effect: components["schemas"]["Effect"];
+            /** What */
+            what: string;
+            /** Certain */
+            certain: boolean;
+            /** Requests */
+            requests: number;
+            /** Apps */
+            apps: string[];
+            /** More Apps */
+            more_apps: number;
+            /** Example */
+            example: string | null;
         };
         /** FirstTokenItem */
         FirstTokenItem: {
@@ -4272,6 +4365,13 @@ export interface components {
             updated_at: string;
             /** Version */
             version: number;
+        };
+        /** UnjudgedView */
+        UnjudgedView: {
+            /** Reason */
+            reason: string;
+            /** Requests */
+            requests: number;
         };
         /**
          * Unmatched
@@ -7588,6 +7688,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DifferencesView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_draft: {
+        parameters: {
+            query?: {
+                /** @description How far to look back */
+                minutes?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dry_run_version: {
+        parameters: {
+            query?: {
+                /** @description How far to look back */
+                minutes?: number;
+            };
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
