@@ -105,6 +105,22 @@ class Settings(BaseSettings):
     """Processes, named likewise, whose calls within TLS are read to count them by model and tokens."""
     alert_webhook: str | None = None
     """URL that gets alerts by POST as JSON."""
+    public_url: str | None = None
+    """Where app teams reach the data plane and people the console, e.g. https://ai.example.com; default: the address
+    that they came by."""
+    notice_emails: tuple[str, ...] = ()
+    """Addresses of the platform's people, who hear of requests for access and of budgets of the whole gateway."""
+    notice_webhook: str | None = None
+    """URL that gets the same by POST as JSON, signed where `notice_webhook_secret` is set."""
+    notice_webhook_secret: SecretStr | None = None
+    """`whsec_` and 24 to 64 bytes in base64 (standardwebhooks.com)."""
+    smtp: str | None = None
+    """Mail server as HOST:PORT; without one no mail is sent."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_from: str = "sluicegate@localhost"
+    """Who mail comes from."""
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
     """Larger request bodies are answered 413."""
     max_upload_bytes: PositiveInt = 512 * 1024 * 1024
@@ -148,6 +164,13 @@ class Settings(BaseSettings):
     @field_validator("listen", "admin_listen", "proxy_listen")
     @classmethod
     def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("smtp")
+    @classmethod
+    def _mail_server(cls, value: str | None) -> str | None:
         if value is not None:
             split_address(value)
         return value
@@ -196,8 +219,10 @@ class Settings(BaseSettings):
     def to_hand_down(self) -> dict[str, str]:
         """The variable by which a child process gets exactly these settings."""
         plain = self.model_dump(mode="json")
-        if self.sealing_key is not None:
-            plain["sealing_key"] = self.sealing_key.get_secret_value()
+        for name in ("sealing_key", "smtp_password", "notice_webhook_secret"):
+            secret = getattr(self, name)
+            if secret is not None:
+                plain[name] = secret.get_secret_value()
         return {HANDED_DOWN: json.dumps(plain)}
 
     @classmethod

@@ -223,7 +223,14 @@ async def serve(
         return explain(plane, question, asyncio.get_running_loop().time())
 
     app = create_app(
-        settings, link, lambda: plane.snapshot.generation, plane, explain_here, agent, ProviderTrials(plane).run
+        settings,
+        link,
+        lambda: plane.snapshot.generation,
+        plane,
+        explain_here,
+        agent,
+        ProviderTrials(plane).run,
+        lambda: plane.snapshot,
     )
     config = uvicorn.Config(
         app,

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 import gateway
 from gateway.api import (
+    access_requests,
     alerts,
     audit,
     authority,
@@ -33,6 +34,7 @@ from gateway.api import (
     playground,
     problems,
     provider_trials,
+    service_catalogue,
     sessions,
     teams,
     telemetry,
@@ -45,6 +47,7 @@ from gateway.api.query import refuse_unknown_query
 from gateway.api.reports import Reports
 from gateway.api.services import Agent, Drain, ProviderTrier, Services, WorkerLink
 from gateway.policy.explanation import Explanation, Question
+from gateway.policy.snapshot import Snapshot
 from gateway.settings import Settings
 from gateway.store.database import make_engine
 
@@ -58,6 +61,8 @@ ROUTERS: Final = (
     upstreams.router,
     teams.router,
     playground.router,
+    service_catalogue.router,
+    access_requests.router,
     limits.router,
     interception.router,
     discoveries.router,
@@ -89,6 +94,7 @@ def create_app(
     explainer: Callable[[Question], Explanation] | None = None,
     agent: Agent | None = None,
     trials: ProviderTrier | None = None,
+    snapshot: Callable[[], Snapshot] | None = None,
 ) -> FastAPI:
     """The application. `link`: to the keeper, None where there is none (tests, the OpenAPI dump).
 
@@ -127,6 +133,7 @@ def create_app(
         explainer=explainer,
         agent=agent,
         trials=trials,
+        snapshot=snapshot,
     )
     app.state.routers = ROUTERS
     for router in ROUTERS:

@@ -189,10 +189,10 @@ def same_origin(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() == _own_host(request)
+    return origin is not None and urlsplit(origin).netloc.lower() == own_host(request)
 
 
-def _own_host(request: Request) -> str:
+def own_host(request: Request) -> str:
     """What the browser has in its address bar, through as many proxies as may be believed."""
     host = request.headers.get("host", "")
     if services_of(request).settings.trusted_hops:

@@ -98,7 +98,7 @@ async def stream_events(
     desk: Annotated[Desk, permit(Permission.USAGE_READ)],
     last_event_id: Annotated[str | None, Header(max_length=64, description="Go on after this event")] = None,
 ) -> EventStream:
-    """Requests as they reach the ledger, and changes of state. Team roles get their own team's requests alone."""
+    """Requests as they reach the ledger, and changes of state. Team roles get their own team's alone."""
     link = desk.services.link
     if link is None or not link.connected:
         raise Unavailable("the live feed needs the keeper, which is away", fix="try again", retry_after_s=1)
@@ -106,9 +106,11 @@ async def stream_events(
 
 
 def visible(event: Mapping[str, Any], desk: Desk) -> bool:
-    """Team roles see requests of their own team and nothing else."""
+    """Team roles see requests and notices of their own team and nothing else."""
     if desk.team_id is None or event["type"] == "gap":
         return True
+    if event["type"] == "notice":
+        return bool(event["team"] == desk.caller.team)
     return bool(event["type"] == "request" and event["row"].get("team") == desk.caller.team)
 
 

@@ -18,6 +18,7 @@ from gateway.errors import Unavailable
 from gateway.policy.explanation import Explanation, Question
 from gateway.policy.provider_trial import ProviderTrial
 from gateway.policy.quota import LimitState
+from gateway.policy.snapshot import Snapshot
 from gateway.settings import Settings
 from gateway.store.enforcement import Enforcement, enforcement_of
 from gateway.store.prices import PriceBook, price_book
@@ -107,6 +108,8 @@ class Services:
     """None where the API runs by itself (tests, the OpenAPI dump): changes are then found by the keeper's poll."""
     snapshot_generation: Callable[[], int] | None
     """Of the snapshot in force in this worker, 0 = none yet."""
+    snapshot: Callable[[], Snapshot] | None = None
+    """The one in force in this worker; None where the API runs by itself."""
     drain: Drain | None = None
     """The worker's data plane; None where the API runs by itself."""
     explainer: Callable[[Question], Explanation] | None = None

@@ -10,8 +10,9 @@ from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
 from gateway.policy.roles import Permission
 from gateway.store.config.teams import Apps, Keys, KeysOfApp, Teams
+from gateway.store.document import Document
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
-from gateway.store.fields import PartName
+from gateway.store.fields import Overlap, PartName
 from gateway.store.passwords import random_text
 from gateway.store.patches import AppPatch, KeyPatch, TeamPatch
 from gateway.store.views import AppView, KeyCreated, KeyView, TeamView
@@ -107,9 +108,9 @@ def delete_app(ref: str, desk: ChangingApps, version: ExpectedVersion) -> None:
 
 
 class KeyReference(StringConvertor):
-    """`app/name` in a path, slash and all, but not what follows a key: `/rotate`. (A key so named goes by its id.)"""
+    """`app/name` in a path, slash and all, but not the deed that follows a key. (A key so named goes by its id.)"""
 
-    regex = "(?!.*/rotate$).+"
+    regex = "(?!.*/(?:rotate|retire)$).+"
 
 
 register_url_convertor("key", KeyReference())
@@ -167,10 +168,26 @@ def delete_key(ref: str, desk: ChangingKeys, version: ExpectedVersion) -> None:
         Keys(editing).delete(ref, version)
 
 
+class Rotation(Document):
+    overlap: Overlap | None = None
+    """How long the old text stays good, e.g. `24h`; left out: it is refused at once."""
+
+
 @router.post("/keys/{ref:path}/rotate", tags=["keys"])
-def rotate_key(ref: str, desk: ChangingKeys, version: ExpectedVersion, response: Response) -> KeyCreated:
-    """A new text for the key, shown in this answer only; the old one is refused within a second."""
+def rotate_key(
+    ref: str, desk: ChangingKeys, version: ExpectedVersion, response: Response, body: Rotation | None = None
+) -> KeyCreated:
+    """A new text for the key, shown in this answer only. Limits and usage go on as the same key's."""
     with desk.changing() as editing:
-        rotated = Keys(editing).rotate(ref, version)
+        rotated = Keys(editing).rotate(ref, version, overlap_s=None if body is None else body.overlap)
     set_etag(response, rotated)
     return rotated
+
+
+@router.post("/keys/{ref:path}/retire", tags=["keys"])
+def retire_key(ref: str, desk: ChangingKeys, version: ExpectedVersion, response: Response) -> KeyView:
+    """End the overlap of a rotation: the text before it is refused within a second."""
+    with desk.changing() as editing:
+        retired = Keys(editing).retire(ref, version)
+    set_etag(response, retired)
+    return retired

@@ -43,12 +43,22 @@ class Permission(StrEnum):
     """Ledger, usage, live feed, telemetry."""
     MEMBERS = "members"
     """Users and tokens that hold a role which the caller may hand on."""
+    ACCESS_REQUEST = "access:request"
+    """Ask that an app may call routes, and withdraw that."""
+    ACCESS_DECIDE = "access:decide"
+    """Approve, deny and revoke: a team admin what the routes leave to the team."""
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
 
 
 _TEAM_MEMBER: Final = frozenset(
-    {Permission.SESSION, Permission.SERVICES_READ, Permission.KEYS_WRITE, Permission.USAGE_READ}
+    {
+        Permission.SESSION,
+        Permission.SERVICES_READ,
+        Permission.KEYS_WRITE,
+        Permission.USAGE_READ,
+        Permission.ACCESS_REQUEST,
+    }
 )
 _VIEWER: Final = frozenset(
     {
@@ -59,7 +69,13 @@ _VIEWER: Final = frozenset(
         Permission.METRICS_READ,
     }
 )
-_OPERATOR: Final = _VIEWER | {Permission.CONFIGURATION_WRITE, Permission.APPS_WRITE, Permission.KEYS_WRITE}
+_OPERATOR: Final = _VIEWER | {
+    Permission.CONFIGURATION_WRITE,
+    Permission.APPS_WRITE,
+    Permission.KEYS_WRITE,
+    Permission.ACCESS_REQUEST,
+    Permission.ACCESS_DECIDE,
+}
 _ALL: Final = frozenset(Permission)
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
@@ -67,7 +83,7 @@ PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.ADMIN: _ALL,
     Role.OPERATOR: _OPERATOR,
     Role.VIEWER: _VIEWER,
-    Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS},
+    Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS, Permission.ACCESS_DECIDE},
     Role.TEAM_MEMBER: _TEAM_MEMBER,
 }
 

@@ -20,6 +20,7 @@ from gateway.store.document import Document
 from gateway.store.documents import AppEntry, GatewayDocument, KeyEntry, ProviderDocument, TeamEntry
 from gateway.store.export import export
 from gateway.store.models import AppRoute, Entity
+from gateway.store.portal_models import AccessRequestRoute
 from gateway.store.problems import Path, Problem
 from gateway.store.views import EntityView
 from gateway.store.yaml_source import Located, Source, refusal
@@ -190,8 +191,8 @@ class _Run:
             self._remove_all(Keys(edit), keys)
             self._remove_all(Routes(edit), routes, self._take_from_apps)
         self._put_all(Providers(edit), providers)
-        self._put_all(Routes(edit), routes)
         self._put_all(Teams(edit), teams)
+        self._put_all(Routes(edit), routes)
         self._put_all(Apps(edit), apps)
         self._put_keys(keys)
         self._put_all(Prices(edit), prices)
@@ -276,6 +277,7 @@ class _Run:
     def _take_from_apps(self, route: Entity) -> None:
         """Apps that the document names lose the route; if it still lists it for one, that is found when it is put."""
         self._editing.session.execute(delete(AppRoute).where(AppRoute.route_id == route.id))
+        self._editing.session.execute(delete(AccessRequestRoute).where(AccessRequestRoute.route_id == route.id))
 
 
 def _put(collection: Collection[Row, Wanted, Shown], row: Row | None, wanted: Wanted) -> None:

@@ -31,6 +31,7 @@ from gateway.policy.codec import (
 )
 from gateway.policy.interception import InterceptionRule, RuleSources, plain
 from gateway.policy.model import Dialect, Price
+from gateway.store.access_grants import grants_by_app
 from gateway.store.documents import InterceptionDocument
 from gateway.store.models import (
     App,
@@ -239,6 +240,8 @@ def _apps(session: Session) -> list[AppRow]:
         select(AppRoute.app_id, Route.name).join(Route, Route.id == AppRoute.route_id).order_by(Route.name)
     ):
         allowed[app_id].append(route)
+    for app_id, granted in grants_by_app(session).items():
+        allowed[app_id] = sorted({*allowed[app_id], *(each.route for each in granted)})
     rows = session.execute(
         select(
             App.id, App.name, App.all_routes, App.team_id, Team.name.label("team"), App.cors, App.egress, App.sources
@@ -262,11 +265,16 @@ def _apps(session: Session) -> list[AppRow]:
 
 
 def _keys(session: Session) -> list[KeyRow]:
-    rows = session.execute(select(Key.digest, Key.id, Key.name, Key.app_id, Key.expires_at))
-    keys: list[KeyRow] = [
-        (digest.hex(), id_, name, app_id, None if expires_at is None else expires_at.timestamp(), None)
-        for digest, id_, name, app_id, expires_at in rows
-    ]
+    """A key within the overlap of a rotation stands there twice: with either text it is the same key."""
+    keys: list[KeyRow] = []
+    rows = session.execute(
+        select(Key.digest, Key.id, Key.name, Key.app_id, Key.expires_at, Key.previous_digest, Key.previous_until)
+    )
+    for digest, id_, name, app_id, expires_at, previous, until in rows:
+        keys.append((digest.hex(), id_, name, app_id, None if expires_at is None else expires_at.timestamp(), None))
+        if previous is not None:
+            ends = [each.timestamp() for each in (expires_at, until) if each is not None]
+            keys.append((previous.hex(), id_, name, app_id, min(ends), None))
     keys += [
         (key.digest.hex(), FIRST_KEY_ID + key.id, KEY_NAME, key.app_id, key.expires_at.timestamp(), key.target)
         for key in session.scalars(select(PlaygroundKey))

@@ -51,6 +51,7 @@ from gateway.store.fields import (
     refused,
 )
 from gateway.store.header_documents import MOST_ENTRIES, CorsDocument, EgressEntry, HeaderRulesDocument
+from gateway.store.service_documents import ServiceDocument
 from gateway.store.upstream_documents import HealthDocument, ProxyField, UpstreamTlsDocument
 
 MICRO = Decimal(1_000_000)
@@ -155,6 +156,8 @@ class RouteDocument(Document):
     response_headers: HeaderRulesDocument = HeaderRulesDocument()
     prefer: list[PartName] = Field(default_factory=list, max_length=64)
     """Tags of providers: their targets come first, in this order; the others are fallback."""
+    service: ServiceDocument = ServiceDocument()
+    """What app teams read of it in the catalogue."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RouteDocument":

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -14,8 +15,10 @@ GREATEST_AMOUNT: Final = 10**15
 """Of a limit or a price, in the metric's integer unit: a thousand million USD, and exact in every JSON reader."""
 LONGEST_DURATION_S: Final = 86_400.0
 
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
+LONGEST_OVERLAP_S: Final = 90 * 86_400.0
+
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 
@@ -32,6 +35,36 @@ def _text(value: str, longest: int) -> str:
         raise refused("has a control character", "use visible characters only")
     if value != value.strip():
         raise refused("begins or ends with a space", "remove the space")
+    return value
+
+
+def text_of_one_line(longest: int) -> Callable[[str], str]:
+    """A check for words that people read: 1 to `longest` characters, none of them a control character."""
+    return lambda value: _text(value.strip(), longest)
+
+
+def text_of_lines(longest: int) -> Callable[[str], str]:
+    """The same of several lines."""
+
+    def check(value: str) -> str:
+        text = value.replace("\r\n", "\n").strip()
+        _text(text.replace("\n", " ").replace("\t", " ").strip(), longest)
+        return text
+
+    return check
+
+
+def web_address(value: str) -> str:
+    """A URL that a browser may open: http or https, with a host."""
+    try:
+        parts = urlsplit(_text(value, 2048))
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or " " in value:
+        raise refused("is not an http or https URL", "write e.g. https://wiki.example.com/chat")
+    if parts.username is not None or parts.password is not None:
+        raise refused("holds a user name or password", "leave it out")
     return value
 
 
@@ -63,14 +96,25 @@ def _model(value: str) -> str:
 
 
 def _duration(value: Any) -> float:
-    seconds = -1.0
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
-        seconds = float(found[1]) * _SECONDS[found[2]]
+    seconds = _seconds(value)
     if not 0 < seconds <= LONGEST_DURATION_S:
         raise refused(f"{value!r} is not a duration above 0 and up to 24h", "write e.g. 500ms, 2s, 10m or 1h")
     return seconds
+
+
+def _overlap(value: Any) -> float:
+    seconds = _seconds(value)
+    if not 1 <= seconds <= LONGEST_OVERLAP_S:
+        raise refused(f"{value!r} is not a duration of 1s to 90d", "write e.g. 1h, 24h or 7d")
+    return seconds
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+        return float(found[1]) * _SECONDS[found[2]]
+    return -1.0
 
 
 def _base_url(value: str) -> str:
@@ -145,9 +189,16 @@ def _amount(value: Any) -> Decimal:
 _DURATION_SCHEMA: Final = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_DURATION_S},
-        {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h)$"},
+        {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"},
     ],
     "examples": ["500ms", "2s", "10m"],
+}
+_OVERLAP_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "number", "minimum": 1, "maximum": LONGEST_OVERLAP_S},
+        {"type": "string", "pattern": r"^\d+(\.\d+)?(ms|s|m|h|d)$"},
+    ],
+    "examples": ["1h", "24h", "7d"],
 }
 _NAME_SCHEMA: Final = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
 _AMOUNT_SCHEMA: Final = {"type": "number", "exclusiveMinimum": 0, "examples": [50, 0.25]}
@@ -159,6 +210,8 @@ ModelName = Annotated[str, AfterValidator(_model)]
 User = Annotated[str, BeforeValidator(_user)]
 """A user of the host: name or number."""
 Duration = Annotated[float, BeforeValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+"""Seconds."""
+Overlap = Annotated[float, BeforeValidator(_overlap), WithJsonSchema(_OVERLAP_SCHEMA)]
 """Seconds."""
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Host = Annotated[str, AfterValidator(_host)]

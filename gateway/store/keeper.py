@@ -33,6 +33,7 @@ from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_grants import Grants, InFlight
 from gateway.store.keeper_kernel import KernelBook
 from gateway.store.keeper_ledger import Progress, SpoolLedger
+from gateway.store.keeper_portal import KeeperPortal
 from gateway.store.keeper_sessions import Session, Sessions
 from gateway.store.keeper_tls import KeeperTls
 from gateway.store.keeper_watch import Watch, configured
@@ -97,6 +98,7 @@ class Keeper:
             OwnCatalogue(settings.data),
         )  # fmt: skip
         self._alerts = KeeperAlerts(settings, self._engine, self._sql, self._feed, self._agent, self._node)
+        self._portal = KeeperPortal(settings, self._engine, self._sealer, self._sql, self._reading, self._feed)
         self._tls = KeeperTls(settings, self._engine, self._sql, self._agent, self._node)
         self._snapshot: bytes | None = None
         self._generation = -1
@@ -116,6 +118,7 @@ class Keeper:
                 tasks.create_task(self._discoveries.run())
                 tasks.create_task(self._alerts.run())
                 tasks.create_task(self._tls.run())
+                tasks.create_task(self._portal.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -210,6 +213,7 @@ class Keeper:
             case "changed":
                 self._changed.set()
                 self._discoveries.look_now()
+                self._portal.look_now()
             case "subscribe":
                 session.wants_events = bool(message["on"])
                 session.wants_rows = bool(message.get("rows"))

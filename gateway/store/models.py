@@ -153,6 +153,8 @@ class Route(Entity, Base):
     response_headers: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     prefer: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     """Tags of providers."""
+    service: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """A `ServiceDocument` as it was validated, its teams by id; None = nothing is said."""
     targets: Mapped[list["Target"]] = relationship(
         back_populates="route",
         lazy="raise",
@@ -227,6 +229,9 @@ class Key(Entity, Base):
     prefix: Mapped[str] = mapped_column(String(16))
     """How the key begins, to be recognised by; empty where only its digest was ever known."""
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    """Of the text before the last rotation, good until `previous_until`."""
+    previous_until: Mapped[datetime | None] = mapped_column(UtcTime)
     app: Mapped[App] = relationship(lazy="raise")
 
 

@@ -38,6 +38,7 @@ from gateway.store.header_documents import (
     RuledName,
     SetName,
 )
+from gateway.store.service_documents import Access, Contact, Prose, Title, WebAddress
 from gateway.store.upstream_documents import ProxyField
 
 
@@ -103,6 +104,16 @@ class CorsPatch(Patch):
     max_age: int | None = None
 
 
+class ServicePatch(Patch):
+    title: Title | None = None
+    description: Prose | None = None
+    owner: Contact | None = None
+    documentation: WebAddress | None = None
+    access: Access | None = None
+    teams: list[PartName] | None = None
+    """All of them; null: every team."""
+
+
 class RoutePatch(Patch):
     name: Name | None = None
     strategy: Strategy | None = None
@@ -118,6 +129,7 @@ class RoutePatch(Patch):
     request_headers: HeaderRulesPatch | None = None
     response_headers: HeaderRulesPatch | None = None
     prefer: list[PartName] | None = None
+    service: ServicePatch | None = None
 
 
 class TeamPatch(Patch):

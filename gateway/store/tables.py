@@ -9,6 +9,7 @@ from gateway.store import (
     ledger_models,
     models,
     playground_models,
+    portal_models,
     throttle,
 )
 from gateway.store.base import Base
@@ -25,5 +26,6 @@ __all__ = [
     "metadata",
     "models",
     "playground_models",
+    "portal_models",
     "throttle",
 ]

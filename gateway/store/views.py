@@ -15,6 +15,7 @@ from gateway.policy.interception import (
     WhoseCredential,
 )
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
+from gateway.store.service_documents import Access
 
 
 class View(BaseModel):
@@ -110,6 +111,16 @@ class CorsView(View):
     """Seconds."""
 
 
+class ServiceView(View):
+    title: str | None
+    description: str | None
+    owner: str | None
+    documentation: str | None
+    access: Access
+    teams: list[str] | None
+    """null: all. Team roles see no other team here."""
+
+
 class RouteView(EntityView):
     strategy: Strategy
     targets: list[TargetView]
@@ -124,15 +135,25 @@ class RouteView(EntityView):
     request_headers: HeaderRulesView
     response_headers: HeaderRulesView
     prefer: list[str]
+    service: ServiceView
 
 
 class TeamView(EntityView):
     apps: list[str]
 
 
+class GrantView(View):
+    route: str
+    expires_at: datetime | None
+    """null: never."""
+    request: int
+
+
 class AppView(EntityView):
     team: str
     routes: Literal["*"] | list[str]
+    granted: list[GrantView]
+    """What it may call beside them, by requests for access."""
     cors: CorsView | None
     egress: list[str]
     sources: list[str]
@@ -144,6 +165,8 @@ class KeyView(EntityView):
     prefix: str
     """How the key begins; empty where only its digest was ever known."""
     expires_at: datetime | None
+    previous_until: datetime | None
+    """Until when the text before the last rotation is good, too; null: it is not."""
 
 
 class KeyCreated(KeyView):

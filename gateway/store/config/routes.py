@@ -8,8 +8,10 @@ from sqlalchemy.orm import selectinload
 from gateway.errors import Conflict
 from gateway.policy.model import Auth, Dialect, Strategy
 from gateway.store import problems
-from gateway.store.config.editing import Collection, is_new, joined
+from gateway.store.access_grants import IN_FORCE
+from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
+from gateway.store.config.service import ServiceTeams, service_of, service_view, stored_service
 from gateway.store.documents import MatchDocument, RouteDocument, TargetDocument, TimeoutDocument
 from gateway.store.header_documents import HeaderRulesDocument
 from gateway.store.models import App, AppRoute, LimitRule, Provider, Route, Target
@@ -22,14 +24,16 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
     row_type = Route
     document_type = RouteDocument
 
+    def __init__(self, editing: Editing) -> None:
+        super().__init__(editing)
+        self.teams = ServiceTeams(editing.session)
+
     def query(self) -> Select[Route]:
         return select(Route).options(selectinload(Route.targets).joinedload(Target.provider))
 
     def visible(self, query: Select[Route], team_id: int) -> Select[Route]:
         """Those that an app of the team may call."""
-        allowed = select(AppRoute.route_id).join(App, App.id == AppRoute.app_id).where(App.team_id == team_id)
-        all_allowed = select(App.id).where(App.team_id == team_id, App.all_routes).exists()
-        return query.where(or_(Route.id.in_(allowed), all_allowed))
+        return query.where(callable_by(team_id))
 
     def show(self, row: Route) -> RouteView:
         timeout = TimeoutView(
@@ -61,6 +65,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             request_headers=HeaderRulesView(**_rules(row.request_headers).model_dump()),
             response_headers=HeaderRulesView(**_rules(row.response_headers).model_dump()),
             prefer=row.prefer or [],
+            service=service_view(row, self.teams, self.editing.own_team_only()),
         )
 
     def document_of(self, row: Route) -> RouteDocument:
@@ -88,10 +93,19 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             request_headers=_rules(row.request_headers),
             response_headers=_rules(row.response_headers),
             prefer=row.prefer or [],
+            service=service_of(row, self.teams),
         )
+
+    def normal(self, row: Route | None, wanted: RouteDocument) -> RouteDocument:
+        """The order in which teams are named means nothing."""
+        if wanted.service.teams is None:
+            return wanted
+        service = wanted.service.model_copy(update={"teams": sorted(wanted.service.teams)})
+        return wanted.model_copy(update={"service": service})
 
     def fill(self, row: Route, wanted: RouteDocument) -> None:
         providers = self._providers(wanted)
+        service = stored_service(wanted.service, self.teams, self._subject(wanted.name))
         self._refuse_shared_match(row, wanted)
         row.name, row.strategy, row.retries = wanted.name, wanted.strategy, wanted.retries
         row.connect_timeout_s, row.first_byte_timeout_s = wanted.timeout.connect, wanted.timeout.first_byte
@@ -103,6 +117,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
         row.auth, row.read_to_end = wanted.auth, wanted.read_to_end
         row.request_headers, row.response_headers = _stored(wanted.request_headers), _stored(wanted.response_headers)
         row.prefer = list(wanted.prefer) or None
+        row.service = service
         # A target that stays keeps its id, and with it its health and its place in figures.
         present = {} if is_new(row) else {(each.provider_id, each.model): each for each in row.targets}
         targets = []
@@ -126,6 +141,14 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
         if apps:
             raise Conflict(
                 f"the route {row.name!r} is in use by the app {joined(apps)}", fix="take it out of their `routes` first"
+            )
+        granted = self.session.scalars(
+            select(App.name).join(IN_FORCE, IN_FORCE.c.app_id == App.id).where(IN_FORCE.c.route_id == row.id).distinct()
+        ).all()
+        if granted:
+            raise Conflict(
+                f"the route {row.name!r} was granted to the app {joined(sorted(granted))}",
+                fix="revoke those requests under /api/v1/access-requests first",
             )
 
     def _providers(self, wanted: RouteDocument) -> dict[str, Provider]:
@@ -161,6 +184,14 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
                 "give the two different hosts or paths",
                 self._subject(wanted.name),
             )
+
+
+def callable_by(team_id: int) -> ColumnElement[bool]:
+    """Of routes: whether an app of the team may call it."""
+    allowed = select(AppRoute.route_id).join(App, App.id == AppRoute.app_id).where(App.team_id == team_id)
+    granted = select(IN_FORCE.c.route_id).join(App, App.id == IN_FORCE.c.app_id).where(App.team_id == team_id)
+    all_allowed = select(App.id).where(App.team_id == team_id, App.all_routes).exists()
+    return or_(Route.id.in_(allowed), Route.id.in_(granted), all_allowed)
 
 
 def _rules(stored: dict[str, Any] | None) -> HeaderRulesDocument:

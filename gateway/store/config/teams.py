@@ -3,7 +3,9 @@
 import hashlib
 import secrets
 import string
-from typing import Final, Literal
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal
 
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, Select, inspect, or_, select
@@ -11,6 +13,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from gateway.errors import Conflict, Forbidden
 from gateway.store import problems
+from gateway.store.access_grants import Grant, grants_by_app
 from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.documents import AppEntry, KeyEntry, TeamEntry
@@ -26,8 +29,9 @@ from gateway.store.models import (
     Team,
     Token,
     User,
+    now,
 )
-from gateway.store.views import AppView, CorsView, KeyCreated, KeyView, TeamView
+from gateway.store.views import AppView, CorsView, GrantView, KeyCreated, KeyView, TeamView
 
 KEY_MARK: Final = "sk-sg-"
 KEY_LENGTH: Final = 40
@@ -88,6 +92,10 @@ class Apps(Collection[App, AppEntry, AppView]):
     row_type = App
     document_type = AppEntry
 
+    def __init__(self, editing: Editing) -> None:
+        super().__init__(editing)
+        self._granted: Mapping[int, list[Grant]] | None = None
+
     def query(self) -> Select[App]:
         return select(App).options(joinedload(App.team), selectinload(App.routes))
 
@@ -103,6 +111,10 @@ class Apps(Collection[App, AppEntry, AppView]):
             updated_at=row.updated_at,
             team=row.team.name,
             routes=_allowed(row),
+            granted=[
+                GrantView(route=each.route, expires_at=each.expires_at, request=each.request_id)
+                for each in self._grants().get(row.id, ())
+            ],
             cors=None if row.cors is None else CorsView(**row.cors),
             egress=row.egress or [],
             sources=row.sources or [],
@@ -150,6 +162,18 @@ class Apps(Collection[App, AppEntry, AppView]):
                 f"the app {row.name!r} is charged by the interception rule {joined(rules)}",
                 fix="name another app in those rules first",
             )
+
+    def audited(self, row: App) -> dict[str, Any]:
+        """Without what requests for access give it: they have entries of their own."""
+        shown = super().audited(row)
+        del shown["granted"]
+        return shown
+
+    def _grants(self) -> Mapping[int, list[Grant]]:
+        """All, read once: an app's view needs them as soon as a list has two."""
+        if self._granted is None:
+            self._granted = grants_by_app(self.session, self.editing.own_team_only())
+        return self._granted
 
     def _team(self, wanted: AppEntry) -> Team:
         query = select(Team).where(Team.name == wanted.team)
@@ -229,6 +253,7 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
             team=row.app.team.name,
             prefix=row.prefix,
             expires_at=row.expires_at,
+            previous_until=row.previous_until,
         )
 
     def document_of(self, row: Key) -> KeyEntry:
@@ -245,14 +270,35 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
         text = new_key()
         return self.add(wanted.model_copy(update={"value": SecretStr(text)})), text
 
-    def rotate(self, reference: str, expected_version: int | None = None) -> KeyCreated:
-        """Give the key a new text; the old one is refused from then on."""
+    def rotate(self, reference: str, expected_version: int | None = None, overlap_s: float | None = None) -> KeyCreated:
+        """Give the key a new text. The old one is refused from then on, or with `overlap_s` after so many seconds."""
         self.editing.lock()
         row = self.find(reference)
         self._require_version(row, expected_version)
         text = new_key()
+        if overlap_s is None:
+            row.previous_digest, row.previous_until = None, None
+        else:
+            until = now() + timedelta(seconds=overlap_s)
+            row.previous_digest = row.digest
+            row.previous_until = until if row.expires_at is None else min(until, row.expires_at)
         self.change(row, self.document_of(row).model_copy(update={"value": SecretStr(text)}))
         return KeyCreated(**self.show(row).model_dump(), key=text)
+
+    def retire(self, reference: str, expected_version: int | None = None) -> KeyView:
+        """Refuse the text before the last rotation from now on. Raises Conflict where there is none."""
+        self.editing.lock()
+        row = self.find(reference)
+        self._require_version(row, expected_version)
+        if row.previous_digest is None:
+            raise Conflict(
+                f"the key {self.name_of(row)!r} has no earlier text that is good", fix="there is nothing to do"
+            )
+        before = self.audited(row)
+        row.previous_digest, row.previous_until, row.updated_at = None, None, now()
+        self.session.flush()
+        self.editing.record("update", self.kind, self.name_of(row), before, self.audited(row))
+        return self.show(row)
 
     def normal(self, row: Key | None, wanted: KeyEntry) -> KeyEntry:
         """A key that is stored already is left out."""
@@ -263,7 +309,8 @@ class Keys(Collection[Key, KeyEntry, KeyView]):
     def fill(self, row: Key, wanted: KeyEntry) -> None:
         app = self._app(wanted)
         digest = None if wanted.value is None else _digest(wanted.value)
-        if digest is not None and self.session.scalar(select(Key.id).where(Key.digest == digest)) is not None:
+        used = select(Key.id).where(or_(Key.digest == digest, Key.previous_digest == digest))
+        if digest is not None and self.session.scalar(used) is not None:
             raise problems.refuse(
                 "value",
                 "is in use as another key",

@@ -470,9 +470,29 @@ export interface paths {
         put?: never;
         /**
          * Rotate Key
-         * @description A new text for the key, shown in this answer only; the old one is refused within a second.
+         * @description A new text for the key, shown in this answer only. Limits and usage go on as the same key's.
          */
         post: operations["rotate_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/keys/{ref}/retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retire Key
+         * @description End the overlap of a rotation: the text before it is refused within a second.
+         */
+        post: operations["retire_key"];
         delete?: never;
         options?: never;
         head?: never;
@@ -495,6 +515,225 @@ export interface paths {
          *     With `target` calls go to that target of the route and to no other, whatever the route's strategy says.
          */
         post: operations["create_playground_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/catalogue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Catalogue
+         * @description Services, with models, prices, limits, what your apps may call already, and code that calls them.
+         */
+        get: operations["list_catalogue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/catalogue/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Service
+         * @description By id or by the route's name.
+         */
+        get: operations["get_service"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/service-openapi/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Service Openapi
+         * @description The OpenAPI document of a service's API, as it was stored.
+         */
+        get: operations["get_service_openapi"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Access Requests
+         * @description The newest first. Team roles see those of their team.
+         */
+        get: operations["list_access_requests"];
+        put?: never;
+        /**
+         * Create Access Request
+         * @description Ask that an app may call routes. Where all of them are open, the answer is approved already.
+         */
+        post: operations["create_access_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/pending": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count Access Requests
+         * @description How many await a decision.
+         */
+        get: operations["count_access_requests"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Access Request */
+        get: operations["get_access_request"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/{number}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approve Access Request
+         * @description In force in every worker within a second; an app that does not exist is made.
+         */
+        post: operations["approve_access_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/{number}/deny": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Deny Access Request */
+        post: operations["deny_access_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/{number}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Access Request
+         * @description End an approved one: refused in every worker within a second.
+         */
+        post: operations["revoke_access_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/access-requests/{number}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Withdraw Access Request
+         * @description The team takes it back, or gives up what it was granted.
+         */
+        post: operations["withdraw_access_request"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/notices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Notices
+         * @description What people were told of: budgets that run out, access asked for and decided. The newest first; team roles see
+         *     their team's.
+         */
+        get: operations["list_notices"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1428,7 +1667,7 @@ export interface paths {
         };
         /**
          * Stream Events
-         * @description Requests as they reach the ledger, and changes of state. Team roles get their own team's requests alone.
+         * @description Requests as they reach the ledger, and changes of state. Team roles get their own team's alone.
          */
         get: operations["stream_events"];
         put?: never;
@@ -1504,6 +1743,87 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Access
+         * @description How an app team comes to a route.
+         * @enum {string}
+         */
+        Access: "open" | "team-admin" | "approval" | "closed";
+        /** AccessApproval */
+        AccessApproval: {
+            /** Reason */
+            reason?: string | null;
+            /** Expires At */
+            expires_at?: string | null;
+        };
+        /**
+         * AccessAsked
+         * @description A wish: this app may call these routes.
+         */
+        AccessAsked: {
+            /** App */
+            app: string;
+            /**
+             * New App
+             * @default false
+             */
+            new_app?: boolean;
+            /** Team */
+            team?: string | null;
+            /** Routes */
+            routes: string[];
+            /** Reason */
+            reason: string;
+            /** Expires At */
+            expires_at?: string | null;
+        };
+        /** AccessDecision */
+        AccessDecision: {
+            /** Reason */
+            reason?: string | null;
+        };
+        /** AccessRequestView */
+        AccessRequestView: {
+            /** Id */
+            id: number;
+            /** Version */
+            version: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Team */
+            team: string;
+            /** App */
+            app: string;
+            /** New App */
+            new_app: boolean;
+            /** Routes */
+            routes: string[];
+            state: components["schemas"]["RequestState"];
+            /** Reason */
+            reason: string;
+            /** Asked Until */
+            asked_until: string | null;
+            /** Requested By */
+            requested_by: string;
+            /** Decided By */
+            decided_by: string | null;
+            /** Decided At */
+            decided_at: string | null;
+            /** Decision Reason */
+            decision_reason: string | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** You May */
+            you_may: components["schemas"]["Deed"][];
+        };
+        /**
          * Action
          * @description What may be decided. Each undoes what the one before it made.
          * @enum {string}
@@ -1572,6 +1892,18 @@ export interface components {
             workers: string[] | null;
         };
         /**
+         * AppAccess
+         * @description One of the caller's apps that may call the service.
+         */
+        AppAccess: {
+            /** App */
+            app: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Request */
+            request: number | null;
+        };
+        /**
          * AppEntry
          * @description An app by itself, as the REST API takes it.
          */
@@ -1624,6 +1956,8 @@ export interface components {
             team: string;
             /** Routes */
             routes: "*" | string[];
+            /** Granted */
+            granted: components["schemas"]["GrantView"][];
             cors: components["schemas"]["CorsView"] | null;
             /** Egress */
             egress: string[];
@@ -1730,6 +2064,15 @@ export interface components {
             /** Covers */
             covers: boolean;
         };
+        /** CallExample */
+        CallExample: {
+            dialect: components["schemas"]["Dialect"];
+            language: components["schemas"]["Language"];
+            /** Needs */
+            needs: string | null;
+            /** Code */
+            code: string;
+        };
         /**
          * CallerDocument
          * @description Fits whoever all that is given here fits.
@@ -1787,6 +2130,56 @@ export interface components {
             /** Trouble */
             trouble: string | null;
         };
+        /** CatalogueItem */
+        CatalogueItem: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Description */
+            description: string | null;
+            /** Owner */
+            owner: string | null;
+            /** Documentation */
+            documentation: string | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "model" | "http";
+            match: components["schemas"]["MatchView"] | null;
+            access: components["schemas"]["Access"];
+            /**
+             * Teams
+             * @description Which see it; null: all. Team roles see no other team here
+             */
+            teams: string[] | null;
+            /** Models */
+            models: components["schemas"]["ServiceModel"][];
+            /** Dialects */
+            dialects: components["schemas"]["Dialect"][];
+            /** Max Output Tokens */
+            max_output_tokens: number | null;
+            /** Limits */
+            limits: components["schemas"]["ServiceLimit"][];
+            /** Apps */
+            apps: components["schemas"]["AppAccess"][];
+            /** Pending */
+            pending: number[];
+            /** Has Openapi */
+            has_openapi: boolean;
+            /** Base Url */
+            base_url: string;
+            /** Examples */
+            examples: components["schemas"]["CallExample"][];
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+        };
         /** ChangeView */
         ChangeView: {
             /** Action */
@@ -1800,6 +2193,11 @@ export interface components {
             /** Text */
             text: string;
         };
+        /**
+         * Channel
+         * @enum {string}
+         */
+        Channel: "email" | "webhook";
         /**
          * ConflictView
          * @description The draft and what is in force have both changed the same.
@@ -1940,6 +2338,28 @@ export interface components {
             /** App */
             app?: string | null;
             tls?: components["schemas"]["Tls"] | null;
+        };
+        /**
+         * Deed
+         * @description What can be done with a request.
+         * @enum {string}
+         */
+        Deed: "approve" | "deny" | "withdraw" | "revoke";
+        /**
+         * DeliveryState
+         * @enum {string}
+         */
+        DeliveryState: "waiting" | "sent" | "failed";
+        /** DeliveryView */
+        DeliveryView: {
+            channel: components["schemas"]["Channel"];
+            /** Destination */
+            destination: string;
+            state: components["schemas"]["DeliveryState"];
+            /** Attempts */
+            attempts: number;
+            /** Error */
+            error: string | null;
         };
         /**
          * DenialCreate
@@ -2656,6 +3076,15 @@ export interface components {
          * @enum {string}
          */
         Format: "csv" | "jsonl" | "parquet";
+        /** GrantView */
+        GrantView: {
+            /** Route */
+            route: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Request */
+            request: number;
+        };
         /**
          * HeaderRulesDocument
          * @description One direction's rules: `remove` first, then `set` in place of what is there, then `add` beside it.
@@ -2920,6 +3349,8 @@ export interface components {
             prefix: string;
             /** Expires At */
             expires_at: string | null;
+            /** Previous Until */
+            previous_until: string | null;
             /** Key */
             key: string | null;
         };
@@ -2956,7 +3387,19 @@ export interface components {
             prefix: string;
             /** Expires At */
             expires_at: string | null;
+            /** Previous Until */
+            previous_until: string | null;
         };
+        /**
+         * Kind
+         * @enum {string}
+         */
+        Kind: "access-requested" | "access-approved" | "access-denied" | "access-withdrawn" | "access-expired" | "access-revoked" | "budget";
+        /**
+         * Language
+         * @enum {string}
+         */
+        Language: "curl" | "python" | "node";
         /**
          * LedgerRowView
          * @description One request. null = not known, never 0.
@@ -3179,6 +3622,24 @@ export interface components {
          * @enum {string}
          */
         Mode: "observe" | "govern" | "deny";
+        /**
+         * ModelPrice
+         * @description Micro-USD per million tokens; `per_request` micro-USD a request. null = charged as its parent kind.
+         */
+        ModelPrice: {
+            /** Input */
+            input: number;
+            /** Output */
+            output: number;
+            /** Cached Input */
+            cached_input: number | null;
+            /** Cache Write */
+            cache_write: number | null;
+            /** Reasoning */
+            reasoning: number | null;
+            /** Per Request */
+            per_request: number;
+        };
         /** NewKey */
         NewKey: {
             /** Name */
@@ -3189,6 +3650,27 @@ export interface components {
             expires_at?: string | null;
             /** App */
             app: string;
+        };
+        /** NoticeView */
+        NoticeView: {
+            /** Id */
+            id: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            kind: components["schemas"]["Kind"];
+            /** Team */
+            team: string | null;
+            /** Title */
+            title: string;
+            /** Document */
+            document: {
+                [key: string]: unknown;
+            };
+            /** Deliveries */
+            deliveries: components["schemas"]["DeliveryView"][];
         };
         /**
          * OnFailure
@@ -3206,6 +3688,13 @@ export interface components {
          * @enum {string}
          */
         Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
+        /** AccessRequestViewPage */
+        Page_AccessRequestView_: {
+            /** Items */
+            items: components["schemas"]["AccessRequestView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** AlertViewPage */
         Page_AlertView_: {
             /** Items */
@@ -3224,6 +3713,13 @@ export interface components {
         Page_AuditView_: {
             /** Items */
             items: components["schemas"]["AuditView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** CatalogueItemPage */
+        Page_CatalogueItem_: {
+            /** Items */
+            items: components["schemas"]["CatalogueItem"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -3259,6 +3755,13 @@ export interface components {
         Page_LimitView_: {
             /** Items */
             items: components["schemas"]["LimitView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /** NoticeViewPage */
+        Page_NoticeView_: {
+            /** Items */
+            items: components["schemas"]["NoticeView"][];
             /** Next Cursor */
             next_cursor: string | null;
         };
@@ -3331,6 +3834,11 @@ export interface components {
              */
             new: string;
         };
+        /** PendingView */
+        PendingView: {
+            /** Pending */
+            pending: number;
+        };
         /**
          * Per
          * @description Windows of a denial's limit, from when it comes into force (`probes.allowances.PERIODS_S`).
@@ -3341,7 +3849,7 @@ export interface components {
          * Permission
          * @enum {string}
          */
-        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "audit:read" | "metrics:read";
+        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "audit:read" | "metrics:read";
         /** PermittedView */
         PermittedView: {
             /** Hosts */
@@ -3688,6 +4196,11 @@ export interface components {
             /** What */
             what: string;
         };
+        /**
+         * RequestState
+         * @enum {string}
+         */
+        RequestState: "pending" | "approved" | "denied" | "withdrawn" | "expired" | "revoked";
         /** ResolveRequest */
         ResolveRequest: {
             /** Kind */
@@ -3707,6 +4220,11 @@ export interface components {
          * @enum {string}
          */
         Role: "owner" | "admin" | "operator" | "viewer" | "team-admin" | "team-member";
+        /** Rotation */
+        Rotation: {
+            /** Overlap */
+            overlap?: (number | string) | null;
+        };
         /**
          * RouteCaller
          * @description Who made requests. `process`, `user` and `container` are the kernel's word on intercepted ones of this host.
@@ -3786,6 +4304,12 @@ export interface components {
             response_headers?: components["schemas"]["HeaderRulesDocument"];
             /** Prefer */
             prefer?: string[];
+            /**
+             * @default {
+             *       "access": "approval"
+             *     }
+             */
+            service?: components["schemas"]["ServiceDocument"];
         };
         /** RoutePatch */
         RoutePatch: {
@@ -3811,6 +4335,7 @@ export interface components {
             response_headers?: components["schemas"]["HeaderRulesPatch"] | null;
             /** Prefer */
             prefer?: string[] | null;
+            service?: components["schemas"]["ServicePatch"] | null;
         };
         /**
          * RouteTelemetry
@@ -3908,6 +4433,7 @@ export interface components {
             response_headers: components["schemas"]["HeaderRulesView"];
             /** Prefer */
             prefer: string[];
+            service: components["schemas"]["ServiceView"];
         };
         /**
          * ScopeDocument
@@ -4008,6 +4534,76 @@ export interface components {
             route: string;
             /** Target */
             target: string;
+        };
+        /**
+         * ServiceDocument
+         * @description What people read of a route before they call it, and who may ask for it. All of it may be left out.
+         */
+        ServiceDocument: {
+            /** Title */
+            title?: string | null;
+            /** Description */
+            description?: string | null;
+            /** Owner */
+            owner?: string | null;
+            /** Documentation */
+            documentation?: string | null;
+            /** @default approval */
+            access?: components["schemas"]["Access"];
+            /** Teams */
+            teams?: string[] | null;
+        };
+        /**
+         * ServiceLimit
+         * @description One that calls of the team would count for. Amounts in the metric's unit; cost in USD.
+         */
+        ServiceLimit: {
+            /** Limit */
+            limit: string | null;
+            metric: components["schemas"]["Metric"];
+            window: components["schemas"]["Window"] | null;
+            /** At Most */
+            at_most: number;
+            /** App */
+            app: string | null;
+            /** Key */
+            key: string | null;
+            /** This Route */
+            this_route: boolean;
+        };
+        /** ServiceModel */
+        ServiceModel: {
+            /** Model */
+            model: string | null;
+            price: components["schemas"]["ModelPrice"] | null;
+        };
+        /** ServicePatch */
+        ServicePatch: {
+            /** Title */
+            title?: string | null;
+            /** Description */
+            description?: string | null;
+            /** Owner */
+            owner?: string | null;
+            /** Documentation */
+            documentation?: string | null;
+            access?: components["schemas"]["Access"] | null;
+            /** Teams */
+            teams?: string[] | null;
+        };
+        /** ServiceView */
+        ServiceView: {
+            /** Title */
+            title: string | null;
+            /** Description */
+            description: string | null;
+            /** Owner */
+            owner: string | null;
+            /** Documentation */
+            documentation: string | null;
+            access: components["schemas"]["Access"];
+            /** Teams */
+            teams: string[] | null;
         };
         /**
          * Session
@@ -6090,7 +6686,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Rotation"] | null;
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -6099,6 +6699,43 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyCreated"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retire_key: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
@@ -6132,6 +6769,439 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PlaygroundKeyCreated"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_catalogue: {
+        parameters: {
+            query?: {
+                /** @description As this team sees it; team roles: their own */
+                team?: string | null;
+                /** @description Words to look for */
+                q?: string;
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_CatalogueItem_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_service: {
+        parameters: {
+            query?: {
+                /** @description As this team sees it; team roles: their own */
+                team?: string | null;
+            };
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogueItem"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_service_openapi: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OpenAPI document */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_access_requests: {
+        parameters: {
+            query?: {
+                state?: components["schemas"]["RequestState"] | null;
+                app?: string | null;
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AccessRequestView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_access_request: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessAsked"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_access_requests: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PendingView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_access_request: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_access_request: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessApproval"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deny_access_request: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessDecision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_access_request: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessDecision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_access_request: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AccessDecision"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AccessRequestView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_notices: {
+        parameters: {
+            query?: {
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_NoticeView_"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

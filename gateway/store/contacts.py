@@ -1,0 +1,41 @@
+"""To whom notices go: a team's addresses and webhook, the platform's, and the owners of services."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from gateway.settings import Settings
+from gateway.store.notices import Channel, Destination
+from gateway.store.portal_models import TeamContact
+
+ADDRESS: Final = re.compile(r"[^@\s,;<>\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+"""What is written as an e-mail address (RFC 5321 4.5.3.1.1: 64 octets before the sign), without quoting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """`emails` and `webhook`: of the platform's people. Without a mail server nobody gets mail."""
+
+    sends_mail: bool
+    emails: tuple[str, ...]
+    webhook: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Contacts":
+        return cls(settings.smtp is not None, settings.notice_emails, settings.notice_webhook)
+
+    def of_platform(self, owners: Iterable[str | None] = ()) -> list[Destination]:
+        """`owners`: of services; those that are e-mail addresses hear of it, too."""
+        addresses = [*self.emails, *(each for each in owners if each is not None and ADDRESS.fullmatch(each))]
+        return self._destinations(addresses, self.webhook)
+
+    def of_team(self, session: Session, team_id: int) -> list[Destination]:
+        row = session.get(TeamContact, team_id)
+        return [] if row is None else self._destinations(row.emails, row.webhook)
+
+    def _destinations(self, addresses: Iterable[str], webhook: str | None) -> list[Destination]:
+        found = [Destination(Channel.EMAIL, each) for each in addresses] if self.sends_mail else []
+        return [*found, *([] if webhook is None else [Destination(Channel.WEBHOOK, webhook)])]

@@ -1,0 +1,368 @@
+"""The portal by REST: the catalogue as each sees it, requests for access from wish to end, keys that overlap."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.policy.roles import Authority, Role
+from gateway.settings import Settings
+from gateway.store.access import AccessRequests
+from gateway.store.compiler import compile_snapshot
+from gateway.store.config.editing import Editing
+from gateway.store.contacts import Contacts
+from gateway.store.database import read_session, write_session
+from gateway.store.portal_models import AccessRequest
+from tests.integration.api.served import ServedApi
+
+YAML = """
+providers:
+  - {name: vendor, dialect: openai, base_url: "http://127.0.0.1:9/v1"}
+  - {name: crm, dialect: http, base_url: "http://127.0.0.1:9"}
+routes:
+  - name: chat
+    targets: [{provider: vendor, model: gpt-x}]
+    service:
+      title: Chat
+      description: "General chat.\\n\\nFor everyone."
+      owner: ai-platform@example.com
+      documentation: https://wiki.example.com/chat
+      access: open
+  - {name: embed, targets: [{provider: vendor, model: embed-x}]}
+  - {name: draft, targets: [{provider: vendor, model: draft-x}], service: {access: team-admin}}
+  - {name: internal, targets: [{provider: vendor, model: i}], service: {access: closed, owner: Mia}}
+  - {name: ads-only, targets: [{provider: vendor, model: a}], service: {teams: [ads]}}
+  - {name: crm, match: {path: /v2/}, targets: [{provider: crm}]}
+teams:
+  - {name: search, apps: [{name: indexer, routes: [embed]}]}
+  - {name: ads, apps: [{name: banner, routes: []}]}
+limits:
+  - {name: search-month, scope: {team: search}, metric: cost_usd, window: month, at_most: 50}
+  - {name: ads-day, scope: {team: ads}, metric: requests, window: day, at_most: 7}
+  - {name: chat-minute, scope: {route: chat}, metric: requests, window: minute, at_most: 600}
+  - {name: everything, scope: {}, metric: cost_usd, window: month, at_most: 5000}
+"""
+
+TEAM_ROLES = (Role.TEAM_MEMBER, Role.TEAM_ADMIN)
+
+
+class People:
+    """Clients of the roles that the tests speak as."""
+
+    def __init__(self, api: ServedApi, stack: ExitStack) -> None:
+        self.api = api
+        self.owner = stack.enter_context(api.client())
+        self.owner.post("/api/v1/apply", content=YAML).raise_for_status()
+        self.operator = stack.enter_context(api.client(Role.OPERATOR))
+        self.viewer = stack.enter_context(api.client(Role.VIEWER))
+        self.member = stack.enter_context(api.client(Role.TEAM_MEMBER, "search"))
+        self.admin = stack.enter_context(api.client(Role.TEAM_ADMIN, "search"))
+        self.ads = stack.enter_context(api.client(Role.TEAM_ADMIN, "ads"))
+
+    def allowed(self, app: str) -> Any:
+        """Names of the routes that workers would let the app call."""
+        with read_session(self.api.engine) as session:
+            document = compile_snapshot(session, self.api.app.state.services.sealer)
+        return {row[1]: row[4] for row in document["apps"]}.get(app)
+
+
+@pytest.fixture
+def people(api: ServedApi) -> Iterator[People]:
+    with ExitStack() as stack:
+        yield People(api, stack)
+
+
+def asked(client: httpx2.Client, *routes: str, app: str = "indexer", **fields: Any) -> httpx2.Response:
+    body = {"app": app, "routes": list(routes), "reason": "for the launch", **fields}
+    return client.post("/api/v1/access-requests", json=body)
+
+
+def made(client: httpx2.Client, *routes: str, **fields: Any) -> dict[str, Any]:
+    answer = asked(client, *routes, **fields)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def decide(client: httpx2.Client, request: dict[str, Any], deed: str, **fields: Any) -> httpx2.Response:
+    return client.post(f"/api/v1/access-requests/{request['id']}/{deed}", json=fields)
+
+
+def catalogue(client: httpx2.Client, **query: str) -> dict[str, dict[str, Any]]:
+    answer = client.get("/api/v1/catalogue", params=query)
+    assert answer.status_code == 200, answer.text
+    return {item["name"]: item for item in answer.json()["items"]}
+
+
+# ---- the catalogue
+
+
+def test_a_team_sees_services_and_nothing_of_others(people: People) -> None:
+    seen = catalogue(people.member)
+    assert set(seen) == {"chat", "embed", "draft", "internal", "crm"}
+    assert set(catalogue(people.ads)) == set(seen) | {"ads-only"}
+    assert people.member.get("/api/v1/catalogue/ads-only").status_code == 404
+    assert people.member.get("/api/v1/catalogue", params={"team": "ads"}).status_code == 404
+    assert "ads" not in people.member.get("/api/v1/catalogue").text.replace("threads", "")
+    chat = seen["chat"]
+    assert (chat["title"], chat["owner"], chat["access"]) == ("Chat", "ai-platform@example.com", "open")
+    assert chat["description"] == "General chat.\n\nFor everyone."
+    assert seen["embed"]["title"] == "embed"
+    assert seen["embed"]["access"] == "approval"
+    assert [each["app"] for each in seen["embed"]["apps"]] == ["indexer"]
+    assert chat["apps"] == []
+    assert chat["models"][0]["model"] == "gpt-x"
+    # Its own limits by name, those of the route without, and the gateway's as a whole not at all.
+    assert [(each["limit"], each["at_most"], each["this_route"]) for each in chat["limits"]] == [
+        ("search-month", 50, False), (None, 600, True)
+    ]  # fmt: skip
+
+
+def test_the_platform_sees_all_and_what_a_team_sees(people: People) -> None:
+    assert set(catalogue(people.viewer)) == {"chat", "embed", "draft", "internal", "ads-only", "crm"}
+    assert catalogue(people.viewer)["ads-only"]["teams"] == ["ads"]
+    assert set(catalogue(people.operator, team="search")) == {"chat", "embed", "draft", "internal", "crm"}
+    assert set(catalogue(people.viewer, q="GENERAL chat")) == {"chat"}
+
+
+def test_the_catalogue_is_paged(people: People) -> None:
+    names, cursor = [], ""
+    while True:
+        page = people.member.get(
+            "/api/v1/catalogue", params={"limit": 2, **({"cursor": cursor} if cursor else {})}
+        ).json()
+        names += [item["name"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert names == ["chat", "embed", "draft", "internal", "crm"]
+
+
+def test_a_hidden_route_is_seen_by_whoever_may_call_it(people: People) -> None:
+    people.owner.patch("/api/v1/apps/indexer", json={"routes": ["ads-only"]}).raise_for_status()
+    found = catalogue(people.member)["ads-only"]
+    assert found["teams"] == []
+    assert people.member.get("/api/v1/routes/ads-only").json()["service"]["teams"] == []
+
+
+def test_code_is_ready_in_each_dialect(people: People) -> None:
+    chat = people.member.get("/api/v1/catalogue/chat").json()
+    assert chat["base_url"] == people.api.url
+    assert {(each["dialect"], each["language"]) for each in chat["examples"]} == {
+        (dialect, language) for dialect in ("openai", "mistral") for language in ("curl", "python", "node")
+    }
+    for each in chat["examples"]:
+        assert people.api.url in each["code"]
+        assert "SLUICEGATE_KEY" in each["code"]
+        assert "chat" in each["code"]
+    crm = people.member.get("/api/v1/catalogue/crm").json()
+    assert (crm["kind"], crm["match"]) == ("http", {"host": None, "path": "/v2/"})
+    assert f"{people.api.url}/v2/" in crm["examples"][0]["code"]
+
+
+def test_services_come_back_from_an_export_and_follow_a_renamed_team(people: People) -> None:
+    text = people.owner.get("/api/v1/export").text
+    assert "title: Chat" in text
+    assert "teams:" in text
+    assert people.owner.post("/api/v1/apply", content=text).json()["changes"] == []
+    people.owner.patch("/api/v1/teams/ads", json={"name": "marketing"}).raise_for_status()
+    assert people.owner.get("/api/v1/routes/ads-only").json()["service"]["teams"] == ["marketing"]
+    cleared = people.owner.patch("/api/v1/routes/ads-only", json={"service": {"teams": None}}).json()
+    assert cleared["service"]["teams"] is None
+    bad = people.owner.patch("/api/v1/routes/chat", json={"service": {"teams": ["nobody"]}})
+    assert bad.status_code == 422
+    assert bad.json()["errors"][0]["field"] == "service.teams.0"
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"title": ""},
+        {"title": "x" * 121},
+        {"description": "x" * 4001},
+        {"description": "bell \x07"},
+        {"documentation": "javascript:alert(1)"},
+        {"documentation": "https://user:secret@example.com"},
+        {"access": "maybe"},
+        {"teams": ["ads", "ads"]},
+    ],
+)
+def test_what_people_read_is_checked(people: People, service: dict[str, Any]) -> None:
+    assert people.owner.patch("/api/v1/routes/chat", json={"service": service}).status_code == 422
+
+
+# ---- asking
+
+
+def test_an_open_route_is_there_at_once(people: People) -> None:
+    request = made(people.member, "chat")
+    assert (request["state"], request["decided_by"]) == ("approved", None)
+    assert people.allowed("indexer") == ["chat", "embed"]
+    assert catalogue(people.member)["chat"]["apps"] == [
+        {"app": "indexer", "expires_at": None, "request": request["id"]}
+    ]
+    app = people.member.get("/api/v1/apps/indexer").json()
+    assert app["routes"] == ["embed"]
+    assert [each["route"] for each in app["granted"]] == ["chat"]
+    assert "chat" in [item["name"] for item in people.member.get("/api/v1/routes").json()["items"]]
+    # What was granted is not the team's to hand on, and no document takes it away.
+    assert people.admin.patch("/api/v1/apps/indexer", json={"routes": ["chat", "embed"]}).status_code == 403
+    people.owner.post("/api/v1/apply", content=YAML, params={"prune": "true"}).raise_for_status()
+    assert people.allowed("indexer") == ["chat", "embed"]
+
+
+def test_the_owner_approves_and_the_app_is_made(people: People) -> None:
+    request = made(people.member, "chat", "draft", "crm", app="crawler", new_app=True)
+    assert request["state"] == "pending"
+    assert request["new_app"]
+    assert request["you_may"] == ["withdraw"]
+    assert people.allowed("crawler") is None
+    assert people.operator.get("/api/v1/access-requests/pending").json() == {"pending": 1}
+    shown = people.operator.get(f"/api/v1/access-requests/{request['id']}").json()
+    assert shown["you_may"] == ["approve", "deny", "withdraw"]
+    until = datetime.now(UTC) + timedelta(days=30)
+    approved = decide(people.operator, request, "approve", reason="welcome", expires_at=until.isoformat()).json()
+    assert (approved["state"], approved["new_app"], approved["decision_reason"]) == ("approved", False, "welcome")
+    assert datetime.fromisoformat(approved["expires_at"]) == until
+    assert people.allowed("crawler") == ["chat", "crm", "draft"]
+    key = people.member.post("/api/v1/keys", json={"app": "crawler", "name": "ci"})
+    assert key.status_code == 201
+    assert key.json()["key"].startswith("sk-sg-")
+    assert people.operator.get("/api/v1/access-requests/pending").json() == {"pending": 0}
+    kinds = [
+        entry["action"]
+        for entry in people.owner.get("/api/v1/audit", params={"kind": "access-request"}).json()["items"]
+    ]
+    assert kinds == ["approve", "create"]
+
+
+def test_a_team_admin_decides_where_the_route_says_so(people: People) -> None:
+    request = made(people.member, "draft")
+    assert decide(people.member, request, "approve").status_code == 403
+    assert decide(people.ads, request, "approve").status_code == 404
+    assert decide(people.viewer, request, "approve").status_code == 403
+    assert decide(people.admin, request, "approve").json()["state"] == "approved"
+    mixed = made(people.member, "crm", "chat")
+    assert decide(people.admin, mixed, "approve").status_code == 403
+    assert decide(people.admin, mixed, "deny").status_code == 403
+    assert decide(people.operator, mixed, "deny", reason="too early").json()["decision_reason"] == "too early"
+    assert people.allowed("indexer") == ["draft", "embed"]
+    assert decide(people.operator, mixed, "approve").status_code == 409
+
+
+def test_what_is_granted_ends_by_hand(people: People) -> None:
+    for deed, client in (("revoke", people.operator), ("withdraw", people.member)):
+        request = made(people.member, "chat")
+        assert people.allowed("indexer") == ["chat", "embed"]
+        assert decide(client, request, deed).status_code == 200
+        assert people.allowed("indexer") == ["embed"]
+    assert decide(people.member, made(people.member, "chat"), "revoke").status_code == 403
+
+
+def test_what_is_granted_ends_by_itself(people: People) -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    request = made(people.member, "chat", expires_at=soon.isoformat())
+    assert people.allowed("indexer") == ["chat", "embed"]
+    with write_session(people.api.engine) as session:
+        row = session.get(AccessRequest, request["id"])
+        assert row is not None
+        row.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+    # At once, and also before the keeper has written it down.
+    assert people.allowed("indexer") == ["embed"]
+    assert people.member.get(f"/api/v1/access-requests/{request['id']}").json()["state"] == "expired"
+    settings: Settings = people.api.app.state.services.settings
+    for ended in (1, 0):
+        with write_session(people.api.engine) as session:
+            keeper = Authority(actor="gateway", role=Role.OWNER)
+            editing = Editing(session=session, authority=keeper, sealer=people.api.app.state.services.sealer)
+            assert AccessRequests(editing, Contacts.of(settings)).end_expired() == ended
+    told = people.member.get("/api/v1/notices").json()["items"]
+    assert [each["kind"] for each in told] == ["access-expired", "access-approved"]
+    assert made(people.member, "chat")["state"] == "approved"
+
+
+@pytest.mark.parametrize("role", TEAM_ROLES)
+def test_others_requests_do_not_exist(people: People, role: Role) -> None:
+    theirs = made(people.ads, "crm", app="banner")
+    with people.api.client(role, "search") as client:
+        assert client.get("/api/v1/access-requests").json()["items"] == []
+        assert client.get("/api/v1/access-requests/pending").json() == {"pending": 0}
+        assert client.get("/api/v1/notices").json()["items"] == []
+        for number in (theirs["id"], 424242):
+            answers = [
+                client.get(f"/api/v1/access-requests/{number}"),
+                client.post(f"/api/v1/access-requests/{number}/withdraw", json={}),
+            ]
+            assert [each.status_code for each in answers] == [404, 404]
+        assert asked(client, "crm", app="banner").json()["detail"] == asked(client, "crm", app="zzz").json()[
+            "detail"
+        ].replace("zzz", "banner")
+        hidden, nothing = asked(client, "ads-only"), asked(client, "zzz-only")
+        assert hidden.status_code == nothing.status_code == 422
+        assert hidden.json()["detail"].replace("ads-only", "zzz-only") == nothing.json()["detail"]
+
+
+def test_what_cannot_be_asked_for_is_refused(people: People) -> None:
+    closed = asked(people.member, "internal")
+    assert closed.status_code == 403
+    assert "ask Mia" in closed.json()["fix"]
+    assert asked(people.member, "embed").status_code == 409
+    made(people.member, "crm")
+    assert asked(people.member, "crm", "draft").status_code == 409
+    assert asked(people.member, "chat", app="indexer", new_app=True).status_code == 409
+    assert asked(people.member, "chat", app="x", new_app=True, team="ads").status_code == 422
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    assert asked(people.member, "chat", expires_at=past.isoformat()).status_code == 422
+    assert asked(people.member, "chat", reason="  ").status_code == 422
+    assert asked(people.viewer, "chat").status_code == 403
+    # An operator may ask for a team, and name its new app's team.
+    assert made(people.operator, "crm", app="fresh", new_app=True, team="ads")["team"] == "ads"
+
+
+def test_a_decision_on_what_has_changed_meanwhile_is_refused(people: People) -> None:
+    request = made(people.member, "crm")
+    decide(people.member, request, "withdraw").raise_for_status()
+    late = people.operator.post(
+        f"/api/v1/access-requests/{request['id']}/approve", json={}, headers={"if-match": f'"{request["version"]}"'}
+    )
+    assert late.status_code == 412
+
+
+def test_a_granted_route_is_not_deleted_unseen(people: People) -> None:
+    made(people.member, "chat")
+    refused = people.owner.delete("/api/v1/routes/chat")
+    assert refused.status_code == 409
+    assert "indexer" in refused.json()["detail"]
+
+
+# ---- keys
+
+
+def test_a_rotated_key_overlaps(people: People) -> None:
+    def good() -> list[tuple[str, float | None]]:
+        with read_session(people.api.engine) as session:
+            rows = compile_snapshot(session, people.api.app.state.services.sealer)["keys"]
+        return [(row[0], row[4]) for row in rows]
+
+    people.member.post("/api/v1/keys", json={"app": "indexer", "name": "ci"}).raise_for_status()
+    (first, _), *_ = good()
+    rotated = people.member.post("/api/v1/keys/indexer%2Fci/rotate", json={"overlap": "7d"})
+    assert rotated.status_code == 200
+    assert rotated.json()["key"]
+    until = datetime.fromisoformat(rotated.json()["previous_until"])
+    assert timedelta(days=6.9) < until - datetime.now(UTC) < timedelta(days=7)
+    (second, forever), (old, end) = good()
+    assert old == first != second
+    assert forever is None
+    assert end == pytest.approx(until.timestamp())
+    # Within the overlap the old text is nobody else's; it ends by hand, or with the next rotation.
+    assert people.member.post("/api/v1/keys/indexer%2Fci/retire").json()["previous_until"] is None
+    assert [digest for digest, _ in good()] == [second]
+    assert people.member.post("/api/v1/keys/indexer%2Fci/retire").status_code == 409
+    people.member.post("/api/v1/keys/indexer%2Fci/rotate").raise_for_status()
+    assert len(good()) == 1
+    assert good()[0][0] != second
+    assert people.member.post("/api/v1/keys/indexer%2Fci/rotate", json={"overlap": "1y"}).status_code == 422
