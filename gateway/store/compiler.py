@@ -190,7 +190,7 @@ def _rules_row(request: dict[str, Any] | None, response: dict[str, Any] | None) 
 
 def _targets(session: Session, prices: PriceBook) -> dict[int, list[TargetRow]]:
     """Targets by route, each with its price."""
-    overrides = _overrides(session)
+    overrides = overrides_by_provider(session)
     targets: dict[int, list[TargetRow]] = defaultdict(list)
     for row in session.execute(
         select(
@@ -211,7 +211,7 @@ def _targets(session: Session, prices: PriceBook) -> dict[int, list[TargetRow]]:
     return targets
 
 
-def _overrides(session: Session) -> dict[int, list[Override]]:
+def overrides_by_provider(session: Session) -> dict[int, list[Override]]:
     """Overrides by provider."""
     found: dict[int, list[Override]] = defaultdict(list)
     columns = PriceOverride.__table__.c

@@ -42,6 +42,32 @@ class Override:
     price: Price
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """A price and where it comes from."""
+
+    price: Price | None
+    override: str | None = None
+    """The pattern of the override that fits best."""
+    entry: str | None = None
+    """`vendor/model` of the built-in table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableEntry:
+    """One model of the built-in table."""
+
+    vendor: str
+    vendor_name: str
+    model: str
+    model_name: str
+    price: Price
+    context_window: int | None
+    deprecated: bool
+    tiered: bool
+    """It costs more from some number of input tokens on: `price` is the base tier's."""
+
+
 class PriceBook:
     """Prices by provider and model. Loads its table (half a second) at the first question; not thread-safe."""
 
@@ -80,7 +106,48 @@ class PriceBook:
             self._found[key] = self._look_up(dialect, base_url, model)
         return self._found[key]
 
+    def source(self, dialect: Dialect, base_url: str, model: str, overrides: Sequence[Override] = ()) -> Priced:
+        """The same price, and what gives it."""
+        fitting = [each for each in overrides if fnmatchcase(model, each.model)]
+        if fitting:
+            best = max(fitting, key=lambda each: _specificity(each.model))
+            return Priced(price=best.price, override=best.model)
+        found = None if dialect is Dialect.HTTP else self._entry(dialect, base_url, model)
+        price = None if found is None else _price(found[1].get_prices(datetime.now(UTC)))
+        if found is None or price is None:
+            return Priced(price=None)
+        return Priced(price=price, entry=f"{found[0].id}/{found[1].id}")
+
+    def table(self) -> list[TableEntry]:
+        """All that the built-in table prices, by vendor and model."""
+        self.load()
+        assert self._snapshot is not None
+        now, entries = datetime.now(UTC), []
+        for vendor in self._snapshot.providers:
+            for model in vendor.models:
+                prices = model.get_prices(now)
+                price = _price(prices)
+                if price is not None:
+                    entries.append(
+                        TableEntry(
+                            vendor=vendor.id,
+                            vendor_name=vendor.name,
+                            model=model.id,
+                            model_name=model.name or model.id,
+                            price=price,
+                            context_window=model.context_window,
+                            deprecated=bool(model.deprecated),
+                            tiered=any(hasattr(value, "tiers") for value in vars(prices).values()),
+                        )
+                    )
+        return sorted(entries, key=lambda each: (each.vendor, each.model))
+
     def _look_up(self, dialect: Dialect, base_url: str, model: str) -> Price | None:
+        found = self._entry(dialect, base_url, model)
+        return None if found is None else _price(found[1].get_prices(datetime.now(UTC)))
+
+    def _entry(self, dialect: Dialect, base_url: str, model: str) -> tuple[Any, Any] | None:
+        """Vendor and model of the table."""
         self.load()
         table = self._snapshot
         assert table is not None
@@ -91,10 +158,9 @@ class PriceBook:
                 return None
             vendor = table.find_provider(None, _VENDOR[dialect], None)
         try:
-            _, found = table.find_provider_model(model.removeprefix("models/"), vendor, None, None)
+            return table.find_provider_model(model.removeprefix("models/"), vendor, None, None)
         except LookupError:
             return None
-        return _price(found.get_prices(datetime.now(UTC)))
 
 
 def price_book(settings: Settings) -> PriceBook:

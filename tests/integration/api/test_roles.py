@@ -104,6 +104,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "PATCH /api/v1/draft/entries/{kind}/{ref}": CHANGERS,
     "DELETE /api/v1/draft/entries/{kind}/{ref}": CHANGERS,
     "GET /api/v1/versions/{number}/diff": CHANGERS,
+    "GET /api/v1/price-table": PLATFORM,
+    "GET /api/v1/price-use": PLATFORM,
     "POST /api/v1/draft/dry-run": CHANGERS,
     "POST /api/v1/versions/{number}/dry-run": CHANGERS,
     "GET /api/v1/versions": PLATFORM,

@@ -309,6 +309,46 @@ export interface paths {
         patch: operations["update_route"];
         trace?: never;
     };
+    "/api/v1/price-table": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Price Table
+         * @description The built-in prices (genai-prices, or what `sluicegate prices update` has taken), by vendor and model.
+         */
+        get: operations["list_price_table"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/price-use": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Price Use
+         * @description Which price is in force for each target, and where it comes from.
+         */
+        get: operations["get_price_use"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/teams": {
         parameters: {
             query?: never;
@@ -3786,6 +3826,13 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** TableEntryViewPage */
+        Page_TableEntryView_: {
+            /** Items */
+            items: components["schemas"]["TableEntryView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** TeamViewPage */
         Page_TeamView_: {
             /** Items */
@@ -3910,6 +3957,24 @@ export interface components {
              */
             per_request?: number;
         };
+        /**
+         * PriceFigures
+         * @description Micro-USD per million tokens; `per_request` micro-USD a request. null: charged as its parent kind.
+         */
+        PriceFigures: {
+            /** Input */
+            input: number;
+            /** Output */
+            output: number;
+            /** Cached Input */
+            cached_input: number | null;
+            /** Cache Write */
+            cache_write: number | null;
+            /** Reasoning */
+            reasoning: number | null;
+            /** Per Request */
+            per_request: number;
+        };
         /** PricePatch */
         PricePatch: {
             /** Provider */
@@ -3928,6 +3993,33 @@ export interface components {
             reasoning?: number | null;
             /** Per Request */
             per_request?: number | null;
+        };
+        /**
+         * PriceUse
+         * @description A model of a provider that routes use, or that was asked about, and what it costs.
+         */
+        PriceUse: {
+            /** Provider */
+            provider: string;
+            /** Model */
+            model: string;
+            /** Routes */
+            routes: string[];
+            price: components["schemas"]["PriceFigures"] | null;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "override" | "table" | "none";
+            /** Override */
+            override: string | null;
+            /** Entry */
+            entry: string | null;
+        };
+        /** PriceUses */
+        PriceUses: {
+            /** Items */
+            items: components["schemas"]["PriceUse"][];
         };
         /**
          * PriceView
@@ -4691,6 +4783,24 @@ export interface components {
          * @enum {string}
          */
         Strategy: "ordered" | "weighted" | "round-robin" | "least-busy" | "fastest" | "cheapest";
+        /** TableEntryView */
+        TableEntryView: {
+            /** Vendor */
+            vendor: string;
+            /** Vendor Name */
+            vendor_name: string;
+            /** Model */
+            model: string;
+            /** Model Name */
+            model_name: string;
+            price: components["schemas"]["PriceFigures"];
+            /** Context Window */
+            context_window: number | null;
+            /** Deprecated */
+            deprecated: boolean;
+            /** Tiered */
+            tiered: boolean;
+        };
         /** TargetAnswer */
         TargetAnswer: {
             /** Target */
@@ -6125,6 +6235,75 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RouteView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_price_table: {
+        parameters: {
+            query?: {
+                /** @description Part of the name of a model or vendor */
+                search?: string;
+                vendor?: string | null;
+                /** @description How many items a page may have */
+                limit?: number;
+                /** @description `next_cursor` of the page before */
+                cursor?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_TableEntryView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_price_use: {
+        parameters: {
+            query?: {
+                /** @description `provider/model`, one a line, to be told of beside targets */
+                also?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PriceUses"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
