@@ -2,12 +2,13 @@
 import { t } from "@lingui/core/macro";
 import { useSearch } from "@tanstack/react-router";
 
+/** `within` is the label inside a sentence. */
 export const RANGES = {
-  "1h": { label: t`Last hour`, hours: 1 },
-  "6h": { label: t`Last 6 hours`, hours: 6 },
-  "24h": { label: t`Last 24 hours`, hours: 24 },
-  "7d": { label: t`Last 7 days`, hours: 7 * 24 },
-  "30d": { label: t`Last 30 days`, hours: 30 * 24 },
+  "1h": { label: t`Last hour`, within: t`in the last hour`, hours: 1 },
+  "6h": { label: t`Last 6 hours`, within: t`in the last 6 hours`, hours: 6 },
+  "24h": { label: t`Last 24 hours`, within: t`in the last 24 hours`, hours: 24 },
+  "7d": { label: t`Last 7 days`, within: t`in the last 7 days`, hours: 7 * 24 },
+  "30d": { label: t`Last 30 days`, within: t`in the last 30 days`, hours: 30 * 24 },
 } as const;
 
 export type RangeName = keyof typeof RANGES;

@@ -21,8 +21,6 @@ export function share(part: number): string {
   return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`;
 }
 
-export const plural = (n: number, one: string, many = `${one}s`): string => `${exact(n)} ${n === 1 ? one : many}`;
-
 /** 812 B, 1.2 KiB, 34 MiB: in powers of 1,024, two figures at least. */
 export function bytes(n: number): string {
   if (n < 1024) return `${exact(Math.round(n))} B`;

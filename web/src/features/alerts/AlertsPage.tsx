@@ -73,7 +73,7 @@ export function AlertsPage() {
         fill
         empty={
           filtered ? (
-            <Empty title={t`No alert fits these filters`} why={t`In the range “${RANGES[range].label}” nothing matches all of them. Take one away, or widen the range.`} />
+            <Empty title={t`No alert fits these filters`} why={t`Nothing matches all of them ${RANGES[range].within}. Take one away, or widen the range.`} />
           ) : (
             <Empty
               title={t`No alert in this range`}

@@ -1,4 +1,5 @@
 /** One app: what it may call, what it has used, its keys, and where else it may come from or go to. */
+import { t } from "@lingui/core/macro";
 import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
@@ -20,7 +21,7 @@ export function AppDrawer() {
   const app = useQuery(appQuery(name));
   const close = useCallback(() => void navigate({ to: "/apps" }), [navigate]);
   return (
-    <Drawer title={name} label={`App ${name}`} close={close}>
+    <Drawer title={name} label={t`App ${name}`} close={close}>
       {app.error ? <Problem error={app.error} again={() => void app.refetch()} /> : null}
       {app.data ? <Details app={app.data} /> : app.error ? null : <Skeleton height={320} />}
     </Drawer>
@@ -30,19 +31,19 @@ export function AppDrawer() {
 function Details({ app }: { app: App }) {
   const range = useRange();
   const used = useQuery(usageQuery("app", range)).data?.find((item) => item.app === app.name);
-  const quiet = "no requests in this range";
+  const quiet = t`no requests in this range`;
   return (
     <>
-      <Part title="App">
+      <Part title={t`App`}>
         <Facts
           facts={[
-            ["Team", app.team],
+            [t`Team`, app.team],
             [
-              "May call",
+              t`May call`,
               app.routes === "*"
-                ? "all routes"
+                ? t`all routes`
                 : app.routes.length === 0
-                  ? "nothing yet"
+                  ? t`nothing yet`
                   : app.routes.map((route, index) => (
                       <span key={route}>
                         {index > 0 ? ", " : ""}
@@ -52,7 +53,7 @@ function Details({ app }: { app: App }) {
                       </span>
                     )),
             ],
-            ["Made", <When key="made" at={app.created_at} />],
+            [t`Made`, <When key="made" at={app.created_at} />],
           ]}
         />
       </Part>
@@ -60,25 +61,25 @@ function Details({ app }: { app: App }) {
         <Facts
           facts={[
             [
-              "Requests",
+              t`Requests`,
               <Link key="r" to="/requests" search={{ app: app.name }}>
-                <Count n={used?.requests} unit="requests" why={quiet} />
+                <Count n={used?.requests} unit={t`requests`} why={quiet} />
               </Link>,
             ],
-            ["Tokens in", <Count key="i" n={used?.input_tokens} unit="tokens" why={quiet} />],
-            ["Tokens out", <Count key="o" n={used?.output_tokens} unit="tokens" why={quiet} />],
-            ["Spend", <Spend key="s" of={used} why={quiet} />],
+            [t`Tokens in`, <Count key="i" n={used?.input_tokens} unit={t`tokens`} why={quiet} />],
+            [t`Tokens out`, <Count key="o" n={used?.output_tokens} unit={t`tokens`} why={quiet} />],
+            [t`Spend`, <Spend key="s" of={used} why={quiet} />],
           ]}
         />
       </Part>
       <Keys app={app} />
       {app.cors ? <WebPages cors={app.cors} /> : null}
       {app.egress.length > 0 || app.sources.length > 0 ? (
-        <Part title="Forward proxy and networks">
+        <Part title={t`Forward proxy and networks`}>
           <Facts
             facts={[
-              ["May reach", app.egress.length > 0 ? <Codes key="egress" texts={app.egress} /> : "nothing by way of the proxy"],
-              ["Known by its network", app.sources.length > 0 ? <Codes key="sources" texts={app.sources} /> : "no: by its keys alone"],
+              [t`May reach`, app.egress.length > 0 ? <Codes key="egress" texts={app.egress} /> : t`nothing by way of the proxy`],
+              [t`Known by its network`, app.sources.length > 0 ? <Codes key="sources" texts={app.sources} /> : t`no: by its keys alone`],
             ]}
           />
         </Part>
@@ -90,15 +91,15 @@ function Details({ app }: { app: App }) {
 /** Which web pages may use the app's keys (CORS). */
 function WebPages({ cors }: { cors: Cors }) {
   return (
-    <Part title="Web pages that may use its keys">
+    <Part title={t`Web pages that may use its keys`}>
       <Facts
         facts={[
-          ["Origins", <Codes key="origins" texts={cors.origins} />],
-          ["Methods", <Codes key="methods" texts={cors.methods} />],
-          ["Request headers", <Codes key="headers" texts={cors.headers} />],
-          ["Answer headers they may read", cors.expose.length > 0 ? <Codes key="expose" texts={cors.expose} /> : "the safelisted ones"],
-          ["Cookies and browser logins", cors.credentials ? "allowed" : "not sent"],
-          ["Preflights are remembered", span(cors.max_age)],
+          [t`Origins`, <Codes key="origins" texts={cors.origins} />],
+          [t`Methods`, <Codes key="methods" texts={cors.methods} />],
+          [t`Request headers`, <Codes key="headers" texts={cors.headers} />],
+          [t`Answer headers they may read`, cors.expose.length > 0 ? <Codes key="expose" texts={cors.expose} /> : t`the safelisted ones`],
+          [t`Cookies and browser logins`, cors.credentials ? t`allowed` : t`not sent`],
+          [t`Preflights are remembered`, span(cors.max_age)],
         ]}
       />
     </Part>

@@ -1,4 +1,5 @@
 /** A new app, in a team that exists or in a new one. */
+import { t } from "@lingui/core/macro";
 import { Autocomplete, MultiSelect, Switch, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -32,8 +33,8 @@ export function AppForm({ close }: { close: () => void }) {
 
   return (
     <FormDialog
-      title="Add an app"
-      deed={`Add ${name.trim() || "the app"}`}
+      title={t`Add an app`}
+      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the app`}
       complete={name.trim() !== "" && team.trim() !== ""}
       act={make}
       done={async (app) => {
@@ -43,17 +44,17 @@ export function AppForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="App" description="Its requests, cost and limits stand under this name" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <TextInput label={t`App`} description={t`Its requests, cost and limits stand under this name`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
       <Autocomplete
-        label="Team"
-        description={isNewTeam && may("configuration:write") ? `The team “${team.trim()}” will be made` : "Whose app it is"}
+        label={t`Team`}
+        description={isNewTeam && may("configuration:write") ? t`The team “${team.trim()}” will be made` : t`Whose app it is`}
         required
         data={teams}
         value={team}
         onChange={setTeam}
       />
-      <Switch label="May call all routes, those made later too" checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />
-      {all ? null : <MultiSelect label="May call" data={routes} value={chosen} onChange={setChosen} searchable clearable placeholder={chosen.length === 0 ? "Routes" : ""} />}
+      <Switch label={t`May call all routes, those made later too`} checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />
+      {all ? null : <MultiSelect label={t`May call`} data={routes} value={chosen} onChange={setChosen} searchable clearable placeholder={chosen.length === 0 ? t`Routes` : ""} />}
     </FormDialog>
   );
 }

@@ -1,4 +1,6 @@
 /** Teams, their apps, and what each app has used; an app's drawer holds its keys. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -27,13 +29,13 @@ export function AppsPage() {
   const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
   const make = may("apps:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
-      Add an app
+      <Trans>Add an app</Trans>
     </Button>
   ) : null;
   return (
-    <Page title="Teams & keys" line="Which team's apps may call which routes, with which keys." action={make}>
+    <Page title={t`Teams & keys`} line={t`Which team's apps may call which routes, with which keys.`} action={make}>
       <DataTable
-        label="Apps"
+        label={t`Apps`}
         columns={columns}
         rows={apps.data}
         rowId={(app) => app.name}
@@ -41,7 +43,7 @@ export function AppsPage() {
         again={() => void apps.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title="No apps" why="An app belongs to a team, may call the routes that you name, and authenticates with keys of its own." action={make} snippet={example} />}
+        empty={<Empty title={t`No apps`} why={t`An app belongs to a team, may call the routes that you name, and authenticates with keys of its own.`} action={make} snippet={example} />}
       />
       {making ? <AppForm close={() => setMaking(false)} /> : null}
       <Outlet />
@@ -51,11 +53,11 @@ export function AppsPage() {
 
 function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<App>[] {
   const of = (app: App) => usage?.find((item) => item.app === app.name);
-  const quiet = usage ? "no requests in this range" : "loading";
+  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",
-      header: "App",
+      header: t`App`,
       sortBy: (app) => app.name,
       cell: (app) => (
         <Link to="/apps/$name" params={{ name: app.name }}>
@@ -63,23 +65,23 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<A
         </Link>
       ),
     },
-    { id: "team", header: "Team", sortBy: (app) => app.team, cell: (app) => app.team },
-    { id: "routes", header: "May call", hide: "phone", cell: (app) => mayCall(app) },
-    { id: "requests", header: "Requests", number: true, sortBy: (app) => of(app)?.requests ?? 0, cell: (app) => <Count n={of(app)?.requests} unit="requests" why={quiet} /> },
+    { id: "team", header: t`Team`, sortBy: (app) => app.team, cell: (app) => app.team },
+    { id: "routes", header: t`May call`, hide: "phone", cell: (app) => mayCall(app) },
+    { id: "requests", header: t`Requests`, number: true, sortBy: (app) => of(app)?.requests ?? 0, cell: (app) => <Count n={of(app)?.requests} unit={t`requests`} why={quiet} /> },
     {
       id: "tokens",
-      header: "Tokens",
+      header: t`Tokens`,
       number: true,
       hide: "tablet",
       sortBy: (app) => (of(app)?.input_tokens ?? 0) + (of(app)?.output_tokens ?? 0),
       cell: (app) => {
         const item = of(app);
-        return <Count n={item && item.input_tokens + item.output_tokens} unit="tokens" why={quiet} />;
+        return <Count n={item && item.input_tokens + item.output_tokens} unit={t`tokens`} why={quiet} />;
       },
     },
     {
       id: "spend",
-      header: "Spend",
+      header: t`Spend`,
       number: true,
       sortBy: (app) => of(app)?.cost_usd_micros ?? 0,
       cell: (app) => <Spend of={of(app)} why={quiet} />,
@@ -88,8 +90,8 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<A
 }
 
 function mayCall(app: App) {
-  if (app.routes === "*") return "all routes";
-  return app.routes.length === 0 ? "nothing yet" : <code>{app.routes.join(", ")}</code>;
+  if (app.routes === "*") return t`all routes`;
+  return app.routes.length === 0 ? t`nothing yet` : <code>{app.routes.join(", ")}</code>;
 }
 
 const example = `# sluicegate.yaml, then: sluicegate apply -f sluicegate.yaml

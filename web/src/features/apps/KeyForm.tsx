@@ -1,4 +1,5 @@
 /** A new key of an app, shown once. */
+import { t } from "@lingui/core/macro";
 import { Select, TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -14,11 +15,11 @@ export function KeyForm({ app, close }: { app: App; close: () => void }) {
   const [made, setMade] = useState<KeyMade>();
   const queries = useQueryClient();
 
-  if (made?.key) return <ShownOnce title={`Key ${made.name} for ${app.name}`} secret={made.key} copy="Copy the key" close={close} />;
+  if (made?.key) return <ShownOnce title={t`Key ${made.name} for ${app.name}`} secret={made.key} copy={t`Copy the key`} close={close} />;
   return (
     <FormDialog
-      title={`Make a key for ${app.name}`}
-      deed="Make the key"
+      title={t`Make a key for ${app.name}`}
+      deed={t`Make the key`}
       complete={name.trim() !== ""}
       act={() => makeKey({ app: app.name, name: name.trim(), ...expiryOf(expiry, Date.now()) })}
       done={async (key) => {
@@ -27,8 +28,8 @@ export function KeyForm({ app, close }: { app: App; close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="Name" description="Where it will be used, e.g. ci or laptop" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Select label="Expires" data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
+      <TextInput label={t`Name`} description={t`Where it will be used, e.g. ci or laptop`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label={t`Expires`} data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
     </FormDialog>
   );
 }

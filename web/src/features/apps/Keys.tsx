@@ -1,4 +1,6 @@
 /** An app's keys: made and shown once, recognised by their beginning, revoked with the consequence told first. */
+import { plural, t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button, Skeleton } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
@@ -12,7 +14,6 @@ import { Confirm } from "@/ui/Confirm";
 import { Part } from "@/ui/Drawer";
 import { When } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
-import { plural } from "@/units/count";
 import styles from "./keys.module.css";
 import { KeyForm } from "./KeyForm";
 import { keysQuery, revokeKey } from "./queries";
@@ -23,23 +24,26 @@ export function Keys({ app }: { app: App }) {
   const [making, setMaking] = useState(false);
   const [revoking, setRevoking] = useState<Key>();
   return (
-    <Part title="Keys">
+    <Part title={t`Keys`}>
       {keys.error ? <Problem error={keys.error} again={() => void keys.refetch()} /> : null}
       {keys.isPending ? <Skeleton height={72} /> : null}
-      {keys.data?.length === 0 ? <p className={styles.none}>No keys: nothing can call the gateway as {app.name}.</p> : null}
+      {keys.data?.length === 0 ? <p className={styles.none}>{t`No keys: nothing can call the gateway as ${app.name}.`}</p> : null}
       <ul className={styles.keys}>
         {keys.data?.map((key) => (
           <li key={key.id}>
             <div>
               <div className={styles.name}>{key.name}</div>
               <div className={styles.facts}>
-                {key.prefix ? <code>{key.prefix}…</code> : null} made <When at={key.created_at} />
+                {key.prefix ? <code>{key.prefix}…</code> : null}{" "}
+                <Trans>
+                  made <When at={key.created_at} />
+                </Trans>
               </div>
             </div>
             <KeyState key_={key} />
             {may("keys:write") ? (
-              <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRevoking(key)} aria-label={`Revoke ${key.name}`}>
-                Revoke
+              <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRevoking(key)} aria-label={t`Revoke ${key.name}`}>
+                <Trans>Revoke</Trans>
               </Button>
             ) : null}
           </li>
@@ -47,7 +51,7 @@ export function Keys({ app }: { app: App }) {
       </ul>
       {may("keys:write") ? (
         <Button variant="default" size="xs" leftSection={<IconPlus size={15} />} onClick={() => setMaking(true)}>
-          Make a key
+          <Trans>Make a key</Trans>
         </Button>
       ) : null}
       {making ? <KeyForm app={app} close={() => setMaking(false)} /> : null}
@@ -57,11 +61,13 @@ export function Keys({ app }: { app: App }) {
 }
 
 function KeyState({ key_: { expires_at } }: { key_: Key }) {
-  if (expires_at === null) return <Mark tone="ok">Valid</Mark>;
-  if (new Date(expires_at).getTime() <= Date.now()) return <Mark tone="idle">Expired</Mark>;
+  if (expires_at === null) return <Mark tone="ok">{t`Valid`}</Mark>;
+  if (new Date(expires_at).getTime() <= Date.now()) return <Mark tone="idle">{t`Expired`}</Mark>;
   return (
     <Mark tone="ok">
-      Until <When at={expires_at} />
+      <Trans>
+        Until <When at={expires_at} />
+      </Trans>
     </Mark>
   );
 }
@@ -76,14 +82,14 @@ function Revoke({ app, revoked, close }: { app: App; revoked: Key; close: () => 
   const requests = usage.data?.items.reduce((sum, item) => sum + item.requests, 0);
   return (
     <Confirm
-      title={`Revoke ${revoked.name}?`}
+      title={t`Revoke ${revoked.name}?`}
       consequence={
         <>
-          Every call with this key is refused within a second, and it cannot be made valid again.{" "}
-          {requests === undefined ? null : requests === 0 ? "It made no request in the last 24 hours." : `It made ${plural(requests, "request")} in the last 24 hours.`}
+          <Trans>Every call with this key is refused within a second, and it cannot be made valid again.</Trans>{" "}
+          {requests === undefined ? null : plural(requests, { 0: "It made no request in the last 24 hours.", one: "It made # request in the last 24 hours.", other: "It made # requests in the last 24 hours." })}
         </>
       }
-      deed={`Revoke ${revoked.name}`}
+      deed={t`Revoke ${revoked.name}`}
       act={async () => {
         await revokeKey(revoked.id);
         await queries.invalidateQueries({ queryKey: keysQuery.queryKey });

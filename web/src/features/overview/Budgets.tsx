@@ -1,4 +1,5 @@
 /** The limits nearest to their end. */
+import { t } from "@lingui/core/macro";
 import { Skeleton } from "@mantine/core";
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
@@ -26,12 +27,12 @@ export function Budgets() {
     .sort((a, b) => b.filled - a.filled)
     .slice(0, SHOWN);
   return (
-    <Section title="Limits nearest to their end" aside={<Link to="/limits">All limits</Link>}>
+    <Section title={t`Limits nearest to their end`} aside={<Link to="/limits">{t`All limits`}</Link>}>
       {limits.error ? <Problem error={limits.error} /> : null}
       {limits.isPending ? <Skeleton height={160} radius={8} /> : null}
-      {limits.data?.length === 0 ? <p className={styles.quiet}>No limits: nothing bounds what apps may spend.</p> : null}
+      {limits.data?.length === 0 ? <p className={styles.quiet}>{t`No limits: nothing bounds what apps may spend.`}</p> : null}
       {nearest.length > 0 ? (
-        <ul className={limitStyles.limits} aria-label="Limits nearest to their end">
+        <ul className={limitStyles.limits} aria-label={t`Limits nearest to their end`}>
           {nearest.map(({ limit }) => (
             <LimitRow key={limit.id} limit={limit} />
           ))}

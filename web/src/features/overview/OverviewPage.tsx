@@ -1,4 +1,5 @@
 /** Is everything well, what does it cost, and which budget needs a look. */
+import { plural, t } from "@lingui/core/macro";
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
@@ -9,7 +10,7 @@ import { Count, Latency } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
 import { TimeChart } from "@/ui/TimeChart";
-import { count, plural, share } from "@/units/count";
+import { count, share } from "@/units/count";
 import { money, moneyOnAxis } from "@/units/money";
 import { Budgets } from "./Budgets";
 import { FirstSteps } from "./FirstSteps";
@@ -37,7 +38,7 @@ export function OverviewPage() {
 
   if (usage.data?.length === 0 && newest.data?.items.length === 0) return <FirstSteps range={range} />;
   return (
-    <Page title="Overview" line="Is everything well, what does it cost, and which budget needs a look.">
+    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and which budget needs a look.`}>
       {usage.error ? <Problem error={usage.error} again={() => void usage.refetch()} /> : null}
       <Numbers usage={usage.data} before={before.data} rows={newest.data?.items} range={range} />
       <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />
@@ -65,22 +66,28 @@ function Numbers({ usage, before, rows, range }: NumbersProps) {
   return (
     <Stats>
       <Stat
-        name="Spend"
+        name={t`Spend`}
         value={now && <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" />}
-        note={now && now.unpriced > 0 ? `and ${plural(now.unpriced, "request")} without a known price` : now && <Change now={now.costMicros} before={past?.costMicros} />}
+        note={
+          now && now.unpriced > 0 ? (
+            plural(now.unpriced, { one: "and # request without a known price", other: "and # requests without a known price" })
+          ) : (
+            now && <Change now={now.costMicros} before={past?.costMicros} />
+          )
+        }
         {...(spark ? { spark } : {})}
       />
-      <Stat name="Tokens" value={now && <Count n={now.tokens} unit="tokens" />} note={now && <Change now={now.tokens} before={past?.tokens} />} />
-      <Stat name="Requests" value={now && <Count n={now.requests} unit="requests" />} note={now && <Change now={now.requests} before={past?.requests} />} />
+      <Stat name={t`Tokens`} value={now && <Count n={now.tokens} unit={t`tokens`} />} note={now && <Change now={now.tokens} before={past?.tokens} />} />
+      <Stat name={t`Requests`} value={now && <Count n={now.requests} unit={t`requests`} />} note={now && <Change now={now.requests} before={past?.requests} />} />
       <Stat
-        name="Errors"
+        name={t`Errors`}
         value={now && (now.requests === 0 ? "—" : share(now.errors / now.requests))}
-        note={now && (now.errors === 0 ? "none refused, failed or interrupted" : `${plural(now.errors, "request")} refused or failed`)}
+        note={now && (now.errors === 0 ? t`none refused, failed or interrupted` : plural(now.errors, { one: "# request refused or failed", other: "# requests refused or failed" }))}
       />
       <Stat
-        name="First token, p95"
-        value={ttfts && <Latency ms={quantile(ttfts, 0.95)} why="no answer with a first token in this range" />}
-        note={ttfts && ttfts.length > 0 ? `of the newest ${plural(ttfts.length, "answer")}` : "no answers in this range"}
+        name={t`First token, p95`}
+        value={ttfts && <Latency ms={quantile(ttfts, 0.95)} why={t`no answer with a first token in this range`} />}
+        note={ttfts && ttfts.length > 0 ? plural(ttfts.length, { one: "of the newest # answer", other: "of the newest # answers" }) : t`no answers in this range`}
       />
     </Stats>
   );
@@ -89,25 +96,26 @@ function Numbers({ usage, before, rows, range }: NumbersProps) {
 function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | undefined; range: RangeName; updatedMs: number }) {
   const [measure, setMeasure] = useState<Measure>("spend");
   const line = useMemo(() => usage && timeline(usage, range, measure, updatedMs), [usage, range, measure, updatedMs]);
+  const titles = { spend: t`Spend by route over time`, tokens: t`Tokens by route over time`, requests: t`Requests by route over time` };
   return (
     <Section
-      title={bucketOf(range) === "day" ? "By route, each day (UTC)" : "By route, each hour"}
+      title={bucketOf(range) === "day" ? t`By route, each day (UTC)` : t`By route, each hour`}
       aside={
         <SegmentedControl
           size="xs"
-          aria-label="Measure"
+          aria-label={t`Measure`}
           value={measure}
           onChange={(chosen) => setMeasure(chosen as Measure)}
           data={[
-            { value: "spend", label: "Spend" },
-            { value: "tokens", label: "Tokens" },
-            { value: "requests", label: "Requests" },
+            { value: "spend", label: t`Spend` },
+            { value: "tokens", label: t`Tokens` },
+            { value: "requests", label: t`Requests` },
           ]}
         />
       }
     >
       {line ? (
-        <TimeChart label={`${measure} by route, each ${bucketOf(range)}`} times={line.times} bucketS={line.bucketS} series={line.series} {...FORMATS[measure]} />
+        <TimeChart label={titles[measure]} times={line.times} bucketS={line.bucketS} series={line.series} {...FORMATS[measure]} />
       ) : (
         <Skeleton height={284} radius={8} />
       )}

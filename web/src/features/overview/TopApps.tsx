@@ -1,4 +1,5 @@
 /** Who spends it. */
+import { t } from "@lingui/core/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
@@ -22,30 +23,30 @@ export function TopApps({ range }: { range: RangeName }) {
   const columns: readonly Column<UsageItem>[] = [
     {
       id: "app",
-      header: "App",
+      header: t`App`,
       cell: (item) => (
         <Link to="/apps/$name" params={{ name: item.app ?? "" }}>
           {item.app}
         </Link>
       ),
     },
-    { id: "team", header: "Team", hide: "phone", cell: (item) => item.team },
-    { id: "requests", header: "Requests", number: true, cell: (item) => <Count n={item.requests} unit="requests" /> },
-    { id: "errors", header: "Errors", number: true, hide: "phone", cell: (item) => share(item.requests === 0 ? 0 : item.errors / item.requests) },
-    { id: "tokens", header: "Tokens", number: true, hide: "phone", cell: (item) => <Count n={item.input_tokens + item.output_tokens} unit="tokens" /> },
-    { id: "spend", header: "Spend", number: true, cell: (item) => <Spend of={item} why="" /> },
-    { id: "share", header: "Of all", number: true, cell: (item) => (total === 0 ? "—" : share(item.cost_usd_micros / total)) },
+    { id: "team", header: t`Team`, hide: "phone", cell: (item) => item.team },
+    { id: "requests", header: t`Requests`, number: true, cell: (item) => <Count n={item.requests} unit={t`requests`} /> },
+    { id: "errors", header: t`Errors`, number: true, hide: "phone", cell: (item) => share(item.requests === 0 ? 0 : item.errors / item.requests) },
+    { id: "tokens", header: t`Tokens`, number: true, hide: "phone", cell: (item) => <Count n={item.input_tokens + item.output_tokens} unit={t`tokens`} /> },
+    { id: "spend", header: t`Spend`, number: true, cell: (item) => <Spend of={item} why="" /> },
+    { id: "share", header: t`Of all`, number: true, cell: (item) => (total === 0 ? "—" : share(item.cost_usd_micros / total)) },
   ];
   return (
-    <Section title="Apps by spend" aside={<Link to="/apps">All apps</Link>}>
+    <Section title={t`Apps by spend`} aside={<Link to="/apps">{t`All apps`}</Link>}>
       <DataTable
-        label="Apps by spend"
+        label={t`Apps by spend`}
         columns={columns}
         rows={usage.data && top}
         rowId={(item) => `${item.team}/${item.app}`}
         error={usage.error}
         again={() => void usage.refetch()}
-        empty={<p className={styles.quiet}>No app made a request in this range.</p>}
+        empty={<p className={styles.quiet}>{t`No app made a request in this range.`}</p>}
       />
     </Section>
   );

@@ -1,4 +1,5 @@
 /** What the overview computes from usage items and ledger rows. */
+import { t } from "@lingui/core/macro";
 import { RANGES, spanOf, type RangeName } from "@/app/range";
 import type { LedgerRow, UsageItem } from "@/api/model";
 import type { Series } from "@/ui/TimeChart";
@@ -51,22 +52,24 @@ export function timeline(items: readonly UsageItem[], range: RangeName, measure:
 
   const value = measured[measure];
   const totals = new Map<string, number>();
-  for (const item of items) totals.set(item.route ?? "no route", (totals.get(item.route ?? "no route") ?? 0) + value(item));
+  const routeOf = (item: UsageItem): string => item.route ?? t`no route`;
+  for (const item of items) totals.set(routeOf(item), (totals.get(routeOf(item)) ?? 0) + value(item));
   // By name, not by size: a route keeps its colour when another overtakes it.
   const largest = [...totals].sort((a, b) => b[1] - a[1]).slice(0, PALETTE).map(([name]) => name).sort();
 
+  const rest = t`all others`;
   const rows = new Map<string, number[]>();
   for (const item of items) {
     const at = (bucketStart(item, bucket) - first) / bucketS;
     if (at < 0 || at >= length) continue;
-    const name = largest.includes(item.route ?? "no route") ? (item.route ?? "no route") : "all others";
+    const name = largest.includes(routeOf(item)) ? routeOf(item) : rest;
     const row = rows.get(name) ?? new Array<number>(length).fill(0);
     row[at] = (row[at] ?? 0) + value(item);
     rows.set(name, row);
   }
   const named = largest.filter((name) => rows.has(name)).map((name, index) => ({ name, color: `--sg-series-${index + 1}`, values: rows.get(name) ?? [] }));
-  const rest = rows.get("all others");
-  return { times, bucketS, series: rest ? [...named, { name: "all others", color: "--sg-series-rest", values: rest }] : named };
+  const others = rows.get(rest);
+  return { times, bucketS, series: others ? [...named, { name: rest, color: "--sg-series-rest", values: others }] : named };
 }
 
 function bucketStart(item: UsageItem, bucket: "hour" | "day"): number {

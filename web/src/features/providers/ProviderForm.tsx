@@ -1,4 +1,5 @@
 /** A new provider: an account at a vendor, with its first credential. */
+import { t } from "@lingui/core/macro";
 import { PasswordInput, Select, TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -9,12 +10,12 @@ import { makeProvider, providersQuery } from "./queries";
 
 /** Where each vendor is usually found; of the others only the operator knows. */
 const DIALECTS: readonly { value: DialectName; label: string; address: string }[] = [
-  { value: "openai", label: "OpenAI, or compatible with it", address: "https://api.openai.com/v1" },
+  { value: "openai", label: t`OpenAI, or compatible with it`, address: "https://api.openai.com/v1" },
   { value: "anthropic", label: "Anthropic", address: "https://api.anthropic.com" },
   { value: "gemini", label: "Gemini", address: "https://generativelanguage.googleapis.com" },
   { value: "mistral", label: "Mistral", address: "https://api.mistral.ai/v1" },
   { value: "ollama", label: "Ollama", address: "http://127.0.0.1:11434" },
-  { value: "http", label: "Any HTTP API", address: "" },
+  { value: "http", label: t`Any HTTP API`, address: "" },
 ];
 
 const usual = (dialect: DialectName): string => DIALECTS.find((each) => each.value === dialect)?.address ?? "";
@@ -34,8 +35,8 @@ export function ProviderForm({ close }: { close: () => void }) {
 
   return (
     <FormDialog
-      title="Add a provider"
-      deed={`Add ${name.trim() || "the provider"}`}
+      title={t`Add a provider`}
+      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the provider`}
       complete={name.trim() !== "" && address.trim() !== ""}
       act={() => makeProvider({ name: name.trim(), dialect, base_url: address.trim(), credentials: secret === "" ? [] : [{ name: "main", value: secret }] })}
       done={async (provider) => {
@@ -45,16 +46,16 @@ export function ProviderForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="Name" description="What routes and limits call it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Select label="Dialect" data={DIALECTS.map(({ value, label }) => ({ value, label }))} value={dialect} allowDeselect={false} onChange={(chosen) => choose(chosen as DialectName)} />
-      <TextInput label="Address" required value={address} onChange={(event) => setAddress(event.currentTarget.value)} placeholder="http://10.0.0.7:8000" />
+      <TextInput label={t`Name`} description={t`What routes and limits call it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label={t`Dialect`} data={DIALECTS.map(({ value, label }) => ({ value, label }))} value={dialect} allowDeselect={false} onChange={(chosen) => choose(chosen as DialectName)} />
+      <TextInput label={t`Address`} required value={address} onChange={(event) => setAddress(event.currentTarget.value)} placeholder="http://10.0.0.7:8000" />
       <PasswordInput
-        label="Credential"
-        description="The vendor's API key: sealed at once, never shown again. Left empty, requests go without one"
+        label={t`Credential`}
+        description={t`The vendor's API key: sealed at once, never shown again. Left empty, requests go without one`}
         value={secret}
         onChange={(event) => setSecret(event.currentTarget.value)}
         autoComplete="off"
-        visibilityToggleButtonProps={{ "aria-label": "Show the credential" }}
+        visibilityToggleButtonProps={{ "aria-label": t`Show the credential` }}
       />
     </FormDialog>
   );

@@ -1,4 +1,6 @@
 /** Accounts at vendors and plain upstreams, and what went to each. */
+import { plural, t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -13,7 +15,6 @@ import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
-import { plural } from "@/units/count";
 import { ProviderForm } from "./ProviderForm";
 import { providersQuery } from "./queries";
 
@@ -28,13 +29,13 @@ export function ProvidersPage() {
   const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
   const make = may("configuration:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
-      Add a provider
+      <Trans>Add a provider</Trans>
     </Button>
   ) : null;
   return (
-    <Page title="Providers" line="Accounts at vendors and plain HTTP upstreams, with the credentials that the gateway spends for its apps." action={make}>
+    <Page title={t`Providers`} line={t`Accounts at vendors and plain HTTP upstreams, with the credentials that the gateway spends for its apps.`} action={make}>
       <DataTable
-        label="Providers"
+        label={t`Providers`}
         columns={columns}
         rows={providers.data}
         rowId={(provider) => provider.name}
@@ -42,7 +43,7 @@ export function ProvidersPage() {
         again={() => void providers.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title="No providers" why="A provider is an account at a vendor: its address, its dialect and its credentials. Routes point at it." action={make} snippet={example} />}
+        empty={<Empty title={t`No providers`} why={t`A provider is an account at a vendor: its address, its dialect and its credentials. Routes point at it.`} action={make} snippet={example} />}
       />
       {making ? <ProviderForm close={() => setMaking(false)} /> : null}
       <Outlet />
@@ -52,11 +53,11 @@ export function ProvidersPage() {
 
 function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<Provider>[] {
   const of = (provider: Provider) => usage?.find((item) => item.provider === provider.name);
-  const quiet = usage ? "no requests in this range" : "loading";
+  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",
-      header: "Provider",
+      header: t`Provider`,
       sortBy: (provider) => provider.name,
       cell: (provider) => (
         <Link to="/providers/$name" params={{ name: provider.name }}>
@@ -64,13 +65,13 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<P
         </Link>
       ),
     },
-    { id: "dialect", header: "Dialect", sortBy: (provider) => provider.dialect, cell: (provider) => provider.dialect },
-    { id: "base", header: "Address", hide: "phone", cell: (provider) => <code>{provider.base_url}</code> },
-    { id: "credentials", header: "Credentials", hide: "tablet", cell: (provider) => (provider.credentials.length === 0 ? "none" : plural(provider.credentials.length, "credential")) },
-    { id: "requests", header: "Requests", number: true, sortBy: (provider) => of(provider)?.requests ?? 0, cell: (provider) => <Count n={of(provider)?.requests} unit="requests" why={quiet} /> },
+    { id: "dialect", header: t`Dialect`, sortBy: (provider) => provider.dialect, cell: (provider) => provider.dialect },
+    { id: "base", header: t`Address`, hide: "phone", cell: (provider) => <code>{provider.base_url}</code> },
+    { id: "credentials", header: t`Credentials`, hide: "tablet", cell: (provider) => (provider.credentials.length === 0 ? t`none` : plural(provider.credentials.length, { one: "# credential", other: "# credentials" })) },
+    { id: "requests", header: t`Requests`, number: true, sortBy: (provider) => of(provider)?.requests ?? 0, cell: (provider) => <Count n={of(provider)?.requests} unit={t`requests`} why={quiet} /> },
     {
       id: "spend",
-      header: "Spend",
+      header: t`Spend`,
       number: true,
       hide: "phone",
       sortBy: (provider) => of(provider)?.cost_usd_micros ?? 0,

@@ -1,4 +1,5 @@
 /** Every request that an app has made: filters that compose, newest first, live or by pages. */
+import { t } from "@lingui/core/macro";
 import { Switch } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
@@ -22,7 +23,7 @@ const LIVE_ROWS = 200;
 const COLUMNS: readonly Column<LedgerRow>[] = [
   {
     id: "started",
-    header: "Time",
+    header: t`Time`,
     width: "96px",
     cell: (row) => (
       <Link to="/requests/$id" params={{ id: row.id }} search={(old) => old} className={styles.time}>
@@ -30,19 +31,19 @@ const COLUMNS: readonly Column<LedgerRow>[] = [
       </Link>
     ),
   },
-  { id: "app", header: "App", cell: (row) => row.app },
-  { id: "route", header: "Route", hide: "phone", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why="no route fitted" />) },
-  { id: "target", header: "Target", hide: "tablet", cell: (row) => (row.target ? <code>{row.target}</code> : <Unknown why="nothing went upstream" />) },
-  { id: "outcome", header: "Outcome", cell: (row) => <OutcomeMark row={row} /> },
-  { id: "input", header: "Tokens in", number: true, hide: "tablet", cell: (row) => <Count n={row.input_tokens} unit="tokens" estimated={row.estimated} why={tokensWhy(row)} /> },
-  { id: "output", header: "Tokens out", number: true, hide: "phone", cell: (row) => <Count n={row.output_tokens} unit="tokens" estimated={row.estimated} why={tokensWhy(row)} /> },
-  { id: "cost", header: "Cost", number: true, cell: (row) => <Money micros={row.cost_usd_micros} estimated={row.estimated} why={costWhy(row)} /> },
-  { id: "ttft", header: "First token", number: true, hide: "tablet", cell: (row) => <Latency ms={row.ttft_ms} why="no first token" /> },
-  { id: "latency", header: "Latency", number: true, hide: "phone", cell: (row) => <Latency ms={row.latency_ms} why="not ended" /> },
+  { id: "app", header: t`App`, cell: (row) => row.app },
+  { id: "route", header: t`Route`, hide: "phone", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why={t`no route fitted`} />) },
+  { id: "target", header: t`Target`, hide: "tablet", cell: (row) => (row.target ? <code>{row.target}</code> : <Unknown why={t`nothing went upstream`} />) },
+  { id: "outcome", header: t`Outcome`, cell: (row) => <OutcomeMark row={row} /> },
+  { id: "input", header: t`Tokens in`, number: true, hide: "tablet", cell: (row) => <Count n={row.input_tokens} unit={t`tokens`} estimated={row.estimated} why={tokensWhy(row)} /> },
+  { id: "output", header: t`Tokens out`, number: true, hide: "phone", cell: (row) => <Count n={row.output_tokens} unit={t`tokens`} estimated={row.estimated} why={tokensWhy(row)} /> },
+  { id: "cost", header: t`Cost`, number: true, cell: (row) => <Money micros={row.cost_usd_micros} estimated={row.estimated} why={costWhy(row)} /> },
+  { id: "ttft", header: t`First token`, number: true, hide: "tablet", cell: (row) => <Latency ms={row.ttft_ms} why={t`no first token`} /> },
+  { id: "latency", header: t`Latency`, number: true, hide: "phone", cell: (row) => <Latency ms={row.latency_ms} why={t`not ended`} /> },
 ];
 
-export const tokensWhy = (row: LedgerRow): string => (row.target === null ? "nothing went upstream" : "the provider reported none");
-export const costWhy = (row: LedgerRow): string => (row.target === null ? "nothing went upstream" : "no price is known for this model");
+export const tokensWhy = (row: LedgerRow): string => (row.target === null ? t`nothing went upstream` : t`the provider reported none`);
+export const costWhy = (row: LedgerRow): string => (row.target === null ? t`nothing went upstream` : t`no price is known for this model`);
 
 export function RequestsPage() {
   const search = useSearch({ from: "/frame/requests" });
@@ -63,12 +64,12 @@ export function RequestsPage() {
 
   return (
     <Page
-      title="Requests"
-      line="What each app asked for, where it went, what it cost and what became of it."
+      title={t`Requests`}
+      line={t`What each app asked for, where it went, what it cost and what became of it.`}
       fill
       action={
         <Switch
-          label={live ? (feed.state === "cut" ? "Live, but the feed is cut" : `Live: newest ${LIVE_ROWS}`) : "Live"}
+          label={live ? (feed.state === "cut" ? t`Live, but the feed is cut` : t`Live: newest ${LIVE_ROWS}`) : t`Live`}
           checked={live}
           onChange={({ currentTarget }) =>
             void navigate({ to: ".", search: (old) => ({ ...old, live: currentTarget.checked ? true : undefined }), replace: true })
@@ -82,10 +83,10 @@ export function RequestsPage() {
         useChoices={useChoices}
         word={(name, value) => (name === "outcome" ? outcomeWord(value) : value)}
         placeholder={(name) => (name === "status" ? "429" : "openai/gpt-5-mini")}
-        deed="Show these requests"
+        deed={t`Show these requests`}
       />
       <DataTable
-        label="Requests"
+        label={t`Requests`}
         columns={COLUMNS}
         rows={rows}
         rowId={(row) => row.id}
@@ -98,11 +99,11 @@ export function RequestsPage() {
         fill
         empty={
           filtered ? (
-            <Empty title="No request fits these filters" why={`In the range “${RANGES[range].label.toLowerCase()}” nothing matches all of them. Take one away, or widen the range.`} />
+            <Empty title={t`No request fits these filters`} why={t`Nothing matches all of them ${RANGES[range].within}. Take one away, or widen the range.`} />
           ) : (
             <Empty
-              title="No requests yet"
-              why="Each call that an app makes with its key appears here within two seconds. None was made in this range."
+              title={t`No requests yet`}
+              why={t`Each call that an app makes with its key appears here within two seconds. None was made in this range.`}
               snippet={firstCall}
             />
           )

@@ -1,4 +1,5 @@
 /** The ledger's filters as they stand in the URL: any of them together. */
+import { t } from "@lingui/core/macro";
 
 export const FILTERS = ["app", "route", "team", "key", "target", "model", "outcome", "status"] as const;
 export type FilterName = (typeof FILTERS)[number];
@@ -6,14 +7,14 @@ export type Filters = { [Name in FilterName]?: string | undefined };
 export type LedgerSearch = Filters & { live?: boolean | undefined };
 
 export const FILTER_LABELS: Record<FilterName, string> = {
-  app: "App",
-  route: "Route",
-  team: "Team",
-  key: "Key",
-  target: "Target",
-  model: "Model",
-  outcome: "Outcome",
-  status: "Status",
+  app: t`App`,
+  route: t`Route`,
+  team: t`Team`,
+  key: t`Key`,
+  target: t`Target`,
+  model: t`Model`,
+  outcome: t`Outcome`,
+  status: t`Status`,
 };
 
 export const OUTCOMES = ["completed", "client_gone", "upstream_failed", "refused", "interrupted"] as const;

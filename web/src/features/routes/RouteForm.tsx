@@ -1,4 +1,6 @@
 /** A new route for callers that name a model: its targets, and which of them is taken. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { ActionIcon, Autocomplete, Button, NumberInput, Select, TextInput } from "@mantine/core";
 import { IconPlus, IconTrash } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
@@ -8,6 +10,7 @@ import type { Strategy } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
 import { providersQuery } from "@/features/providers/queries";
 import { FormDialog } from "@/ui/FormDialog";
+import { sentence } from "@/units/words";
 import { makeRoute, routesQuery } from "./queries";
 import styles from "./routes.module.css";
 import { STRATEGIES } from "./target";
@@ -18,7 +21,7 @@ interface Wanted {
   weight: number;
 }
 
-const CHOICES = Object.entries(STRATEGIES).map(([value, how]) => ({ value, label: how.charAt(0).toUpperCase() + how.slice(1) }));
+const CHOICES = Object.entries(STRATEGIES).map(([value, how]) => ({ value, label: sentence(how) }));
 
 export function RouteForm({ close }: { close: () => void }) {
   const providers = useQuery(providersQuery).data?.filter((each) => each.dialect !== "http").map((each) => each.name) ?? [];
@@ -31,8 +34,8 @@ export function RouteForm({ close }: { close: () => void }) {
 
   return (
     <FormDialog
-      title="Add a route"
-      deed={`Add ${name.trim() || "the route"}`}
+      title={t`Add a route`}
+      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the route`}
       complete={name.trim() !== "" && targets.every((target) => target.provider !== "" && target.model.trim() !== "")}
       act={() => makeRoute({ name: name.trim(), strategy, targets: targets.map((target) => ({ ...target, model: target.model.trim() })) })}
       done={async (route) => {
@@ -42,18 +45,18 @@ export function RouteForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="Name" description="What callers write as “model”; each target's model is the provider's own name for it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Select label="Targets are taken" data={CHOICES} value={strategy} allowDeselect={false} onChange={(chosen) => setStrategy(chosen as Strategy)} />
+      <TextInput label={t`Name`} description={t`What callers write as “model”; each target's model is the provider's own name for it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label={t`Targets are taken`} data={CHOICES} value={strategy} allowDeselect={false} onChange={(chosen) => setStrategy(chosen as Strategy)} />
       {targets.map((target, at) => (
         <fieldset key={at} className={styles.wanted}>
-          <legend>Target {at + 1}</legend>
-          <Select aria-label={`Provider of target ${at + 1}`} placeholder="Provider" data={providers} value={target.provider || null} onChange={(chosen) => change(at, { provider: chosen ?? "" })} searchable />
+          <legend>{t`Target ${at + 1}`}</legend>
+          <Select aria-label={t`Provider of target ${at + 1}`} placeholder={t`Provider`} data={providers} value={target.provider || null} onChange={(chosen) => change(at, { provider: chosen ?? "" })} searchable />
           <ModelField at={at} target={target} change={(model) => change(at, { model })} />
           {strategy === "weighted" ? (
-            <NumberInput aria-label={`Weight of target ${at + 1}`} min={0} max={1_000_000} allowDecimal={false} hideControls value={target.weight} onChange={(weight) => change(at, { weight: Number(weight) })} className={styles.weight ?? ""} />
+            <NumberInput aria-label={t`Weight of target ${at + 1}`} min={0} max={1_000_000} allowDecimal={false} hideControls value={target.weight} onChange={(weight) => change(at, { weight: Number(weight) })} className={styles.weight ?? ""} />
           ) : null}
           {targets.length > 1 ? (
-            <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setTargets(targets.filter((_, index) => index !== at))} aria-label={`Take target ${at + 1} away`}>
+            <ActionIcon variant="subtle" color="gray" size="lg" onClick={() => setTargets(targets.filter((_, index) => index !== at))} aria-label={t`Take target ${at + 1} away`}>
               <IconTrash size={16} />
             </ActionIcon>
           ) : null}
@@ -61,7 +64,7 @@ export function RouteForm({ close }: { close: () => void }) {
       ))}
       <div>
         <Button variant="default" size="xs" leftSection={<IconPlus size={15} />} onClick={() => setTargets([...targets, { provider: "", model: "", weight: 1 }])}>
-          Add a target
+          <Trans>Add a target</Trans>
         </Button>
       </div>
     </FormDialog>
@@ -72,5 +75,5 @@ export function RouteForm({ close }: { close: () => void }) {
 function ModelField({ at, target, change }: { at: number; target: Wanted; change: (model: string) => void }) {
   const served = useQuery(usageQuery("provider,model", "30d")).data ?? [];
   const known = served.flatMap((item) => (item.provider === target.provider && item.model ? [item.model] : []));
-  return <Autocomplete aria-label={`Model of target ${at + 1}`} placeholder="Model" data={[...new Set(known)]} value={target.model} onChange={change} />;
+  return <Autocomplete aria-label={t`Model of target ${at + 1}`} placeholder={t`Model`} data={[...new Set(known)]} value={target.model} onChange={change} />;
 }

@@ -1,4 +1,6 @@
 /** What callers ask for, and which targets stand behind it. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
@@ -28,13 +30,13 @@ export function RoutesPage() {
   const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
   const make = may("configuration:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
-      Add a route
+      <Trans>Add a route</Trans>
     </Button>
   ) : null;
   return (
-    <Page title="Routes" line="What callers ask for as “model” or by host and path, and the targets that answer." action={make}>
+    <Page title={t`Routes`} line={t`What callers ask for as “model” or by host and path, and the targets that answer.`} action={make}>
       <DataTable
-        label="Routes"
+        label={t`Routes`}
         columns={columns}
         rows={routes.data}
         rowId={(route) => route.name}
@@ -42,7 +44,7 @@ export function RoutesPage() {
         again={() => void routes.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title="No routes" why="A route is the name that callers use. Behind it stand one or more targets: a provider and a model each." action={make} snippet={example} />}
+        empty={<Empty title={t`No routes`} why={t`A route is the name that callers use. Behind it stand one or more targets: a provider and a model each.`} action={make} snippet={example} />}
       />
       {making ? <RouteForm close={() => setMaking(false)} /> : null}
       <Outlet />
@@ -52,11 +54,11 @@ export function RoutesPage() {
 
 function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<Route>[] {
   const of = (route: Route) => usage?.find((item) => item.route === route.name);
-  const quiet = usage ? "no requests in this range" : "loading";
+  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",
-      header: "Route",
+      header: t`Route`,
       sortBy: (route) => route.name,
       cell: (route) => (
         <Link to="/routes/$name" params={{ name: route.name }}>
@@ -64,13 +66,13 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<R
         </Link>
       ),
     },
-    { id: "kind", header: "Serves", hide: "phone", cell: (route) => (route.match ? <code>{(route.match.host ?? "") + (route.match.path ?? "")}</code> : "model name") },
-    { id: "strategy", header: "Strategy", hide: "tablet", sortBy: (route) => route.strategy, cell: (route) => route.strategy },
-    { id: "targets", header: "Targets", cell: (route) => <code>{targetNames(route)}</code> },
-    { id: "requests", header: "Requests", number: true, sortBy: (route) => of(route)?.requests ?? 0, cell: (route) => <Count n={of(route)?.requests} unit="requests" why={quiet} /> },
+    { id: "kind", header: t`Serves`, hide: "phone", cell: (route) => (route.match ? <code>{(route.match.host ?? "") + (route.match.path ?? "")}</code> : t`model name`) },
+    { id: "strategy", header: t`Strategy`, hide: "tablet", sortBy: (route) => route.strategy, cell: (route) => route.strategy },
+    { id: "targets", header: t`Targets`, cell: (route) => <code>{targetNames(route)}</code> },
+    { id: "requests", header: t`Requests`, number: true, sortBy: (route) => of(route)?.requests ?? 0, cell: (route) => <Count n={of(route)?.requests} unit={t`requests`} why={quiet} /> },
     {
       id: "spend",
-      header: "Spend",
+      header: t`Spend`,
       number: true,
       hide: "phone",
       sortBy: (route) => of(route)?.cost_usd_micros ?? 0,

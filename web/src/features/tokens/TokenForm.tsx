@@ -1,4 +1,5 @@
 /** A new token, shown once. */
+import { t } from "@lingui/core/macro";
 import { Select, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -22,11 +23,11 @@ export function TokenForm({ close }: { close: () => void }) {
   const [made, setMade] = useState<TokenMade>();
   const queries = useQueryClient();
 
-  if (made) return <ShownOnce title={`Token ${made.name}`} secret={made.token} copy="Copy the token" close={close} />;
+  if (made) return <ShownOnce title={t`Token ${made.name}`} secret={made.token} copy={t`Copy the token`} close={close} />;
   return (
     <FormDialog
-      title="Make a token"
-      deed="Make the token"
+      title={t`Make a token`}
+      deed={t`Make the token`}
       complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
       act={() => makeToken({ name: name.trim(), role, ...(isTeamRole(role) && team ? { team } : {}), ...expiryOf(expiry, Date.now()) })}
       done={async (token) => {
@@ -35,10 +36,10 @@ export function TokenForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="Name" description="Who or what will carry it" required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
-      {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
-      <Select label="Expires" data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
+      <TextInput label={t`Name`} description={t`Who or what will carry it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <Select label={t`Role`} data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
+      {isTeamRole(role) ? <Select label={t`Team`} required data={teams} value={team} onChange={setTeam} searchable /> : null}
+      <Select label={t`Expires`} data={EXPIRIES.map((each) => ({ ...each }))} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Expiry)} />
     </FormDialog>
   );
 }

@@ -1,4 +1,5 @@
 /** A new user; without a password one is made and shown once. */
+import { t } from "@lingui/core/macro";
 import { PasswordInput, Select, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
@@ -21,11 +22,11 @@ export function UserForm({ close }: { close: () => void }) {
   const [made, setMade] = useState<UserMade>();
   const queries = useQueryClient();
 
-  if (made?.password) return <ShownOnce title={`Password of ${made.name}`} secret={made.password} copy="Copy the password" close={close} />;
+  if (made?.password) return <ShownOnce title={t`Password of ${made.name}`} secret={made.password} copy={t`Copy the password`} close={close} />;
   return (
     <FormDialog
-      title="Add a user"
-      deed={`Add ${name.trim() || "the user"}`}
+      title={t`Add a user`}
+      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the user`}
       complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
       act={() => makeUser({ name: name.trim(), role, ...(password ? { password } : {}), ...(isTeamRole(role) && team ? { team } : {}) })}
       done={async (user) => {
@@ -35,16 +36,16 @@ export function UserForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label="User" required value={name} onChange={(event) => setName(event.currentTarget.value)} autoComplete="off" data-autofocus />
-      <Select label="Role" data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
-      {isTeamRole(role) ? <Select label="Team" required data={teams} value={team} onChange={setTeam} searchable /> : null}
+      <TextInput label={t`User`} required value={name} onChange={(event) => setName(event.currentTarget.value)} autoComplete="off" data-autofocus />
+      <Select label={t`Role`} data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
+      {isTeamRole(role) ? <Select label={t`Team`} required data={teams} value={team} onChange={setTeam} searchable /> : null}
       <PasswordInput
-        label="Password"
-        description="Left empty, one is made and shown once"
+        label={t`Password`}
+        description={t`Left empty, one is made and shown once`}
         value={password}
         onChange={(event) => setPassword(event.currentTarget.value)}
         autoComplete="new-password"
-        visibilityToggleButtonProps={{ "aria-label": "Show the password" }}
+        visibilityToggleButtonProps={{ "aria-label": t`Show the password` }}
       />
     </FormDialog>
   );

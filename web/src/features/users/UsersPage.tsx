@@ -1,4 +1,6 @@
 /** Who signs in to this console, and as what. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
@@ -21,48 +23,48 @@ export function UsersPage() {
   const [removing, setRemoving] = useState<User>();
   const queries = useQueryClient();
   const columns: readonly Column<User>[] = [
-    { id: "name", header: "User", sortBy: (user) => user.name, cell: (user) => (user.name === session?.username ? `${user.name} (you)` : user.name) },
-    { id: "role", header: "Role", sortBy: (user) => user.role, cell: (user) => user.role },
-    { id: "team", header: "Team", hide: "phone", cell: (user) => user.team ?? <Unknown why="this role is not of a team" /> },
-    { id: "state", header: "State", cell: (user) => (user.disabled ? <Mark tone="idle">Disabled</Mark> : <Mark tone="ok">May sign in</Mark>) },
-    { id: "made", header: "Made", hide: "phone", cell: (user) => <When at={user.created_at} /> },
+    { id: "name", header: t`User`, sortBy: (user) => user.name, cell: (user) => (user.name === session?.username ? t`${user.name} (you)` : user.name) },
+    { id: "role", header: t`Role`, sortBy: (user) => user.role, cell: (user) => user.role },
+    { id: "team", header: t`Team`, hide: "phone", cell: (user) => user.team ?? <Unknown why={t`this role is not of a team`} /> },
+    { id: "state", header: t`State`, cell: (user) => (user.disabled ? <Mark tone="idle">{t`Disabled`}</Mark> : <Mark tone="ok">{t`May sign in`}</Mark>) },
+    { id: "made", header: t`Made`, hide: "phone", cell: (user) => <When at={user.created_at} /> },
     {
       id: "deed",
       header: "",
       number: true,
       cell: (user) =>
         user.name === session?.username ? null : (
-          <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRemoving(user)} aria-label={`Remove ${user.name}`}>
-            Remove
+          <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRemoving(user)} aria-label={t`Remove ${user.name}`}>
+            <Trans>Remove</Trans>
           </Button>
         ),
     },
   ];
   return (
     <Page
-      title="Users"
-      line="Who signs in to this console, and what each may do."
+      title={t`Users`}
+      line={t`Who signs in to this console, and what each may do.`}
       action={
         <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
-          Add a user
+          <Trans>Add a user</Trans>
         </Button>
       }
     >
       <DataTable
-        label="Users"
+        label={t`Users`}
         columns={columns}
         rows={users.data}
         rowId={(user) => String(user.id)}
         error={users.error}
         again={() => void users.refetch()}
-        empty={<Empty title="No users" why="Nobody else can sign in whose role you may hand on." />}
+        empty={<Empty title={t`No users`} why={t`Nobody else can sign in whose role you may hand on.`} />}
       />
       {making ? <UserForm close={() => setMaking(false)} /> : null}
       {removing ? (
         <Confirm
-          title={`Remove ${removing.name}?`}
-          consequence={`${removing.name} is signed out everywhere at once and cannot sign in again. What they have changed stays, and stays in the audit log.`}
-          deed={`Remove ${removing.name}`}
+          title={t`Remove ${removing.name}?`}
+          consequence={t`${removing.name} is signed out everywhere at once and cannot sign in again. What they have changed stays, and stays in the audit log.`}
+          deed={t`Remove ${removing.name}`}
           act={async () => {
             await removeUser(removing.id);
             await queries.invalidateQueries({ queryKey: ["users"] });
