@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.timeout(90), pytest.mark.serial]
 FIRST_PAGE_BYTES = 300 * 1024
 PAGES = {
     "overview": "/console/",
+    "flows": "/console/flows",
     "requests": "/console/requests",
     "kernel": "/console/kernel",
     "discoveries": "/console/discoveries",
@@ -50,7 +51,7 @@ def test_wrong_password_is_refused_and_the_right_one_leads_on(chromium: Browser,
     expect(page.get_by_role("alert")).to_be_visible()
     page.get_by_role("textbox", name="Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Requests")).to_be_visible()
+    expect(page.get_by_role("heading", name="Traffic")).to_be_visible()
     assert page.url.endswith("/console/requests?range=7d"), "the address that one wanted to go to is lost"
     session = next(cookie for cookie in context.cookies() if cookie["httpOnly"])
     assert session["sameSite"] == "Lax"

@@ -20,8 +20,8 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
     { key: ["usage"], everyMs: 3000 },
   ],
   configuration: ["providers", "routes", "teams", "apps", "keys", "limits"].map((kind) => ({ key: [kind], everyMs: 500 })),
-  discovery: [{ key: ["discoveries"], everyMs: 300 }],
-  denial: ["discoveries", "denials"].map((kind) => ({ key: [kind], everyMs: 300 })),
+  discovery: [{ key: ["discoveries"], everyMs: 300 }, { key: ["usage", "flows"], everyMs: 1000 }],
+  denial: [["discoveries"], ["denials"], ["usage", "flows"]].map((key) => ({ key, everyMs: 300 })),
   alert: [{ key: ["alerts"], everyMs: 1000 }],
 };
 

@@ -30,6 +30,11 @@ export type LedgerRow = Schemas["LedgerRowView"];
 export type Outcome = Schemas["Outcome"];
 export type UsageItem = Schemas["UsageItem"];
 
+export type Flows = Schemas["Flows"];
+export type FlowPath = Schemas["FlowPath"];
+export type FlowPast = Schemas["FlowPast"];
+export type FirstTokens = Schemas["FirstTokensCompared"];
+
 export type Telemetry = Schemas["Telemetry"];
 export type RouteTelemetry = Schemas["RouteTelemetry"];
 export type Distribution = Schemas["Distribution"];

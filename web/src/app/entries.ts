@@ -1,6 +1,6 @@
 /** The pages that exist, as the side navigation and the command palette list them. */
 import { t } from "@lingui/core/macro";
-import { IconApps, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
+import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
 import type { Permission } from "@/api/model";
 
@@ -8,7 +8,7 @@ import type { Permission } from "@/api/model";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/users" | "/tokens" | "/audit";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/users" | "/tokens" | "/audit";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -17,7 +17,8 @@ export interface Entry {
 
 export const ENTRIES: readonly Entry[] = [
   { to: "/", label: t`Overview`, icon: IconChartAreaLine, group: "observe", needs: "usage:read" },
-  { to: "/requests", label: t`Requests`, icon: IconListDetails, group: "observe", needs: "usage:read" },
+  { to: "/flows", label: t`Flows`, icon: IconArrowsSplit2, group: "observe", needs: "usage:read" },
+  { to: "/requests", label: t`Traffic`, icon: IconListDetails, group: "observe", needs: "usage:read" },
   { to: "/routes", label: t`Routes`, icon: IconRoute, group: "govern", needs: "services:read" },
   { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "govern", needs: "configuration:read" },
   { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read" },

@@ -14,6 +14,7 @@ import { sessionQuery } from "@/api/session";
 import { alertFilters } from "@/features/alerts/filters";
 import { auditFilters } from "@/features/audit/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
+import { flowSearch } from "@/features/flows/search";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
@@ -75,6 +76,13 @@ const overview = createRoute({
   getParentRoute: () => frame,
   path: "/",
   component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
+});
+
+const flows = createRoute({
+  getParentRoute: () => frame,
+  path: "/flows",
+  validateSearch: flowSearch,
+  component: lazyRouteComponent(() => import("@/features/flows/FlowsPage"), "FlowsPage"),
 });
 
 const requests = createRoute({
@@ -212,6 +220,7 @@ export const router = createRouter({
     login,
     frame.addChildren([
       overview,
+      flows,
       requests.addChildren([request]),
       discoveries.addChildren([discovery]),
       denials.addChildren([denial]),

@@ -64,7 +64,7 @@ export function RequestsPage() {
 
   return (
     <Page
-      title={t`Requests`}
+      title={t`Traffic`}
       line={t`What each app asked for, where it went, what it cost and what became of it.`}
       fill
       action={

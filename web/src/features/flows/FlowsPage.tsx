@@ -1,0 +1,161 @@
+/** Who calls what, by which way, and what goes past: from processes to providers. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
+import { SegmentedControl, Skeleton } from "@mantine/core";
+import { useMediaQuery } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useCallback, useMemo } from "react";
+import { useRange } from "@/app/range";
+import { useFeed } from "@/api/live";
+import { useMay } from "@/api/session";
+import { Empty, Problem } from "@/ui/Answer";
+import { FilterBar } from "@/ui/FilterBar";
+import { Mark } from "@/ui/Mark";
+import { Notice } from "@/ui/Notice";
+import { useNow } from "@/ui/now";
+import { Page } from "@/ui/Page";
+import { count, plural } from "@/units/count";
+import { age } from "@/units/time";
+import { sentence } from "@/units/words";
+import { FlowTable } from "./FlowTable";
+import styles from "./flows.module.css";
+import { graphOf } from "./graph";
+import { Legend } from "./Legend";
+import { flowsQuery } from "./queries";
+import { Ranked } from "./Ranked";
+import { Sankey } from "./Sankey";
+import { filterLabels, filtersOf, MEASURES, measureName, MOST_SHOWN, SHOWN, type FlowFilters, type FlowSearch, type Measure } from "./search";
+import { amountExact } from "./words";
+
+const NARROW = "(max-width: 760px)";
+
+export function FlowsPage() {
+  const search: FlowSearch = useSearch({ from: "/frame/flows" });
+  const range = useRange();
+  const navigate = useNavigate();
+  const narrow = useMediaQuery(NARROW) ?? false;
+  const filters = useMemo(() => filtersOf(search), [search]);
+  const measure = search.measure ?? "tokens";
+  const shown = search.show ?? SHOWN;
+  const asked = useQuery(flowsQuery(filters, measure, range));
+  const flows = asked.data;
+  const graph = useMemo(() => flows && graphOf(flows, measure, shown), [flows, measure, shown]);
+
+  const set = useCallback((change: (old: FlowSearch) => FlowSearch) => void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, ...change(old as FlowSearch) }) }), [navigate]);
+  const choose = useCallback(
+    (filter: FlowFilters) =>
+      set((old) => {
+        const there = Object.entries(filter).every(([name, value]) => old[name as keyof FlowFilters] === value);
+        return there ? Object.fromEntries(Object.keys(filter).map((name) => [name, undefined])) : filter;
+      }),
+    [set],
+  );
+  const unfold = useCallback(() => set((old) => ({ show: Math.min(MOST_SHOWN, (old.show ?? SHOWN) * 2) })), [set]);
+
+  const filtered = Object.keys(filters).length > 0;
+  const nothing = flows?.paths.length === 0 && flows.past.length === 0;
+  return (
+    <Page
+      title={t`Flows`}
+      line={t`Who calls what, by which way, and what goes past the gateway.`}
+      action={
+        <SegmentedControl
+          size="xs"
+          aria-label={t`View`}
+          value={search.view ?? "picture"}
+          onChange={(view) => set(() => ({ view: view === "table" ? "table" : undefined }))}
+          data={[
+            { value: "picture", label: t`Picture` },
+            { value: "table", label: t`Table` },
+          ]}
+        />
+      }
+    >
+      <div className={styles.tools}>
+        <SegmentedControl
+          size="xs"
+          aria-label={t`Width by`}
+          value={measure}
+          onChange={(chosen) => set(() => ({ measure: chosen === "tokens" ? undefined : (chosen as Measure) }))}
+          data={MEASURES.map((each) => ({ value: each, label: measureName(each) }))}
+        />
+        <FilterBar labels={filterLabels()} filters={filters} useChoices={noChoices} word={(_name, value) => (value === "" ? t`none` : value)} placeholder={(name) => PLACEHOLDERS[name] ?? ""} deed={t`Show only these`} />
+        <span className={styles.room} />
+        <Age updatedMs={asked.dataUpdatedAt} failed={asked.error !== null} />
+      </div>
+      {asked.error ? <Problem error={asked.error} again={() => void asked.refetch()} /> : null}
+      {flows?.kernel ? <Missing reason={flows.kernel} /> : null}
+      {graph === undefined && !asked.error ? <Skeleton height={520} radius={8} /> : null}
+      {nothing ? (
+        filtered ? (
+          <Empty title={t`Nothing flows this way`} why={t`No request of this time fits all of these filters. Take one away, or widen the range.`} />
+        ) : (
+          <Empty
+            title={t`Nothing flows yet`}
+            why={t`Each request shows here as a stream from who made it to the provider that answered. None was made in this range; the demo makes some with a small model on this machine.`}
+            snippet="sluicegate demo"
+          />
+        )
+      ) : null}
+      {flows && graph && !nothing ? (
+        <div data-stale={asked.isPlaceholderData || undefined} className={styles.body}>
+          <p className={styles.sum}>
+            <b>{graph.total > 0 ? amountExact(graph.total, measure) : measure === "bytes" ? t`Bytes are not measured` : t`Nothing`}</b> <Trans>through the gateway</Trans>
+            {graph.pastTotal !== null ? <>, <b>{amountExact(graph.pastTotal, measure === "requests" ? "requests" : measure)}</b> {measure === "requests" ? t`or connections past it` : t`past it`}</> : flows.past.some((each) => each.state !== "deny") ? t`; what goes past it has no known ${measureName(measure).toLowerCase()}` : ""}
+            {flows.others ? t`; ${plural(flows.others.paths, "small path")} with ${count(flows.others.requests)} requests are not drawn` : ""}
+          </p>
+          {search.view === "table" ? (
+            <FlowTable paths={flows.paths} />
+          ) : narrow ? (
+            <Ranked graph={graph} measure={measure} choose={choose} unfold={unfold} />
+          ) : (
+            <Sankey graph={graph} measure={measure} filters={filters} choose={choose} unfold={unfold} />
+          )}
+          <Legend past={flows.past.length > 0} />
+          <Onward filters={filters} />
+        </div>
+      ) : null}
+    </Page>
+  );
+}
+
+const PLACEHOLDERS: Record<string, string> = { process: "python3", user: "mia", container: "web", target: "openai/gpt-5-mini", provider: "openai" };
+const noChoices = (): undefined => undefined;
+
+/** Where the same may be looked at in other ways. */
+function Onward({ filters }: { filters: FlowFilters }) {
+  const may = useMay();
+  const { process, route, app, provider, ...rest } = filters;
+  return (
+    <nav className={styles.onward} aria-label={t`The same elsewhere`}>
+      <Link to="/requests" search={(old) => ({ ...old, ...Object.fromEntries(Object.entries({ ...rest, process, route, app, provider }).filter(([, value]) => value)) })}>
+        {Object.keys(filters).length > 0 ? <Trans>These requests in Traffic</Trans> : <Trans>All requests in Traffic</Trans>}
+      </Link>
+      {route ? <Link to="/routes/$name" params={{ name: route }}><Trans>Route {route}</Trans></Link> : null}
+      {app ? <Link to="/apps/$name" params={{ name: app }}><Trans>App {app}</Trans></Link> : null}
+      {provider && may("configuration:read") ? <Link to="/providers/$name" params={{ name: provider }}><Trans>Provider {provider}</Trans></Link> : null}
+      {may("configuration:read") ? <Link to="/discoveries" search={(old) => ({ ...old, ...(process ? { process } : {}), ...(provider ? { provider } : {}) })}><Trans>Who goes past</Trans></Link> : null}
+    </nav>
+  );
+}
+
+function Missing({ reason }: { reason: string }) {
+  return (
+    <Notice title={t`The kernel is not looked at, so a part of the picture is missing`} snippet="sluicegate doctor">
+      <p>
+        {sentence(reason)}. <Trans>Processes stand as the keys that they show; bytes, and what goes past the gateway, are not known. The doctor says what this host lacks.</Trans>
+      </p>
+    </Notice>
+  );
+}
+
+const LATE_S = 40;
+
+function Age({ updatedMs, failed }: { updatedMs: number; failed: boolean }) {
+  const nowMs = useNow();
+  const feed = useFeed();
+  if (updatedMs === 0) return null;
+  if (failed || (nowMs - updatedMs) / 1000 > LATE_S) return <Mark tone="warn"><Trans>as of {age(updatedMs, nowMs)}</Trans></Mark>;
+  return <span className={styles.age}>{feed.state === "cut" ? t`feed cut · ` : ""}<Trans>as of {age(updatedMs, nowMs)}</Trans></span>;
+}
