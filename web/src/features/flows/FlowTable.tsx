@@ -28,8 +28,8 @@ const columns = (): readonly Column<PathRow>[] => [
   { id: "app", header: t`App`, sortBy: (path) => path.app ?? "", cell: (path) => path.app },
   { id: "route", header: t`Route`, hide: "phone", sortBy: (path) => path.route ?? "", cell: (path) => (path.route ? <code>{path.route}</code> : <Unknown why={t`no route fitted`} />) },
   { id: "target", header: t`Target`, hide: "tablet", sortBy: (path) => path.target ?? "", cell: (path) => (path.target ? <code>{path.target}</code> : <Unknown why={t`nothing went upstream`} />) },
-  { id: "requests", header: t`Requests`, number: true, hide: "phone", sortBy: (path) => path.requests, cell: (path) => <Count n={path.requests} unit="requests" /> },
-  { id: "tokens", header: t`Tokens`, number: true, sortBy: (path) => path.input_tokens + path.output_tokens, cell: (path) => <Count n={path.input_tokens + path.output_tokens} unit="tokens" /> },
+  { id: "requests", header: t`Requests`, number: true, hide: "phone", sortBy: (path) => path.requests, cell: (path) => <Count n={path.requests} unit={t`requests`} /> },
+  { id: "tokens", header: t`Tokens`, number: true, sortBy: (path) => path.input_tokens + path.output_tokens, cell: (path) => <Count n={path.input_tokens + path.output_tokens} unit={t`tokens`} /> },
   { id: "cost", header: t`Cost`, number: true, hide: "phone", sortBy: (path) => path.cost_usd_micros, cell: (path) => (path.unpriced > 0 && path.cost_usd_micros === 0 ? <Unknown why={t`no price is known for this model`} /> : <Money micros={path.cost_usd_micros} />) },
   {
     id: "bytes",

@@ -1,5 +1,5 @@
 /** Who calls what, by which way, and what goes past: from processes to providers. */
-import { t } from "@lingui/core/macro";
+import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useMediaQuery } from "@mantine/hooks";
@@ -15,7 +15,6 @@ import { Mark } from "@/ui/Mark";
 import { Notice } from "@/ui/Notice";
 import { useNow } from "@/ui/now";
 import { Page } from "@/ui/Page";
-import { count, plural } from "@/units/count";
 import { age } from "@/units/time";
 import { sentence } from "@/units/words";
 import { FlowTable } from "./FlowTable";
@@ -26,7 +25,7 @@ import { flowsQuery } from "./queries";
 import { Ranked } from "./Ranked";
 import { Sankey } from "./Sankey";
 import { filterLabels, filtersOf, MEASURES, measureName, MOST_SHOWN, SHOWN, type FlowFilters, type FlowSearch, type Measure } from "./search";
-import { amountExact } from "./words";
+import { amountExact, callsOrConnections } from "./words";
 
 const NARROW = "(max-width: 760px)";
 
@@ -101,9 +100,21 @@ export function FlowsPage() {
       {flows && graph && !nothing ? (
         <div data-stale={asked.isPlaceholderData || undefined} className={styles.body}>
           <p className={styles.sum}>
-            <b>{graph.total > 0 ? amountExact(graph.total, measure) : measure === "bytes" ? t`Bytes are not measured` : t`Nothing`}</b> <Trans>through the gateway</Trans>
-            {graph.pastTotal !== null ? <>, <b>{amountExact(graph.pastTotal, measure === "requests" ? "requests" : measure)}</b> {measure === "requests" ? t`or connections past it` : t`past it`}</> : flows.past.some((each) => each.state !== "deny") ? t`; what goes past it has no known ${measureName(measure).toLowerCase()}` : ""}
-            {flows.others ? t`; ${plural(flows.others.paths, "small path")} with ${count(flows.others.requests)} requests are not drawn` : ""}
+            <Trans>
+              <b>{graph.total > 0 ? amountExact(graph.total, measure) : measure === "bytes" ? t`Bytes are not measured` : t`Nothing`}</b> through the gateway
+            </Trans>
+            {graph.pastTotal !== null ? (
+              <Trans>
+                , <b>{measure === "requests" ? callsOrConnections(graph.pastTotal) : amountExact(graph.pastTotal, measure)}</b> past it
+              </Trans>
+            ) : flows.past.some((each) => each.state !== "deny") ? (
+              t`; how much goes past it is not known`
+            ) : (
+              ""
+            )}
+            {flows.others
+              ? t`; ${plural(flows.others.paths, { one: "# small path", other: "# small paths" })} with ${plural(flows.others.requests, { one: "# request", other: "# requests" })} are not drawn`
+              : ""}
           </p>
           {search.view === "table" ? (
             <FlowTable paths={flows.paths} />
@@ -130,12 +141,12 @@ function Onward({ filters }: { filters: FlowFilters }) {
   return (
     <nav className={styles.onward} aria-label={t`The same elsewhere`}>
       <Link to="/requests" search={(old) => ({ ...old, ...Object.fromEntries(Object.entries({ ...rest, process, route, app, provider }).filter(([, value]) => value)) })}>
-        {Object.keys(filters).length > 0 ? <Trans>These requests in Traffic</Trans> : <Trans>All requests in Traffic</Trans>}
+        {Object.keys(filters).length > 0 ? t`These requests in Traffic` : t`All requests in Traffic`}
       </Link>
-      {route ? <Link to="/routes/$name" params={{ name: route }}><Trans>Route {route}</Trans></Link> : null}
-      {app ? <Link to="/apps/$name" params={{ name: app }}><Trans>App {app}</Trans></Link> : null}
-      {provider && may("configuration:read") ? <Link to="/providers/$name" params={{ name: provider }}><Trans>Provider {provider}</Trans></Link> : null}
-      {may("configuration:read") ? <Link to="/discoveries" search={(old) => ({ ...old, ...(process ? { process } : {}), ...(provider ? { provider } : {}) })}><Trans>Who goes past</Trans></Link> : null}
+      {route ? <Link to="/routes/$name" params={{ name: route }}>{t`Route ${route}`}</Link> : null}
+      {app ? <Link to="/apps/$name" params={{ name: app }}>{t`App ${app}`}</Link> : null}
+      {provider && may("configuration:read") ? <Link to="/providers/$name" params={{ name: provider }}>{t`Provider ${provider}`}</Link> : null}
+      {may("configuration:read") ? <Link to="/discoveries" search={(old) => ({ ...old, ...(process ? { process } : {}), ...(provider ? { provider } : {}) })}>{t`Who goes past`}</Link> : null}
     </nav>
   );
 }
@@ -144,7 +155,7 @@ function Missing({ reason }: { reason: string }) {
   return (
     <Notice title={t`The kernel is not looked at, so a part of the picture is missing`} snippet="sluicegate doctor">
       <p>
-        {sentence(reason)}. <Trans>Processes stand as the keys that they show; bytes, and what goes past the gateway, are not known. The doctor says what this host lacks.</Trans>
+        <Trans>{sentence(reason)}. Processes stand as the keys that they show; bytes, and what goes past the gateway, are not known. The doctor says what this host lacks.</Trans>
       </p>
     </Notice>
   );
@@ -156,6 +167,6 @@ function Age({ updatedMs, failed }: { updatedMs: number; failed: boolean }) {
   const nowMs = useNow();
   const feed = useFeed();
   if (updatedMs === 0) return null;
-  if (failed || (nowMs - updatedMs) / 1000 > LATE_S) return <Mark tone="warn"><Trans>as of {age(updatedMs, nowMs)}</Trans></Mark>;
-  return <span className={styles.age}>{feed.state === "cut" ? t`feed cut · ` : ""}<Trans>as of {age(updatedMs, nowMs)}</Trans></span>;
+  if (failed || (nowMs - updatedMs) / 1000 > LATE_S) return <Mark tone="warn">{t`as of ${age(updatedMs, nowMs)}`}</Mark>;
+  return <span className={styles.age}>{feed.state === "cut" ? t`feed cut · as of ${age(updatedMs, nowMs)}` : t`as of ${age(updatedMs, nowMs)}`}</span>;
 }

@@ -1,6 +1,6 @@
 /** Figures of flows in words. */
-import { t } from "@lingui/core/macro";
-import { bytes, count, exact, plural, share } from "@/units/count";
+import { plural, t } from "@lingui/core/macro";
+import { bytes, count, exact, share } from "@/units/count";
 import { money, moneyExact } from "@/units/money";
 import { latency } from "@/units/time";
 import type { FlowNode, Health } from "./graph";
@@ -24,16 +24,19 @@ export function amountExact(value: number, measure: Measure): string {
     case "bytes":
       return bytes(value);
     case "tokens":
-      return t`${exact(value)} tokens`;
+      return plural(value, { one: "# token", other: "# tokens" });
     case "requests":
-      return t`${exact(value)} requests`;
+      return plural(value, { one: "# request", other: "# requests" });
   }
 }
+
+/** What goes past is counted in calls where TLS is read, else in connections. */
+export const callsOrConnections = (n: number): string => plural(n, { one: "# call or connection", other: "# calls or connections" });
 
 /** The figure beside a node's name; empty where it has none in this measure. */
 export function figureOf(node: FlowNode, measure: Measure): string {
   if (!node.ways.has("through")) return node.pastValue === null ? "" : amount(node.pastValue, measure);
-  if (node.kind === "refused") return plural(node.requests, t`request`, t`requests`);
+  if (node.kind === "refused") return plural(node.requests, { one: "# request", other: "# requests" });
   return measure === "bytes" && node.value === 0 ? "" : amount(node.value, measure);
 }
 
@@ -44,16 +47,17 @@ export function factsOf(node: FlowNode, measure: Measure, total: number): string
   const facts: string[] = [];
   if (node.ways.has("through")) {
     if (measure === "bytes" && node.value === 0) facts.push(t`bytes not measured`);
-    else facts.push(`${amountExact(node.value, measure)}${total > 0 ? t`, ${share(Math.min(1, node.value / total))} of all` : ""}`);
-    if (measure !== "requests") facts.push(t`${exact(node.requests)} requests`);
+    else facts.push(total > 0 ? t`${amountExact(node.value, measure)}, ${share(Math.min(1, node.value / total))} of all` : amountExact(node.value, measure));
+    if (measure !== "requests") facts.push(plural(node.requests, { one: "# request", other: "# requests" }));
     facts.push(node.failed === 0 ? t`none failed` : t`${exact(node.failed)} failed (${share(node.failed / node.requests)})`);
     if (node.refused > 0) facts.push(t`${exact(node.refused)} refused by the gateway`);
   }
   const first = node.firstTokens;
   if (first) facts.push(first.before ? t`first token p95 ${latency(first.p95)}, before ${latency(first.before.p95)}` : t`first token p95 ${latency(first.p95)}`);
   if (node.ways.has("past")) {
-    const much = node.pastValue === null ? "" : ` (${measure === "requests" ? t`${exact(node.pastValue)} calls or connections` : amountExact(node.pastValue, measure)})`;
-    facts.push((node.column === 0 ? t`goes past the gateway` : t`reached past the gateway`) + much);
+    const past = node.column === 0 ? t`goes past the gateway` : t`reached past the gateway`;
+    const much = node.pastValue === null ? undefined : measure === "requests" ? callsOrConnections(node.pastValue) : amountExact(node.pastValue, measure);
+    facts.push(much === undefined ? past : `${past} (${much})`);
   }
   if (node.ways.has("denied")) facts.push(node.column === 0 ? t`refused by the kernel` : t`denied to some`);
   return facts;
