@@ -1,17 +1,41 @@
-"""`POST /api/v1/playground/keys`: a key for some minutes, with which the console's playground calls the data plane."""
+"""`/api/v1/playground`: what can be tried, and a key for some minutes to try it with."""
 
 from typing import Annotated
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from gateway.api.caller import Desk, permit
 from gateway.policy.roles import Permission
-from gateway.store.playground import PlaygroundKeyCreated, PlaygroundKeyRequest, make_key
+from gateway.store.playground import (
+    PlaygroundKeyCreated,
+    PlaygroundKeyRequest,
+    RouteToTry,
+    make_key,
+    routes_to_try,
+)
 
-router = APIRouter(prefix="/api/v1", tags=["keys"])
+router = APIRouter(prefix="/api/v1")
 
 
-@router.post("/playground/keys", status_code=201)
+class PlaygroundView(BaseModel):
+    here: bool
+    """The address that serves this page serves the data plane too: false with `--admin-listen`."""
+    data_plane: str
+    """Where the data plane listens, HOST:PORT."""
+    routes: list[RouteToTry]
+
+
+@router.get("/playground", tags=["routes"])
+def get_playground(desk: Annotated[Desk, permit(Permission.SERVICES_READ)]) -> PlaygroundView:
+    """What can be tried: each route with the dialects that it can be called in and the targets that speak them."""
+    settings = desk.services.settings
+    with desk.reading() as editing:
+        routes = routes_to_try(editing)
+    return PlaygroundView(here=settings.admin_listen is None, data_plane=settings.listen, routes=routes)
+
+
+@router.post("/playground/keys", tags=["keys"], status_code=201)
 def create_playground_key(
     body: PlaygroundKeyRequest, desk: Annotated[Desk, permit(Permission.KEYS_WRITE)]
 ) -> PlaygroundKeyCreated:

@@ -21,7 +21,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx2
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from gateway.settings import Settings
 from gateway.store.database import make_engine
@@ -39,6 +39,7 @@ ENDLESS: Final = "/api/v1/events"
 PASSWORD: Final = "water under the bridge"
 LOADING: Final = "[aria-busy=true], .mantine-Skeleton-root"
 READY_WITHIN_MS: Final = 120_000
+QUIET_MS: Final = 150
 DETAILS: Final = (
     "/routes/route-3",
     "/providers/provider-1",
@@ -205,13 +206,48 @@ def visits(
     context = context_of(chromium, running, cookie)
     for address in pages:
         page = context.new_page()
-        urls: list[str] = []
-        page.on("request", lambda request, urls=urls: urls.append(request.url) if request.method == "GET" else None)
-        stand(page, address)
+        questions = Questions(page)
+        page.goto("/console" + address)
+        questions.wait_for_all()
         page.close()
-        paths = [url for url in urls if urlsplit(url).path.startswith(API) and urlsplit(url).path != ENDLESS]
-        yield address, list(dict.fromkeys(Asked.of(url) for url in paths))
+        yield address, list(dict.fromkeys(Asked.of(url) for url in questions.urls))
     context.close()
+
+
+class Questions:
+    """What a page asks of the API."""
+
+    def __init__(self, page: Page) -> None:
+        self.urls: list[str] = []
+        self._page = page
+        self._open = 0
+        page.on("request", self._asked)
+        page.on("requestfinished", self._answered)
+        page.on("requestfailed", self._answered)
+
+    def wait_for_all(self) -> None:
+        """Until all is answered and nothing more was asked for a while."""
+        deadline = time.monotonic() + READY_WITHIN_MS / 1000
+        quiet = 0
+        while quiet < 3:
+            asked = len(self.urls)
+            self._page.wait_for_timeout(QUIET_MS)
+            quiet = quiet + 1 if self.urls and asked == len(self.urls) and not self._open else 0
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{self._page.url} still waits for {self._open} answers")
+
+    def _asked(self, request: Request) -> None:
+        if _is_question(request):
+            self.urls.append(request.url)
+            self._open += 1
+
+    def _answered(self, request: Request) -> None:
+        self._open -= _is_question(request)
+
+
+def _is_question(request: Request) -> bool:
+    path = urlsplit(request.url).path
+    return request.method == "GET" and path.startswith(API) and path != ENDLESS
 
 
 def stand(page: Page, address: str) -> None:

@@ -72,6 +72,18 @@ def test_calls_go_to_the_keys_target_and_to_no_other(running: Live) -> None:
             assert (row["app"], row["team"], row["key"], row["target"]) == ("indexer", "search", "playground", target)
 
 
+def test_each_route_is_told_with_its_dialects_and_targets(running: Live) -> None:
+    told = running.api.get("/api/v1/playground").json()
+    assert told["here"] is True
+    assert told["data_plane"] == f"127.0.0.1:{running.port}"
+    chat = {"first/one", "second/two"}
+    assert [route["name"] for route in told["routes"]] == ["chat", "other"]
+    assert {each["dialect"]: set(each["targets"]) for each in told["routes"][0]["dialects"]} == {
+        "openai": chat,
+        "mistral": chat,
+    }
+
+
 def test_without_a_target_the_routes_strategy_decides(running: Live) -> None:
     made = make(running, app="indexer").json()
     assert made["target"] is None

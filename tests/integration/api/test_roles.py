@@ -55,6 +55,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "PATCH /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
     "DELETE /api/v1/keys/{ref}": EVERYONE - {Role.VIEWER},
     "POST /api/v1/keys/{ref}/rotate": EVERYONE - {Role.VIEWER},
+    "GET /api/v1/playground": EVERYONE,
     "POST /api/v1/playground/keys": EVERYONE - {Role.VIEWER},
     "POST /api/v1/keys/{ref}/retire": EVERYONE - {Role.VIEWER},
     "GET /api/v1/catalogue": EVERYONE,
