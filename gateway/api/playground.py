@@ -1,12 +1,15 @@
 """`/api/v1/playground`: what can be tried, and a key for some minutes to try it with."""
 
-from typing import Annotated
+import time
+from typing import Annotated, Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from gateway.api.caller import Desk, permit
+from gateway.api.services import Services
 from gateway.policy.roles import Permission
+from gateway.store.compiler import generation
 from gateway.store.playground import (
     PlaygroundKeyCreated,
     PlaygroundKeyRequest,
@@ -16,6 +19,9 @@ from gateway.store.playground import (
 )
 
 router = APIRouter(prefix="/api/v1")
+
+KNOWN_WITHIN_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.01
 
 
 class PlaygroundView(BaseModel):
@@ -43,4 +49,14 @@ def create_playground_key(
 
     With `target` calls go to that target of the route and to no other, whatever the route's strategy says."""
     with desk.changing() as editing:
-        return make_key(editing, body)
+        made = make_key(editing, body)
+        wanted = generation(editing.session)
+    _wait_until_known(desk.services, wanted)
+    return made
+
+
+def _wait_until_known(services: Services, wanted: int) -> None:
+    """Whoever has the key calls at once: this worker at least should know it by then."""
+    give_up_s = time.monotonic() + KNOWN_WITHIN_S
+    while services.generation() < wanted and time.monotonic() < give_up_s:
+        time.sleep(LOOK_EVERY_S)

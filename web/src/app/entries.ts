@@ -1,6 +1,7 @@
 /** The pages that exist, as the side navigation and the command palette list them. */
 import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
+import { IconFlask2 } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
 import type { Permission } from "@/api/model";
 
@@ -8,7 +9,7 @@ import type { Permission } from "@/api/model";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/users" | "/tokens" | "/audit";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -25,6 +26,7 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read" },
   { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "kernel", needs: "configuration:read" },
   { to: "/kernel", label: t`Telemetry`, icon: IconCpu, group: "kernel", needs: "usage:read" },
+  { to: "/playground", label: t`Playground`, icon: IconFlask2, group: "build", needs: "keys:write" },
   { to: "/users", label: t`Users`, icon: IconUsers, group: "admin", needs: "members" },
   { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "admin", needs: "members" },
   { to: "/audit", label: t`Audit`, icon: IconScript, group: "admin", needs: "audit:read" },

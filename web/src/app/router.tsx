@@ -15,6 +15,7 @@ import { alertFilters } from "@/features/alerts/filters";
 import { auditFilters } from "@/features/audit/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
 import { flowSearch } from "@/features/flows/search";
+import { playgroundSearch } from "@/features/playground/choice";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
@@ -189,6 +190,13 @@ const app = createRoute({
   component: lazyRouteComponent(() => import("@/features/apps/AppDrawer"), "AppDrawer"),
 });
 
+const playground = createRoute({
+  getParentRoute: () => frame,
+  path: "/playground",
+  validateSearch: playgroundSearch,
+  component: lazyRouteComponent(() => import("@/features/playground/PlaygroundPage"), "PlaygroundPage"),
+});
+
 const users = createRoute({
   getParentRoute: () => frame,
   path: "/users",
@@ -231,6 +239,7 @@ export const router = createRouter({
       routes.addChildren([route]),
       providers.addChildren([provider]),
       apps.addChildren([app]),
+      playground,
       users,
       tokens,
       audit.addChildren([auditEntry]),
