@@ -149,11 +149,12 @@ def test_every_dialect_is_spoken_and_its_code_runs(
 
 def test_stopping_it_cancels_upstream(page: Page, running: Live, provider: Provider) -> None:
     opened(page, "?route=chat&app=indexer&dialect=openai")
-    provider.behave(Behaviour(gap_s=0.4), times=1)
+    provider.behave(Behaviour(gap_s=0.5))
     send(page)
     side = answer(page, "chat, as the route decides")
     expect(side.get_by_text("Answering")).to_be_visible()
     page.get_by_role("button", name="Stop").click()
+    provider.forget()
     expect(side.get_by_text(re.compile("Client left|Stopped by you")).first).to_be_visible()
     expect(side.get_by_text("Client left")).to_be_visible()
     assert running.ledger()[-1]["outcome"] == "client_gone"

@@ -173,12 +173,13 @@ function Bench({ routes, apps }: { routes: readonly RouteToTry[]; apps: readonly
               </Trans>
             </p>
           ) : null}
+          {/* By their keys two elements: one that became the other within its own click would send what it has just stopped. */}
           {running ? (
-            <Button type="button" color="red" variant="outline" leftSection={<IconPlayerStopFilled size={15} />} onClick={stop}>
+            <Button key="stop" type="button" color="red" variant="outline" leftSection={<IconPlayerStopFilled size={15} />} onClick={stop}>
               <Trans>Stop</Trans>
             </Button>
           ) : (
-            <Button type="submit" disabled={stopped} leftSection={<IconPlayerPlayFilled size={15} />}>
+            <Button key="send" type="submit" disabled={stopped} leftSection={<IconPlayerPlayFilled size={15} />}>
               {beside === null ? t`Send as ${app?.name ?? "…"}` : t`Send to both as ${app?.name ?? "…"}`}
             </Button>
           )}
@@ -212,7 +213,7 @@ function Question({ asked, change, send }: QuestionProps) {
       <Textarea
         label={t`Prompt`}
         description={t`Ctrl+Enter sends it`}
-        rows={5}
+        rows={4}
         dir="auto"
         value={asked.prompt}
         onChange={(event) => change({ prompt: event.currentTarget.value })}
