@@ -539,6 +539,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/playground": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Playground
+         * @description What can be tried: each route with the dialects that it can be called in and the targets that speak them.
+         */
+        get: operations["get_playground"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/playground/keys": {
         parameters: {
             query?: never;
@@ -2528,6 +2548,12 @@ export interface components {
          * @enum {string}
          */
         Dialect: "openai" | "anthropic" | "gemini" | "mistral" | "ollama" | "http";
+        /** DialectToTry */
+        DialectToTry: {
+            dialect: components["schemas"]["Dialect"];
+            /** Targets */
+            targets: string[];
+        };
         /** DifferenceView */
         DifferenceView: {
             /**
@@ -3929,6 +3955,15 @@ export interface components {
             /** Target */
             target?: string | null;
         };
+        /** PlaygroundView */
+        PlaygroundView: {
+            /** Here */
+            here: boolean;
+            /** Data Plane */
+            data_plane: string;
+            /** Routes */
+            routes: components["schemas"]["RouteToTry"][];
+        };
         /**
          * PriceDocument
          * @description Micro-USD per million tokens; `per_request` micro-USD a request.
@@ -4486,6 +4521,14 @@ export interface components {
             items: components["schemas"]["RouteTelemetry"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /** RouteToTry */
+        RouteToTry: {
+            /** Name */
+            name: string;
+            match: components["schemas"]["MatchView"] | null;
+            /** Dialects */
+            dialects: components["schemas"]["DialectToTry"][];
         };
         /** RouteView */
         RouteView: {
@@ -6915,6 +6958,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_playground: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlaygroundView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
