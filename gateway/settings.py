@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -33,6 +34,7 @@ from pydantic_settings import (
 
 from gateway.listening import split_address
 from gateway.logs import LogFormat
+from gateway.policy.roles import Role
 from gateway.serve_settings import HANDED_DOWN
 
 DEFAULT_DATA = Path("/var/lib/sluicegate")
@@ -88,6 +90,11 @@ class Settings(BaseSettings):
     """Seconds without a byte after which a tunnel of the forward proxy ends."""
     trusted_hops: int = 0
     """How many proxies in front of us may be believed in `X-Forwarded-For`."""
+    console_url: str | None = None
+    """How browsers reach the console, e.g. `https://gateway.example.com`: where a proxy in front tells us another host.
+    Default: what each request says."""
+    require_second_factor: tuple[Role, ...] = ()
+    """Roles whose users may do nothing without a second factor but set one up."""
     zone: str | None = None
     """Where this host is: targets whose provider has this `zone` come first."""
     agent_socket: Path | None = None
@@ -174,6 +181,16 @@ class Settings(BaseSettings):
         if value is not None:
             split_address(value)
         return value
+
+    @field_validator("console_url")
+    @classmethod
+    def _scheme_and_host(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+            raise ValueError(f"{value!r} is not a scheme and a host, such as https://gateway.example.com")
+        return f"{parts.scheme}://{parts.netloc.lower()}"
 
     @model_validator(mode="after")
     def _addresses_apart(self) -> "Settings":

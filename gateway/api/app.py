@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 import gateway
 from gateway.api import (
     access_requests,
+    account,
     alerts,
     audit,
     authority,
@@ -57,6 +58,7 @@ THREADS: Final = 8
 ROUTERS: Final = (
     health.router,
     sessions.router,
+    account.router,
     explain.router,
     provider_trials.router,
     upstreams.router,

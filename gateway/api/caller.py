@@ -21,7 +21,8 @@ from gateway.policy.roles import Authority, Permission, may
 from gateway.store import audit, identity
 from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
-from gateway.store.identity import Caller
+from gateway.store.identity import Caller, Method
+from gateway.store.login_sessions import Visitor
 
 SESSION_COOKIE: Final = "sluicegate_session"
 FORWARDING_HEADERS: Final = (
@@ -40,6 +41,12 @@ class CrossOrigin(Forbidden):
     """A session cookie came along with a request that another site made the browser send."""
 
     code = "cross_origin"
+
+
+class SecondFactorRequired(Forbidden):
+    """The caller's role takes a second factor, and the session was begun without one."""
+
+    code = "second_factor_required"
 
 
 class _RolledBack(Exception):
@@ -116,6 +123,11 @@ class Permit:
 
     def _admit(self, request: Request) -> Caller:
         caller = authenticate(request)
+        if self.permission is not Permission.SESSION and lacks_second_factor(request, caller):
+            raise SecondFactorRequired(
+                f"the role {caller.role} may do nothing here without a second factor",
+                fix="set up an authenticator app or a passkey under /console/account",
+            )
         if not may(caller.role, self.permission):
             raise Forbidden(
                 f"the role {caller.role} may not do this", fix=f"it takes a role with the permission {self.permission}"
@@ -180,6 +192,20 @@ def authenticate(request: Request) -> Caller:
     return caller
 
 
+def lacks_second_factor(request: Request, caller: Caller) -> bool:
+    """Whether the caller's role takes a second factor that their session was begun without. Tokens are not asked."""
+    return caller.method is Method.PASSWORD and caller.role in services_of(request).settings.require_second_factor
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who signs in: from where, with what, and with which session already."""
+    return Visitor(
+        address=client_address(request),
+        user_agent=request.headers.get("user-agent", ""),
+        cookie=request.cookies.get(SESSION_COOKIE),
+    )
+
+
 def same_origin(request: Request) -> bool:
     """Whether a page of ours sent the request: by `Sec-Fetch-Site` where the browser says so, else by `Origin`.
 
@@ -192,17 +218,28 @@ def same_origin(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc.lower() == own_host(request)
 
 
+def own_origin(request: Request) -> str:
+    """Scheme and host as the browser knows us: `https://gateway.example.com`."""
+    return f"{'https' if is_https(request) else 'http'}://{own_host(request)}"
+
+
 def own_host(request: Request) -> str:
-    """What the browser has in its address bar, through as many proxies as may be believed."""
+    """What the browser has in its address bar: as the settings say, or through as many proxies as may be believed."""
+    settings = services_of(request).settings
+    if settings.console_url is not None:
+        return urlsplit(settings.console_url).netloc
     host = request.headers.get("host", "")
-    if services_of(request).settings.trusted_hops:
+    if settings.trusted_hops:
         host = request.headers.get("x-forwarded-host", host)
     return host.lower()
 
 
 def is_https(request: Request) -> bool:
     """Whether the browser's side of the connection is TLS, here or at a trusted proxy."""
-    if services_of(request).settings.trusted_hops:
+    settings = services_of(request).settings
+    if settings.console_url is not None:
+        return settings.console_url.startswith("https:")
+    if settings.trusted_hops:
         return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     return request.url.scheme == "https"
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
 from gateway.policy.roles import Permission
-from gateway.store import members
+from gateway.store import account, members
 from gateway.store.member_documents import (
     TokenCreated,
     TokenDocument,
@@ -64,6 +64,24 @@ def delete_user(ref: str, desk: Changing, version: ExpectedVersion) -> None:
     """The last owner cannot be removed."""
     with desk.change() as session:
         members.delete_user(session, desk.authority, ref, version)
+
+
+@router.post("/users/{ref}/reset-factors", tags=["users"])
+def reset_user_factors(ref: str, desk: Changing) -> UserView:
+    """Take the user's authenticator app, passkeys and recovery codes: the password alone lets them in again.
+
+    Their sessions end. For one's own there is `/api/v1/account`.
+    """
+    with desk.change() as session:
+        account.reset_factors(session, desk.authority, ref)
+        return members.get_user(session, desk.authority, ref)
+
+
+@router.delete("/users/{ref}/sessions", tags=["users"], status_code=204)
+def end_user_sessions(ref: str, desk: Changing) -> None:
+    """Sign the user out everywhere. For oneself there is `/api/v1/account/sessions`."""
+    with desk.change() as session:
+        account.end_sessions_of(session, desk.authority, ref)
 
 
 @router.get("/tokens", tags=["tokens"])

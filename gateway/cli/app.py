@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import gateway
+from gateway.cli.admin_commands import admin_app
 from gateway.cli.intercept_commands import add_intercept_commands
 from gateway.cli.options import Data, Database, settings_from
 from gateway.cli.state_commands import add_state_commands
@@ -292,6 +293,7 @@ def sealing_rotate(data: Data = None, database: Database = None) -> None:
     sealing.rotate(settings_from(data=data, database=database))
 
 
+app.add_typer(admin_app, name="admin", rich_help_panel=CARE)
 add_intercept_commands(app, RUN, CARE)
 app.add_typer(trace_app, name="trace", rich_help_panel=CARE)
 add_state_commands(app, STATE, CARE)

@@ -64,6 +64,13 @@ class UserView(Document):
     role: Role
     team: str | None
     disabled: bool
+    totp: bool
+    """An authenticator app is asked for a code after the password."""
+    passkeys: int
+    sessions: int
+    """Where the user is signed in now."""
+    last_sign_in_at: datetime | None
+    """null = never, or before this was kept."""
     created_at: datetime
     updated_at: datetime
     version: int

@@ -5,6 +5,7 @@ role that it may not is Forbidden. The last owner who can sign in cannot be remo
 audited in the caller's transaction; none touches what a snapshot is made of.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, select
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
 from gateway.policy.roles import GRANTABLE, TEAM_ROLES, Authority, Role
-from gateway.store import audit, passwords
+from gateway.store import audit, factors, login_sessions, passwords
 from gateway.store.identity import GENERATED_PASSWORD_LENGTH, end_sessions
 from gateway.store.member_documents import (
     TokenCreated,
@@ -24,11 +25,15 @@ from gateway.store.member_documents import (
     UserPatch,
     UserView,
 )
-from gateway.store.models import Team, Token, User
+from gateway.store.models import Team, Token, User, now
 
 TOKEN_MARK: Final = "sgt_"  # noqa: S105  how a token begins, not a secret
 TOKEN_LENGTH: Final = 40
 PREFIX_LENGTH: Final = 8
+NOT_AUDITED: Final = {
+    "id", "created_at", "updated_at", "version", "totp", "passkeys", "sessions", "last_sign_in_at",
+}  # fmt: skip
+"""Of a view: what no change of a member changes."""
 
 Member = TypeVar("Member", User, Token)
 
@@ -37,11 +42,11 @@ Member = TypeVar("Member", User, Token)
 
 
 def list_users(session: Session, authority: Authority, *, after_id: int, limit: int) -> list[UserView]:
-    return [_user_view(user) for user in session.scalars(_visible(User, authority, after_id).limit(limit))]
+    return _user_views(session, session.scalars(_visible(User, authority, after_id).limit(limit)).all())
 
 
 def get_user(session: Session, authority: Authority, reference: str) -> UserView:
-    return _user_view(_find(session, User, authority, reference))
+    return _user_view(session, find_user(session, authority, reference))
 
 
 def create_user(session: Session, authority: Authority, wanted: UserDocument) -> UserCreated:
@@ -61,7 +66,7 @@ def create_user(session: Session, authority: Authority, wanted: UserDocument) ->
     )
     session.add(user)
     session.flush()
-    view = _user_view(user)
+    view = _user_view(session, user)
     _audit(session, authority, "create", "user", view.name, after=view)
     return UserCreated(**view.model_dump(), password=made)
 
@@ -70,9 +75,9 @@ def update_user(
     session: Session, authority: Authority, reference: str, patch: UserPatch, expected_version: int | None
 ) -> UserView:
     """A new role, password or a disabling ends the user's sessions."""
-    user = _find(session, User, authority, reference)
+    user = find_user(session, authority, reference)
     _require_version(user, expected_version)
-    before = _user_view(user)
+    before = _user_view(session, user)
     changed = patch.model_fields_set
     role = patch.role if "role" in changed and patch.role is not None else Role(user.role)
     team_name = patch.team if "team" in changed else before.team
@@ -92,7 +97,7 @@ def update_user(
         passwords.require_good_password(password, user.name)
         user.password_hash = passwords.hash_password(password)
     session.flush()
-    after = _user_view(user)
+    after = _user_view(session, user)
     if patch.password is not None or after.disabled or after.role is not before.role or after.team != before.team:
         end_sessions(session, user.id)
     _audit(session, authority, "update", "user", before.name, before=before, after=after)
@@ -100,9 +105,9 @@ def update_user(
 
 
 def delete_user(session: Session, authority: Authority, reference: str, expected_version: int | None) -> None:
-    user = _find(session, User, authority, reference)
+    user = find_user(session, authority, reference)
     _require_version(user, expected_version)
-    before = _user_view(user)
+    before = _user_view(session, user)
     if before.role is Role.OWNER and not before.disabled:
         _require_another_owner(session, user)
     session.delete(user)
@@ -167,6 +172,11 @@ def delete_token(session: Session, authority: Authority, reference: str, expecte
 
 
 # ---- what both share
+
+
+def find_user(session: Session, authority: Authority, reference: str) -> User:
+    """By id or name. Raises NotFound where the authority may not hand on the user's role."""
+    return _find(session, User, authority, reference)
 
 
 def _visible(kind: type[Member], authority: Authority, after_id: int = 0) -> Select[Member]:
@@ -235,17 +245,30 @@ def _require_another_owner(session: Session, user: User) -> None:
         raise Conflict(f"{user.name!r} is the last owner", fix="make another owner first")
 
 
-def _user_view(user: User) -> UserView:
-    return UserView(
-        id=user.id,
-        name=user.name,
-        role=Role(user.role),
-        team=user.team.name if user.team is not None else None,
-        disabled=user.disabled,
-        created_at=user.created_at,
-        updated_at=user.updated_at,
-        version=user.version,
-    )
+def _user_view(session: Session, user: User) -> UserView:
+    return _user_views(session, [user])[0]
+
+
+def _user_views(session: Session, users: Sequence[User]) -> list[UserView]:
+    ids = [user.id for user in users]
+    held, signed_in = factors.held_by(session, ids), login_sessions.counts(session, ids, now())
+    return [
+        UserView(
+            id=user.id,
+            name=user.name,
+            role=Role(user.role),
+            team=user.team.name if user.team is not None else None,
+            disabled=user.disabled,
+            totp=held[user.id].totp,
+            passkeys=held[user.id].passkeys,
+            sessions=signed_in.get(user.id, 0),
+            last_sign_in_at=user.last_sign_in_at,
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+            version=user.version,
+        )
+        for user in users
+    ]
 
 
 def _token_view(token: Token) -> TokenView:
@@ -285,4 +308,4 @@ def _audit(
 
 
 def _audited(view: UserView | TokenView | None) -> dict[str, Any] | None:
-    return view.model_dump(mode="json", exclude={"id", "created_at", "updated_at", "version"}) if view else None
+    return view.model_dump(mode="json", exclude=NOT_AUDITED) if view else None

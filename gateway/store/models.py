@@ -349,6 +349,7 @@ class User(Entity, Base):
     team_id: Mapped[int | None] = mapped_column(ForeignKey("team.id", ondelete="CASCADE"), index=True)
     """For the roles team-admin and team-member."""
     disabled: Mapped[bool] = mapped_column(default=False)
+    last_sign_in_at: Mapped[datetime | None] = mapped_column(UtcTime)
     team: Mapped[Team | None] = relationship(lazy="raise")
 
 
@@ -364,6 +365,11 @@ class LoginSession(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     last_seen_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+    method: Mapped[str | None] = mapped_column(String(24))
+    """How it was begun: a `login_sessions.Method`; None = by a password, before there were others."""
+    address: Mapped[str | None] = mapped_column(Text)
+    """From where it was begun, and with what."""
+    user_agent: Mapped[str | None] = mapped_column(Text)
     user: Mapped[User] = relationship(lazy="raise")
 
 

@@ -1,4 +1,5 @@
-"""Provider credentials and the certificate authority's key at rest: AES-256-GCM, its key not in the database.
+"""Provider credentials, the certificate authority's key and the secrets of authenticator apps at rest: AES-256-GCM, its
+key not in the database.
 
 The key is `SLUICEGATE_SEALING_KEY`, else the file `sealing.key` (0600) in the data folder, made at first use. Either
 holds base64 of 32 bytes; several, separated by white space or commas, are the present key first and former ones after
@@ -27,12 +28,13 @@ from gateway.settings import Settings
 from gateway.store import audit
 from gateway.store.database import write_session
 from gateway.store.draft_models import DraftSecret
+from gateway.store.factor_models import Totp
 from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret
+SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp
 
 
 class SealingKeyError(SluicegateError):
@@ -127,12 +129,14 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return 0, "/certificate authority"
         case DraftSecret():
             return 0, f"/draft/{row.reference}"
+        case Totp():
+            return 0, f"/totp {row.user_id}"
 
 
 def sealed_rows(session: Session) -> list[SealedRow]:
     """All that is sealed in the database."""
     found: list[SealedRow] = []
-    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret):
+    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp):
         found += session.scalars(select(kind))
     return found
 

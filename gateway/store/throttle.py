@@ -107,16 +107,29 @@ def wait_after(excess: int) -> timedelta:
     return min(LONGEST_WAIT, timedelta(seconds=2 ** min(excess, 20)))
 
 
-def forgive(session: Session, account: str, address: str) -> None:
+def forgive(session: Session, account: str, address: str, *, attempts: int = 1) -> None:
     """After a success: pair and account start anew; the address, which may own one of many accounts, gets back only
-    what this attempt had cost it."""
+    what the success had cost it: `attempts`, one for each step."""
     pair, from_address, of_account = subjects(account, address)
     session.execute(delete(SignInFailure).where(SignInFailure.subject.in_([pair.digest, of_account.digest])))
     session.execute(
         update(SignInFailure)
-        .where(SignInFailure.subject == from_address.digest, SignInFailure.failures > 0)
-        .values(failures=SignInFailure.failures - 1)
+        .where(SignInFailure.subject == from_address.digest, SignInFailure.failures >= attempts)
+        .values(failures=SignInFailure.failures - attempts)
     )
+
+
+def rewrite(session: Session, account: str, address: str) -> None:
+    """Write what is there once more: a transaction of some weight that changes nothing."""
+    digests = [subject.digest for subject in subjects(account, address)]
+    same = update(SignInFailure).where(SignInFailure.subject.in_(digests)).values(failures=SignInFailure.failures)
+    session.execute(same)
+
+
+def forget_all(session: Session) -> None:
+    """Nobody waits any longer. For whoever holds the data folder: which failures are an account's own is not to be told
+    from digests."""
+    session.execute(delete(SignInFailure))
 
 
 def _insert_ignoring(session: Session) -> sqlite.Insert | postgresql.Insert:

@@ -11,7 +11,17 @@ from gateway.policy.model import TeamId
 from gateway.policy.roles import GRANTABLE, PERMISSIONS, TEAM_ROLES, Authority, Role
 from tests.integration.api.served import ServedApi, served
 
-OPEN = frozenset({"GET /healthz", "GET /readyz", "GET /metrics", "POST /api/v1/session"})
+OPEN = frozenset(
+    {
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+        "POST /api/v1/session",
+        "POST /api/v1/session/code",
+        "POST /api/v1/session/passkey",
+        "POST /api/v1/session/passkey/options",
+    }
+)
 """Answered without a token. `/metrics` so from this host only: test_health has the rest."""
 
 EVERYONE = frozenset(Role)
@@ -23,11 +33,31 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/session": EVERYONE,
     "DELETE /api/v1/session": EVERYONE,
     "PUT /api/v1/session/password": EVERYONE,
+    **{
+        f"{method} /api/v1/account{path}": EVERYONE
+        for method, path in (
+            ("GET", ""),
+            ("POST", "/totp"),
+            ("POST", "/totp/confirm"),
+            ("POST", "/totp/remove"),
+            ("POST", "/recovery-codes"),
+            ("GET", "/passkeys"),
+            ("POST", "/passkeys"),
+            ("POST", "/passkeys/options"),
+            ("PATCH", "/passkeys/{id}"),
+            ("POST", "/passkeys/{id}/remove"),
+            ("GET", "/sessions"),
+            ("DELETE", "/sessions"),
+            ("DELETE", "/sessions/{id}"),
+        )
+    },
     "GET /api/v1/users": GRANTORS,
     "POST /api/v1/users": GRANTORS,
     "GET /api/v1/users/{ref}": GRANTORS,
     "PATCH /api/v1/users/{ref}": GRANTORS,
     "DELETE /api/v1/users/{ref}": GRANTORS,
+    "POST /api/v1/users/{ref}/reset-factors": GRANTORS,
+    "DELETE /api/v1/users/{ref}/sessions": GRANTORS,
     "GET /api/v1/tokens": GRANTORS,
     "POST /api/v1/tokens": GRANTORS,
     "GET /api/v1/tokens/{ref}": GRANTORS,

@@ -67,6 +67,7 @@ COMMANDS = [
     ["audit", "verify"],
     ["audit", "export"],
     ["sealing", "rotate"],
+    ["admin", "reset"],
     ["prices", "update"],
 ]
 

@@ -1,0 +1,87 @@
+"""The own account as a whole, and what its holder or an administrator takes from it."""
+
+from collections.abc import Collection
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from gateway.errors import Conflict
+from gateway.policy.roles import Authority, Role
+from gateway.store import audit, factors, members, passwords, throttle
+from gateway.store.account_documents import AccountView
+from gateway.store.factors import Factors
+from gateway.store.identity import GENERATED_PASSWORD_LENGTH, Caller, Method, end_sessions
+from gateway.store.models import User
+
+
+def view(session: Session, caller: Caller, required_for: Collection[Role]) -> AccountView:
+    """`required_for`: roles that take a second factor."""
+    assert caller.user_id is not None
+    password_hash = session.scalars(select(User.password_hash).where(User.id == caller.user_id)).one()
+    held = factors.held(session, caller.user_id)
+    return AccountView(
+        username=caller.name,
+        role=caller.role,
+        team=caller.team,
+        has_password=password_hash is not None,
+        totp=held.totp,
+        passkeys=held.passkeys,
+        recovery_codes=held.recovery_codes,
+        second_factor_required=caller.role in required_for,
+        method=caller.method or Method.PASSWORD,
+    )
+
+
+def require_factor_left(session: Session, caller: Caller, required_for: Collection[Role]) -> None:
+    """After a removal, before its commit. Raises Conflict where the role takes a second factor and none is left."""
+    assert caller.user_id is not None
+    if caller.role in required_for and not factors.held(session, caller.user_id).any:
+        raise Conflict(
+            f"the role {caller.role} takes a second factor, and this is the last one", fix="set up another one first"
+        )
+
+
+def reset_factors(session: Session, authority: Authority, reference: str) -> None:
+    """Take every factor but the password from a user whose role the authority may hand on, and end their sessions.
+
+    Raises NotFound; Conflict for oneself, who has a page of their own for it that asks for the password.
+    """
+    user = members.find_user(session, authority, reference)
+    _refuse_oneself(authority, user)
+    before = factors.remove_all(session, user.id)
+    end_sessions(session, user.id)
+    _note(session, authority.actor, "reset", user, before)
+
+
+def end_sessions_of(session: Session, authority: Authority, reference: str) -> None:
+    """Sign a user out everywhere. Raises as `reset_factors` does."""
+    user = members.find_user(session, authority, reference)
+    _refuse_oneself(authority, user)
+    end_sessions(session, user.id)
+    after = {"which": "all"}
+    audit.record(session, actor=authority.actor, action="end", kind="session", name=user.name, after=after)
+
+
+def break_glass(session: Session, user: User, actor: str) -> str:
+    """Let a user in again, whatever has been lost: another password, which is returned; no second factor, no session,
+    no wait after failures; enabled where it was not. For whoever holds the data folder. The caller commits."""
+    password = passwords.random_text(GENERATED_PASSWORD_LENGTH)
+    audit.lock(session)
+    user.password_hash = passwords.hash_password(password)
+    user.disabled = False
+    session.flush()
+    before = factors.remove_all(session, user.id)
+    end_sessions(session, user.id)
+    throttle.forget_all(session)
+    _note(session, actor, "break-glass", user, before)
+    return password
+
+
+def _refuse_oneself(authority: Authority, user: User) -> None:
+    if authority.actor == f"user:{user.name}":
+        raise Conflict("this is your own account", fix="use /console/account")
+
+
+def _note(session: Session, actor: str, action: str, user: User, before: Factors) -> None:
+    had = {"totp": before.totp, "passkeys": before.passkeys, "recovery_codes": before.recovery_codes}
+    audit.record(session, actor=actor, action=action, kind="factor", name=user.name, before=had)
