@@ -113,7 +113,7 @@ def list_passkeys(desk: Own) -> Page[PasskeyView]:
         return Page(items=passkeys.list_own(session, desk.caller), next_cursor=None)
 
 
-@router.post("/passkeys/options", dependencies=[HashingTurn])
+@router.post("/passkey-options", dependencies=[HashingTurn])
 def begin_passkey(body: Confirmed, desk: Own, request: Request) -> PasskeyCeremony:
     """What the browser needs to have a passkey made."""
     _confirm(desk, body, request)

@@ -178,7 +178,7 @@ def create_session_by_code(
     return _enter(request, response, done)
 
 
-@router.post("/passkey/options", dependencies=[Depends(from_own_page)])
+@router.post("/passkey-options", dependencies=[Depends(from_own_page)])
 def begin_passkey_session(request: Request, services: Annotated[Services, Depends(services_of)]) -> PasskeyCeremony:
     """A challenge for whichever passkey the browser has for this host."""
     begun = passkeys.begin_sign_in(services.sealer, Site(origin=own_origin(request)), datetime.now(UTC))

@@ -19,7 +19,7 @@ OPEN = frozenset(
         "POST /api/v1/session",
         "POST /api/v1/session/code",
         "POST /api/v1/session/passkey",
-        "POST /api/v1/session/passkey/options",
+        "POST /api/v1/session/passkey-options",
     }
 )
 """Answered without a token. `/metrics` so from this host only: test_health has the rest."""
@@ -43,7 +43,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
             ("POST", "/recovery-codes"),
             ("GET", "/passkeys"),
             ("POST", "/passkeys"),
-            ("POST", "/passkeys/options"),
+            ("POST", "/passkey-options"),
             ("PATCH", "/passkeys/{id}"),
             ("POST", "/passkeys/{id}/remove"),
             ("GET", "/sessions"),

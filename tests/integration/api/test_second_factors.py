@@ -116,7 +116,7 @@ def test_tickets_end_with_time_and_with_the_password(sqlite_api: ServedApi, monk
 
         for nonsense in ("x", "x.y", "0123456789abcdef.AAAA", "é.\x00"):
             assert enter(nonsense) == (401, "ticket_refused")
-        options = client.post("/api/v1/session/passkey/options").json()
+        options = client.post("/api/v1/session/passkey-options").json()
         assert enter(options["ticket"]) == (401, "ticket_refused"), "it is for something else"
         monkeypatch.setattr(tickets, "GOOD_FOR", timedelta(0))
         late = sign_in(client).json()["ticket"]

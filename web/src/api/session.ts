@@ -1,7 +1,7 @@
 /** Who is signed in, and what they may do. The server enforces it; the console only leaves out what would be refused. */
 import { queryOptions, useQuery, type QueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "./client";
-import type { Permission, Session } from "./model";
+import type { Permission, SecondStep, Session } from "./model";
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
@@ -10,8 +10,10 @@ export const sessionQuery = queryOptions({
   retry: false,
 });
 
-export const signIn = (username: string, password: string): Promise<Session> =>
+/** Signs in, or tells which second step is to follow. */
+export const signIn = (username: string, password: string): Promise<Session | SecondStep> =>
   unwrap(api.POST("/api/v1/session", { body: { username, password } }));
+export const signInByCode = (ticket: string, code: string): Promise<Session> => unwrap(api.POST("/api/v1/session/code", { body: { ticket, code } }));
 
 export async function signOut(queries: QueryClient): Promise<void> {
   await unwrap(api.DELETE("/api/v1/session"));
