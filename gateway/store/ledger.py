@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Column,
     ColumnElement,
     ColumnExpressionArgument,
     Connection,
@@ -31,7 +32,7 @@ from gateway.errors import BadRequest, NotFound
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow, Outcome
 from gateway.store.database import read_session
 from gateway.store.ingest import LEDGER
-from gateway.store.ledger_models import HOUR_S, NOT_COMPLETED
+from gateway.store.ledger_models import DAY_S, HOUR_S, NOT_COMPLETED
 from gateway.store.report import (
     EPOCH,
     LedgerQuestion,
@@ -40,10 +41,9 @@ from gateway.store.report import (
     cursor_after,
     usage_items,
 )
-from gateway.store.rollup import FAILED, NAMES, SUMS, USAGE_HOUR
+from gateway.store.rollup import FAILED, NAMES, SUMS, USAGE_DAY, USAGE_HOUR
 
 HOUR_NS: Final = HOUR_S * 1_000_000_000
-DAY_S: Final = 24 * HOUR_S
 SCAN_ROWS: Final = 5_000
 """Of one read: some 30 ms and 10 MB."""
 GROUPS: Final = (*NAMES, "day", "hour")
@@ -225,18 +225,31 @@ def _sums(
     first_hour = None if since_ns is None else -(-since_ns // HOUR_NS)
     end_hour = None if until_ns is None else until_ns // HOUR_NS
     if first_hour is None or end_hour is None or first_hour <= end_hour:
-        conditions = [USAGE_HOUR.c[name] == value for name, value in only.items() if value is not None]
-        if first_hour is not None:
-            conditions.append(USAGE_HOUR.c.hour_s >= first_hour * HOUR_S)
-        if end_hour is not None:
-            conditions.append(USAGE_HOUR.c.hour_s < end_hour * HOUR_S)
-        yield _from_hours(group_by, conditions)
+        yield from _whole_hours(group_by, first_hour, end_hour, only)
         if since_ns is not None and first_hour is not None and since_ns < first_hour * HOUR_NS:
             yield _from_rows(group_by, since_ns, first_hour * HOUR_NS, only)
         if until_ns is not None and end_hour is not None and end_hour * HOUR_NS < until_ns:
             yield _from_rows(group_by, end_hour * HOUR_NS, until_ns, only)
     elif since_ns is not None and until_ns is not None and since_ns < until_ns:
         yield _from_rows(group_by, since_ns, until_ns, only)
+
+
+def _whole_hours(
+    group_by: Sequence[str], first: int | None, end: int | None, only: Mapping[str, str | None]
+) -> Iterator[Select[Any]]:
+    """Sums of the hours from `first` to before `end` (hours of Unix time): of whole days by day, unless the hours
+    themselves are asked for."""
+    hours_a_day = DAY_S // HOUR_S
+    first_day = None if first is None else -(-first // hours_a_day)
+    end_day = None if end is None else end // hours_a_day
+    if "hour" in group_by or (first_day is not None and end_day is not None and first_day >= end_day):
+        yield _from_sums(USAGE_HOUR.c.hour_s, group_by, first, end, HOUR_S, only)
+        return
+    yield _from_sums(USAGE_DAY.c.day_s, group_by, first_day, end_day, DAY_S, only)
+    if first is not None and first_day is not None and first < first_day * hours_a_day:
+        yield _from_sums(USAGE_HOUR.c.hour_s, group_by, first, first_day * hours_a_day, HOUR_S, only)
+    if end is not None and end_day is not None and end_day * hours_a_day < end:
+        yield _from_sums(USAGE_HOUR.c.hour_s, group_by, end_day * hours_a_day, end, HOUR_S, only)
 
 
 def unix_ns(moment: datetime) -> int:
@@ -282,11 +295,24 @@ def _group_of(cursor: str, length: int) -> list[str]:
     return group
 
 
-def _from_hours(group_by: Sequence[str], conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    hour = USAGE_HOUR.c.hour_s
-    times: Mapping[str, ColumnElement[Any]] = {"hour": hour, "day": hour - hour % DAY_S}
-    groups = [times[name] if name in times else USAGE_HOUR.c[name] for name in group_by]
-    sums = [cast(func.coalesce(func.sum(USAGE_HOUR.c[name]), 0), BigInteger) for name in SUMS]
+def _from_sums(
+    at: Column[Any],
+    group_by: Sequence[str],
+    first: int | None,
+    end: int | None,
+    step_s: int,
+    only: Mapping[str, str | None],
+) -> Select[Any]:
+    """Sums of a roll-up, whose column `at` says when its steps of time begin."""
+    columns = at.table.c
+    conditions = [columns[name] == value for name, value in only.items() if value is not None]
+    if first is not None:
+        conditions.append(at >= first * step_s)
+    if end is not None:
+        conditions.append(at < end * step_s)
+    times: Mapping[str, ColumnElement[Any]] = {"hour": at, "day": at - at % DAY_S}
+    groups = [times[name] if name in times else columns[name] for name in group_by]
+    sums = [cast(func.coalesce(func.sum(columns[name]), 0), BigInteger) for name in SUMS]
     return select(*groups, *sums).where(*conditions).group_by(*groups)
 
 

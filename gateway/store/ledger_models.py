@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from gateway.store.base import Base
 
 HOUR_S = 3_600
+DAY_S = 24 * HOUR_S
 NOT_COMPLETED = text("outcome <> 'completed'")
 """Nearly all rows are completed: no index finds them quicker than reading on does."""
 
@@ -87,6 +88,30 @@ class UsageHour(Base):
     """Requests refused by us, failed upstream, or interrupted."""
     unpriced: Mapped[int] = mapped_column(BigInteger)
     """Requests that used tokens whose cost is unknown."""
+    input_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger)
+    cache_write_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    reasoning_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_usd_micros: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageDay(Base):
+    """The same by day (UTC), written in the same transaction: a month is read as its days and the hours at its ends."""
+
+    __tablename__ = "usage_day"
+
+    day_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    team: Mapped[str] = mapped_column(Text, primary_key=True)
+    app: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    route: Mapped[str] = mapped_column(Text, primary_key=True)
+    target: Mapped[str] = mapped_column(Text, primary_key=True)
+    provider: Mapped[str] = mapped_column(Text, primary_key=True)
+    model: Mapped[str] = mapped_column(Text, primary_key=True)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    errors: Mapped[int] = mapped_column(BigInteger)
+    unpriced: Mapped[int] = mapped_column(BigInteger)
     input_tokens: Mapped[int] = mapped_column(BigInteger)
     cached_tokens: Mapped[int] = mapped_column(BigInteger)
     cache_write_tokens: Mapped[int] = mapped_column(BigInteger)

@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.store import flow_rollup
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger import HOUR_NS, unix_ns
-from gateway.store.ledger_models import HOUR_S
-from gateway.store.rollup import USAGE_HOUR
+from gateway.store.ledger_models import DAY_S, HOUR_S
+from gateway.store.rollup import USAGE_DAY, USAGE_HOUR
 from gateway.store.sql_thread import SqlThread, write_transaction
 from gateway.store.statements import Statement
 
@@ -68,9 +68,12 @@ def remove_batch(engine: Engine, cutoff_ns: int) -> int:
 
 
 def forget_usage(engine: Engine, cutoff_s: int) -> int:
-    """Remove sums of hours before `cutoff_s`: few rows, in one transaction. Returns how many went."""
+    """Remove sums of the days before that of `cutoff_s`: few rows, in one transaction. Returns how many went. Hours go
+    with their day, so that both tell the same."""
     with write_transaction(engine) as connection:
-        gone = connection.execute(delete(USAGE_HOUR).where(USAGE_HOUR.c.hour_s < cutoff_s)).rowcount
+        day_s = cutoff_s // DAY_S * DAY_S
+        gone = connection.execute(delete(USAGE_HOUR).where(USAGE_HOUR.c.hour_s < day_s)).rowcount
+        gone += connection.execute(delete(USAGE_DAY).where(USAGE_DAY.c.day_s < day_s)).rowcount
         return gone + flow_rollup.forget(connection, cutoff_s)
 
 

@@ -1,4 +1,4 @@
-"""Hourly sums of the ledger, kept in the transaction that inserts the rows: charts never scan the ledger."""
+"""Sums of the ledger by hour and day, kept in the transaction that inserts the rows: charts never scan the ledger."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -7,11 +7,12 @@ from sqlalchemy import Connection, Table
 
 from gateway.policy.usage import Outcome
 from gateway.store.base import Base
-from gateway.store.ledger_models import HOUR_S, UsageHour
+from gateway.store.ledger_models import DAY_S, HOUR_S, UsageDay, UsageHour
 from gateway.store.row_groups import RowGroup
 from gateway.store.statements import Statement
 
 USAGE_HOUR: Final[Table] = Base.metadata.tables[UsageHour.__tablename__]
+USAGE_DAY: Final[Table] = Base.metadata.tables[UsageDay.__tablename__]
 NAMES: Final = ("team", "app", "key", "route", "target", "provider", "model")
 SUMS: Final = (
     "requests",
@@ -26,14 +27,20 @@ SUMS: Final = (
 )
 FAILED: Final = frozenset({Outcome.UPSTREAM_FAILED, Outcome.REFUSED, Outcome.INTERRUPTED})
 _HOUR_NS: Final = HOUR_S * 1_000_000_000
-_KEY: Final = ("hour_s", *NAMES)
-_KEY_COLUMNS: Final = ", ".join([f'"{name}"' for name in _KEY])
-_MARKS: Final = ", ".join(["?"] * len((*_KEY, *SUMS)))
-_ADDED: Final = ", ".join([f"{name} = usage_hour.{name} + excluded.{name}" for name in SUMS])
-_ADD: Final = Statement(
-    f"INSERT INTO usage_hour ({_KEY_COLUMNS}, {', '.join(SUMS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
-    f" ON CONFLICT ({_KEY_COLUMNS}) DO UPDATE SET {_ADDED}"
-)
+
+
+def _adding(table: str, step: str) -> Statement:
+    key = ", ".join([f'"{name}"' for name in (step, *NAMES)])
+    marks = ", ".join(["?"] * len((step, *NAMES, *SUMS)))
+    added = ", ".join([f"{name} = {table}.{name} + excluded.{name}" for name in SUMS])
+    return Statement(
+        f"INSERT INTO {table} ({key}, {', '.join(SUMS)}) VALUES ({marks})"  # noqa: S608 - constants
+        f" ON CONFLICT ({key}) DO UPDATE SET {added}"
+    )
+
+
+_ADD_HOURS: Final = _adding("usage_hour", "hour_s")
+_ADD_DAYS: Final = _adding("usage_day", "day_s")
 
 
 def is_error(status: int, outcome: str) -> bool:
@@ -42,7 +49,7 @@ def is_error(status: int, outcome: str) -> bool:
 
 
 def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
-    """Add rows that are new in the ledger to the sums of their hours."""
+    """Add rows that are new in the ledger to the sums of their hours and days."""
     sums: dict[tuple[int | str, ...], list[int]] = {}
     for group in groups:
         names = [group.shared(name) or "" for name in NAMES]
@@ -55,7 +62,13 @@ def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
             for i, name in enumerate(SUMS[3:], 3):
                 added[i] += part.sum_of(name)
     # In one order on every node, so that two keepers never wait for each other's rows.
-    _ADD.run_each(connection, [(*key, *sums[key]) for key in sorted(sums)])
+    _ADD_HOURS.run_each(connection, [(*key, *sums[key]) for key in sorted(sums)])
+    days: dict[tuple[int | str, ...], list[int]] = {}
+    for (hour_s, *names), figures in sums.items():
+        day = (int(hour_s) // DAY_S * DAY_S, *names)
+        known = days.get(day)
+        days[day] = figures if known is None else [a + b for a, b in zip(known, figures, strict=True)]
+    _ADD_DAYS.run_each(connection, [(*key, *days[key]) for key in sorted(days)])
 
 
 def by_hour(group: RowGroup) -> list[tuple[int, RowGroup]]:

@@ -16,7 +16,7 @@ from gateway.probes.histogram import lower_ns
 from gateway.store.flow_models import STEPS_S
 from gateway.store.flow_rollup import ANSWERED, PATH, PATH_SUMS
 from gateway.store.ingest import LEDGER
-from gateway.store.ledger_models import HOUR_S
+from gateway.store.ledger_models import DAY_S, HOUR_S
 from gateway.store.rollup import FAILED, NAMES, SUMS
 from gateway.store.sql_thread import write_transaction
 
@@ -165,10 +165,16 @@ def _add_up(connection: Connection) -> int:
     ]
     groups = ", ".join(str(1 + i) for i in range(len(NAMES) + 1))
     _add_up_flows(connection, dict(zip(("requests", "errors", "unpriced"), sums, strict=False)))
-    return connection.exec_driver_sql(
+    hours = connection.exec_driver_sql(
         f"INSERT INTO usage_hour (hour_s, {kept}, {', '.join(SUMS)})"
         f" SELECT {hour}, {names}, {', '.join(sums)} FROM ledger GROUP BY {groups}"
     ).rowcount
+    connection.exec_driver_sql(
+        f"INSERT INTO usage_day (day_s, {kept}, {', '.join(SUMS)})"
+        f" SELECT hour_s / {DAY_S} * {DAY_S}, {kept}, {', '.join([f'sum({name})' for name in SUMS])}"
+        f" FROM usage_hour GROUP BY {groups}"
+    )
+    return hours
 
 
 def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:

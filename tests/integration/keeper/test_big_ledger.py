@@ -22,6 +22,7 @@ from tests.bench import big_ledger
 ROWS = 4_000
 SUMMED = {
     "usage_hour": ("hour_s", *NAMES),
+    "usage_day": ("day_s", *NAMES),
     "flow_sum": ("step_s", "at_s", *PATH),
     "first_token_sum": ("step_s", "at_s", *ANSWERED, "bucket"),
 }

@@ -46,12 +46,12 @@ def record(row: LedgerRow, *charges: int) -> Record:
     return record_of(payload_of(CLOSED, row, charges, 1))
 
 
-def some_rows(count: int, seed: int = 1) -> list[LedgerRow]:
-    """Over six hours, several at the very same nanosecond."""
+def some_rows(count: int, seed: int = 1, hours: int = 6) -> list[LedgerRow]:
+    """Over so many hours, several at the very same nanosecond."""
     dice = random.Random(seed)
     rows = []
     for _ in range(count):
-        at = BEGIN + timedelta(seconds=dice.randrange(0, 6 * 3600, 7))
+        at = BEGIN + timedelta(seconds=dice.randrange(0, hours * 3600, 7))
         rows.append(
             new_row(
                 started_at_ns=int(at.timestamp()) * 1_000_000_000,
@@ -170,6 +170,36 @@ def test_usage_is_the_sum_of_the_rows(engine: Engine, group_by: list[str]) -> No
         assert found == sums_of(inside, group_by)
         ads = [row for row in inside if row.team == "ads"]
         assert sum(item["requests"] for item in only_ads) == len(ads)
+
+
+DAY_EDGES: list[datetime | None] = [
+    None,
+    BEGIN + timedelta(minutes=7),
+    BEGIN.replace(hour=0, minute=0) + timedelta(days=1),
+    BEGIN.replace(hour=0, minute=0) + timedelta(days=1, hours=5, seconds=3),
+    BEGIN.replace(hour=23, minute=0) + timedelta(days=1),
+    BEGIN.replace(hour=0, minute=0) + timedelta(days=2),
+    BEGIN + timedelta(days=3, hours=2),
+]
+
+
+@pytest.mark.parametrize("group_by", [[], ["app", "day"], ["hour"], ["route"]], ids=",".join)
+def test_usage_of_days_is_the_sum_of_the_rows(engine: Engine, group_by: list[str]) -> None:
+    """Whole days come from the days' sums, the hours at the ends from the hours', what is left from the rows: each row
+    counts once wherever the edges are."""
+    rows = some_rows(900, hours=90)
+    put(engine, rows)
+    for since, until in itertools.product(DAY_EDGES, DAY_EDGES):
+        inside = [
+            row
+            for row in rows
+            if (since is None or row.started_at_ns >= since.timestamp() * 1e9)
+            and (until is None or row.started_at_ns < until.timestamp() * 1e9)
+        ]
+        with read_session(engine) as session:
+            items = usage(session, group_by, since, until)
+        found = {tuple(item[name] for name in group_by): Counter({name: item[name] for name in SUMS}) for item in items}
+        assert found == sums_of(inside, group_by), (since, until)
 
 
 FILTERS = [
