@@ -25,7 +25,7 @@ import { flowsQuery } from "./queries";
 import { Ranked } from "./Ranked";
 import { Sankey } from "./Sankey";
 import { filterLabels, filtersOf, MEASURES, measureName, MOST_SHOWN, SHOWN, type FlowFilters, type FlowSearch, type Measure } from "./search";
-import { amountExact, callsOrConnections } from "./words";
+import { amountExact, callsOrConnections, unknownPast } from "./words";
 
 const NARROW = "(max-width: 760px)";
 
@@ -108,7 +108,7 @@ export function FlowsPage() {
                 , <b>{measure === "requests" ? callsOrConnections(graph.pastTotal) : amountExact(graph.pastTotal, measure)}</b> past it
               </Trans>
             ) : flows.past.some((each) => each.state !== "deny") ? (
-              t`; how much goes past it is not known`
+              unknownPast(measure)
             ) : (
               ""
             )}

@@ -33,6 +33,15 @@ export function amountExact(value: number, measure: Measure): string {
 /** What goes past is counted in calls where TLS is read, else in connections. */
 export const callsOrConnections = (n: number): string => plural(n, { one: "# call or connection", other: "# calls or connections" });
 
+/** Where something goes past, and not even how much of the measure is known. */
+export const unknownPast = (measure: Measure): string =>
+  ({
+    tokens: t`; what goes past it has no known tokens`,
+    cost: t`; what goes past it has no known cost`,
+    requests: t`; what goes past it has no known requests`,
+    bytes: t`; what goes past it has no known bytes`,
+  })[measure];
+
 /** The figure beside a node's name; empty where it has none in this measure. */
 export function figureOf(node: FlowNode, measure: Measure): string {
   if (!node.ways.has("through")) return node.pastValue === null ? "" : amount(node.pastValue, measure);
