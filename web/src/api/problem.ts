@@ -14,6 +14,8 @@ export class ApiProblem extends Error {
   readonly fix: string;
   readonly requestId: string;
   readonly fields: readonly FieldProblem[];
+  /** All of the answer: some problems say more, e.g. what is there instead (`theirs`). */
+  readonly told: Readonly<Record<string, unknown>>;
 
   constructor(status: number, document: unknown) {
     const told = (typeof document === "object" && document !== null ? document : {}) as Partial<
@@ -25,6 +27,7 @@ export class ApiProblem extends Error {
     this.fix = told.fix ? sentence(told.fix) : "";
     this.requestId = told.request_id ?? "";
     this.fields = told.errors ?? [];
+    this.told = told;
   }
 
   static unreachable(): ApiProblem {

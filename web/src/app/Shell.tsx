@@ -6,6 +6,7 @@ import { useHotkeys } from "@mantine/hooks";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 import { LiveFeed } from "@/api/live";
 import { useMay } from "@/api/session";
+import { DraftBar } from "@/features/publish/DraftBar";
 import { entriesFor, GROUPS } from "./entries";
 import styles from "./Shell.module.css";
 import { TopBar } from "./TopBar";
@@ -32,6 +33,9 @@ export function Shell() {
         <SideNav open={navOpen} />
         {navOpen ? <div className={styles.veil} onClick={() => setNavOpen(false)} aria-hidden /> : null}
         <TopBar navOpen={navOpen} turnNav={() => setNavOpen(!navOpen)} search={search} />
+        <div className={styles.notice}>
+          <DraftBar />
+        </div>
         <main id="page" className={styles.main} tabIndex={-1}>
           <Outlet />
         </main>

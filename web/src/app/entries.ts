@@ -2,6 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
 import { IconFlask2 } from "@tabler/icons-react";
+import { IconCoins, IconUpload } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
 import type { Permission } from "@/api/model";
 
@@ -9,7 +10,7 @@ import type { Permission } from "@/api/model";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -22,6 +23,8 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/requests", label: t`Traffic`, icon: IconListDetails, group: "observe", needs: "usage:read" },
   { to: "/routes", label: t`Routes`, icon: IconRoute, group: "govern", needs: "services:read" },
   { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "govern", needs: "configuration:read" },
+  { to: "/prices", label: t`Models & prices`, icon: IconCoins, group: "govern", needs: "configuration:read" },
+  { to: "/publish", label: t`Publish`, icon: IconUpload, group: "govern", needs: "configuration:read" },
   { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read" },
   { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read" },
   { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "kernel", needs: "configuration:read" },

@@ -16,6 +16,8 @@ import { auditFilters } from "@/features/audit/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
 import { flowSearch } from "@/features/flows/search";
 import { playgroundSearch } from "@/features/playground/choice";
+import { explainSearch } from "@/features/explain/search";
+import { priceSearch } from "@/features/prices/search";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
@@ -197,6 +199,42 @@ const playground = createRoute({
   component: lazyRouteComponent(() => import("@/features/playground/PlaygroundPage"), "PlaygroundPage"),
 });
 
+const prices = createRoute({
+  getParentRoute: () => frame,
+  path: "/prices",
+  validateSearch: priceSearch,
+  component: lazyRouteComponent(() => import("@/features/prices/PricesPage"), "PricesPage"),
+});
+
+const explain = createRoute({
+  getParentRoute: () => frame,
+  path: "/explain",
+  validateSearch: explainSearch,
+  component: lazyRouteComponent(() => import("@/features/explain/ExplainPage"), "ExplainPage"),
+});
+
+const publish = createRoute({
+  getParentRoute: () => frame,
+  path: "/publish",
+  component: lazyRouteComponent(() => import("@/features/publish/PublishPage"), "PublishPage"),
+});
+const publishYaml = createRoute({
+  getParentRoute: () => frame,
+  path: "/publish/yaml",
+  validateSearch: (search: Record<string, unknown>): { line?: number | undefined } => (typeof search["line"] === "number" ? { line: search["line"] } : {}),
+  component: lazyRouteComponent(() => import("@/features/publish/YamlPage"), "YamlPage"),
+});
+const versions = createRoute({
+  getParentRoute: () => frame,
+  path: "/publish/versions",
+  component: lazyRouteComponent(() => import("@/features/publish/VersionsPage"), "VersionsPage"),
+});
+const version = createRoute({
+  getParentRoute: () => frame,
+  path: "/publish/versions/$number",
+  component: lazyRouteComponent(() => import("@/features/publish/VersionPage"), "VersionPage"),
+});
+
 const users = createRoute({
   getParentRoute: () => frame,
   path: "/users",
@@ -240,6 +278,12 @@ export const router = createRouter({
       providers.addChildren([provider]),
       apps.addChildren([app]),
       playground,
+      prices,
+      explain,
+      publish,
+      publishYaml,
+      versions,
+      version,
       users,
       tokens,
       audit.addChildren([auditEntry]),

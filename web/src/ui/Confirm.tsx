@@ -2,7 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, Group, Modal } from "@mantine/core";
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Problem } from "./Answer";
 
@@ -11,19 +11,35 @@ interface ConfirmProps {
   consequence: ReactNode;
   deed: string;
   act: () => Promise<unknown>;
+  /** The same into the draft, in place of at once. */
+  draft?: (() => Promise<unknown>) | undefined;
   close: () => void;
 }
 
-export function Confirm({ title, consequence, deed, act, close }: ConfirmProps) {
+export function Confirm({ title, consequence, deed, act, draft, close }: ConfirmProps) {
   const deeds = useMutation({ mutationFn: act, onSuccess: close });
+  const queries = useQueryClient();
+  const drafting = useMutation({
+    mutationFn: async () => draft?.(),
+    onSuccess: async () => {
+      await queries.invalidateQueries({ queryKey: ["draft"] });
+      close();
+    },
+  });
+  const error = deeds.error ?? drafting.error;
   return (
     <Dialog title={title} close={close}>
       <div>{consequence}</div>
-      {deeds.error ? <Problem error={deeds.error} /> : null}
+      {error ? <Problem error={error} /> : null}
       <Group justify="flex-end" gap="xs">
         <Button variant="default" onClick={close} data-autofocus>
           <Trans>Keep it</Trans>
         </Button>
+        {draft ? (
+          <Button variant="default" loading={drafting.isPending} onClick={() => drafting.mutate()}>
+            <Trans>Save to draft</Trans>
+          </Button>
+        ) : null}
         <Button color="red" variant="outline" loading={deeds.isPending} onClick={() => deeds.mutate()}>
           {deed}
         </Button>

@@ -1,7 +1,8 @@
 /** Every form of the console: fields, what went wrong, and a button that names the deed. */
+import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, Group } from "@mantine/core";
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { FormEvent, ReactNode } from "react";
 import { Problem } from "./Answer";
 import { Dialog } from "./Confirm";
@@ -14,27 +15,56 @@ interface FormDialogProps<Result> {
   complete: boolean;
   act: () => Promise<Result>;
   done: (result: Result) => unknown;
+  /** The same change into the draft, in place of into force. */
+  draft?: (() => Promise<unknown>) | undefined;
   close: () => void;
+  /** Takes the place of what went wrong, where the form has more to say about it. */
+  problem?: ((error: unknown) => ReactNode | undefined) | undefined;
   children: ReactNode;
 }
 
-export function FormDialog<Result>({ title, deed, complete, act, done, close, children }: FormDialogProps<Result>) {
+export function FormDialog<Result>({ title, deed, complete, act, done, draft, close, problem, children }: FormDialogProps<Result>) {
   const deeds = useMutation({ mutationFn: act, onSuccess: done });
+  const queries = useQueryClient();
+  const drafting = useMutation({
+    mutationFn: async () => draft?.(),
+    onSuccess: async () => {
+      await queries.invalidateQueries({ queryKey: ["draft"] });
+      close();
+    },
+  });
+  const error = deeds.error ?? drafting.error;
 
   function submit(event: FormEvent): void {
     event.preventDefault();
+    drafting.reset();
     deeds.mutate();
   }
 
   return (
     <Dialog title={title} close={close}>
       <form onSubmit={submit} className={styles.form}>
-        {deeds.error ? <Problem error={deeds.error} /> : null}
+        {error ? (problem?.(error) ?? <Problem error={error} />) : null}
         {children}
         <Group justify="flex-end" gap="xs">
           <Button variant="default" onClick={close}>
             <Trans>Cancel</Trans>
           </Button>
+          {draft ? (
+            <Button
+              variant="default"
+              loading={drafting.isPending}
+              disabled={!complete}
+              title={t`Nothing is in force until the draft is published`}
+              onClick={(event) => {
+                if (event.currentTarget.form?.reportValidity() === false) return;
+                deeds.reset();
+                drafting.mutate();
+              }}
+            >
+              <Trans>Save to draft</Trans>
+            </Button>
+          ) : null}
           <Button type="submit" loading={deeds.isPending} disabled={!complete}>
             {deed}
           </Button>

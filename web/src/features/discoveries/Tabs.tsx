@@ -1,7 +1,6 @@
 /** What the kernel sees and does past the gateway, page by page. */
 import { t } from "@lingui/core/macro";
-import { Link } from "@tanstack/react-router";
-import styles from "./Tabs.module.css";
+import { Tabs as Pages } from "@/ui/Tabs";
 
 const TABS = [
   { to: "/discoveries", label: t`Findings` },
@@ -10,14 +9,4 @@ const TABS = [
   { to: "/discoveries/tls", label: t`Inside TLS` },
 ] as const;
 
-export function Tabs({ here }: { here: (typeof TABS)[number]["to"] }) {
-  return (
-    <nav className={styles.tabs} aria-label={t`Discovery`}>
-      {TABS.map(({ to, label }) => (
-        <Link key={to} to={to} className={styles.tab} data-here={to === here} {...(to === here ? { "aria-current": "page" as const } : {})}>
-          {label}
-        </Link>
-      ))}
-    </nav>
-  );
-}
+export const Tabs = ({ here }: { here: (typeof TABS)[number]["to"] }) => <Pages label={t`Discovery`} tabs={TABS} here={here} />;
