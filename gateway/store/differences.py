@@ -7,6 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from pydantic import BaseModel
+
+from gateway.store import problems
+from gateway.store.documents import (
+    AppEntry,
+    InterceptionDocument,
+    KeyEntry,
+    LimitDocument,
+    PriceDocument,
+    ProviderDocument,
+    RouteDocument,
+    TeamEntry,
+)
 from gateway.store.entries import KINDS, Entries, Entry, EntryId
 from gateway.store.export import to_yaml
 
@@ -16,6 +29,16 @@ _SECRETS: Final = frozenset({"value", "password", "key"})
 _REFERENCES: Final = ("sealed:", "sha256:")
 _SINGULAR: Final[Mapping[str, str]] = {"targets": "target", "credentials": "credential", "callers": "caller"}
 LONGEST_VALUE: Final = 80
+_MODELS: Final[Mapping[str, type[BaseModel]]] = {
+    "provider": ProviderDocument,
+    "route": RouteDocument,
+    "team": TeamEntry,
+    "app": AppEntry,
+    "key": KeyEntry,
+    "price": PriceDocument,
+    "limit": LimitDocument,
+    "interception rule": InterceptionDocument,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +68,44 @@ def _difference(entry_id: EntryId, old: Entry | None, new: Entry | None) -> Diff
         action="create" if old is None else "delete" if new is None else "update",
         kind=entry_id.kind,
         name=entry_id.name,
-        words=tuple(_words("", old, new)) if old is not None and new is not None else (),
+        words=tuple(_words("", _full(entry_id.kind, old), _full(entry_id.kind, new))) if old and new else (),
         before=None if old is None else to_yaml(old),
         after=None if new is None else to_yaml(new),
     )
+
+
+def _full(kind: str, entry: Entry) -> Any:
+    """With what is as it would be anyway, so that a change away from it says what it was."""
+    return _with_defaults(_MODELS[kind], entry)
+
+
+def _with_defaults(model: type[BaseModel], value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_defaults(model, each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    full = dict(value)
+    for name, field in model.model_fields.items():
+        below = problems.model_in(field.annotation)
+        if name in value:
+            if below is not None:
+                full[name] = _with_defaults(below, value[name])
+        elif isinstance(default := field.get_default(call_default_factory=True), str | int | float) and default != "":
+            full[name] = default
+        elif isinstance(default, BaseModel):
+            full[name] = _with_defaults(type(default), {})
+    return full
 
 
 def _words(path: str, old: Any, new: Any) -> Iterator[str]:
     if old == new:
         return
     if path.rpartition(".")[2].rpartition(" ")[2] in _SECRETS and _is_reference(old, new):
-        yield f"{path}: another secret" if old and new else f"{path}: a secret {'is added' if new else 'is taken out'}"
+        of = path.removesuffix(": value")
+        yield f"{of}: another secret" if old and new else f"{of}: a secret {'is added' if new else 'is taken out'}"
     elif _is(dict, old, new):
         for field in dict.fromkeys((*(old or {}), *(new or {}))):
-            below = f"{path}.{field}" if path else field
+            below = field if not path else f"{path}: {field}" if " " in path else f"{path}.{field}"
             yield from _words(below, (old or {}).get(field), (new or {}).get(field))
     elif _is(list, old, new):
         yield from _list_words(path, old or [], new or [])
@@ -67,7 +114,7 @@ def _words(path: str, old: Any, new: Any) -> Iterator[str]:
     elif new is None:
         yield f"{path}: not set any more (was {_shown(old)})"
     else:
-        yield f"{path}: {_shown(old)} → {_shown(new)}"
+        yield f"{path}: {_shown(old)} → {_shown(new)}{' s' if path.startswith('timeout.') else ''}"
 
 
 def _list_words(path: str, old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
@@ -123,6 +170,8 @@ def _is_reference(*values: Any) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        value = f"{value:g}"
     if isinstance(value, dict | list):
         value = ", ".join(map(str, value))
     text = str(value)

@@ -116,15 +116,16 @@ def _fields_at(path: Iterable[str | int], model: type[BaseModel]) -> list[str]:
             continue
         if present is None or part not in present.model_fields:
             return []
-        present = _model_in(present.model_fields[part].annotation)
+        present = model_in(present.model_fields[part].annotation)
     return list(present.model_fields) if present is not None else []
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, itself or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
+        found = model_in(inner)
         if found is not None:
             return found
     return None

@@ -91,9 +91,9 @@ def test_changes_are_collected_compared_and_published_at_once(api: ServedApi) ->
         by_name = {one["name"]: one for one in found["differences"]}
         assert by_name["fresh"]["action"] == "create"
         assert by_name["chat"]["words"] == [
-            "target local/x added",
+            "target local/x added (weight 1)",
             "target openai/gpt-5-mini removed",
-            "retries: 4 (was not set)",
+            "retries: 1 → 4",
         ]
         assert by_name["budget"]["words"] == ["at_most: 50 → 10"]
         assert by_name["budget"]["author"]["actor"] == told["updated_by"]
@@ -122,7 +122,7 @@ def test_what_is_changed_in_force_meanwhile_is_kept(api: ServedApi) -> None:
         two.patch("/api/v1/routes/chat", json={"max_output_tokens": 77}).raise_for_status()
         two.patch("/api/v1/routes/other", json={"retries": 9}).raise_for_status()
         (only,) = diff(one)["differences"]
-        assert only["words"] == ["retries: 5 (was not set)"]
+        assert only["words"] == ["retries: 1 → 5"]
         assert publish(one).status_code == 201
         assert (route(one)["retries"], route(one)["max_output_tokens"], route(one, "other")["retries"]) == (5, 77, 9)
 
@@ -178,7 +178,7 @@ def test_a_whole_document_is_checked_line_by_line(sqlite_api: ServedApi) -> None
         assert saved.json()["changes"] == 1
         again = owner.put("/api/v1/draft", json={"document": right}, headers={"if-match": '"0"'})
         assert again.status_code == 412
-        assert diff(owner)["differences"][0]["words"] == ["target openai/gpt-5-mini.weight: 3 → 4"]
+        assert diff(owner)["differences"][0]["words"] == ["target openai/gpt-5-mini: weight: 3 → 4"]
         owner.put("/api/v1/draft", json={"document": read["document"]}).raise_for_status()
         assert owner.get("/api/v1/draft").json()["exists"] is False, "a draft that changes nothing is none"
 
@@ -195,7 +195,7 @@ def test_a_secret_can_be_drafted_and_is_never_shown(api: ServedApi) -> None:
         told.append(owner.get("/api/v1/audit").text)
         assert not any(NEWER in text or SECRET in text for text in told)
         words = {one["name"]: one["words"] for one in diff(owner)["differences"]}
-        assert words["openai"] == ["credential main.value: another secret"]
+        assert words["openai"] == ["credential main: another secret"]
         assert publish(owner).status_code == 201
         shown = {one["name"]: one["credentials"] for one in owner.get("/api/v1/providers").json()["items"]}
         assert shown["openai"][0]["last_four"] == NEWER[-4:]

@@ -111,7 +111,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
   if (rows?.length === 0) return <div className={styles.none}>{empty}</div>;
 
   return (
-    <div ref={scroller} className={fill ? `${styles.scroll} ${styles.fill}` : styles.scroll} tabIndex={-1}>
+    <div ref={scroller} className={fill ? `${styles.scroll} ${styles.fill}` : styles.scroll} tabIndex={fill && !open ? 0 : -1} {...(fill && !open ? { role: "region", "aria-label": label } : {})}>
       <table className={styles.table} data-dense={dense || undefined} aria-label={label} aria-busy={rows === undefined}>
         <thead>
           <tr>

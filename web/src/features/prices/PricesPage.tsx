@@ -180,7 +180,7 @@ function usedColumns(overrides: readonly Price[] | undefined, edit: ((wanted: Wa
         return (
           <Button
             size="compact-xs"
-            variant={each.source === "none" ? "filled" : "subtle"}
+            variant={each.source === "none" ? "filled" : "default"}
             onClick={() => edit(override ? { price: override } : { provider: each.provider, model: each.model })}
             aria-label={override ? t`Change the price of ${override.name}` : t`Set a price for ${each.provider}/${each.model}`}
           >
@@ -209,7 +209,7 @@ function Overrides({ edit, add }: { edit: ((wanted: Wanted) => void) | undefined
       cell: (price) =>
         edit ? (
           <>
-            <Button size="compact-xs" variant="subtle" onClick={() => edit({ price })} aria-label={t`Change the price of ${price.name}`}>
+            <Button size="compact-xs" variant="subtle" color="gray" onClick={() => edit({ price })} aria-label={t`Change the price of ${price.name}`}>
               <Trans>Change</Trans>
             </Button>
             <Button size="compact-xs" variant="subtle" color="red" onClick={() => setRemoving(price)} aria-label={t`Remove the price of ${price.name}`}>

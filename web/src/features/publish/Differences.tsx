@@ -52,7 +52,7 @@ function OneDifference({ difference, canTakeBack }: { difference: Difference; ca
           </span>
         ) : null}
         <span className={styles.room} />
-        <Button size="compact-xs" variant="subtle" onClick={() => setOpen(!open)} aria-expanded={open} aria-label={open ? t`Hide the YAML of ${kind} ${name}` : t`Show the YAML of ${kind} ${name}`}>
+        <Button size="compact-xs" variant="subtle" color="gray" onClick={() => setOpen(!open)} aria-expanded={open} aria-label={open ? t`Hide the YAML of ${kind} ${name}` : t`Show the YAML of ${kind} ${name}`}>
           {open ? <Trans>Hide YAML</Trans> : <Trans>YAML</Trans>}
         </Button>
         {canTakeBack && kind !== "key" ? (

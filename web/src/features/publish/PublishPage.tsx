@@ -95,7 +95,7 @@ function Drafted({ draft, showKeys }: { draft: Draft; showKeys: (keys: Awaited<R
         <Section
           title={t`Tried on the last hour's requests`}
           aside={
-            <Button size="compact-xs" variant="subtle" leftSection={<IconRefresh size={14} />} loading={tried.isFetching} onClick={() => void tried.refetch()}>
+            <Button size="compact-xs" variant="subtle" color="gray" leftSection={<IconRefresh size={14} />} loading={tried.isFetching} onClick={() => void tried.refetch()}>
               <Trans>Try again</Trans>
             </Button>
           }

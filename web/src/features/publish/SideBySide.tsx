@@ -24,6 +24,12 @@ export default function SideBySide({ before, after, label, whole = false }: { be
   return (
     <div className={styles.sides} role="group" aria-label={label} tabIndex={0}>
       <table className={styles.sideTable}>
+        <colgroup>
+          <col className={styles.numbers} />
+          <col />
+          <col className={styles.numbers} />
+          <col />
+        </colgroup>
         <thead>
           <tr>
             <th scope="col" colSpan={2}>

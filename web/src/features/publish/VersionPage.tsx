@@ -63,7 +63,7 @@ export function VersionPage() {
           <Section
             title={t`What would change`}
             aside={
-              <Button size="compact-xs" variant="subtle" onClick={() => setWhole(!whole)} aria-expanded={whole}>
+              <Button size="compact-xs" variant="subtle" color="gray" onClick={() => setWhole(!whole)} aria-expanded={whole}>
                 {whole ? <Trans>Hide the whole YAML</Trans> : <Trans>The whole YAML</Trans>}
               </Button>
             }
