@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from gateway.policy.capture import Capture
 from gateway.policy.cors import Cors, CorsUnion
 from gateway.policy.egress import Sources
 from gateway.policy.header_rules import NO_RULES, HeaderRules, header_rules
@@ -46,7 +47,7 @@ from gateway.policy.model import (
 )
 from gateway.policy.snapshot import Snapshot
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 CredentialRow: TypeAlias = tuple[int, str, str]
 """id, name, secret."""
@@ -82,10 +83,12 @@ RouteRow: TypeAlias = tuple[
     bool,
     HeaderRulesRow | None,
     list[str],
+    dict[str, Any] | None,
     list[TargetRow],
 ]
 """id, name, strategy, retries, timeouts, (host, path) to match, max_output_tokens, strip_prefix, preserve_host, auth,
-read_to_end, header rules, preferred tags, targets in order."""
+read_to_end, header rules, preferred tags, fields of `Capture`, targets in
+order."""
 AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None, dict[str, Any] | None, list[str], list[str]]
 """id, name, team's id, team's name, names of routes (None = all), cross-origin rules, egress, source networks."""
 KeyRow: TypeAlias = tuple[str, int, str, int, float | None, str | None]
@@ -114,6 +117,7 @@ def document(
     limits: list[LimitRow],
     interception: list[InterceptionRow],
     authority: AuthorityRow | None,
+    body_key: str | None,
 ) -> SnapshotDocument:
     """The JSON-ready document of these rows."""
     return {
@@ -126,6 +130,7 @@ def document(
         "limits": limits,
         "interception": interception,
         "authority": authority,
+        "body_key": body_key,
     }
 
 
@@ -156,6 +161,7 @@ def decode_snapshot(encoded: bytes) -> Snapshot:
         sources=Sources.of((network, app.name) for app in apps.values() for network in app.sources),
         interception=tuple(rule_of(row) for row in read["interception"]),
         authority=None if read["authority"] is None else _authority(read["authority"]),
+        body_key=None if read["body_key"] is None else bytes.fromhex(read["body_key"]),
     )
 
 
@@ -236,7 +242,7 @@ def _rules(rules: Mapping[str, Any] | None) -> HeaderRules:
 def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
     (
         id_, name, strategy, retries, timeouts, match, max_output_tokens, strip_prefix, preserve_host, auth, to_end,
-        rules, prefer, ts,
+        rules, prefer, capture, ts,
     ) = row  # fmt: skip
     request_rules, response_rules = rules or (None, None)
     connect_s, first_byte_s, idle_s, total_s = timeouts
@@ -256,6 +262,7 @@ def _route(row: RouteRow, providers: Mapping[int, Provider]) -> Route:
         request_headers=_rules(request_rules),
         response_headers=_rules(response_rules),
         prefer=tuple(prefer),
+        capture=None if capture is None else Capture(**{**capture, "redact": tuple(capture["redact"])}),
     )
 
 

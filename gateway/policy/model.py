@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType
 
+from gateway.policy.capture import Capture
 from gateway.policy.cors import Cors
 from gateway.policy.header_rules import NO_RULES, HeaderRules
 
@@ -199,6 +200,8 @@ class Route:
     request_headers: HeaderRules = NO_RULES
     """Of HTTP routes, as are the next: changes to what goes upstream, and to what comes back."""
     response_headers: HeaderRules = NO_RULES
+    capture: Capture | None = None
+    """What is recorded of bodies; None = nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

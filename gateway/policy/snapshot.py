@@ -27,6 +27,8 @@ class Snapshot:
     """In the order in which they are tried."""
     authority: CertificateAuthority | None = None
     """None where none was made, or where its key cannot be opened."""
+    body_key: bytes | None = None
+    """X25519 public key that recorded bodies are sealed to; None where no route has ever recorded any."""
     _memo: dict[tuple[int, int, int, int], tuple[Limit, ...]] = field(default_factory=dict, repr=False, compare=False)
 
     def limits_for(

@@ -32,6 +32,8 @@ from gateway.policy.codec import (
 from gateway.policy.interception import InterceptionRule, RuleSources, plain
 from gateway.policy.model import Dialect, Price
 from gateway.store.access_grants import grants_by_app
+from gateway.store.body_models import BodyKey
+from gateway.store.capture_documents import capture_row
 from gateway.store.documents import InterceptionDocument
 from gateway.store.models import (
     App,
@@ -76,6 +78,7 @@ def compile_snapshot(session: Session, sealer: Sealer, prices: PriceBook = _SHIP
         _limits(session),
         _interception(session),
         _authority(session, sealer),
+        _body_key(session),
     )
 
 
@@ -138,6 +141,11 @@ def _authority(session: Session, sealer: Sealer) -> AuthorityRow | None:
         return None
 
 
+def _body_key(session: Session) -> str | None:
+    public = session.scalar(select(BodyKey.public))
+    return None if public is None else public.hex()
+
+
 def _proxy(stored: dict[str, Any] | None, secrets: dict[str, str]) -> ProxyRow | None:
     if stored is None:
         return None
@@ -178,6 +186,7 @@ def _routes(session: Session, prices: PriceBook) -> list[RouteRow]:
             row.read_to_end,
             _rules_row(row.request_headers, row.response_headers),
             row.prefer or [],
+            capture_row(row.capture),
             targets[row.id],
         )
         for row in rows

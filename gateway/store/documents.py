@@ -33,6 +33,7 @@ from gateway.policy.interception import (
 )
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, Timeouts, WhenUnknown, Window
 from gateway.store.caller_documents import CallerDocument
+from gateway.store.capture_documents import CaptureDocument
 from gateway.store.document import Document
 from gateway.store.fields import (
     GREATEST_AMOUNT,
@@ -158,6 +159,8 @@ class RouteDocument(Document):
     """Tags of providers: their targets come first, in this order; the others are fallback."""
     service: ServiceDocument = ServiceDocument()
     """What app teams read of it in the catalogue."""
+    capture: CaptureDocument | None = None
+    """Bodies of requests and answers are recorded, redacted and sealed; left out: they are not."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "RouteDocument":

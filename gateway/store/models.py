@@ -155,6 +155,8 @@ class Route(Entity, Base):
     """Tags of providers."""
     service: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """A `ServiceDocument` as it was validated, its teams by id; None = nothing is said."""
+    capture: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """A `CaptureDocument` as it was validated; None = bodies are not recorded."""
     targets: Mapped[list["Target"]] = relationship(
         back_populates="route",
         lazy="raise",

@@ -17,6 +17,7 @@ from gateway.policy.interception import (
 )
 from gateway.policy.model import Auth, Dialect, Metric, Strategy, WhenUnknown, Window
 from gateway.store.caller_documents import CallerDocument
+from gateway.store.capture_documents import Keep, RedactPattern
 from gateway.store.document import Document
 from gateway.store.documents import (
     AllowedRoutes,
@@ -112,6 +113,14 @@ class ServicePatch(Patch):
     access: Access | None = None
     teams: list[PartName] | None = None
     """All of them; null: every team."""
+class CapturePatch(Patch):
+    request: bool | None = None
+    response: bool | None = None
+    sample: float | None = None
+    max_bytes: int | None = None
+    keep: Keep | None = None
+    redact: list[RedactPattern] | None = None
+    visible_to_team: bool | None = None
 
 
 class RoutePatch(Patch):
@@ -130,6 +139,8 @@ class RoutePatch(Patch):
     response_headers: HeaderRulesPatch | None = None
     prefer: list[PartName] | None = None
     service: ServicePatch | None = None
+    capture: CapturePatch | None = None
+    """null turns it off."""
 
 
 class TeamPatch(Patch):

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from gateway.errors import SluicegateError
 from gateway.settings import Settings
 from gateway.store import audit
+from gateway.store.body_models import BodyKey
 from gateway.store.database import write_session
 from gateway.store.draft_models import DraftSecret
 from gateway.store.factor_models import Totp
@@ -34,7 +35,7 @@ from gateway.store.models import CertificateAuthority, Credential, ProviderSecre
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp
+SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey
 
 
 class SealingKeyError(SluicegateError):
@@ -131,12 +132,14 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return 0, f"/draft/{row.reference}"
         case Totp():
             return 0, f"/totp {row.user_id}"
+        case BodyKey():
+            return 0, "/bodies"
 
 
 def sealed_rows(session: Session) -> list[SealedRow]:
     """All that is sealed in the database."""
     found: list[SealedRow] = []
-    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp):
+    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp, BodyKey):
         found += session.scalars(select(kind))
     return found
 

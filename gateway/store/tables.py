@@ -2,6 +2,7 @@
 
 from gateway.store import (
     alert_models,
+    body_models,
     discovery_models,
     draft_models,
     factor_models,
@@ -19,6 +20,7 @@ metadata = Base.metadata
 
 __all__ = [
     "alert_models",
+    "body_models",
     "discovery_models",
     "draft_models",
     "factor_models",

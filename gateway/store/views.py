@@ -119,6 +119,15 @@ class ServiceView(View):
     access: Access
     teams: list[str] | None
     """null: all. Team roles see no other team here."""
+class CaptureView(View):
+    request: bool
+    response: bool
+    sample: float
+    max_bytes: int
+    keep: str
+    """Whole days, as `7d`."""
+    redact: list[str]
+    visible_to_team: bool
 
 
 class RouteView(EntityView):
@@ -136,6 +145,7 @@ class RouteView(EntityView):
     response_headers: HeaderRulesView
     prefer: list[str]
     service: ServiceView
+    capture: CaptureView | None
 
 
 class TeamView(EntityView):

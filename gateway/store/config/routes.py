@@ -7,15 +7,16 @@ from sqlalchemy.orm import selectinload
 
 from gateway.errors import Conflict
 from gateway.policy.model import Auth, Dialect, Strategy
-from gateway.store import problems
 from gateway.store.access_grants import IN_FORCE
 from gateway.store.config.editing import Collection, Editing, is_new, joined
+from gateway.store import body_keys, problems
+from gateway.store.capture_documents import CaptureDocument
 from gateway.store.config.providers import unknown
 from gateway.store.config.service import ServiceTeams, service_of, service_view, stored_service
 from gateway.store.documents import MatchDocument, RouteDocument, TargetDocument, TimeoutDocument
 from gateway.store.header_documents import HeaderRulesDocument
 from gateway.store.models import App, AppRoute, LimitRule, Provider, Route, Target
-from gateway.store.views import HeaderRulesView, MatchView, RouteView, TargetView, TimeoutView
+from gateway.store.views import CaptureView, HeaderRulesView, MatchView, RouteView, TargetView, TimeoutView
 
 
 class Routes(Collection[Route, RouteDocument, RouteView]):
@@ -66,6 +67,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             response_headers=HeaderRulesView(**_rules(row.response_headers).model_dump()),
             prefer=row.prefer or [],
             service=service_view(row, self.teams, self.editing.own_team_only()),
+            capture=None if row.capture is None else CaptureView(**row.capture),
         )
 
     def document_of(self, row: Route) -> RouteDocument:
@@ -94,6 +96,7 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
             response_headers=_rules(row.response_headers),
             prefer=row.prefer or [],
             service=service_of(row, self.teams),
+            capture=None if row.capture is None else CaptureDocument.model_construct(**row.capture),
         )
 
     def normal(self, row: Route | None, wanted: RouteDocument) -> RouteDocument:
@@ -118,6 +121,9 @@ class Routes(Collection[Route, RouteDocument, RouteView]):
         row.request_headers, row.response_headers = _stored(wanted.request_headers), _stored(wanted.response_headers)
         row.prefer = list(wanted.prefer) or None
         row.service = service
+        row.capture = None if wanted.capture is None else wanted.capture.model_dump(mode="json")
+        if wanted.capture is not None:
+            body_keys.ensure(self.session, self.editing.sealer)
         # A target that stays keeps its id, and with it its health and its place in figures.
         present = {} if is_new(row) else {(each.provider_id, each.model): each for each in row.targets}
         targets = []
