@@ -142,6 +142,8 @@ class Settings(BaseSettings):
     """How long ledger rows stay, e.g. `400d`; default: for ever. Usage by hour and limits do not depend on them."""
     usage_retention: Retained | None = None
     """How long sums by hour stay; default: for ever. At least as long as the rows."""
+    bodies_max_bytes: PositiveInt = 2 * 1024 * 1024 * 1024
+    """What recorded bodies of routes with `capture` may take of the disk: beyond it the oldest go."""
     sealing_key: SecretStr | None = None
     """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
     log_level: str = "info"
@@ -228,6 +230,10 @@ class Settings(BaseSettings):
     @property
     def spool_folder(self) -> Path:
         return self.data / "spool"
+
+    @property
+    def bodies_folder(self) -> Path:
+        return self.data / "bodies"
 
     @property
     def agent_socket_path(self) -> Path:

@@ -278,6 +278,7 @@ async def serve(
             for exchange in tuple(plane.exchanges):
                 exchange.shut_down()
             plane.upstreams.close()
+            plane.recorder.close()
             condition.tell_rejected(plane, link)
             link.tell_leaving()
             await asyncio.sleep(0)  # the link writes at the end of this turn

@@ -15,6 +15,7 @@ from gateway.api import (
     alerts,
     audit,
     authority,
+    bodies,
     console,
     denials,
     discoveries,
@@ -79,6 +80,7 @@ ROUTERS: Final = (
     whole.router,
     ledger_export.router,  # before the rows, of which none is named `export`
     ledger.router,
+    bodies.router,
     usage.router,
     flows.router,
     telemetry.router,

@@ -16,13 +16,15 @@ PAUSE_S: Final = 1.0
 
 def condition_of(plane: "Plane", now_s: float) -> dict[str, Any]:
     """The message. `cooling`: targets that get no request but a trial; `aside`: (provider, credential) that were
-    refused or limited; `closed`: rows that this worker has ended; `connections`: of clients."""
+    refused or limited; `closed`: rows that this worker has ended; `connections`: of clients; `bodies_lost`: recorded
+    ones that found no place, by why, since its start."""
     return {
         "type": "condition",
         "cooling": [*{*plane.health.cooling_targets(now_s), *_down(plane)}],
         "aside": plane.health.credentials_aside(now_s),
         "closed": plane.spool.closed,
         "connections": len(plane.connections),
+        "bodies_lost": dict(plane.recorder.lost),
     }
 
 

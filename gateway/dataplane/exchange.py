@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.answers import error_answer, route_lines
+from gateway.dataplane.bodies.capture import BodyCapture, CapturedAnswer, capture_of
 from gateway.dataplane.forwarding import trusted_chain
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.relay import ClientAnswer
@@ -21,7 +22,7 @@ from gateway.dataplane.request import Request
 from gateway.dialects.base import DialectHandler
 from gateway.dialects.registry import HANDLERS
 from gateway.errors import SluicegateError, Unavailable
-from gateway.policy.model import App, Dialect, Key
+from gateway.policy.model import App, Dialect, Key, Route
 from gateway.policy.quota import NOTHING, Amounts
 from gateway.policy.usage import Charges, LedgerRow, Outcome
 
@@ -61,6 +62,8 @@ class Exchange(ABC):
     gone = False
     shows_errors = True
     """Pages of every app's origins may read why nobody was recognised."""
+    capture: BodyCapture | None = None
+    """Copies of the bodies, where the route records them."""
     _recorded = False
     phase_deadline_s = 0.0
     """Event-loop time at which the present phase has taken too long; 0 = no such time."""
@@ -202,8 +205,17 @@ class Exchange(ABC):
             self.drop_upstream()
         self.record_end()
         self.plane.exchanges.discard(self)
+        capture = self.capture
+        if capture is not None and self.app is not None:
+            capture.end(self.request.headers, self.request.body, self.row.status)
         self.request.body.close()
         self.client.exchange_done(self)
+
+    def begin_capture(self, route: Route) -> None:
+        """The route records bodies: from here on the answer keeps a copy, if this request is in the sample."""
+        self.capture = capture_of(self.plane.recorder, route, self.snapshot, self.row.id)
+        if self.capture is not None:
+            self.answer = CapturedAnswer(self.answer, self.capture.answer)
 
     def record_end(self) -> None:
         """Settle and write the close record, before the last of the answer is written: whoever has it whole finds its

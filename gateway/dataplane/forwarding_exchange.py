@@ -157,6 +157,8 @@ class ForwardingExchange(Exchange):
             )
         self._candidates = candidates
         self._attempts_left = 1 + route.retries
+        if route.capture is not None:
+            self.begin_capture(route)
 
     def attempt_at_once(self, now_s: float) -> bool:
         """Make the first attempt without a task, where leases and a pooled connection are at hand."""

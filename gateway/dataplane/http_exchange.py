@@ -210,6 +210,8 @@ class HttpExchange(ForwardingExchange):
                 if not piece:
                     break
                 self.active = True
+                if self.capture is not None:
+                    self.capture.add_request(piece)
                 connection.write(_chunk(piece) if chunked else piece)
                 while connection.write_paused and not connection.closed:
                     self._writable.clear()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gateway.dataplane.bodies.recorder import Recorder
 from gateway.dataplane.egress import EgressBook
 from gateway.dataplane.head_memo import HeadMemos
 from gateway.dataplane.health import Health
@@ -35,6 +36,11 @@ class RequestIds:
         self._next = 0
         self._ms = 0
         self._beginning = b""
+
+    @property
+    def writer(self) -> str:
+        """What all of them share."""
+        return self._nonce.decode()
 
     def make(self, now_ns: int) -> str:
         return self.make_bytes(now_ns).decode()
@@ -67,6 +73,9 @@ class Plane:
         self.tags = upstreams.dialer.tags
         self.health = Health(settings.zone)
         self.ids = RequestIds()
+        self.recorder = Recorder(
+            settings.bodies_folder, self.ids.writer, settings.bodies_max_bytes, settings.spool_max_bytes
+        )
         self.heads = HeadMemos()
         self.snapshot: Snapshot = EMPTY
         self.http_routes = HttpRoutes(())

@@ -181,6 +181,18 @@ class RequestBody:
         self._chunks = [joined]
         return joined
 
+    def beginning(self, most_bytes: int) -> bytes:
+        """The first bytes of what lies in memory or in the file: all of a body that was not streamed."""
+        if self._file is not None:
+            return self.read_file(0, most_bytes)
+        found: list[bytes] = []
+        for chunk in self._chunks:
+            found.append(chunk[:most_bytes])
+            most_bytes -= len(found[-1])
+            if most_bytes <= 0:
+                break
+        return found[0] if len(found) == 1 else b"".join(found)
+
     async def wait_complete(self) -> None:
         """Raises what the body is refused for; returns early with `gone` set when the client leaves."""
         while not self.complete and not self.gone and self.refusal is None:

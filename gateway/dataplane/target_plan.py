@@ -33,9 +33,9 @@ class TargetPlan:
     """One target with one credential, for one caller."""
 
     __slots__ = (
-        "_expires_at_ns", "answer_lines", "credential", "express_head", "forms", "from_ns", "head", "keeps_model",
-        "lease_plan", "limits", "lines", "most_tokens_out", "patience_s", "pool", "rates", "row_sample", "row_values",
-        "series", "state", "target", "until_ns",
+        "_captured", "_expires_at_ns", "answer_lines", "credential", "express_head", "forms", "from_ns", "head",
+        "keeps_model", "lease_plan", "limits", "lines", "most_tokens_out", "patience_s", "pool", "rates", "row_sample",
+        "row_values", "series", "state", "target", "until_ns",
     )  # fmt: skip
 
     lease_plan: LeasePlan
@@ -79,6 +79,7 @@ class TargetPlan:
         """Of a call that names no bound."""
         self.keeps_model = target.model == route.name
         """The provider knows the model by the name that callers write."""
+        self._captured = route.capture is not None
         self.patience_s = min(route.timeouts.first_byte_s, route.timeouts.total_s)
 
     def prepare(self, book: LeaseBook, now_ns: int) -> bool:
@@ -86,7 +87,7 @@ class TargetPlan:
         them. False: there can be none now."""
         plan = book.plan_of(self.limits, now_ns / 1e9)
         self.until_ns = 0
-        if self.head is None or self.row_sample is None or (plan.counts_cost and self.rates is None):
+        if self._captured or self.head is None or self.row_sample is None or (plan.counts_cost and self.rates is None):
             return False
         try:
             self.forms = RecordForms(next(_FORMS), LedgerRow(**self.row_sample), plan.accounts)

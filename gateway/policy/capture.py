@@ -6,6 +6,8 @@ from typing import Final
 
 MOST_BYTES: Final = 1024 * 1024
 """Of one body: what `max_bytes` may say."""
+MARGIN_BYTES: Final = 8 * 1024
+"""Looked at beyond `max_bytes`, so that what begins before the cut is found whole."""
 MOST_PATTERNS: Final = 32
 LONGEST_PATTERN: Final = 500
 LONGEST_KEEP_DAYS: Final = 400

@@ -47,6 +47,9 @@ class Permission(StrEnum):
     """Ask that an app may call routes, and withdraw that."""
     ACCESS_DECIDE = "access:decide"
     """Approve, deny and revoke: a team admin what the routes leave to the team."""
+    BODIES_READ = "bodies:read"
+    """What routes have recorded of bodies. Team roles: of their own apps' requests, where the route shows them."""
+    BODIES_ERASE = "bodies:erase"
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
 
@@ -58,6 +61,7 @@ _TEAM_MEMBER: Final = frozenset(
         Permission.KEYS_WRITE,
         Permission.USAGE_READ,
         Permission.ACCESS_REQUEST,
+        Permission.BODIES_READ,
     }
 )
 _VIEWER: Final = frozenset(
@@ -80,7 +84,7 @@ _ALL: Final = frozenset(Permission)
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.OWNER: _ALL,
-    Role.ADMIN: _ALL,
+    Role.ADMIN: _ALL - {Permission.BODIES_ERASE},
     Role.OPERATOR: _OPERATOR,
     Role.VIEWER: _VIEWER,
     Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS, Permission.ACCESS_DECIDE},

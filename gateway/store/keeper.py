@@ -27,6 +27,7 @@ from gateway.store.catalogue import OwnCatalogue
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_alerts import KeeperAlerts
+from gateway.store.keeper_bodies import KeeperBodies
 from gateway.store.keeper_checks import ProviderChecks
 from gateway.store.keeper_discoveries import KeeperDiscoveries
 from gateway.store.keeper_events import EventFeed
@@ -99,6 +100,7 @@ class Keeper:
         )  # fmt: skip
         self._alerts = KeeperAlerts(settings, self._engine, self._sql, self._feed, self._agent, self._node)
         self._portal = KeeperPortal(settings, self._engine, self._sealer, self._sql, self._reading, self._feed)
+        self._bodies = KeeperBodies(settings)
         self._tls = KeeperTls(settings, self._engine, self._sql, self._agent, self._node)
         self._snapshot: bytes | None = None
         self._generation = -1
@@ -119,6 +121,7 @@ class Keeper:
                 tasks.create_task(self._alerts.run())
                 tasks.create_task(self._tls.run())
                 tasks.create_task(self._portal.run())
+                tasks.create_task(self._bodies.run())
                 tasks.create_task(self._run_ledger())
                 tasks.create_task(self._run_snapshots())
                 tasks.create_task(self._repeat("sync", SYNC_PAUSE_S, self._sync))
@@ -305,6 +308,7 @@ class Keeper:
         state = self._watch.state
         state.providers = {one["provider"]: float(one["healthy"]) for one in self._checks.providers}
         state.in_flight = await asyncio.to_thread(self._ledger.in_flight)
+        state.bodies_bytes = self._bodies.size
         state.pending_rows = sum(map(self._pending_of, self._ledger.incarnations))
         text = self._metrics.render(openmetrics=openmetrics) + render_node(state, openmetrics=openmetrics)
         text += self._kernel.exposition(openmetrics=openmetrics)
@@ -409,6 +413,7 @@ class Keeper:
         self._generation, document, self._snapshot = compiled
         self._watch.configured = configured(document)
         self._alerts.configured(document)
+        self._bodies.configured(document)
         piece = snapshot_frame(self._snapshot)
         for session in self._sessions.workers.values():
             session.send_bytes(piece)

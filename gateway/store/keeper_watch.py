@@ -93,6 +93,8 @@ class Watch:
         self._limits_next_s = 0.0
         self._cooling: dict[str, set[str]] = {"target": set(), "credential": set()}
         self._left: list[Session] = []
+        self._bodies_lost: Counter[str] = Counter()
+        """Of workers that have left."""
         self._exporter_now: dict[str, int] = {}
         self._exporter_seen: dict[str, int] = {}
         self._exporter_total: dict[str, int] = dict(journal.node.get("otel") or {})
@@ -115,6 +117,7 @@ class Watch:
         self._journal.write()
         state.workers = len(sessions)
         state.client_connections = sum(session.condition.get("connections", 0) for session in sessions)
+        state.bodies_lost = sum((_bodies_lost(session) for session in sessions), self._bodies_lost)
         state.generation = self.configured.generation
         self._look_at_exporter()
         self._look_at_spool()
@@ -138,6 +141,7 @@ class Watch:
     def worker_left(self, session: Session) -> None:
         """Its connection has ended: whether it is dead shows at the next look."""
         self._left.append(session)
+        self._bodies_lost += _bodies_lost(session)
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -246,3 +250,7 @@ class Watch:
         if level == was:
             return []
         return [{"type": "limit", "limit": use.name, "state": level, "used_ratio": round(ratio, 6)}]
+
+
+def _bodies_lost(session: Session) -> Counter[str]:
+    return Counter(session.condition.get("bodies_lost", {}))

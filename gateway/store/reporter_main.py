@@ -16,10 +16,11 @@ import sqlite3
 import struct
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -111,12 +112,20 @@ def export(named: dict[str, Any]) -> Iterator[bytes]:
     yield from encode(Format(named["format"]), scan(engine, LedgerFilter(**wanted)))
 
 
+def bodies(named: dict[str, Any]) -> Iterator[bytes]:
+    """What is recorded of a request: `{found, bodies}`."""
+    from gateway.store.bodies import read
+
+    found, recorded = read(Path(named["folder"]), named["id"], bytes.fromhex(named["private"]))
+    yield orjson.dumps({"found": found, "bodies": recorded})
+
+
 def serve(worker: socket.socket) -> None:
     """Until the worker hangs up."""
     for line in worker.makefile("rb"):
         named = orjson.loads(line)
         try:
-            for piece in export(named) if named["kind"] == "export" else report(named):
+            for piece in ANSWERS.get(named["kind"], report)(named):
                 if piece:
                     worker.sendall(HEAD.pack(Frame.PIECE, len(piece)))
                     worker.sendall(piece)
@@ -128,6 +137,10 @@ def serve(worker: socket.socket) -> None:
             traceback.print_exception(error, limit=None if word is Failure.FAULT else 0)
             last = HEAD.pack(Frame.FAILED, len(word)) + word
         worker.sendall(last)
+
+
+ANSWERS: Final[dict[str, Callable[[dict[str, Any]], Iterator[bytes]]]] = {"export": export, "bodies": bodies}
+"""By kind of question; all others are reports."""
 
 
 def why(error: Exception) -> bytes:

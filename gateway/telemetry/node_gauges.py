@@ -36,6 +36,9 @@ class NodeState:
     resident_bytes: Mapping[str, int] = field(default_factory=dict)
     pending_rows: int = 0
     spool_bytes: int = 0
+    bodies_bytes: int = 0
+    bodies_lost: Mapping[str, int] = field(default_factory=dict)
+    """By why, since the keeper's start."""
     spool_used_ratio: float = 0.0
     workers: int = 0
     workers_configured: int = 0
@@ -82,6 +85,7 @@ class _NodeCollector(Collector):
             ("spool_bytes", "Size of the files in which rows wait for SQL.", state.spool_bytes),
             ("spool_used_ratio", "The same as a share of what is allowed, of the fullest worker.",
              state.spool_used_ratio),
+            ("bodies_bytes", "Size of all recorded bodies.", state.bodies_bytes),
             ("workers", "Workers connected to the keeper.", state.workers),
             ("workers_configured", "Workers that there should be.", state.workers_configured),
             ("client_connections", "Open client connections.", state.client_connections),
@@ -96,6 +100,12 @@ class _NodeCollector(Collector):
         deaths = CounterMetricFamily("sluicegate_worker_deaths", "Workers that ended without having drained.")
         deaths.add_metric((), state.worker_deaths)
         yield deaths
+        lost = CounterMetricFamily(
+            "sluicegate_bodies_lost", "Bodies of requests that were to be recorded and found no place.", labels=("why",)
+        )
+        for why, count in sorted(state.bodies_lost.items()):
+            lost.add_metric((why,), count)
+        yield lost
         cpu = CounterMetricFamily("sluicegate_process_cpu_seconds", "CPU time by process.", labels=("program",))
         for program, seconds in sorted(state.cpu_s.items()):
             cpu.add_metric((program,), seconds)
