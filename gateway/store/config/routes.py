@@ -7,10 +7,10 @@ from sqlalchemy.orm import selectinload
 
 from gateway.errors import Conflict
 from gateway.policy.model import Auth, Dialect, Strategy
-from gateway.store.access_grants import IN_FORCE
-from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store import body_keys, problems
+from gateway.store.access_grants import IN_FORCE
 from gateway.store.capture_documents import CaptureDocument
+from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
 from gateway.store.config.service import ServiceTeams, service_of, service_view, stored_service
 from gateway.store.documents import MatchDocument, RouteDocument, TargetDocument, TimeoutDocument
