@@ -87,8 +87,7 @@ RouteRow: TypeAlias = tuple[
     list[TargetRow],
 ]
 """id, name, strategy, retries, timeouts, (host, path) to match, max_output_tokens, strip_prefix, preserve_host, auth,
-read_to_end, header rules, preferred tags, fields of `Capture`, targets in
-order."""
+read_to_end, header rules, preferred tags, fields of `Capture`, targets in order."""
 AppRow: TypeAlias = tuple[int, str, int, str, list[str] | None, dict[str, Any] | None, list[str], list[str]]
 """id, name, team's id, team's name, names of routes (None = all), cross-origin rules, egress, source networks."""
 KeyRow: TypeAlias = tuple[str, int, str, int, float | None, str | None]
