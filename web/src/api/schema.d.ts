@@ -1893,6 +1893,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/ledger/{id}/bodies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Bodies
+         * @description The bodies of one request, where its route has `capture`. 404 says why there are none.
+         */
+        get: operations["read_bodies"];
+        put?: never;
+        post?: never;
+        /**
+         * Erase Bodies
+         * @description Overwrite what is recorded of one request, on this node.
+         */
+        delete: operations["erase_bodies"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bodies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Erase Bodies Of Route
+         * @description Remove all that is recorded of a route's requests, on this node. Recording goes on, if it is on.
+         */
+        delete: operations["erase_bodies_of_route"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/usage": {
         parameters: {
             query?: never;
@@ -2463,6 +2507,50 @@ export interface components {
             /** Covers */
             covers: boolean;
         };
+        /** BodiesErased */
+        BodiesErased: {
+            /** Bytes */
+            bytes: number;
+        };
+        /**
+         * BodiesView
+         * @description `request`: as the caller sent it; `response`: as the caller got it.
+         */
+        BodiesView: {
+            /** Id */
+            id: string;
+            /** Route */
+            route: string;
+            /**
+             * Recorded At
+             * Format: date-time
+             */
+            recorded_at: string;
+            request: components["schemas"]["BodyView"];
+            response: components["schemas"]["BodyView"];
+        };
+        /**
+         * BodyView
+         * @description One body as it was recorded.
+         */
+        BodyView: {
+            /** Text */
+            text: string | null;
+            /** Why Not */
+            why_not: string | null;
+            /** Content Type */
+            content_type: string;
+            /** Size */
+            size: number;
+            /** Cut */
+            cut: boolean;
+            /** Redacted */
+            redacted: {
+                [key: string]: number;
+            };
+            /** Stream */
+            stream: boolean;
+        };
         /** CallExample */
         CallExample: {
             dialect: components["schemas"]["Dialect"];
@@ -2528,6 +2616,76 @@ export interface components {
             last_well: string | null;
             /** Trouble */
             trouble: string | null;
+        };
+        /** CaptureDocument */
+        CaptureDocument: {
+            /**
+             * Request
+             * @default true
+             */
+            request?: boolean;
+            /**
+             * Response
+             * @default true
+             */
+            response?: boolean;
+            /**
+             * Sample
+             * @default 1
+             */
+            sample?: number;
+            /**
+             * Max Bytes
+             * @default 65536
+             */
+            max_bytes?: number;
+            /**
+             * Keep
+             * @default 7d
+             * @example 7d
+             */
+            keep?: string;
+            /** Redact */
+            redact?: string[];
+            /**
+             * Visible To Team
+             * @default false
+             */
+            visible_to_team?: boolean;
+        };
+        /** CapturePatch */
+        CapturePatch: {
+            /** Request */
+            request?: boolean | null;
+            /** Response */
+            response?: boolean | null;
+            /** Sample */
+            sample?: number | null;
+            /** Max Bytes */
+            max_bytes?: number | null;
+            /** Keep */
+            keep?: string | null;
+            /** Redact */
+            redact?: string[] | null;
+            /** Visible To Team */
+            visible_to_team?: boolean | null;
+        };
+        /** CaptureView */
+        CaptureView: {
+            /** Request */
+            request: boolean;
+            /** Response */
+            response: boolean;
+            /** Sample */
+            sample: number;
+            /** Max Bytes */
+            max_bytes: number;
+            /** Keep */
+            keep: string;
+            /** Redact */
+            redact: string[];
+            /** Visible To Team */
+            visible_to_team: boolean;
         };
         /** CatalogueItem */
         CatalogueItem: {
@@ -4372,7 +4530,7 @@ export interface components {
          * Permission
          * @enum {string}
          */
-        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "audit:read" | "metrics:read";
+        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "bodies:read" | "bodies:erase" | "audit:read" | "metrics:read";
         /** PermittedView */
         PermittedView: {
             /** Hosts */
@@ -4895,6 +5053,7 @@ export interface components {
              *     }
              */
             service?: components["schemas"]["ServiceDocument"];
+            capture?: components["schemas"]["CaptureDocument"] | null;
         };
         /** RoutePatch */
         RoutePatch: {
@@ -4921,6 +5080,7 @@ export interface components {
             /** Prefer */
             prefer?: string[] | null;
             service?: components["schemas"]["ServicePatch"] | null;
+            capture?: components["schemas"]["CapturePatch"] | null;
         };
         /**
          * RouteTelemetry
@@ -5027,6 +5187,7 @@ export interface components {
             /** Prefer */
             prefer: string[];
             service: components["schemas"]["ServiceView"];
+            capture: components["schemas"]["CaptureView"] | null;
         };
         /**
          * ScopeDocument
@@ -10526,6 +10687,103 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LedgerRowView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_bodies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BodiesView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_bodies: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_bodies_of_route: {
+        parameters: {
+            query: {
+                /** @description The route's name or id */
+                route: string;
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BodiesErased"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
