@@ -113,6 +113,8 @@ class ServicePatch(Patch):
     access: Access | None = None
     teams: list[PartName] | None = None
     """All of them; null: every team."""
+
+
 class CapturePatch(Patch):
     request: bool | None = None
     response: bool | None = None

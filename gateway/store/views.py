@@ -119,6 +119,8 @@ class ServiceView(View):
     access: Access
     teams: list[str] | None
     """null: all. Team roles see no other team here."""
+
+
 class CaptureView(View):
     request: bool
     response: bool
