@@ -15,7 +15,7 @@ import { Page } from "@/ui/Page";
 import { bytes, exact } from "@/units/count";
 import { plain, sentence } from "@/units/words";
 import styles from "./discoveries.module.css";
-import { FILTER_LABELS, type FilterName } from "./filters";
+import { discoveryFilters, FILTER_LABELS, type FilterName } from "./filters";
 import { discoveriesQuery } from "./queries";
 import { Tabs } from "./Tabs";
 import { evidenceOf, StateMark, STATE_CHOICES, stateWord, whoOf } from "./words";
@@ -50,8 +50,8 @@ function Owner({ found }: { found: Discovery }) {
 }
 
 export function DiscoveriesPage() {
-  const filters = useSearch({ from: "/frame/discoveries" });
-  const { range: _range, sort: _sort, ...wanted } = filters;
+  const search = useSearch({ from: "/frame/discoveries" });
+  const wanted = useMemo(() => discoveryFilters(search), [search]);
   const openId = useParams({ strict: false, select: (params) => params.id });
   const navigate = useNavigate();
   const pages = useInfiniteQuery(discoveriesQuery(wanted));

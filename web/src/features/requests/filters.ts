@@ -31,4 +31,8 @@ export function ledgerFilters(search: Record<string, unknown>): LedgerSearch {
   return filters;
 }
 
-export const filtersOnly = ({ live: _live, ...filters }: LedgerSearch): Filters => filters;
+/** The same without what is not the ledger's: the router adds what else the URL says. */
+export const filtersOnly = (search: LedgerSearch): Filters => {
+  const { live: _live, ...filters } = ledgerFilters(search);
+  return filters;
+};

@@ -1,0 +1,124 @@
+"""Pictures of the console for the README and for whoever changes a page: `python -m tests.browser.pictures FOLDER [PAGE…]`.
+
+A gateway with a made-up history (tests/support/busy.py) is started, and each page is left as FOLDER/PAGE-SCHEME.png, at a
+desk, light and dark, and as PAGE-phone.png.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from playwright.sync_api import sync_playwright
+
+from gateway.api.console import BUILT
+from gateway.settings import Settings
+from gateway.store.database import make_engine
+from tests.browser.conftest import PASSWORD, build, sign_in
+from tests.browser.looking import ready
+from tests.support import busy, live
+from tests.support.fake_agent import FakeAgent
+from tests.support.provider import Provider
+
+PAGES = {
+    "overview": "/console/?range=7d",
+    "flows": "/console/flows?range=7d",
+    "requests": "/console/requests?range=7d",
+    "discoveries": "/console/discoveries",
+    "limits": "/console/limits",
+    "routes": "/console/routes",
+    "providers": "/console/providers",
+    "apps": "/console/apps",
+}
+
+
+def configuration(url: str) -> str:
+    """What the made-up history is of."""
+    providers = sorted({provider for targets in busy.TARGETS.values() for provider, _ in targets})
+    teams: dict[str, list[object]] = {}
+    for app, (team, routes, _) in busy.APPS.items():
+        teams.setdefault(team, []).append(
+            {"name": app, "routes": routes, "keys": [{"name": "prod"}, {"name": "staging"}]}
+        )
+    return yaml.safe_dump(
+        {
+            "providers": [
+                {
+                    "name": name,
+                    "dialect": "openai",
+                    "base_url": f"{url}/v1",
+                    "credentials": [{"name": "main", "value": "sk-made-up"}],
+                }
+                for name in providers
+            ],
+            "routes": [
+                {"name": name, "targets": [{"provider": provider, "model": model} for provider, model in targets]}
+                for name, targets in busy.TARGETS.items()
+            ],
+            "teams": [{"name": name, "apps": apps} for name, apps in teams.items()],
+            "limits": [
+                {"name": "all-spend", "metric": "cost_usd", "window": "month", "at_most": 400},
+                {
+                    "name": "search-budget",
+                    "scope": {"team": "search"},
+                    "metric": "cost_usd",
+                    "window": "month",
+                    "at_most": 50,
+                },
+                {
+                    "name": "assistant-minute",
+                    "scope": {"app": "assistant"},
+                    "metric": "total_tokens",
+                    "window": "minute",
+                    "at_most": 100_000,
+                },
+                {
+                    "name": "review-bot-at-once",
+                    "scope": {"app": "review-bot"},
+                    "metric": "concurrent_requests",
+                    "at_most": 8,
+                },
+            ],
+        }
+    )
+
+
+def main(folder: Path, wanted: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (BUILT / "index.html").is_file():
+        build()
+    with (
+        tempfile.TemporaryDirectory() as data,
+        Provider() as provider,
+        live.gateway(Path(data), configuration(provider.url)) as gateway,
+        FakeAgent(gateway.data / "agent.sock") as agent,
+        sync_playwright() as playwright,
+    ):
+        agent.send({"type": "probes", "state": "here", "reason": None, "features": {}})
+        gateway.api.post(
+            "/api/v1/users", json={"name": "admin", "role": "owner", "password": PASSWORD}
+        ).raise_for_status()
+        engine = make_engine(Settings(data=gateway.data).database_url)
+        busy.fill(engine)
+        engine.dispose()
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        context = chromium.new_context(base_url=gateway.url, reduced_motion="reduce", device_scale_factor=1)
+        page = context.new_page()
+        sign_in(page, PASSWORD)
+        page.get_by_role("navigation", name="Pages").wait_for()
+        for name in wanted or PAGES:
+            for scheme, width, height in (("light", 1440, 900), ("dark", 1440, 900), ("phone", 390, 844)):
+                page.set_viewport_size({"width": width, "height": height})
+                page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+                page.goto(PAGES.get(name, name))
+                ready(page)
+                page.wait_for_timeout(400)
+                page.screenshot(
+                    path=folder / f"{name.strip('/').replace('/', '-')}-{scheme}.png", full_page=scheme == "phone"
+                )
+                print(name, scheme)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
