@@ -1,7 +1,9 @@
-"""Pictures of the console for the README and for whoever changes a page: `python -m tests.browser.pictures FOLDER [PAGE…]`.
+"""Pictures of the console, for the README and for whoever changes a page.
 
-A gateway with a made-up history (tests/support/busy.py) is started, and each page is left as FOLDER/PAGE-SCHEME.png, at a
-desk, light and dark, and as PAGE-phone.png.
+    python -m tests.browser.pictures FOLDER [PAGE…]
+
+A gateway with a made-up history (tests/support/busy.py) is started; each page is left as FOLDER/PAGE-light.png and
+-dark.png, at a desk, and as -phone.png.
 """
 
 import shutil
