@@ -27,12 +27,14 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
 
 const RETRY_MS = 2000;
 
-export function LiveFeed({ children }: { children: ReactNode }) {
+/** `on`: false for who may not listen (yet). */
+export function LiveFeed({ on, children }: { on: boolean; children: ReactNode }) {
   const queries = useQueryClient();
   const [state, setState] = useState<Feed["state"]>("connecting");
   const [newestMs, setNewestMs] = useState<number>();
 
   useEffect(() => {
+    if (!on) return undefined;
     let feed: EventSource;
     let retry: number | undefined;
     const waiting = new Map<string, number>();
@@ -70,7 +72,7 @@ export function LiveFeed({ children }: { children: ReactNode }) {
       window.clearTimeout(retry);
       for (const timer of waiting.values()) window.clearTimeout(timer);
     };
-  }, [queries]);
+  }, [queries, on]);
 
   const value = useMemo(() => ({ state, newestMs }), [state, newestMs]);
   return <FeedContext value={value}>{children}</FeedContext>;

@@ -1,12 +1,13 @@
 /** The frame: side navigation, top bar, the page, the command palette. */
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
+import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useHotkeys } from "@mantine/hooks";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 import { LiveFeed } from "@/api/live";
-import { useMay } from "@/api/session";
 import { DraftBar } from "@/features/publish/DraftBar";
+import { sessionQuery, useMay } from "@/api/session";
 import { entriesFor, GROUPS } from "./entries";
 import styles from "./Shell.module.css";
 import { TopBar } from "./TopBar";
@@ -15,6 +16,7 @@ import { TopBar } from "./TopBar";
 const CommandPalette = lazy(() => import("./CommandPalette"));
 
 export function Shell() {
+  const due = useQuery(sessionQuery).data?.second_factor_due ?? false;
   const [asked, setAsked] = useState(0);
   const search = useCallback(() => setAsked((times) => times + 1), []);
   useHotkeys([
@@ -25,7 +27,7 @@ export function Shell() {
   const path = useLocation({ select: (location) => location.pathname });
   useEffect(() => setNavOpen(false), [path]);
   return (
-    <LiveFeed>
+    <LiveFeed on={!due}>
       <div className={styles.shell}>
         <a className={styles.skip} href="#page">
           <Trans>Skip to the page</Trans>

@@ -2,18 +2,15 @@
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
-import { IconChevronDown, IconLock, IconLogout, IconMenu2, IconMoon, IconSearch, IconSun, IconUser } from "@tabler/icons-react";
+import { IconChevronDown, IconLogout, IconMenu2, IconMoon, IconSearch, IconShieldLock, IconSun, IconUser } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { lazy, Suspense, useState } from "react";
 import { useFeed } from "@/api/live";
 import { sessionQuery, signOut } from "@/api/session";
 import { useNow } from "@/ui/now";
 import { age } from "@/units/time";
 import { RANGES, useRange, type RangeName } from "./range";
 import styles from "./Shell.module.css";
-
-const PasswordForm = lazy(() => import("@/features/users/PasswordForm"));
 
 const COMMAND = /Mac|iPhone|iPad/.test(navigator.userAgent) ? "⌘K" : "Ctrl K";
 
@@ -96,13 +93,11 @@ function UserMenu() {
   const session = useQuery(sessionQuery).data;
   const queries = useQueryClient();
   const navigate = useNavigate();
-  const [changing, setChanging] = useState(false);
   const leave = async (): Promise<void> => {
     await signOut(queries);
     await navigate({ to: "/login" });
   };
   return (
-    <>
     <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
       <Menu.Target>
         <ActionIcon variant="subtle" color="gray" size="lg" aria-label={t`Signed in as ${session?.username ?? "…"}`}>
@@ -113,19 +108,13 @@ function UserMenu() {
         <Menu.Label>
           {session?.username} · {session?.team ? t`${session.role} of ${session.team}` : session?.role}
         </Menu.Label>
-        <Menu.Item leftSection={<IconLock size={15} />} onClick={() => setChanging(true)}>
-          <Trans>Change password</Trans>
+        <Menu.Item leftSection={<IconShieldLock size={15} />} onClick={() => void navigate({ to: "/account" })}>
+          <Trans>Account</Trans>
         </Menu.Item>
         <Menu.Item leftSection={<IconLogout size={15} />} onClick={() => void leave()}>
           <Trans>Sign out</Trans>
         </Menu.Item>
       </Menu.Dropdown>
     </Menu>
-    {changing ? (
-      <Suspense>
-        <PasswordForm close={() => setChanging(false)} />
-      </Suspense>
-    ) : null}
-    </>
   );
 }

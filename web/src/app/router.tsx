@@ -65,7 +65,8 @@ const frame = createRoute({
   component: Shell,
   beforeLoad: async ({ context, location }) => {
     try {
-      await context.queries.ensureQueryData(sessionQuery);
+      const session = await context.queries.ensureQueryData(sessionQuery);
+      if (session.second_factor_due && location.pathname !== "/account") throw redirect({ to: "/account" });
     } catch (error) {
       if (error instanceof ApiProblem && error.status === 401) {
         throw redirect({ to: "/login", search: location.pathname === "/" ? {} : { next: location.publicHref } });
@@ -235,6 +236,12 @@ const version = createRoute({
   component: lazyRouteComponent(() => import("@/features/publish/VersionPage"), "VersionPage"),
 });
 
+const account = createRoute({
+  getParentRoute: () => frame,
+  path: "/account",
+  component: lazyRouteComponent(() => import("@/features/account/AccountPage"), "AccountPage"),
+});
+
 const users = createRoute({
   getParentRoute: () => frame,
   path: "/users",
@@ -284,6 +291,7 @@ export const router = createRouter({
       publishYaml,
       versions,
       version,
+      account,
       users,
       tokens,
       audit.addChildren([auditEntry]),

@@ -61,7 +61,7 @@ export function Dialog({ title, close, children, firm = false }: { title: string
       transitionProps={{ duration: 120 }}
       closeButtonProps={{ "aria-label": t`Close` }}
     >
-      <div style={{ display: "grid", gap: 16 }}>{children}</div>
+      <div style={{ display: "grid", gridTemplateColumns: "minmax(0, 1fr)", gap: 16 }}>{children}</div>
     </Modal>
   );
 }

@@ -49,7 +49,7 @@ export function PasswordStep({ enter, second }: PasswordStepProps) {
       <PasskeyButton enter={enter} />
       <p className={styles.hint}>
         <Trans>
-          The owner's first password was printed by <code>install.sh</code>.
+          The owner's first password was printed by <code>install.sh</code>. Locked out? On the gateway's host: <code>sluicegate admin reset</code>
         </Trans>
       </p>
     </>

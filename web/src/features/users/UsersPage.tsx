@@ -1,44 +1,35 @@
 /** Who signs in to this console, and as what. */
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { Button } from "@mantine/core";
-import { IconPlus } from "@tabler/icons-react";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { ActionIcon, Button, Menu } from "@mantine/core";
+import { IconDots, IconPlus } from "@tabler/icons-react";
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { User } from "@/api/model";
 import { sessionQuery } from "@/api/session";
 import { Empty } from "@/ui/Answer";
-import { Confirm } from "@/ui/Confirm";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Unknown, When } from "@/ui/Figure";
+import { Ago, Unknown, When } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
 import { Page } from "@/ui/Page";
-import { removeUser, usersQuery } from "./queries";
+import { usersQuery } from "./queries";
+import { UserDeed, type Deed } from "./UserDeed";
 import { UserForm } from "./UserForm";
 
 export function UsersPage() {
   const users = useQuery(usersQuery);
   const session = useQuery(sessionQuery).data;
   const [making, setMaking] = useState(false);
-  const [removing, setRemoving] = useState<User>();
-  const queries = useQueryClient();
+  const [doing, setDoing] = useState<{ deed: Deed; user: User }>();
   const columns: readonly Column<User>[] = [
     { id: "name", header: t`User`, sortBy: (user) => user.name, cell: (user) => (user.name === session?.username ? t`${user.name} (you)` : user.name) },
     { id: "role", header: t`Role`, sortBy: (user) => user.role, cell: (user) => user.role },
     { id: "team", header: t`Team`, hide: "phone", cell: (user) => user.team ?? <Unknown why={t`this role is not of a team`} /> },
     { id: "state", header: t`State`, cell: (user) => (user.disabled ? <Mark tone="idle">{t`Disabled`}</Mark> : <Mark tone="ok">{t`May sign in`}</Mark>) },
-    { id: "made", header: t`Made`, hide: "phone", cell: (user) => <When at={user.created_at} /> },
-    {
-      id: "deed",
-      header: "",
-      number: true,
-      cell: (user) =>
-        user.name === session?.username ? null : (
-          <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRemoving(user)} aria-label={t`Remove ${user.name}`}>
-            <Trans>Remove</Trans>
-          </Button>
-        ),
-    },
+    { id: "factor", header: t`Second factor`, hide: "phone", sortBy: factors, cell: (user) => (factors(user) === "" ? <Mark tone="idle">{t`None`}</Mark> : <Mark tone="ok">{factors(user)}</Mark>) },
+    { id: "seen", header: t`Last sign-in`, hide: "phone", sortBy: (user) => user.last_sign_in_at ?? "", cell: (user) => <Ago at={user.last_sign_in_at} why={t`not since this is kept`} /> },
+    { id: "made", header: t`Made`, hide: "tablet", cell: (user) => <When at={user.created_at} /> },
+    { id: "deed", header: "", number: true, cell: (user) => (user.name === session?.username ? null : <Deeds user={user} choose={(deed) => setDoing({ deed, user })} />) },
   ];
   return (
     <Page
@@ -60,18 +51,38 @@ export function UsersPage() {
         empty={<Empty title={t`No users`} why={t`Nobody else can sign in whose role you may hand on.`} />}
       />
       {making ? <UserForm close={() => setMaking(false)} /> : null}
-      {removing ? (
-        <Confirm
-          title={t`Remove ${removing.name}?`}
-          consequence={t`${removing.name} is signed out everywhere at once and cannot sign in again. What they have changed stays, and stays in the audit log.`}
-          deed={t`Remove ${removing.name}`}
-          act={async () => {
-            await removeUser(removing.id);
-            await queries.invalidateQueries({ queryKey: ["users"] });
-          }}
-          close={() => setRemoving(undefined)}
-        />
-      ) : null}
+      {doing ? <UserDeed {...doing} close={() => setDoing(undefined)} /> : null}
     </Page>
+  );
+}
+
+/** What there is beside the password; "" = nothing. */
+function factors(user: User): string {
+  if (user.totp && user.passkeys > 0) return t`App and passkey`;
+  if (user.totp) return t`App`;
+  return user.passkeys > 0 ? t`Passkey` : "";
+}
+
+function Deeds({ user, choose }: { user: User; choose: (deed: Deed) => void }) {
+  return (
+    <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>
+      <Menu.Target>
+        <ActionIcon variant="subtle" color="gray" aria-label={t`What to do with ${user.name}`}>
+          <IconDots size={18} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        <Menu.Item disabled={user.sessions === 0} onClick={() => choose("sign-out")}>
+          <Trans>Sign out everywhere</Trans>
+        </Menu.Item>
+        <Menu.Item disabled={factors(user) === ""} onClick={() => choose("reset")}>
+          <Trans>Reset second factor</Trans>
+        </Menu.Item>
+        <Menu.Divider />
+        <Menu.Item color="red" onClick={() => choose("remove")}>
+          <Trans>Remove {user.name}</Trans>
+        </Menu.Item>
+      </Menu.Dropdown>
+    </Menu>
   );
 }
