@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Response, Route
+from playwright.sync_api import Browser, BrowserContext, Response, Route
 
 from tests.browser.conftest import ENVIRONMENT, WEB, call
 from tests.browser.looking import ready
@@ -33,6 +33,10 @@ LEFT_IN_ENGLISH = """() => {
 }"""
 """Two words and more that carry no accent."""
 
+NAVIGATION = re.findall(r'\{ to: "(/[^"]*)"', (WEB / "src/app/entries.ts").read_text())
+"""Each page that the side navigation has."""
+WHERE = sorted({*PAGES.values(), *(f"/console{path}" for path in NAVIGATION)})
+
 OPENERS = ("main header button", "main tbody tr[data-opens=true] a")
 """What opens more texts where a page has it: its form, and the drawer of its first row."""
 
@@ -47,9 +51,7 @@ def in_another_language(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def page(
-    chromium: Browser, running: Live, signed_in: list[dict[str, object]], in_another_language: Path
-) -> Iterator[Page]:
+def context(chromium: Browser, running: Live, in_another_language: Path) -> Iterator[BrowserContext]:
     """Of a reader of that language: its files come from that build, all else from the gateway."""
 
     def serve(route: Route) -> None:
@@ -57,18 +59,29 @@ def page(
         route.fulfill(path=asked if asked.is_file() else in_another_language / "index.html")
 
     context = chromium.new_context(base_url=running.url, viewport={"width": 1440, "height": 900}, locale=LANGUAGE)
-    context.add_cookies(signed_in)  # type: ignore[arg-type]  # as they came from `cookies()`
     context.route("**/console/**", serve)
-    yield context.new_page()
+    yield context
     context.close()
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_text_is_left_in_english(page: Page, running: Live, name: str) -> None:
+def test_no_text_of_the_login_is_left_in_english(context: BrowserContext) -> None:
+    page = context.new_page()
+    page.goto("/console/login")
+    ready(page)
+    assert page.locator("html").get_attribute("lang") == LANGUAGE
+    assert not page.evaluate(LEFT_IN_ENGLISH)
+
+
+@pytest.mark.parametrize("path", WHERE)
+def test_no_text_is_left_in_english(
+    context: BrowserContext, running: Live, signed_in: list[dict[str, object]], path: str
+) -> None:
+    context.add_cookies(signed_in)  # type: ignore[arg-type]  # as they came from `cookies()`
+    page = context.new_page()
     said: list[str] = []
     page.on("response", lambda response: said.append(_text(response)) if "/api/" in response.url else None)
     running.row(call(running, running.key("ci")).headers["x-request-id"])
-    page.goto(PAGES[name])
+    page.goto(path)
     ready(page)
     assert page.locator("html").get_attribute("lang") == LANGUAGE
     left = set(page.evaluate(LEFT_IN_ENGLISH))
