@@ -39,6 +39,8 @@ from gateway.api import (
     provider_trials,
     service_catalogue,
     sessions,
+    sign_on,
+    sign_on_flow,
     teams,
     telemetry,
     upstreams,
@@ -59,6 +61,8 @@ THREADS: Final = 8
 ROUTERS: Final = (
     health.router,
     sessions.router,
+    sign_on_flow.router,
+    sign_on.router,
     account.router,
     explain.router,
     provider_trials.router,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from gateway.api.services import Services, services_of
 from gateway.errors import Forbidden, Unauthenticated
-from gateway.policy.roles import Authority, Permission, may
+from gateway.policy.roles import Authority, Permission
 from gateway.store import audit, identity
 from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
@@ -128,7 +128,11 @@ class Permit:
                 f"the role {caller.role} may do nothing here without a second factor",
                 fix="set up an authenticator app or a passkey under /console/account",
             )
-        if not may(caller.role, self.permission):
+        if not caller.may(self.permission):
+            if caller.scopes is not None:
+                raise Forbidden(
+                    "the token's scopes do not cover this", fix=f"make one with the scope {self.permission}"
+                )
             raise Forbidden(
                 f"the role {caller.role} may not do this", fix=f"it takes a role with the permission {self.permission}"
             )

@@ -21,7 +21,7 @@ from gateway.api.caller import Desk, authenticate, permit
 from gateway.api.ledger_rows import event_json
 from gateway.api.services import WorkerLink
 from gateway.errors import SluicegateError, Unavailable
-from gateway.policy.roles import Permission, may
+from gateway.policy.roles import Permission
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
@@ -128,6 +128,6 @@ def encode(event: Mapping[str, Any]) -> bytes:
 def still_welcome(request: Request) -> bool:
     """Whether the caller's token or session is still good. Blocks (SQL)."""
     try:
-        return may(authenticate(request).role, Permission.USAGE_READ)
+        return authenticate(request).may(Permission.USAGE_READ)
     except SluicegateError:
         return False

@@ -11,7 +11,7 @@ from gateway.errors import NotFound
 from gateway.policy.explanation import Explanation, LimitNeed, Question, TargetExplained
 from gateway.policy.model import Dialect, Metric, Window
 from gateway.policy.quota import LimitState, shown
-from gateway.policy.roles import Permission, may
+from gateway.policy.roles import Permission
 from gateway.store.config.editing import Editing
 from gateway.store.config.limits import Limits
 from gateway.store.config.routes import Routes
@@ -177,7 +177,7 @@ def explain_route(
         visible = {id_ for id_ in limits if _visible(editing, id_)}
     states = {id_: desk.services.limit_state_if_there(id_) for id_ in limits}
     health = desk.services.health_if_there()
-    whole = may(desk.caller.role, Permission.CONFIGURATION_READ)
+    whole = desk.caller.may(Permission.CONFIGURATION_READ)
     targets = [_target(one, states, visible, health, whole=whole) for one in found.targets]
     return ExplainAnswer(
         route=route.name,

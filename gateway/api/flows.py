@@ -14,7 +14,7 @@ from starlette.responses import Response
 from gateway.api.caller import Desk, permit
 from gateway.api.ledger import Name, Since, Until, hours_between, own_team
 from gateway.policy.discovery import State
-from gateway.policy.roles import Permission, may
+from gateway.policy.roles import Permission
 from gateway.store import flows
 from gateway.store.config.denials import Denials
 
@@ -223,7 +223,7 @@ def get_first_tokens(
 
 def _past_of(desk: Desk) -> tuple[list[dict[str, Any]] | None, str | None]:
     """Denials as the kernel has them, and why there is nothing of it; None for who may not know of either."""
-    if desk.team_id is not None or not may(desk.caller.role, Permission.CONFIGURATION_READ):
+    if desk.team_id is not None or not desk.caller.may(Permission.CONFIGURATION_READ):
         return None, None
     with desk.reading() as editing:
         written = Denials(editing).list(after_id=0, limit=MOST_DENIALS)

@@ -13,7 +13,7 @@ from gateway.api.caller import authenticate, client_is_local
 from gateway.api.problems import problem_response
 from gateway.api.services import Services, services_of
 from gateway.errors import Forbidden
-from gateway.policy.roles import Permission, may
+from gateway.policy.roles import Permission
 
 router = APIRouter(tags=["health"])
 
@@ -65,8 +65,8 @@ async def metrics(request: Request, services: Annotated[Services, Depends(servic
     """Prometheus text, or OpenMetrics where it is accepted; from this host, or with a token that may read metrics."""
     if not client_is_local(request):
         caller = await run_in_threadpool(authenticate, request)
-        if not may(caller.role, Permission.METRICS_READ):
-            raise Forbidden(f"the role {caller.role} may not read metrics", fix="use a viewer's token")
+        if not caller.may(Permission.METRICS_READ):
+            raise Forbidden(f"this {caller.role} may not read metrics", fix="use a viewer's token")
     _, content_type = choose_encoder(request.headers.get("accept", ""))
     openmetrics = content_type.startswith("application/openmetrics-text")
     text = await services.metrics(openmetrics=openmetrics)

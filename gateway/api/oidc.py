@@ -132,9 +132,7 @@ class Providers:
         kept = self._kept.setdefault(provider.issuer, _Kept())
         if kept.metadata is None or anew or time.monotonic() - kept.metadata_at_s > METADATA_S:
             async with self._client(provider) as client:
-                kept.metadata = read_metadata(
-                    provider.issuer, await fetch_json(client, discovery_url(provider.issuer))
-                )
+                kept.metadata = read_metadata(provider.issuer, await fetch_json(client, discovery_url(provider.issuer)))
             kept.metadata_at_s = time.monotonic()
         return kept.metadata
 
@@ -147,9 +145,7 @@ class Providers:
             try:
                 kept.keys = KeySet.import_key_set(stated)
             except (JoseError, ValueError, KeyError, TypeError) as error:
-                raise ProviderAway(
-                    f"its keys cannot be read: {error}", fix="is its jwks_uri right?"
-                ) from None
+                raise ProviderAway(f"its keys cannot be read: {error}", fix="is its jwks_uri right?") from None
             kept.keys_at_s = time.monotonic()
         return kept.keys
 

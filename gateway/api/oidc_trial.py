@@ -29,7 +29,13 @@ async def try_provider(providers: Providers, provider: KnownProvider, redirect_u
         _add(findings, True, "Discovery", f"{discovery_url(provider.issuer)} answers as {provider.issuer}")
         _look_at(metadata, provider, findings)
         keys = await providers.keys(provider, metadata, anew=True)
-        _add(findings, bool(keys.keys), "Keys", f"{len(keys.keys)} at {metadata.jwks_uri}", "the provider must publish one")
+        _add(
+            findings,
+            bool(keys.keys),
+            "Keys",
+            f"{len(keys.keys)} at {metadata.jwks_uri}",
+            "the provider must publish one",
+        )
         await _try_client(providers, provider, metadata, redirect_uri, findings)
         await _try_redirect(providers, provider, redirect_uri, findings)
     except ProviderAway as error:
@@ -46,7 +52,13 @@ def _look_at(metadata: Metadata, provider: KnownProvider, findings: list[SignOnF
     """What its discovery document says of itself."""
     stated = metadata.stated
     flows = stated.get("response_types_supported") or []
-    _add(findings, "code" in flows, "Authorization code", f"response types: {_listed(flows)}", "allow the code flow there")
+    _add(
+        findings,
+        "code" in flows,
+        "Authorization code",
+        f"response types: {_listed(flows)}",
+        "allow the code flow there",
+    )
     challenges = stated.get("code_challenge_methods_supported")
     if challenges is None:
         _add(findings, True, "PKCE", "not stated; we send it in any case")

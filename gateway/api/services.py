@@ -13,6 +13,7 @@ import anyio.from_thread
 from fastapi import Request
 from sqlalchemy import Engine
 
+from gateway.api.oidc import Providers
 from gateway.api.reports import Reports
 from gateway.errors import Unavailable
 from gateway.policy.explanation import Explanation, Question
@@ -117,6 +118,8 @@ class Services:
     trials: ProviderTrier | None = None
     """The same."""
     agent: Agent | None = None
+    sign_on_providers: Providers = field(default_factory=Providers)
+    """Identity providers, as far as this worker knows them."""
     ending: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the worker drains: live feeds, which would never end by themselves, end at once."""
 

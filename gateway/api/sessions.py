@@ -20,7 +20,7 @@ from gateway.api.caller import (
 )
 from gateway.api.services import Services, services_of
 from gateway.errors import BadRequest
-from gateway.policy.roles import PERMISSIONS, Permission, Role
+from gateway.policy.roles import Permission, Role
 from gateway.store import identity, passkeys, signing_in, tickets
 from gateway.store.document import Document
 from gateway.store.identity import ABSOLUTE_LIMIT, Caller, Method
@@ -129,7 +129,7 @@ def _session(request: Request, caller: Caller) -> Session:
         kind="token" if caller.user_id is None else "user",
         role=caller.role,
         team=caller.team,
-        permissions=[Permission.SESSION] if due else sorted(PERMISSIONS[caller.role]),
+        permissions=[Permission.SESSION] if due else sorted(caller.permissions),
         second_factor_due=due,
         method=caller.method,
         expires_at=caller.expires_at,

@@ -159,7 +159,9 @@ async def end_sign_on(
     except ProviderAway as problem:
         answer = _to_login(problem.code, attempt.provider, attempt.next)
     except SluicegateError as problem:
-        answer = _page(problem.status, "You could not be signed in", f"{_sentence(problem.message)} {_sentence(problem.fix)}")
+        answer = _page(
+            problem.status, "You could not be signed in", f"{_sentence(problem.message)} {_sentence(problem.fix)}"
+        )
     answer.delete_cookie(COOKIE, path=COOKIE_PATH)
     return answer
 
@@ -241,9 +243,7 @@ def _end_session(desk: Desk) -> tuple[KnownProvider, str] | None:
     with desk.change() as session:
         begun = session.get(SignOnSession, desk.caller.session_id) if desk.caller.session_id is not None else None
         if begun is not None:
-            provider = sign_on.known_provider(
-                session, desk.services.sealer, str(begun.provider_id), enabled_only=False
-            )
+            provider = sign_on.known_provider(session, desk.services.sealer, str(begun.provider_id), enabled_only=False)
             found = provider, begun.id_token
         identity.sign_out(session, desk.caller)
     return found
@@ -267,7 +267,8 @@ def note_endpoints(services: Services, known: KnownProvider, named: tuple[str, .
 
 
 _BEGIN_AGAIN: Final = (
-    "It was begun in another browser or window, or is one of before. Nobody was signed in. Begin again from the sign-in page."
+    "It was begun in another browser or window, or is one of before. Nobody was signed in. Begin again from the "
+    "sign-in page."
 )
 
 
@@ -291,4 +292,3 @@ def _page(status: int, title: str, text: str) -> Response:
         status_code=status,
         headers={"content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"},
     )
-

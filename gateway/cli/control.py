@@ -37,7 +37,16 @@ class Control(Protocol):
 
     def export(self) -> str: ...
 
-    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item: ...
+    def create_token(
+        self,
+        *,
+        role: str,
+        team: str | None,
+        name: str | None,
+        expires_at: datetime | None,
+        scopes: Sequence[str] | None,
+    ) -> Item:
+        """`scopes`: what of the role's permissions it is confined to; None = all."""
 
     def tokens(self) -> list[Item]: ...
 

@@ -88,8 +88,18 @@ class HostControl:
         with self.reading() as editing:
             return export.export(editing)
 
-    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item:
-        wanted = _document(TokenDocument, "the token", role=role, team=team, name=name, expires_at=expires_at)
+    def create_token(
+        self,
+        *,
+        role: str,
+        team: str | None,
+        name: str | None,
+        expires_at: datetime | None,
+        scopes: Sequence[str] | None,
+    ) -> Item:
+        wanted = _document(
+            TokenDocument, "the token", role=role, team=team, name=name, expires_at=expires_at, scopes=scopes
+        )
         with write_session(self.engine) as session:
             return members.create_token(session, self.authority, wanted).model_dump(mode="json")
 

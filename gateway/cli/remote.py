@@ -54,8 +54,16 @@ class RemoteControl:
     def export(self) -> str:
         return str(self._ask("GET", "/export").text)
 
-    def create_token(self, *, role: str, team: str | None, name: str | None, expires_at: datetime | None) -> Item:
-        return self._create("/tokens", role=role, team=team, name=name, expires_at=expires_at)
+    def create_token(
+        self,
+        *,
+        role: str,
+        team: str | None,
+        name: str | None,
+        expires_at: datetime | None,
+        scopes: Sequence[str] | None,
+    ) -> Item:
+        return self._create("/tokens", role=role, team=team, name=name, expires_at=expires_at, scopes=scopes)
 
     def tokens(self) -> list[Item]:
         return self._all("/tokens")

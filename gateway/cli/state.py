@@ -16,7 +16,7 @@ from gateway.errors import BadRequest
 from gateway.settings import Settings
 
 KEY_COLUMNS = ("id", "app", "name", "begins", "expires", "made")
-TOKEN_COLUMNS = ("id", "name", "role", "team", "begins", "expires", "made by")
+TOKEN_COLUMNS = ("id", "name", "role", "team", "scopes", "begins", "expires", "made by")
 
 
 def apply(file: str, *, dry_run: bool, prune: bool, **place: Any) -> None:
@@ -67,10 +67,14 @@ def revoke_key(reference: str, **place: Any) -> None:
     output.say(f"key {reference} is revoked")
 
 
-def create_token(role: str, team: str | None, name: str | None, expires: str | None, **place: Any) -> None:
+def create_token(
+    role: str, team: str | None, name: str | None, expires: str | None, scopes: list[str] | None, **place: Any
+) -> None:
     expires_at = ahead(expires, datetime.now(UTC)) if expires else None
-    made = control(**place).create_token(role=role, team=team, name=name, expires_at=expires_at)
+    made = control(**place).create_token(role=role, team=team, name=name, expires_at=expires_at, scopes=scopes or None)
     whose = f" of team {made['team']}" if made["team"] else ""
+    if made["scopes"]:
+        whose += f", confined to {', '.join(made['scopes'])}"
     output.note(f"token {made['name']} with role {made['role']}{whose}, {_until(made['expires_at'])}; shown this once:")
     output.say(made["token"])
 
@@ -81,7 +85,16 @@ def list_tokens(json: bool, **place: Any) -> None:
         output.say(orjson.dumps(tokens, option=orjson.OPT_INDENT_2).decode())
         return
     rows = [
-        [t["id"], t["name"], t["role"], t["team"], _begins(t["prefix"]), t["expires_at"], t["created_by"]]
+        [
+            t["id"],
+            t["name"],
+            t["role"],
+            t["team"],
+            " ".join(t["scopes"] or ()) or None,
+            _begins(t["prefix"]),
+            t["expires_at"],
+            t["created_by"],
+        ]
         for t in tokens
     ]
     output.table(TOKEN_COLUMNS, rows, right=("id",))

@@ -163,6 +163,10 @@ def token_create(
     role: Annotated[RoleName, typer.Option(help="What it may do.")],
     team: Annotated[str | None, typer.Option(metavar="TEAM", help="For team-admin and team-member: whose.")] = None,
     name: Annotated[str | None, typer.Option(help="Default: made from the role.")] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCOPE", help="Confine it to this permission of the role; may be repeated. Default: all."),
+    ] = None,
     expires: When = None,
     url: Url = None,
     token: Token = None,
@@ -175,10 +179,12 @@ def token_create(
       sluicegate token create --role admin --name ci --expires 30d
       export SLUICEGATE_TOKEN=$(sluicegate token create --role viewer | tail -1)
       sluicegate token create --role team-member --team search
+      sluicegate token create --role viewer --scope usage:read --expires 90d
+      sluicegate token create --role owner --scope scim --name directory
     """
     from gateway.cli import state
 
-    state.create_token(str(role), team, name, expires, url=url, token=token, data=data, database=database)
+    state.create_token(str(role), team, name, expires, scope, url=url, token=token, data=data, database=database)
 
 
 @token_app.command("list")

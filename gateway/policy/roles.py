@@ -5,7 +5,7 @@ all roles. Team roles are further confined to their own team: what belongs to ot
 never 403).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -52,6 +52,12 @@ class Permission(StrEnum):
     BODIES_ERASE = "bodies:erase"
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
+    SIGN_ON_READ = "sign-on:read"
+    """Identity providers, and which group comes in as what."""
+    SIGN_ON_WRITE = "sign-on:write"
+    """The same: whoever may change it could be an owner."""
+    SCIM = "scim"
+    """Users and groups by SCIM: as far as changing sign-on. Only tokens that are confined to it may."""
 
 
 _TEAM_MEMBER: Final = frozenset(
@@ -84,7 +90,7 @@ _ALL: Final = frozenset(Permission)
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.OWNER: _ALL,
-    Role.ADMIN: _ALL - {Permission.BODIES_ERASE},
+    Role.ADMIN: _ALL - {Permission.BODIES_ERASE, Permission.SIGN_ON_WRITE, Permission.SCIM},
     Role.OPERATOR: _OPERATOR,
     Role.VIEWER: _VIEWER,
     Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS, Permission.ACCESS_DECIDE},
@@ -103,8 +109,9 @@ GRANTABLE: Final[Mapping[Role, frozenset[Role]]] = {
 team). Nobody hands on more than they have."""
 
 
-def may(role: Role, permission: Permission) -> bool:
-    return permission in PERMISSIONS[role]
+def effective(role: Role, scopes: Collection[Permission] | None) -> frozenset[Permission]:
+    """What a holder of a role may who is confined to scopes, None = to none. Anyone may ask who they are."""
+    return PERMISSIONS[role] if scopes is None else PERMISSIONS[role].intersection({*scopes, Permission.SESSION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +122,18 @@ class Authority:
     """As the audit log writes it: `user:NAME`, `token:NAME` or `cli:UNIX-USER`."""
     role: Role
     team_id: TeamId | None = None
+    scopes: frozenset[Permission] | None = None
+    """What it is confined to (tokens); None = all that the role may."""
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return effective(self.role, self.scopes)
+
+    @property
+    def grantable(self) -> frozenset[Role]:
+        """Roles of the users and tokens that it may see, make, change and remove: none that may more than itself."""
+        return frozenset(role for role in GRANTABLE[self.role] if PERMISSIONS[role] <= self.permissions)
 
     def may_grant(self, role: Role, team_id: int | None) -> bool:
         """Whether this authority may see, make, change or remove what holds `role` in `team_id`."""
-        return role in GRANTABLE[self.role] and (self.team_id is None or self.team_id == team_id)
+        return role in self.grantable and (self.team_id is None or self.team_id == team_id)

@@ -1,6 +1,7 @@
 """Whom an identity provider's groups admit, and as what: pure decisions over claims and mapping rules.
 
-Rules go in order, the first whose group the person is in decides; one without a group fits everybody. None fits = refused.
+Rules go in order, the first whose group the person is in decides; one without a group fits everybody. Whom none fits is
+refused.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ def admit(groups: Iterable[str], rules: Sequence[Rule]) -> Rule | None:
 
 
 def claim_at(claims: Mapping[str, Any], path: str) -> Any:
-    """A claim by its name, or by a path with dots where it is nested (Keycloak's `realm_access.roles`). None = absent."""
+    """A claim by its name, or by a path with dots where it is nested (Keycloak: `realm_access.roles`). None: absent."""
     if path in claims:
         return claims[path]
     found: Any = claims

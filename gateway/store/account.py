@@ -69,6 +69,7 @@ def break_glass(session: Session, user: User, actor: str) -> str:
     audit.lock(session)
     user.password_hash = passwords.hash_password(password)
     user.disabled = False
+    user.source = None  # whoever manages it may be what is lost
     session.flush()
     before = factors.remove_all(session, user.id)
     end_sessions(session, user.id)

@@ -33,7 +33,7 @@ def set_role(session: Session, user: User, rule: Rule) -> bool:
     team_id = None if team is None else team.id
     if (user.role, user.team_id) == (rule.role, team_id):
         return False
-    if user.id is not None and user.role == Role.OWNER and rule.role is not Role.OWNER and not user.disabled:
+    if user.role == Role.OWNER and rule.role is not Role.OWNER and not user.disabled:
         require_another_owner(session, user)
     user.role, user.team, user.team_id = rule.role, team, team_id
     return True

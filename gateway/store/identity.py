@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from gateway.errors import Unauthenticated
 from gateway.policy.model import TeamId
-from gateway.policy.roles import TEAM_ROLES, Authority, Role
+from gateway.policy.roles import TEAM_ROLES, Authority, Permission, Role, effective
 from gateway.store import audit, passwords
 from gateway.store.models import LoginSession, Team, Token, User
 
@@ -58,11 +58,20 @@ class Caller:
     """When the user signed in."""
     method: Method | None = None
     """None for tokens."""
+    scopes: frozenset[Permission] | None = None
+    """What a token is confined to; None = all that its role may."""
 
     @property
     def authority(self) -> Authority:
         kind = "token" if self.user_id is None else "user"
-        return Authority(actor=f"{kind}:{self.name}", role=self.role, team_id=self.team_id)
+        return Authority(actor=f"{kind}:{self.name}", role=self.role, team_id=self.team_id, scopes=self.scopes)
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        return effective(self.role, self.scopes)
+
+    def may(self, permission: Permission) -> bool:
+        return permission in self.permissions
 
 
 def caller_by_token(session: Session, text: str, at: datetime) -> Caller | None:
@@ -81,6 +90,7 @@ def caller_by_token(session: Session, text: str, at: datetime) -> Caller | None:
         team_id=_confinement(role, token.team_id),
         team=team,
         expires_at=token.expires_at,
+        scopes=None if token.scopes is None else frozenset(each for each in Permission if each in token.scopes),
     )
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.policy import codec
 from gateway.policy.quota import LimitState
 from gateway.settings import Settings
-from gateway.store import compiler, leases, retention
+from gateway.store import compiler, leases, retention, sign_on
 from gateway.store.catalogue import OwnCatalogue
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
@@ -410,22 +410,23 @@ class Keeper:
             return
         if compiled is None:
             return
-        self._generation, document, self._snapshot = compiled
+        self._generation, document, self._snapshot, sign_on_urls = compiled
         self._watch.configured = configured(document)
-        self._alerts.configured(document)
+        self._alerts.configured(document, sign_on_urls)
         self._bodies.configured(document)
         piece = snapshot_frame(self._snapshot)
         for session in self._sessions.workers.values():
             session.send_bytes(piece)
         self._feed.add([{"type": "configuration", "generation": self._generation}])
 
-    def _compile_if_changed(self, known: int) -> tuple[int, codec.SnapshotDocument, bytes] | None:
+    def _compile_if_changed(self, known: int) -> tuple[int, codec.SnapshotDocument, bytes, list[str]] | None:
         with read_session(self._engine) as session:
             generation = compiler.generation(session)
             if generation == known:
                 return None
             document = compiler.compile_snapshot(session, self._sealer, self._prices)
-        return generation, document, codec.encode_snapshot(document)
+            sign_on_urls = sign_on.urls(session)
+        return generation, document, codec.encode_snapshot(document), sign_on_urls
 
     async def _sync(self) -> None:
         await self._grants.flush()

@@ -7,7 +7,7 @@ Nothing waits for the webhook: it has a bounded queue and a task of its own.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import httpx2
@@ -58,9 +58,9 @@ class KeeperAlerts:
         agent.follow("alerts", self._take)
         agent.tell(watched_message(settings.watched))
 
-    def configured(self, document: SnapshotDocument) -> None:
-        """There is a new configuration."""
-        self._agent.tell(egress_list(self._settings, document))
+    def configured(self, document: SnapshotDocument, sign_on: Sequence[str]) -> None:
+        """There is a new configuration. `sign_on`: URLs of identity providers."""
+        self._agent.tell(egress_list(self._settings, document, sign_on=sign_on))
 
     async def run(self) -> None:
         """For ever. Raises nothing but CancelledError: the rest of the keeper does not hang on this."""

@@ -11,8 +11,9 @@ from typing import Final
 from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from gateway.errors import NotFound
-from gateway.store import audit, passwords
+from gateway.errors import Forbidden, NotFound
+from gateway.policy.roles import Role
+from gateway.store import audit, passwords, sign_on
 from gateway.store.account_documents import SessionView
 from gateway.store.identity import ABSOLUTE_LIMIT, IDLE_LIMIT, Caller, Method, end_sessions, user_caller
 from gateway.store.models import LoginSession, User
@@ -41,7 +42,11 @@ class SignedIn:
 
 
 def begin(session: Session, user: User, method: Method, visitor: Visitor, at: datetime) -> SignedIn:
-    """A new session, whatever the browser had before. `user` with its team loaded. Audited; the caller commits."""
+    """A new session, whatever the browser had before. `user` with its team loaded. Audited; the caller commits.
+
+    Raises Forbidden where the account is to come in another way.
+    """
+    _require_way_in(session, user, method)
     audit.come_from(session, visitor.address)
     session.execute(delete(LoginSession).where(LoginSession.expires_at <= at))
     if visitor.cookie:
@@ -66,6 +71,21 @@ def begin(session: Session, user: User, method: Method, visitor: Visitor, at: da
     actor = caller.authority.actor
     audit.record(session, actor=actor, action="sign-in", kind="session", name=visitor.address, after=after)
     return SignedIn(caller=caller, cookie=cookie)
+
+
+def _require_way_in(session: Session, user: User, method: Method) -> None:
+    """Raises Forbidden where the account comes in by its provider only: who is let in no more there, is let in no more.
+
+    Owners of our own always get in, lest a provider that is down locks everybody out.
+    """
+    if method is Method.SIGN_ON:
+        return
+    if user.source is not None:
+        raise Forbidden("this account signs in at its provider", fix="use the button of the sign-in page")
+    if user.role != Role.OWNER and sign_on.local_sign_in_is_closed(session):
+        raise Forbidden(
+            "passwords and passkeys are for owners only here", fix="use the button of the sign-in page, or ask an owner"
+        )
 
 
 def renew_cookie(session: Session, caller: Caller) -> str:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
 
-from gateway.policy.roles import TEAM_ROLES, Role
+from gateway.policy.roles import PERMISSIONS, TEAM_ROLES, Permission, Role
+from gateway.store.accounts import Source
 from gateway.store.document import Document
 from gateway.store.documents import Moment
 from gateway.store.fields import PartName, refused
@@ -39,6 +40,16 @@ class TokenDocument(_Member):
     name: PartName | None = None
     """Left out: one is made from the role and a number."""
     expires_at: Moment | None = None
+    scopes: Annotated[list[Permission], Field(min_length=1)] | None = None
+    """Permissions that it is confined to, e.g. `usage:read`; left out: all of the role's."""
+
+    @model_validator(mode="after")
+    def _scopes_of_the_role(self) -> "TokenDocument":
+        beyond = [each for each in self.scopes or () if each not in PERMISSIONS[self.role]]
+        if beyond:
+            may = ", ".join(sorted(PERMISSIONS[self.role]))
+            raise refused(f"a {self.role} may not {beyond[0]}", f"choose among {may}", "scopes")
+        return self
 
 
 class UserPatch(Document):
@@ -52,7 +63,7 @@ class UserPatch(Document):
 
 
 class TokenPatch(Document):
-    """Role and team of a token never change: make another one."""
+    """Role, team and scopes of a token never change: make another one."""
 
     name: PartName | None = None
     expires_at: Moment | None = None
@@ -64,6 +75,10 @@ class UserView(Document):
     role: Role
     team: str | None
     disabled: bool
+    source: Source
+    """Who manages the account. Others than `local` sign in at their provider only."""
+    provider: str | None
+    """By which they came last, as its button says."""
     totp: bool
     """An authenticator app is asked for a code after the password."""
     passkeys: int
@@ -87,6 +102,8 @@ class TokenView(Document):
     role: Role
     team: str | None
     prefix: str
+    scopes: list[Permission] | None
+    """What it is confined to; null = all that its role may."""
     expires_at: datetime | None
     created_by: str
     created_at: datetime

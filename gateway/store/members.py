@@ -12,8 +12,9 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, joinedload
 
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
-from gateway.policy.roles import GRANTABLE, TEAM_ROLES, Authority, Role
-from gateway.store import audit, factors, login_sessions, passwords
+from gateway.policy.roles import GRANTABLE, TEAM_ROLES, Authority, Permission, Role, effective
+from gateway.store import audit, factors, login_sessions, passwords, sign_on
+from gateway.store.accounts import Source
 from gateway.store.identity import GENERATED_PASSWORD_LENGTH, end_sessions
 from gateway.store.member_documents import (
     TokenCreated,
@@ -26,6 +27,7 @@ from gateway.store.member_documents import (
     UserView,
 )
 from gateway.store.models import Team, Token, User, now
+from gateway.store.scim_models import ScimUser
 
 TOKEN_MARK: Final = "sgt_"  # noqa: S105  how a token begins, not a secret
 TOKEN_LENGTH: Final = 40
@@ -79,6 +81,10 @@ def update_user(
     _require_version(user, expected_version)
     before = _user_view(session, user)
     changed = patch.model_fields_set
+    if before.source is not Source.LOCAL:
+        _require_ours(before, patch)
+        if before.source is Source.SCIM and patch.disabled is not None:
+            session.get_one(ScimUser, user.id).active = not patch.disabled
     role = patch.role if "role" in changed and patch.role is not None else Role(user.role)
     team_name = patch.team if "team" in changed else before.team
     if role is not before.role or team_name != before.team:
@@ -114,6 +120,18 @@ def delete_user(session: Session, authority: Authority, reference: str, expected
     _audit(session, authority, "delete", "user", before.name, before=before)
 
 
+def _require_ours(user: UserView, patch: UserPatch) -> None:
+    """What a provider manages is changed there: here it would last until the next sign-in. Raises Conflict."""
+    beyond = patch.model_fields_set & (
+        {"role", "team", "password"} | ({"name"} if user.source is Source.SCIM else set())
+    )
+    if beyond:
+        raise Conflict(
+            f"{', '.join(sorted(beyond))} of {user.name!r} come from its provider",
+            fix="change the groups there, or the rules under Sign-on; disabling and removing it works here, too",
+        )
+
+
 # ---- tokens
 
 
@@ -126,7 +144,7 @@ def get_token(session: Session, authority: Authority, reference: str) -> TokenVi
 
 
 def create_token(session: Session, authority: Authority, wanted: TokenDocument) -> TokenCreated:
-    team = _team_for(session, authority, wanted.role, wanted.team)
+    team = _team_for(session, authority, wanted.role, wanted.team, wanted.scopes)
     name = wanted.name or f"{wanted.role}-{passwords.random_text(6)}"
     _require_free_name(session, Token, name)
     text = TOKEN_MARK + passwords.random_text(TOKEN_LENGTH)
@@ -138,6 +156,7 @@ def create_token(session: Session, authority: Authority, wanted: TokenDocument) 
         team=team,
         expires_at=wanted.expires_at,
         created_by=authority.actor,
+        scopes=None if wanted.scopes is None else sorted(set(wanted.scopes)),
     )
     session.add(token)
     session.flush()
@@ -181,7 +200,7 @@ def find_user(session: Session, authority: Authority, reference: str) -> User:
 
 def _visible(kind: type[Member], authority: Authority, after_id: int = 0) -> Select[Member]:
     """Those whose role the authority may hand on, by id."""
-    found = select(kind).options(joinedload(kind.team)).where(kind.role.in_(GRANTABLE[authority.role]))
+    found = select(kind).options(joinedload(kind.team)).where(kind.role.in_(authority.grantable))
     if authority.team_id is not None:
         found = found.where(kind.team_id == authority.team_id)
     return found.where(kind.id > after_id).order_by(kind.id)
@@ -205,8 +224,18 @@ def _id_or_none(reference: str) -> int | None:
     return min(int(reference[:20]), 2**62)
 
 
-def _team_for(session: Session, authority: Authority, role: Role, team_name: str | None) -> Team | None:
-    """The team of a new or changed member. Raises Forbidden for a role beyond the authority, Invalid for a bad team."""
+def _team_for(
+    session: Session,
+    authority: Authority,
+    role: Role,
+    team_name: str | None,
+    scopes: Sequence[Permission] | None = None,
+) -> Team | None:
+    """The team of a new or changed member. Raises Forbidden for what is beyond the authority, Invalid for a bad team.
+
+    `scopes`: what a token is to be confined to."""
+    if not effective(role, scopes) <= authority.permissions:
+        raise Forbidden("a token cannot hand on more than its own scopes", fix="choose scopes among its own")
     if role not in GRANTABLE[authority.role]:
         raise Forbidden(f"the role {authority.role} may not hand on the role {role}", fix="ask an owner")
     if role not in TEAM_ROLES:
@@ -252,6 +281,7 @@ def _user_view(session: Session, user: User) -> UserView:
 def _user_views(session: Session, users: Sequence[User]) -> list[UserView]:
     ids = [user.id for user in users]
     held, signed_in = factors.held_by(session, ids), login_sessions.counts(session, ids, now())
+    came_by = sign_on.came_by(session, ids)
     return [
         UserView(
             id=user.id,
@@ -259,6 +289,8 @@ def _user_views(session: Session, users: Sequence[User]) -> list[UserView]:
             role=Role(user.role),
             team=user.team.name if user.team is not None else None,
             disabled=user.disabled,
+            source=Source(user.source or Source.LOCAL),
+            provider=came_by.get(user.id),
             totp=held[user.id].totp,
             passkeys=held[user.id].passkeys,
             sessions=signed_in.get(user.id, 0),
@@ -278,6 +310,7 @@ def _token_view(token: Token) -> TokenView:
         role=Role(token.role),
         team=token.team.name if token.team is not None else None,
         prefix=token.prefix,
+        scopes=None if token.scopes is None else [each for each in Permission if each in token.scopes],
         expires_at=token.expires_at,
         created_by=token.created_by,
         created_at=token.created_at,

@@ -352,6 +352,8 @@ class User(Entity, Base):
     """For the roles team-admin and team-member."""
     disabled: Mapped[bool] = mapped_column(default=False)
     last_sign_in_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    source: Mapped[str | None] = mapped_column(String(16))
+    """Who manages it: an `accounts.Source`; None = we do."""
     team: Mapped[Team | None] = relationship(lazy="raise")
 
 
@@ -388,6 +390,8 @@ class Token(Entity, Base):
     team_id: Mapped[int | None] = mapped_column(ForeignKey("team.id", ondelete="CASCADE"), index=True)
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
     created_by: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    scopes: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    """Permissions that it is confined to; None = all of its role's."""
     team: Mapped[Team | None] = relationship(lazy="raise")
 
 

@@ -1,5 +1,5 @@
-"""Provider credentials, the certificate authority's key and the secrets of authenticator apps at rest: AES-256-GCM, its
-key not in the database.
+"""Provider credentials, the certificate authority's key, the secrets of authenticator apps and of sign-on at rest:
+AES-256-GCM, its key not in the database.
 
 The key is `SLUICEGATE_SEALING_KEY`, else the file `sealing.key` (0600) in the data folder, made at first use. Either
 holds base64 of 32 bytes; several, separated by white space or commas, are the present key first and former ones after
@@ -31,11 +31,14 @@ from gateway.store.database import write_session
 from gateway.store.draft_models import DraftSecret
 from gateway.store.factor_models import Totp
 from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
+from gateway.store.sign_on_models import SignOnSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey
+SealedRow: TypeAlias = (
+    Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret
+)
 
 
 class SealingKeyError(SluicegateError):
@@ -134,12 +137,14 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return 0, f"/totp {row.user_id}"
         case BodyKey():
             return 0, "/bodies"
+        case SignOnSecret():
+            return 0, f"/sign-on {row.provider_id}"
 
 
 def sealed_rows(session: Session) -> list[SealedRow]:
     """All that is sealed in the database."""
     found: list[SealedRow] = []
-    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp, BodyKey):
+    for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp, BodyKey, SignOnSecret):
         found += session.scalars(select(kind))
     return found
 

@@ -97,7 +97,7 @@ def set_policy(editing: Editing, wanted: SignOnDocument, expected_version: int |
         row.passwords = wanted.passwords
         row.updated_at = now()  # another version, whatever of it changed
     session.execute(delete(SignOnRule))
-    teams: dict[str, int] = {name: id for name, id in session.execute(select(Team.name, Team.id)).tuples()}
+    teams: dict[str, int] = dict(session.execute(select(Team.name, Team.id)).all())
     entries: list[tuple[str | None, AdmissionDocument, str]] = [
         (each.group, each, f"rules.{place}.team") for place, each in enumerate(wanted.rules)
     ]
@@ -128,7 +128,7 @@ def options(session: Session) -> SignInOptions:
         select(SignOnProvider.name, SignOnProvider.label).where(SignOnProvider.enabled).order_by(SignOnProvider.id)
     )
     return SignInOptions(
-        providers=[SignOnOption(name=name, label=label) for name, label in rows.tuples()],
+        providers=[SignOnOption(name=name, label=label) for name, label in rows],
         passwords=Passwords.OWNERS if local_sign_in_is_closed(session) else Passwords.EVERYONE,
     )
 
@@ -250,9 +250,18 @@ def note_endpoints(session: Session, provider_id: int, urls: Sequence[str]) -> N
 def urls(session: Session) -> list[str]:
     """Where our processes have reason to go for sign-on."""
     found: list[str] = []
-    for issuer, endpoints in session.execute(select(SignOnProvider.issuer, SignOnProvider.endpoints)).tuples():
+    for issuer, endpoints in session.execute(select(SignOnProvider.issuer, SignOnProvider.endpoints)):
         found += [issuer, *endpoints]
     return found
+
+
+def came_by(session: Session, user_ids: Sequence[int]) -> dict[int, str]:
+    """By which provider users came last, as its button says; who never did is left out."""
+    query = select(UserIdentity.user_id, SignOnProvider.label).join(
+        SignOnProvider, SignOnProvider.id == UserIdentity.provider_id
+    )
+    found = session.execute(query.where(UserIdentity.user_id.in_(user_ids)).order_by(UserIdentity.seen_at))
+    return dict(found.all())
 
 
 def _all() -> Any:

@@ -85,7 +85,7 @@ class SignOnRuleDocument(AdmissionDocument):
 class SignOnDocument(Document):
     """What holds for all providers, and for SCIM."""
 
-    rules: Annotated[list[SignOnRuleDocument], Field(max_length=MOST_RULES)] = []
+    rules: Annotated[list[SignOnRuleDocument], Field(max_length=MOST_RULES, default_factory=list)]
     """In order: the first whose group somebody is in decides."""
     default: AdmissionDocument | None = None
     """For who is in none of these groups; null = refused."""

@@ -81,17 +81,13 @@ def enter(
     session.flush()
     signed_in = login_sessions.begin(session, user, Method.SIGN_ON, visitor, at)
     assert signed_in.caller.session_id is not None
-    session.add(
-        SignOnSession(session_id=signed_in.caller.session_id, provider_id=provider.id, id_token=id_token)
-    )
+    session.add(SignOnSession(session_id=signed_in.caller.session_id, provider_id=provider.id, id_token=id_token))
     session.flush()
     return signed_in
 
 
 def _identity(session: Session, provider: KnownProvider, person: Person) -> UserIdentity | None:
-    query = select(UserIdentity).where(
-        UserIdentity.provider_id == provider.id, UserIdentity.subject == person.subject
-    )
+    query = select(UserIdentity).where(UserIdentity.provider_id == provider.id, UserIdentity.subject == person.subject)
     return session.scalars(query.options(joinedload(UserIdentity.user).joinedload(User.team))).one_or_none()
 
 

@@ -12,6 +12,8 @@ from gateway.store import (
     models,
     playground_models,
     portal_models,
+    scim_models,
+    sign_on_models,
     throttle,
 )
 from gateway.store.base import Base
@@ -31,5 +33,7 @@ __all__ = [
     "models",
     "playground_models",
     "portal_models",
+    "scim_models",
+    "sign_on_models",
     "throttle",
 ]

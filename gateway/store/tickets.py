@@ -34,6 +34,8 @@ class Purpose(StrEnum):
     PASSKEY = "passkey"
     """To sign in with a passkey."""
     NEW_PASSKEY = "new-passkey"
+    SIGN_ON = "sign-on"
+    """What an identity provider's answer is to."""
 
 
 class TicketRefused(Unauthenticated):

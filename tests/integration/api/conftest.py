@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.api.served import ServedApi, served
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -20,3 +21,9 @@ def sqlite_api(migrated_sqlite_url: str, tmp_path: Path) -> Iterator[ServedApi]:
     """An empty gateway on SQLite, where the database cannot make a difference."""
     with served(tmp_path, migrated_sqlite_url) as found:
         yield found
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """Of loopback, on which nobody listens."""
+    return free_port()

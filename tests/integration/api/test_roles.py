@@ -20,6 +20,9 @@ OPEN = frozenset(
         "POST /api/v1/session/code",
         "POST /api/v1/session/passkey",
         "POST /api/v1/session/passkey-options",
+        "GET /api/v1/sign-on/options",
+        "GET /api/v1/sign-on/start",
+        "GET /api/v1/sign-on/callback",
     }
 )
 """Answered without a token. `/metrics` so from this host only: test_health has the rest."""
@@ -114,6 +117,15 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/denials/{ref}": PLATFORM,
     "DELETE /api/v1/denials/{ref}": CHANGERS,
     "GET /api/v1/alerts": PLATFORM,
+    "POST /api/v1/sign-on/sign-out": EVERYONE,
+    "GET /api/v1/sign-on": frozenset({Role.OWNER, Role.ADMIN}),
+    "PUT /api/v1/sign-on": frozenset({Role.OWNER}),
+    "GET /api/v1/sign-on/providers": frozenset({Role.OWNER, Role.ADMIN}),
+    "POST /api/v1/sign-on/providers": frozenset({Role.OWNER}),
+    "GET /api/v1/sign-on/providers/{ref}": frozenset({Role.OWNER, Role.ADMIN}),
+    "PATCH /api/v1/sign-on/providers/{ref}": frozenset({Role.OWNER}),
+    "DELETE /api/v1/sign-on/providers/{ref}": frozenset({Role.OWNER}),
+    "POST /api/v1/sign-on/providers/{ref}/test": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/audit": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/audit/verify": frozenset({Role.OWNER, Role.ADMIN}),
     "GET /api/v1/audit/export": frozenset({Role.OWNER, Role.ADMIN}),
