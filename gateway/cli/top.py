@@ -157,7 +157,9 @@ def entrance(
     settings = settings_from(data=data, database=database)
     host = HostControl(settings)
     name = f"{purpose}-{secrets.token_hex(4)}"
-    made = host.create_token(role="viewer", team=None, name=name, expires_at=datetime.now(UTC) + timedelta(hours=12))
+    made = host.create_token(
+        role="viewer", team=None, name=name, expires_at=datetime.now(UTC) + timedelta(hours=12), scopes=None
+    )
     try:
         yield api_url(settings), made["token"]
     finally:
