@@ -175,6 +175,179 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/sign-on/options": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign In Options
+         * @description What the sign-in page offers. Open to everyone.
+         */
+        get: operations["sign_in_options"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Start Sign On
+         * @description Send the browser to the provider. Where that does not answer, back to the sign-in page, which says so.
+         */
+        get: operations["start_sign_on"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * End Sign On
+         * @description Where the provider sends the browser back to. Who may come in gets a session; who may not is told why.
+         */
+        get: operations["end_sign_on"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign Out
+         * @description End the session here, and say where the browser goes to end the provider's, where one began it.
+         */
+        post: operations["sign_out"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Sign On
+         * @description Which group comes in as what, for all providers and SCIM.
+         */
+        get: operations["get_sign_on"];
+        /**
+         * Set Sign On
+         * @description Replaced as a whole. Users that SCIM manages follow at once, others at their next sign-in.
+         */
+        put: operations["set_sign_on"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Sign On Providers
+         * @description All of them: they are few.
+         */
+        get: operations["list_sign_on_providers"];
+        put?: never;
+        /**
+         * Create Sign On Provider
+         * @description The secret is sealed, and in no answer.
+         */
+        post: operations["create_sign_on_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sign-on/providers/{ref}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Sign On Provider */
+        get: operations["get_sign_on_provider"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete Sign On Provider
+         * @description Signs its people out. Their accounts stay.
+         */
+        delete: operations["delete_sign_on_provider"];
+        options?: never;
+        head?: never;
+        /**
+         * Update Sign On Provider
+         * @description Another issuer is another provider: everybody comes anew. Disabling signs its people out.
+         */
+        patch: operations["update_sign_on_provider"];
+        trace?: never;
+    };
+    "/api/v1/sign-on/providers/{ref}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Sign On Provider
+         * @description Ask it for real: discovery, keys, client id and secret, redirect URI; each with what is wrong and what to do.
+         */
+        post: operations["test_sign_on_provider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/account": {
         parameters: {
             query?: never;
@@ -2272,6 +2445,15 @@ export interface components {
          * @enum {string}
          */
         Action: "observe" | "govern" | "deny" | "ignore";
+        /**
+         * AdmissionDocument
+         * @description As what somebody comes in.
+         */
+        AdmissionDocument: {
+            role: components["schemas"]["Role"];
+            /** Team */
+            team?: string | null;
+        };
         /**
          * AlertView
          * @description One alert.
@@ -4395,6 +4577,13 @@ export interface components {
             /** Next Cursor */
             next_cursor: string | null;
         };
+        /** SignOnProviderViewPage */
+        Page_SignOnProviderView_: {
+            /** Items */
+            items: components["schemas"]["SignOnProviderView"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
         /** TableEntryViewPage */
         Page_TableEntryView_: {
             /** Items */
@@ -4515,6 +4704,12 @@ export interface components {
              */
             new: string;
         };
+        /**
+         * Passwords
+         * @description Who may sign in by password while sign-on is set up.
+         * @enum {string}
+         */
+        Passwords: "everyone" | "owners";
         /** PendingView */
         PendingView: {
             /** Pending */
@@ -4530,7 +4725,7 @@ export interface components {
          * Permission
          * @enum {string}
          */
-        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "bodies:read" | "bodies:erase" | "audit:read" | "metrics:read";
+        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "bodies:read" | "bodies:erase" | "audit:read" | "metrics:read" | "sign-on:read" | "sign-on:write" | "scim";
         /** PermittedView */
         PermittedView: {
             /** Hosts */
@@ -5433,6 +5628,169 @@ export interface components {
              */
             password: string;
         };
+        /**
+         * SignInOptions
+         * @description What the sign-in page offers.
+         */
+        SignInOptions: {
+            /** Providers */
+            providers: components["schemas"]["SignOnOption"][];
+            passwords: components["schemas"]["Passwords"];
+        };
+        /**
+         * SignOnDocument
+         * @description What holds for all providers, and for SCIM.
+         */
+        SignOnDocument: {
+            /** Rules */
+            rules?: components["schemas"]["SignOnRuleDocument"][];
+            default?: components["schemas"]["AdmissionDocument"] | null;
+            /** @default everyone */
+            passwords?: components["schemas"]["Passwords"];
+        };
+        /** SignOnFinding */
+        SignOnFinding: {
+            /** Ok */
+            ok: boolean;
+            /** What */
+            what: string;
+            /** Found */
+            found: string;
+            /** Fix */
+            fix?: string | null;
+        };
+        /** SignOnOption */
+        SignOnOption: {
+            /** Name */
+            name: string;
+            /** Label */
+            label: string;
+        };
+        /** SignOnProviderDocument */
+        SignOnProviderDocument: {
+            /** Name */
+            name: string;
+            /** Label */
+            label?: string | null;
+            /** Issuer */
+            issuer: string;
+            /** Client Id */
+            client_id: string;
+            /** Client Secret */
+            client_secret?: string | null;
+            /**
+             * Scopes
+             * @default openid profile email
+             */
+            scopes?: string;
+            /**
+             * Groups Claim
+             * @default groups
+             */
+            groups_claim?: string;
+            /**
+             * Name Claim
+             * @default preferred_username
+             */
+            name_claim?: string;
+            /**
+             * Enabled
+             * @default true
+             */
+            enabled?: boolean;
+        };
+        /**
+         * SignOnProviderPatch
+         * @description What is to change; anything left out stays.
+         */
+        SignOnProviderPatch: {
+            /** Name */
+            name?: string | null;
+            /** Label */
+            label?: string | null;
+            /** Issuer */
+            issuer?: string | null;
+            /** Client Id */
+            client_id?: string | null;
+            /** Client Secret */
+            client_secret?: string | null;
+            /** Scopes */
+            scopes?: string | null;
+            /** Groups Claim */
+            groups_claim?: string | null;
+            /** Name Claim */
+            name_claim?: string | null;
+            /** Enabled */
+            enabled?: boolean | null;
+        };
+        /** SignOnProviderView */
+        SignOnProviderView: {
+            /** Id */
+            id: number;
+            /** Name */
+            name: string;
+            /** Label */
+            label: string;
+            /** Issuer */
+            issuer: string;
+            /** Client Id */
+            client_id: string;
+            /** Has Secret */
+            has_secret: boolean;
+            /** Scopes */
+            scopes: string;
+            /** Groups Claim */
+            groups_claim: string;
+            /** Name Claim */
+            name_claim: string;
+            /** Enabled */
+            enabled: boolean;
+            /** Users */
+            users: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /** Version */
+            version: number;
+        };
+        /** SignOnRuleDocument */
+        SignOnRuleDocument: {
+            role: components["schemas"]["Role"];
+            /** Team */
+            team?: string | null;
+            /** Group */
+            group: string;
+        };
+        /**
+         * SignOnTrial
+         * @description What a provider said for real.
+         */
+        SignOnTrial: {
+            /** Ok */
+            ok: boolean;
+            /** Findings */
+            findings: components["schemas"]["SignOnFinding"][];
+        };
+        /** SignOnView */
+        SignOnView: {
+            /** Rules */
+            rules: components["schemas"]["SignOnRuleDocument"][];
+            default: components["schemas"]["AdmissionDocument"] | null;
+            passwords: components["schemas"]["Passwords"];
+            /** Redirect Uri */
+            redirect_uri: string;
+            /** Scim Url */
+            scim_url: string;
+            /** Version */
+            version: number;
+        };
         /** Skipped */
         Skipped: {
             /** Target */
@@ -5440,6 +5798,12 @@ export interface components {
             /** Reason */
             reason: string;
         };
+        /**
+         * Source
+         * @description Who manages an account. In the database null is `local`.
+         * @enum {string}
+         */
+        Source: "local" | "sign-on" | "scim";
         /**
          * SourceAddress
          * @description Whose address the upstream sees.
@@ -5714,6 +6078,8 @@ export interface components {
             team: string | null;
             /** Prefix */
             prefix: string;
+            /** Scopes */
+            scopes: components["schemas"]["Permission"][] | null;
             /** Expires At */
             expires_at: string | null;
             /** Created By */
@@ -5742,10 +6108,12 @@ export interface components {
             name?: string | null;
             /** Expires At */
             expires_at?: string | null;
+            /** Scopes */
+            scopes?: components["schemas"]["Permission"][] | null;
         };
         /**
          * TokenPatch
-         * @description Role and team of a token never change: make another one.
+         * @description Role, team and scopes of a token never change: make another one.
          */
         TokenPatch: {
             /** Name */
@@ -5764,6 +6132,8 @@ export interface components {
             team: string | null;
             /** Prefix */
             prefix: string;
+            /** Scopes */
+            scopes: components["schemas"]["Permission"][] | null;
             /** Expires At */
             expires_at: string | null;
             /** Created By */
@@ -5903,6 +6273,9 @@ export interface components {
             team: string | null;
             /** Disabled */
             disabled: boolean;
+            source: components["schemas"]["Source"];
+            /** Provider */
+            provider: string | null;
             /** Totp */
             totp: boolean;
             /** Passkeys */
@@ -5967,6 +6340,9 @@ export interface components {
             team: string | null;
             /** Disabled */
             disabled: boolean;
+            source: components["schemas"]["Source"];
+            /** Provider */
+            provider: string | null;
             /** Totp */
             totp: boolean;
             /** Passkeys */
@@ -6479,6 +6855,402 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_in_options: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignInOptions"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_sign_on: {
+        parameters: {
+            query: {
+                /** @description By name */
+                provider: string;
+                /** @description Page of the console to go to */
+                next?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            302: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    end_sign_on: {
+        parameters: {
+            query?: {
+                state?: string;
+                code?: string;
+                iss?: string | null;
+                error?: string;
+                error_description?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sign_on: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_sign_on: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignOnDocument"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_sign_on_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SignOnProviderView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_sign_on_provider: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignOnProviderDocument"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnProviderView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_sign_on_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnProviderView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_sign_on_provider: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    update_sign_on_provider: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: {
+                /** @description `ETag` of what was read, e.g. `"7"` */
+                "if-match"?: string | null;
+            };
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignOnProviderPatch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnProviderView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_sign_on_provider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignOnTrial"];
+                };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
