@@ -36,9 +36,7 @@ from gateway.store.sign_on_models import SignOnSecret
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = (
-    Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret
-)
+SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret
 
 
 class SealingKeyError(SluicegateError):
