@@ -76,11 +76,11 @@ class FirstTokens(BaseModel):
 
     p50: float
     p95: float
+    p99: float
     count: int
 
 
 class FirstTokensCompared(FirstTokens):
-    p99: float
     before: FirstTokens | None
     """Of as much time before; null = no answers then."""
 

@@ -9,12 +9,17 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, select
 
+from gateway.policy.model import Metric, Window
+from gateway.policy.quota import account_of
 from gateway.policy.records import CLOSED, payload_of, record_of
 from gateway.policy.usage import LedgerRow, Outcome
+from gateway.policy.windows import window_start_s
 from gateway.store import findings, flow_rollup
 from gateway.store.ingest import ingest
+from gateway.store.ledger_models import LimitAccount
+from gateway.store.models import LimitRule
 from gateway.store.sql_thread import write_transaction
 
 HOUR_S: Final = 3_600
@@ -60,6 +65,57 @@ PAST: Final = [
     ("ollama", "mia", None, "ollama", "registry.ollama.ai", 9_000_000),
     ("curl", "root", None, "xai", "api.x.ai", 40_000),
 ]
+
+
+def configuration(provider_url: str) -> str:
+    """sluicegate.yaml that names what the rows name, with budgets and an interception rule."""
+    targets = {target for each in TARGETS.values() for target in each}
+    lines = ["providers:"]
+    for name in sorted({provider for provider, _ in targets}):
+        dialect = name if name in ("openai", "anthropic", "mistral") else "openai"
+        secret = f"credentials: [{{name: main, value: sk-of-{name}}}]"
+        lines.append(f'  - {{name: {name}, dialect: {dialect}, base_url: "{provider_url}/v1", {secret}}}')
+    lines.append("routes:")
+    for route, of in TARGETS.items():
+        listed = ", ".join([f"{{provider: {provider}, model: {model}}}" for provider, model in of])
+        lines.append(f"  - {{name: {route}, targets: [{listed}]}}")
+    lines.append("teams:")
+    for team in dict.fromkeys(team for team, _, _ in APPS.values()):
+        lines += [f"  - name: {team}", "    apps:"]
+        for app, (its, routes, _) in APPS.items():
+            if its == team:
+                key = f"{{name: prod, value: sk-sg-{app}-0123456789abcdef}}"
+                lines.append(f"      - {{name: {app}, routes: [{', '.join(routes)}], keys: [{key}]}}")
+    lines.append("limits:")
+    for name, (scope, metric, window, at_most, _) in LIMITS.items():
+        lines.append(f"  - {{name: {name}, scope: {scope}, metric: {metric}, window: {window}, at_most: {at_most}}}")
+    hosts = "{hosts: [api.openai.com], ports: [443]}"
+    lines += ["interception:", f"  - {{name: openai-direct, destinations: {hosts}, mode: observe}}"]
+    return "\n".join(lines)
+
+
+LIMITS: Final = {
+    "search-month": ("{team: search}", "cost_usd", "month", 40, 0.97),
+    "support-month": ("{team: support}", "cost_usd", "month", 400, 0.61),
+    "platform-week": ("{team: platform}", "cost_usd", "week", 90, 0.7),
+    "shop-day": ("{app: storefront}", "total_tokens", "day", 2_000_000, 1.0),
+    "research-month": ("{team: research}", "cost_usd", "month", 120, 0.22),
+    "notebooks-hour": ("{app: notebooks}", "requests", "hour", 600, 0.1),
+}
+"""Scope, metric, window, how much, and the part of it that `charge` says is used."""
+
+
+def charge(engine: Engine) -> None:
+    """Use up the limits of the configuration as far as LIMITS says."""
+    with write_transaction(engine) as connection:
+        for limit in connection.execute(select(LimitRule.__table__)):
+            part = LIMITS[limit.name][-1]
+            account, start_s = (
+                account_of(limit.id, Metric(limit.metric)),
+                window_start_s(Window(limit.window), time.time()),
+            )
+            row = {"account": account, "window_start_s": start_s, "settled": int(part * limit.at_most), "recall_ns": 0}
+            connection.execute(insert(LimitAccount.__table__).values(row))  # type: ignore[arg-type]
 
 
 def fill(engine: Engine, *, requests: int = 6_000, days: int = 30, more_apps: int = 0, seed: int = 7) -> None:

@@ -136,6 +136,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "DELETE /api/v1/ledger/{id}/bodies": frozenset({Role.OWNER}),
     "DELETE /api/v1/bodies": frozenset({Role.OWNER}),
     "GET /api/v1/usage": EVERYONE,
+    "GET /api/v1/overview": EVERYONE,
     "GET /api/v1/flows": EVERYONE,
     "GET /api/v1/first-tokens": EVERYONE,
     "POST /api/v1/apply": CHANGERS,

@@ -39,6 +39,10 @@ export type UsageItem = Schemas["UsageItem"];
 export type Flows = Schemas["Flows"];
 export type FlowPath = Schemas["FlowPath"];
 export type FlowPast = Schemas["FlowPast"];
+export type FirstTokenItem = Schemas["FirstTokenItem"];
+export type Need = Schemas["NeedView"];
+export type LimitNear = Schemas["LimitNear"];
+export type Gate = Schemas["Gate"];
 export type FirstTokens = Schemas["FirstTokensCompared"];
 
 export type Telemetry = Schemas["Telemetry"];

@@ -2170,6 +2170,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Overview
+         * @description As it stands. Team roles see what is their team's.
+         */
+        get: operations["get_overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/telemetry/routes": {
         parameters: {
             query?: never;
@@ -3675,6 +3695,8 @@ export interface components {
             p50: number;
             /** P95 */
             p95: number;
+            /** P99 */
+            p99: number;
             /** Count */
             count: number;
         };
@@ -3684,10 +3706,10 @@ export interface components {
             p50: number;
             /** P95 */
             p95: number;
-            /** Count */
-            count: number;
             /** P99 */
             p99: number;
+            /** Count */
+            count: number;
             before: components["schemas"]["FirstTokens"] | null;
         };
         /**
@@ -3836,6 +3858,28 @@ export interface components {
          * @enum {string}
          */
         Format: "csv" | "jsonl" | "parquet";
+        /**
+         * Gate
+         * @description Of the node that answers; counts of connections since the agent started.
+         */
+        Gate: {
+            /** Rules */
+            rules: number;
+            /** Armed */
+            armed: number;
+            /** Captured */
+            captured: number;
+            /** Passed */
+            passed: number;
+            /** Denied */
+            denied: number;
+            /** Findings */
+            findings: {
+                [key: string]: number;
+            };
+            /** Trouble */
+            trouble: string | null;
+        };
         /** GrantView */
         GrantView: {
             /** Route */
@@ -4255,6 +4299,31 @@ export interface components {
             /** @default refuse */
             when_unavailable?: components["schemas"]["WhenUnknown"];
         };
+        /**
+         * LimitNear
+         * @description A limit in its present window, without requests in flight. Amounts in the metric's unit; cost in USD.
+         */
+        LimitNear: {
+            /** Name */
+            name: string;
+            metric: components["schemas"]["Metric"];
+            window: components["schemas"]["Window"];
+            /** Used */
+            used: number;
+            /** At Most */
+            at_most: number;
+            /**
+             * Started At
+             * Format: date-time
+             */
+            started_at: string;
+            /** Resets At */
+            resets_at: string | null;
+            /** Expected */
+            expected: number | null;
+            /** Gone At */
+            gone_at: string | null;
+        };
         /** LimitPatch */
         LimitPatch: {
             /** Name */
@@ -4406,6 +4475,22 @@ export interface components {
             /** Per Request */
             per_request: number;
         };
+        /**
+         * Need
+         * @description Why somebody should look.
+         * @enum {string}
+         */
+        Need: "access_requests" | "findings" | "limit" | "unpriced" | "credential" | "target" | "provider" | "rule" | "database";
+        /** NeedView */
+        NeedView: {
+            need: components["schemas"]["Need"];
+            /** Subject */
+            subject?: string | null;
+            /** Count */
+            count?: number | null;
+            /** Why */
+            why?: string | null;
+        };
         /** NewKey */
         NewKey: {
             /** Name */
@@ -4465,6 +4550,14 @@ export interface components {
          * @enum {string}
          */
         Outcome: "completed" | "client_gone" | "upstream_failed" | "refused" | "interrupted" | "open";
+        /** Overview */
+        Overview: {
+            /** Needs */
+            needs: components["schemas"]["NeedView"][];
+            /** Limits */
+            limits: components["schemas"]["LimitNear"][];
+            gate: components["schemas"]["Gate"] | null;
+        };
         /** AccessRequestViewPage */
         Page_AccessRequestView_: {
             /** Items */
@@ -11690,6 +11783,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FirstTokenList"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_overview: {
+        parameters: {
+            query?: {
+                limits?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

@@ -6,9 +6,11 @@ interface MeterProps {
   reserved: number;
   atMost: number;
   label: string;
+  /** Where it will be at the window's end, at this pace: a tick, at the end where it goes beyond. */
+  expected?: number;
 }
 
-export function Meter({ used, reserved, atMost, label }: MeterProps) {
+export function Meter({ used, reserved, atMost, label, expected }: MeterProps) {
   const part = (amount: number): number => Math.min(100, (amount / atMost) * 100);
   const usedPart = part(used);
   const reservedPart = Math.min(100 - usedPart, part(reserved));
@@ -25,6 +27,7 @@ export function Meter({ used, reserved, atMost, label }: MeterProps) {
     >
       <span className={styles.used} style={{ width: `${usedPart}%` }} />
       <span className={styles.reserved} style={{ width: `${reservedPart}%` }} />
+      {expected !== undefined && expected > used ? <span className={styles.expected} style={{ width: `${Math.max(0, part(expected) - usedPart - reservedPart)}%` }} /> : null}
     </div>
   );
 }

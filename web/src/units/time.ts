@@ -43,6 +43,11 @@ export function instant(value: string, nowMs: number): string {
   return (sameDay(date, new Date(nowMs)) ? clock : dayClock).format(date);
 }
 
+const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", month: "short", day: "numeric" });
+
+/** "Fri, Nov 27", for a day not far from now. */
+export const dayOf = (value: string): string => weekday.format(new Date(value));
+
 export const calendarDay = (value: string): string => day.format(new Date(value));
 
 /** Both clocks, for the hover. */

@@ -1,43 +1,63 @@
-/** The limits nearest to their end. */
+/** Budgets burning down: how full each is, and where it will be at this pace. */
 import { t } from "@lingui/core/macro";
 import { Skeleton } from "@mantine/core";
-import { useQueries, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { LimitRow } from "@/features/limits/LimitRow";
-import limitStyles from "@/features/limits/limits.module.css";
-import { limitsQuery, limitStateQuery } from "@/features/limits/queries";
-import { Problem } from "@/ui/Answer";
+import type { LimitNear } from "@/api/model";
+import { amount, bare } from "@/features/limits/amount";
+import { Until } from "@/ui/Figure";
+import { Mark } from "@/ui/Mark";
+import { Meter } from "@/ui/Meter";
 import { Section } from "@/ui/Page";
+import { share } from "@/units/count";
+import { bothClocks, dayOf } from "@/units/time";
+import { per } from "@/units/words";
 import styles from "./overview.module.css";
 
-const SHOWN = 4;
-/** Asking the state of more than these would cost more than the overview is worth; the page of limits has them all. */
-const ASKED = 12;
-
-export function Budgets() {
-  const limits = useQuery(limitsQuery);
-  const asked = limits.data?.slice(0, ASKED) ?? [];
-  const states = useQueries({ queries: asked.map((limit) => limitStateQuery(limit.name)) });
-  const filled = (index: number): number => {
-    const state = states[index]?.data;
-    return state ? (Number(state.used) + Number(state.reserved)) / Number(state.at_most) : -1;
-  };
-  const nearest = asked
-    .map((limit, index) => ({ limit, filled: filled(index) }))
-    .sort((a, b) => b.filled - a.filled)
-    .slice(0, SHOWN);
+export function Budgets({ limits }: { limits: readonly LimitNear[] | undefined }) {
   return (
-    <Section title={t`Limits nearest to their end`} aside={<Link to="/limits">{t`All limits`}</Link>}>
-      {limits.error ? <Problem error={limits.error} /> : null}
-      {limits.isPending ? <Skeleton height={160} radius={8} /> : null}
-      {limits.data?.length === 0 ? <p className={styles.quiet}>{t`No limits: nothing bounds what apps may spend.`}</p> : null}
-      {nearest.length > 0 ? (
-        <ul className={limitStyles.limits} aria-label={t`Limits nearest to their end`}>
-          {nearest.map(({ limit }) => (
-            <LimitRow key={limit.id} limit={limit} />
+    <Section title={t`Budgets and limits`} aside={<Link to="/limits">{t`All limits`}</Link>}>
+      {limits === undefined ? <Skeleton height={160} radius={8} /> : null}
+      {limits?.length === 0 ? <p className={`${styles.quiet} ${styles.panel}`}>{t`No limit of an hour or longer: nothing bounds what apps may spend.`}</p> : null}
+      {limits && limits.length > 0 ? (
+        <ul className={styles.budgets} aria-label={t`Budgets and limits`}>
+          {limits.map((limit) => (
+            <Budget key={limit.name} limit={limit} />
           ))}
         </ul>
       ) : null}
     </Section>
   );
+}
+
+function Budget({ limit }: { limit: LimitNear }) {
+  const filled = limit.used / limit.at_most;
+  return (
+    <li className={styles.budget}>
+      <div className={styles.budgetHead}>
+        <span className={styles.budgetName}>{limit.name}</span>
+        <span>
+          <b>{bare(limit.metric, limit.used)}</b> {t`of ${per(amount(limit.metric, limit.at_most), limit.window)}`}
+        </span>
+      </div>
+      <Meter used={limit.used} reserved={0} atMost={limit.at_most} label={t`${limit.name}: ${share(filled)} used`} {...(limit.expected === null ? {} : { expected: limit.expected })} />
+      <div className={styles.budgetFoot}>
+        <Ahead limit={limit} filled={filled} />
+        <span>{limit.resets_at ? <>{t`resets in`} <Until at={limit.resets_at} /></> : t`never resets`}</span>
+      </div>
+    </li>
+  );
+}
+
+function Ahead({ limit, filled }: { limit: LimitNear; filled: number }) {
+  if (filled >= 1) return <Mark tone="bad">{t`Used up: refusing`}</Mark>;
+  if (limit.gone_at) {
+    const day = dayOf(limit.gone_at);
+    return (
+      <Mark tone={filled >= 0.8 ? "bad" : "warn"} title={bothClocks(limit.gone_at)}>
+        {t`Gone ${day} at this pace`}
+      </Mark>
+    );
+  }
+  if (limit.expected !== null && limit.resets_at) return <span>{t`≈ ${share(limit.expected / limit.at_most)} by its end, at this pace`}</span>;
+  return <span>{limit.resets_at ? t`${share(filled)} gone, too early to foretell` : t`${share(filled)} gone`}</span>;
 }

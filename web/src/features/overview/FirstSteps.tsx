@@ -15,7 +15,7 @@ export function FirstSteps({ range }: { range: RangeName }) {
   const apps = useQuery(appsQuery).data;
   const route = routes?.find((each) => each.match === null);
   return (
-    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and which budget needs a look.`}>
+    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and what needs you.`}>
       <div className={styles.panel}>
         {routes && !route ? (
           <Empty

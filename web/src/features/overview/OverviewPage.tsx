@@ -1,10 +1,11 @@
-/** Is everything well, what does it cost, and which budget needs a look. */
+/** Is everything well, what does it cost, and what needs you. */
 import { plural, t } from "@lingui/core/macro";
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { useRange, type RangeName } from "@/app/range";
-import type { LedgerRow, UsageItem } from "@/api/model";
+import type { Need, UsageItem } from "@/api/model";
+import { useMay } from "@/api/session";
 import { Problem } from "@/ui/Answer";
 import { Count, Latency } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
@@ -12,17 +13,16 @@ import { Change, Stat, Stats } from "@/ui/Stat";
 import { TimeChart } from "@/ui/TimeChart";
 import { count, share } from "@/units/count";
 import { money, moneyOnAxis } from "@/units/money";
+import { AtTheGate } from "./AtTheGate";
 import { Budgets } from "./Budgets";
 import { FirstSteps } from "./FirstSteps";
 import styles from "./overview.module.css";
+import { Needs } from "./Needs";
 import { Providers } from "./Providers";
-import { sampleQuery, usageQuery } from "./queries";
+import { firstTokensQuery, overviewQuery, usageQuery } from "./queries";
 import { Spend } from "./Spend";
-import { bucketOf, quantile, sparkOf, sumOf, timeline, type Measure } from "./sums";
+import { bucketOf, sparkOf, sumOf, timeline, type Measure } from "./sums";
 import { TopApps } from "./TopApps";
-
-/** From how many of the newest requests percentiles and provider states are told. */
-const SAMPLE = 200;
 
 const FORMATS = {
   spend: { format: money, formatAxis: moneyOnAxis },
@@ -32,37 +32,49 @@ const FORMATS = {
 
 export function OverviewPage() {
   const range = useRange();
+  const may = useMay();
   const usage = useQuery(usageQuery(`${bucketOf(range)},route`, range));
   const before = useQuery(usageQuery("route", range, 1));
-  const newest = useQuery(sampleQuery(range, SAMPLE));
+  const standing = useQuery(overviewQuery);
+  const needs = standing.data?.needs ?? NONE;
 
-  if (usage.data?.length === 0 && newest.data?.items.length === 0) return <FirstSteps range={range} />;
+  if (usage.data?.length === 0) return <FirstSteps range={range} />;
   return (
-    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and which budget needs a look.`}>
+    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and what needs you.`}>
       {usage.error ? <Problem error={usage.error} again={() => void usage.refetch()} /> : null}
-      <Numbers usage={usage.data} before={before.data} rows={newest.data?.items} range={range} />
-      <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />
-      <div className={styles.columns}>
-        <Budgets />
-        <Providers rows={newest.data?.items} sample={SAMPLE} />
+      <Numbers usage={usage.data} before={before.data} range={range} />
+      <div className={styles.wide}>
+        <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />
+        {standing.error ? <Problem error={standing.error} again={() => void standing.refetch()} /> : standing.data ? <Needs needs={needs} /> : <Skeleton height={284} radius={8} />}
       </div>
-      <TopApps range={range} />
+      <div className={styles.columns}>
+        <Budgets limits={standing.data?.limits} />
+        {may("configuration:read") ? <Providers range={range} needs={needs} /> : null}
+      </div>
+      <div className={standing.data?.gate ? styles.wide : ""}>
+        <TopApps range={range} />
+        {standing.data?.gate ? <AtTheGate gate={standing.data.gate} /> : null}
+      </div>
     </Page>
   );
 }
 
+const NONE: readonly Need[] = [];
+
 interface NumbersProps {
   usage: readonly UsageItem[] | undefined;
   before: readonly UsageItem[] | undefined;
-  rows: readonly LedgerRow[] | undefined;
   range: RangeName;
 }
 
-function Numbers({ usage, before, rows, range }: NumbersProps) {
+function Numbers({ usage, before, range }: NumbersProps) {
   const now = usage && sumOf(usage);
   const past = before && sumOf(before);
-  const ttfts = rows?.flatMap((row) => (row.ttft_ms === null ? [] : [row.ttft_ms]));
+  const first = useQuery(firstTokensQuery("", range)).data;
+  const firstBefore = useQuery(firstTokensQuery("", range, 1)).data?.[0];
   const spark = useMemo(() => usage && sparkOf(timeline(usage, range, "spend", Date.now())), [usage, range]);
+  const failed = now && now.requests > 0 ? now.errors / now.requests : undefined;
+  const failedBefore = past && past.requests > 0 ? past.errors / past.requests : undefined;
   return (
     <Stats>
       <Stat
@@ -81,13 +93,13 @@ function Numbers({ usage, before, rows, range }: NumbersProps) {
       <Stat name={t`Requests`} value={now && <Count n={now.requests} unit={t`requests`} />} note={now && <Change now={now.requests} before={past?.requests} />} />
       <Stat
         name={t`Errors`}
-        value={now && (now.requests === 0 ? "—" : share(now.errors / now.requests))}
-        note={now && (now.errors === 0 ? t`none refused, failed or interrupted` : plural(now.errors, { one: "# request refused or failed", other: "# requests refused or failed" }))}
+        value={now && (failed === undefined ? "—" : <span title={plural(now.errors, { one: "# request refused, failed or interrupted", other: "# requests refused, failed or interrupted" })}>{share(failed)}</span>)}
+        note={now && (failedBefore === undefined ? plural(now.errors, { one: "# request", other: "# requests" }) : t`${share(failedBefore)} in the range before`)}
       />
       <Stat
         name={t`First token, p95`}
-        value={ttfts && <Latency ms={quantile(ttfts, 0.95)} why={t`no answer with a first token in this range`} />}
-        note={ttfts && ttfts.length > 0 ? plural(ttfts.length, { one: "of the newest # answer", other: "of the newest # answers" }) : t`no answers in this range`}
+        value={first && <Latency ms={first[0]?.p95} why={t`no answer with a first token in this range`} />}
+        note={first && (first[0] ? firstBefore ? <Change now={first[0].p95} before={firstBefore.p95} /> : plural(first[0].count, { one: "of # answer", other: "of all # answers" }) : t`no answers in this range`)}
       />
     </Stats>
   );

@@ -13,9 +13,17 @@ export const usageQuery = (groupBy: string, range: RangeName, shift = 0) =>
     refetchInterval: 60_000,
   });
 
-/** The newest rows, from which percentiles and provider states are told. As stale as the sums, not as the live list. */
-export const sampleQuery = (range: RangeName, limit: number) =>
+/** Percentiles of the times to the first token, of all answers. */
+export const firstTokensQuery = (groupBy: string, range: RangeName, shift = 0) =>
   queryOptions({
-    queryKey: ["usage", "sample", range, limit],
-    queryFn: () => unwrap(api.GET("/api/v1/ledger", { params: { query: { from: spanOf(range, Date.now()).from, limit } } })),
+    queryKey: ["usage", "first-tokens", groupBy, range, shift],
+    queryFn: async () => (await unwrap(api.GET("/api/v1/first-tokens", { params: { query: { group_by: groupBy, ...spanOf(range, Date.now(), shift) } } }))).items,
+    refetchInterval: 60_000,
   });
+
+/** What needs somebody, the fullest limits, what stands at the gate. */
+export const overviewQuery = queryOptions({
+  queryKey: ["usage", "overview"],
+  queryFn: () => unwrap(api.GET("/api/v1/overview", { params: { query: { limits: 5 } } })),
+  refetchInterval: 15_000,
+});

@@ -1,7 +1,7 @@
 /** What the overview computes from usage items and ledger rows. */
 import { t } from "@lingui/core/macro";
 import { RANGES, spanOf, type RangeName } from "@/app/range";
-import type { LedgerRow, UsageItem } from "@/api/model";
+import type { UsageItem } from "@/api/model";
 import type { Series } from "@/ui/TimeChart";
 
 export interface Sums {
@@ -79,35 +79,4 @@ function bucketStart(item: UsageItem, bucket: "hour" | "day"): number {
 /** Sums a bucket, for the small line beside a number. */
 export function sparkOf(line: Timeline): number[] {
   return line.times.map((_, at) => line.series.reduce((sum, each) => sum + (each.values[at] ?? 0), 0));
-}
-
-/** The value that `part` of the values do not exceed; null of nothing. */
-export function quantile(values: readonly number[], part: number): number | null {
-  if (values.length === 0) return null;
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? null;
-}
-
-export interface ProviderState {
-  provider: string;
-  requests: number;
-  failed: number;
-  ttftP95: number | null;
-  newest: string;
-}
-
-/** How each provider fared in these rows. Failed: it broke off, could not be reached, or answered 5xx. */
-export function providerStates(rows: readonly LedgerRow[]): ProviderState[] {
-  const states = new Map<string, { requests: number; failed: number; ttfts: number[]; newest: string }>();
-  for (const row of rows) {
-    if (row.provider === null) continue;
-    const state = states.get(row.provider) ?? { requests: 0, failed: 0, ttfts: [], newest: row.started_at };
-    state.requests += 1;
-    if (row.outcome === "upstream_failed" || (row.upstream_status ?? 0) >= 500) state.failed += 1;
-    if (row.ttft_ms !== null) state.ttfts.push(row.ttft_ms);
-    states.set(row.provider, state);
-  }
-  return [...states]
-    .map(([provider, { requests, failed, ttfts, newest }]) => ({ provider, requests, failed, ttftP95: quantile(ttfts, 0.95), newest }))
-    .sort((a, b) => b.requests - a.requests);
 }
