@@ -14,7 +14,7 @@ from gateway.api.interception import get_interception
 from gateway.policy.discovery import State
 from gateway.policy.model import Metric, Window
 from gateway.policy.quota import shown
-from gateway.policy.roles import Permission, may
+from gateway.policy.roles import Permission
 from gateway.policy.windows import NEVER_S
 from gateway.store import standing
 from gateway.store.access import pending_count
@@ -104,7 +104,7 @@ def get_overview(
 ) -> Overview:
     """As it stands. Team roles see what is their team's."""
     now_s = time.time()
-    platform = desk.team_id is None and may(desk.caller.role, Permission.CONFIGURATION_READ)
+    platform = desk.team_id is None and desk.caller.may(Permission.CONFIGURATION_READ)
     with desk.reading() as editing:
         session = editing.session
         near = standing.fullest_limits(session, Limits(editing), desk.team_id, now_s, LIMITS_LOOKED_AT)
