@@ -1,4 +1,4 @@
-"""`/api/v1/access-requests` and `/notices`: how app teams come to routes, who decides, and what people were told."""
+"""How app teams come to routes, who decides, what people were told, and where they hear of it."""
 
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from gateway.store.access_documents import (
 from gateway.store.config.editing import Editing
 from gateway.store.contacts import Contacts
 from gateway.store.notices import NoticeView
+from gateway.store.team_contacts import ContactDocument, ContactView, SecretView, TeamContacts
 from gateway.store.views import View
 
 router = APIRouter(prefix="/api/v1", tags=["portal"])
@@ -27,6 +28,7 @@ router = APIRouter(prefix="/api/v1", tags=["portal"])
 Reading = Annotated[Desk, permit(Permission.SERVICES_READ)]
 Asking = Annotated[Desk, permit_change(Permission.ACCESS_REQUEST)]
 Deciding = Annotated[Desk, permit_change(Permission.ACCESS_DECIDE)]
+ChangingApps = Annotated[Desk, permit_change(Permission.APPS_WRITE)]
 Number = Annotated[int, Path(ge=1, le=2**62)]
 
 
@@ -116,6 +118,31 @@ def list_notices(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor
         found = notices.listed(session, desk.team_id, before_id=_before(cursor), limit=limit + 1)
     items = found[:limit]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
+
+
+@router.get("/teams/{ref}/contact")
+def get_team_contact(ref: str, desk: Reading) -> ContactView:
+    """Where the team hears of its notices."""
+    with desk.reading() as editing:
+        return _contacts(desk, editing).get(ref)
+
+
+@router.put("/teams/{ref}/contact")
+def put_team_contact(ref: str, body: ContactDocument, desk: ChangingApps) -> ContactView:
+    """A team admin names addresses; a webhook, to which the gateway connects, is the platform's to name."""
+    with desk.changing() as editing:
+        return _contacts(desk, editing).put(ref, body)
+
+
+@router.post("/teams/{ref}/contact/secret", status_code=201)
+def create_webhook_secret(ref: str, desk: ChangingApps) -> SecretView:
+    """A new secret for the team's webhook, shown in this answer only."""
+    with desk.changing() as editing:
+        return _contacts(desk, editing).make_secret(ref)
+
+
+def _contacts(desk: Desk, editing: Editing) -> TeamContacts:
+    return TeamContacts(editing, sends_mail=desk.services.settings.smtp is not None)
 
 
 def _ended(

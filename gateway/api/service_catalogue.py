@@ -1,16 +1,15 @@
 """`/api/v1/catalogue`: routes as services, for those who want to call them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from pydantic import Field
 
 from gateway.api.call_examples import CallExample, examples, http_examples
 from gateway.api.caller import Desk, is_https, own_host, permit
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ListLimit, Page, id_after, page_by_id
-from gateway.errors import NotFound
 from gateway.listening import split_address
 from gateway.policy.model import Dialect, Price
 from gateway.policy.roles import Permission
@@ -93,22 +92,6 @@ def get_service(request: Request, ref: str, desk: Reading, team: AsTeam = None) 
     with desk.reading() as editing:
         found = ServiceCatalogue(editing, _team_id(desk, Teams(editing), team)).get(ref)
         return _item(desk, found, base_url(request, desk))
-
-
-OPENAPI_ANSWER: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "OpenAPI document", "content": {"application/json": {"schema": {}}}}
-}
-
-
-@router.get("/service-openapi/{ref:path}", response_class=Response, responses=OPENAPI_ANSWER)
-def get_service_openapi(ref: str, desk: Reading) -> Response:
-    """The OpenAPI document of a service's API, as it was stored."""
-    with desk.reading() as editing:
-        catalogue = ServiceCatalogue(editing, desk.team_id)
-        stored = catalogue.openapi(catalogue.get(ref).row.id)
-    if stored is None:
-        raise NotFound(f"no OpenAPI document is stored for {ref!r}", fix="ask the service's owner for it")
-    return Response(stored.content, media_type="application/json")
 
 
 def base_url(request: Request, desk: Desk) -> str:

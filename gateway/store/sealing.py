@@ -31,12 +31,15 @@ from gateway.store.database import write_session
 from gateway.store.draft_models import DraftSecret
 from gateway.store.factor_models import Totp
 from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
+from gateway.store.portal_models import TeamContact
 from gateway.store.sign_on_models import SignOnSecret
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
-SealedRow: TypeAlias = Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret
+SealedRow: TypeAlias = (
+    Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret | TeamContact
+)
 
 
 class SealingKeyError(SluicegateError):
@@ -93,6 +96,8 @@ class Sealer:
             ) from None
 
     def open_row(self, row: SealedRow) -> str:
+        assert row.sealed is not None, "a contact without a secret was asked for it"
+        assert row.sealing_key_id is not None
         return self.open(Sealed(row.sealing_key_id, row.sealed), *sealed_to(row))
 
     def seal_row(self, row: SealedRow, secret: str) -> None:
@@ -137,6 +142,8 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return 0, "/bodies"
         case SignOnSecret():
             return 0, f"/sign-on {row.provider_id}"
+        case TeamContact():
+            return 0, f"/contact/{row.team_id}"
 
 
 def sealed_rows(session: Session) -> list[SealedRow]:
@@ -144,7 +151,7 @@ def sealed_rows(session: Session) -> list[SealedRow]:
     found: list[SealedRow] = []
     for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp, BodyKey, SignOnSecret):
         found += session.scalars(select(kind))
-    return found
+    return [*found, *session.scalars(select(TeamContact).where(TeamContact.sealed.is_not(None)))]
 
 
 def load_sealer(settings: Settings) -> Sealer:

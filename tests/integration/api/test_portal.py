@@ -366,3 +366,80 @@ def test_a_rotated_key_overlaps(people: People) -> None:
     assert len(good()) == 1
     assert good()[0][0] != second
     assert people.member.post("/api/v1/keys/indexer%2Fci/rotate", json={"overlap": "1y"}).status_code == 422
+
+
+# ---- OpenAPI documents and contacts
+
+DOCUMENT = {
+    "openapi": "3.1.0",
+    "info": {"title": "CRM", "version": "2"},
+    "paths": {"/v2/customers": {"get": {}, "post": {}}},
+}
+
+
+def test_an_openapi_document_is_stored_and_read(people: People) -> None:
+    path = "/api/v1/service-openapi/crm"
+    assert people.member.get(path).status_code == 404
+    stored = people.operator.put(path, json=DOCUMENT)
+    assert stored.status_code == 200, stored.text
+    assert (stored.json()["title"], stored.json()["operations"]) == ("CRM", 2)
+    assert people.member.get(path).json() == DOCUMENT
+    assert catalogue(people.member)["crm"]["has_openapi"] is True
+    yaml = (
+        "openapi: 3.0.3\ninfo: {title: CRM, version: 1}\npaths: {/v2/x: {get: {responses: {200: {description: ok}}}}}\n"
+    )
+    assert people.operator.put(path, content=yaml).json()["operations"] == 1
+    assert people.member.get(path).json()["paths"]["/v2/x"]["get"]["responses"]["200"]["description"] == "ok"
+    assert people.member.put(path, json=DOCUMENT).status_code == 403
+    assert people.member.get("/api/v1/service-openapi/ads-only").status_code == 404
+    assert people.operator.delete(path).status_code == 204
+    assert people.member.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 400),
+        (b"{}", 422),
+        (b'{"swagger": "2.0", "paths": {}}', 422),
+        (b"a: &a [x]\nopenapi: 3.0.0\npaths: {x: *a}\n", 422),
+        (b"\xff\xfe", 422),
+        (b'{"openapi": "3.0.0", "paths": {"/": ' + b'{"a":' * 200 + b"1" + b"}" * 200 + b"}}", 422),
+        (b'{"openapi": "3.0.0", "paths": {}, "x": "' + b"x" * 1024 * 1024 + b'"}', 413),
+    ],
+)
+def test_what_is_no_openapi_document_is_refused(people: People, content: bytes, status: int) -> None:
+    assert people.operator.put("/api/v1/service-openapi/crm", content=content).status_code == status
+
+
+def test_a_document_is_fetched_from_a_host_of_the_route_alone(people: People) -> None:
+    path = "/api/v1/service-openapi/crm"
+    for url in (
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1:8080/x",
+        "file:///etc/passwd",
+        "http://[x/",
+        "nothing",
+    ):
+        assert people.operator.put(path, params={"url": url}).status_code == 422
+    refused = people.operator.put(path, params={"url": "http://127.0.0.1:9/openapi.json"})
+    assert refused.status_code == 502  # allowed, and nobody listens there
+    assert people.operator.put("/api/v1/service-openapi/chat", json=DOCUMENT).status_code == 422
+
+
+def test_a_team_names_addresses_and_the_platform_a_webhook(people: People) -> None:
+    path = "/api/v1/teams/search/contact"
+    assert people.member.get(path).json() == {"emails": [], "webhook": None, "signed": False, "sends_mail": False}
+    assert people.member.put(path, json={"emails": ["a@example.com"]}).status_code == 403
+    assert people.admin.put(path, json={"emails": ["a@example.com"]}).json()["emails"] == ["a@example.com"]
+    assert people.admin.put(path, json={"webhook": "http://169.254.169.254/"}).status_code == 403
+    assert people.admin.post(f"{path}/secret").status_code == 409
+    hook = {"emails": ["a@example.com"], "webhook": "https://hooks.example.com/x"}
+    assert people.operator.put(path, json=hook).status_code == 200
+    secret = people.admin.post(f"{path}/secret").json()["secret"]
+    assert secret.startswith("whsec_")
+    assert people.member.get(path).json()["signed"] is True
+    assert secret not in people.owner.get("/api/v1/audit").text
+    assert people.ads.get(path).status_code == 404
+    for bad in ("nobody", "a@b@c", "a b@c.d", "x@" + "y" * 300, 'a"@b.c'):
+        assert people.admin.put(path, json={**hook, "emails": [bad]}).status_code == 422

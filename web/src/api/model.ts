@@ -59,3 +59,16 @@ export type Alert = Schemas["AlertView"];
 export type Coverage = Schemas["Coverage"];
 export type ProcessCoverage = Schemas["ProcessCoverage"];
 export type Decision = Schemas["DecisionDocument"];
+
+export type Service = Schemas["CatalogueItem"];
+export type ServiceModel = Schemas["ServiceModel"];
+export type ServiceLimit = Schemas["ServiceLimit"];
+export type ServiceText = Schemas["ServiceView"];
+export type Access = Schemas["Access"];
+export type CallExample = Schemas["CallExample"];
+export type AccessRequest = Schemas["AccessRequestView"];
+export type RequestState = Schemas["RequestState"];
+export type Deed = Schemas["Deed"];
+export type Told = Schemas["NoticeView"];
+export type Delivery = Schemas["DeliveryView"];
+export type Contact = Schemas["ContactView"];

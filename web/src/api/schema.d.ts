@@ -1078,12 +1078,17 @@ export interface paths {
         };
         /**
          * Get Service Openapi
-         * @description The OpenAPI document of a service's API, as it was stored.
+         * @description As it was stored, as JSON.
          */
         get: operations["get_service_openapi"];
-        put?: never;
+        /**
+         * Put Service Openapi
+         * @description Store the document of an HTTP route: OpenAPI 3, up to 1 MiB. It is checked to be one, and never called by us.
+         */
+        put: operations["put_service_openapi"];
         post?: never;
-        delete?: never;
+        /** Delete Service Openapi */
+        delete: operations["delete_service_openapi"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1242,6 +1247,50 @@ export interface paths {
         get: operations["list_notices"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/teams/{ref}/contact": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Team Contact
+         * @description Where the team hears of its notices.
+         */
+        get: operations["get_team_contact"];
+        /**
+         * Put Team Contact
+         * @description A team admin names addresses; a webhook, to which the gateway connects, is the platform's to name.
+         */
+        put: operations["put_team_contact"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/teams/{ref}/contact/secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Webhook Secret
+         * @description A new secret for the team's webhook, shown in this answer only.
+         */
+        post: operations["create_webhook_secret"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2989,6 +3038,24 @@ export interface components {
             draft: unknown;
             /** In Force */
             in_force: unknown;
+        };
+        /** ContactDocument */
+        ContactDocument: {
+            /** Emails */
+            emails?: string[];
+            /** Webhook */
+            webhook?: string | null;
+        };
+        /** ContactView */
+        ContactView: {
+            /** Emails */
+            emails: string[];
+            /** Webhook */
+            webhook: string | null;
+            /** Signed */
+            signed: boolean;
+            /** Sends Mail */
+            sends_mail: boolean;
         };
         /**
          * CorsDocument
@@ -5535,6 +5602,11 @@ export interface components {
              */
             expires_at: string;
         };
+        /** SecretView */
+        SecretView: {
+            /** Secret */
+            secret: string;
+        };
         /** SeriesList */
         SeriesList: {
             /** Step */
@@ -5611,6 +5683,26 @@ export interface components {
             access?: components["schemas"]["Access"];
             /** Teams */
             teams?: string[] | null;
+        };
+        /** ServiceFileView */
+        ServiceFileView: {
+            /** Route */
+            route: string;
+            /** Title */
+            title: string;
+            /** Api Version */
+            api_version: string;
+            /** Operations */
+            operations: number;
+            /** Bytes */
+            bytes: number;
+            /** Source */
+            source: string | null;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
         };
         /**
          * ServiceLimit
@@ -9209,6 +9301,80 @@ export interface operations {
             };
         };
     };
+    put_service_openapi: {
+        parameters: {
+            query?: {
+                /** @description Fetch it once from here, a host of the route */
+                url?: string | null;
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        /** @description The document as JSON or YAML; left out with `url` */
+        requestBody?: {
+            content: {
+                "application/json": Record<string, never>;
+                "application/yaml": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceFileView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_service_openapi: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_access_requests: {
         parameters: {
             query?: {
@@ -9526,6 +9692,109 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Page_NoticeView_"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_team_contact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContactView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_team_contact: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContactDocument"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContactView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook_secret: {
+        parameters: {
+            query?: {
+                /** @description Check and answer as if done, keep nothing */
+                dry_run?: boolean;
+            };
+            header?: never;
+            path: {
+                ref: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

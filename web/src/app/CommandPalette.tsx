@@ -6,7 +6,7 @@ import { IconSearch } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
-import { useMay } from "@/api/session";
+import { sessionQuery, useMay } from "@/api/session";
 import { appsQuery } from "@/features/apps/queries";
 import { limitsQuery } from "@/features/limits/queries";
 import { providersQuery } from "@/features/providers/queries";
@@ -16,6 +16,7 @@ import { entriesFor } from "./entries";
 /** `asked` counts how often it was asked for: each time it opens. */
 export default function CommandPalette({ asked }: { asked: number }) {
   const may = useMay();
+  const session = useQuery(sessionQuery).data;
   const navigate = useNavigate();
   const routes = useQuery(routesQuery).data ?? [];
   const apps = useQuery(appsQuery).data ?? [];
@@ -27,7 +28,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
   const groups: SpotlightActionGroupData[] = [
     {
       group: t`Pages`,
-      actions: entriesFor(may).map(({ to, label, icon: Icon }) => ({
+      actions: entriesFor(may, session?.role).map(({ to, label, icon: Icon }) => ({
         id: to,
         label,
         leftSection: <Icon size={16} stroke={1.7} />,

@@ -1,11 +1,12 @@
 /** The frame: side navigation, top bar, the page, the command palette. */
-import { t } from "@lingui/core/macro";
+import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useHotkeys } from "@mantine/hooks";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
 import { LiveFeed } from "@/api/live";
+import { pendingQuery } from "@/features/access/queries";
 import { DraftBar } from "@/features/publish/DraftBar";
 import { sessionQuery, useMay } from "@/api/session";
 import { entriesFor, GROUPS } from "./entries";
@@ -52,7 +53,8 @@ export function Shell() {
 }
 
 function SideNav({ open }: { open: boolean }) {
-  const entries = entriesFor(useMay());
+  const may = useMay();
+  const entries = entriesFor(may, useQuery(sessionQuery).data?.role);
   return (
     <nav className={styles.nav} data-open={open} aria-label={t`Pages`} id="side-nav">
       <Link to="/" className={styles.brand}>
@@ -69,11 +71,24 @@ function SideNav({ open }: { open: boolean }) {
               <Link key={to} to={to} className={styles.entry} activeOptions={{ exact: to === "/", includeSearch: false }}>
                 <Icon size={17} stroke={1.7} aria-hidden />
                 {label}
+                {to === "/access-requests" && may("access:decide") ? <ToDecide /> : null}
               </Link>
             ))}
           </div>
         );
       })}
     </nav>
+  );
+}
+
+/** How many requests for access await a decision of the reader's. */
+function ToDecide() {
+  const pending = useQuery(pendingQuery).data;
+  if (!pending) return null;
+  return (
+    <span className={styles.count} title={plural(pending, { one: "# request to decide", other: "# requests to decide" })}>
+      {pending}
+      <span className="unseen">{t`to decide`}</span>
+    </span>
   );
 }

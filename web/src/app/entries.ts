@@ -4,35 +4,48 @@ import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, Icon
 import { IconFlask2 } from "@tabler/icons-react";
 import { IconCoins, IconUpload } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
-import type { Permission } from "@/api/model";
+import { IconBooks, IconReceipt2, IconUserCheck } from "@tabler/icons-react";
+import type { Permission, Role } from "@/api/model";
+import { isTeamRole } from "@/api/roles";
 
 /** In the order of the navigation. */
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
   needs: Permission;
+  /** Left out: for everybody who may. App teams have a few pages, the platform's people the rest. */
+  whose?: "platform" | "team";
 }
 
 export const ENTRIES: readonly Entry[] = [
-  { to: "/", label: t`Overview`, icon: IconChartAreaLine, group: "observe", needs: "usage:read" },
-  { to: "/flows", label: t`Flows`, icon: IconArrowsSplit2, group: "observe", needs: "usage:read" },
+  { to: "/", label: t`Overview`, icon: IconChartAreaLine, group: "observe", needs: "usage:read", whose: "platform" },
+  { to: "/flows", label: t`Flows`, icon: IconArrowsSplit2, group: "observe", needs: "usage:read", whose: "platform" },
   { to: "/requests", label: t`Traffic`, icon: IconListDetails, group: "observe", needs: "usage:read" },
-  { to: "/routes", label: t`Routes`, icon: IconRoute, group: "govern", needs: "services:read" },
+  { to: "/routes", label: t`Routes`, icon: IconRoute, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "govern", needs: "configuration:read" },
   { to: "/prices", label: t`Models & prices`, icon: IconCoins, group: "govern", needs: "configuration:read" },
   { to: "/publish", label: t`Publish`, icon: IconUpload, group: "govern", needs: "configuration:read" },
-  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read" },
-  { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read" },
+  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read", whose: "platform" },
+  { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read", whose: "platform" },
+  { to: "/access-requests", label: t`Access requests`, icon: IconUserCheck, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "kernel", needs: "configuration:read" },
-  { to: "/kernel", label: t`Telemetry`, icon: IconCpu, group: "kernel", needs: "usage:read" },
+  { to: "/kernel", label: t`Telemetry`, icon: IconCpu, group: "kernel", needs: "usage:read", whose: "platform" },
+  { to: "/catalogue", label: t`Catalogue`, icon: IconBooks, group: "build", needs: "services:read" },
+  { to: "/apps", label: t`My apps`, icon: IconApps, group: "build", needs: "services:read", whose: "team" },
+  { to: "/usage", label: t`Usage`, icon: IconReceipt2, group: "build", needs: "usage:read", whose: "team" },
+  { to: "/access-requests", label: t`Access requests`, icon: IconUserCheck, group: "build", needs: "services:read", whose: "team" },
   { to: "/playground", label: t`Playground`, icon: IconFlask2, group: "build", needs: "keys:write" },
   { to: "/users", label: t`Users`, icon: IconUsers, group: "admin", needs: "members" },
   { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "admin", needs: "members" },
   { to: "/audit", label: t`Audit`, icon: IconScript, group: "admin", needs: "audit:read" },
 ];
 
-export const entriesFor = (may: (permission: Permission) => boolean): readonly Entry[] => ENTRIES.filter((entry) => may(entry.needs));
+/** `role`: of the reader; undefined while it is not yet known. */
+export function entriesFor(may: (permission: Permission) => boolean, role: Role | undefined): readonly Entry[] {
+  const whose = role !== undefined && isTeamRole(role) ? "team" : "platform";
+  return ENTRIES.filter((entry) => may(entry.needs) && (entry.whose === undefined || entry.whose === whose));
+}

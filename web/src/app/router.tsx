@@ -10,7 +10,9 @@ import {
   retainSearchParams,
 } from "@tanstack/react-router";
 import { ApiProblem } from "@/api/problem";
+import { isTeamRole } from "@/api/roles";
 import { sessionQuery } from "@/api/session";
+import { requestFilters } from "@/features/access/filters";
 import { alertFilters } from "@/features/alerts/filters";
 import { auditFilters } from "@/features/audit/filters";
 import { discoveryFilters } from "@/features/discoveries/filters";
@@ -79,6 +81,11 @@ const frame = createRoute({
 const overview = createRoute({
   getParentRoute: () => frame,
   path: "/",
+  // App teams begin where they choose what to call.
+  beforeLoad: async ({ context }) => {
+    const { role } = await context.queries.ensureQueryData(sessionQuery);
+    if (isTeamRole(role)) throw redirect({ to: "/catalogue" });
+  },
   component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
 });
 
@@ -200,6 +207,41 @@ const playground = createRoute({
   component: lazyRouteComponent(() => import("@/features/playground/PlaygroundPage"), "PlaygroundPage"),
 });
 
+const catalogue = createRoute({
+  getParentRoute: () => frame,
+  path: "/catalogue",
+  validateSearch: (search: Record<string, unknown>): { q?: string | undefined } => (typeof search["q"] === "string" && search["q"] !== "" ? { q: search["q"] } : {}),
+  component: lazyRouteComponent(() => import("@/features/catalogue/CataloguePage"), "CataloguePage"),
+});
+const service = createRoute({
+  getParentRoute: () => catalogue,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/catalogue/ServiceDrawer"), "ServiceDrawer"),
+});
+
+const usage = createRoute({
+  getParentRoute: () => frame,
+  path: "/usage",
+  component: lazyRouteComponent(() => import("@/features/usage/UsagePage"), "UsagePage"),
+});
+
+const accessRequests = createRoute({
+  getParentRoute: () => frame,
+  path: "/access-requests",
+  validateSearch: requestFilters,
+  component: lazyRouteComponent(() => import("@/features/access/AccessRequestsPage"), "AccessRequestsPage"),
+});
+const accessRequest = createRoute({
+  getParentRoute: () => accessRequests,
+  path: "$id",
+  component: lazyRouteComponent(() => import("@/features/access/AccessRequestDrawer"), "AccessRequestDrawer"),
+});
+const notices = createRoute({
+  getParentRoute: () => frame,
+  path: "/access-requests/notices",
+  component: lazyRouteComponent(() => import("@/features/access/NoticesPage"), "NoticesPage"),
+});
+
 const prices = createRoute({
   getParentRoute: () => frame,
   path: "/prices",
@@ -292,6 +334,10 @@ export const router = createRouter({
       versions,
       version,
       account,
+      catalogue.addChildren([service]),
+      usage,
+      accessRequests.addChildren([accessRequest]),
+      notices,
       users,
       tokens,
       audit.addChildren([auditEntry]),

@@ -48,7 +48,7 @@ interface EmptyProps {
   /** Why it is not. */
   why: string;
   action?: ReactNode;
-  snippet?: string;
+  snippet?: string | undefined;
 }
 
 export function Empty({ title, why, action, snippet }: EmptyProps) {

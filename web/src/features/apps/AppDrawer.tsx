@@ -1,5 +1,6 @@
 /** One app: what it may call, what it has used, its keys, and where else it may come from or go to. */
 import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
@@ -53,6 +54,7 @@ function Details({ app }: { app: App }) {
                       </span>
                     )),
             ],
+            ...(app.granted.length > 0 ? ([[t`Granted`, <Granted key="granted" app={app} />]] as const) : []),
             [t`Made`, <When key="made" at={app.created_at} />],
           ]}
         />
@@ -107,3 +109,27 @@ function WebPages({ cors }: { cors: Cors }) {
 }
 
 const Codes = ({ texts }: { texts: readonly string[] }) => <code>{texts.join(", ")}</code>;
+
+/** What requests for access allow beside the app's own routes, each until when. */
+function Granted({ app }: { app: App }) {
+  return (
+    <>
+      {app.granted.map((grant) => (
+        <div key={grant.route}>
+          <Link to="/catalogue/$name" params={{ name: grant.route }}>
+            {grant.route}
+          </Link>{" "}
+          <Link to="/access-requests/$id" params={{ id: String(grant.request) }}>
+            {grant.expires_at ? (
+              <Trans>
+                until <When at={grant.expires_at} />
+              </Trans>
+            ) : (
+              t`for good`
+            )}
+          </Link>
+        </div>
+      ))}
+    </>
+  );
+}

@@ -8,7 +8,8 @@ import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, useMemo, useState } from "react";
 import { useRange } from "@/app/range";
 import type { App, UsageItem } from "@/api/model";
-import { useMay } from "@/api/session";
+import { sessionQuery, useMay } from "@/api/session";
+import { RequestForm } from "@/features/access/RequestForm";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
@@ -26,14 +27,32 @@ export function AppsPage() {
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((app: App) => void navigate({ to: "/apps/$name", params: { name: app.name } }), [navigate]);
-  const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  const team = useQuery(sessionQuery).data?.team ?? null;
+  const columns = useMemo(() => columnsWith(usage.data).filter((column) => team === null || column.id !== "team"), [usage.data, team]);
+  const [asking, setAsking] = useState(false);
   const make = may("apps:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
       <Trans>Add an app</Trans>
     </Button>
   ) : null;
+  const ask =
+    team !== null && may("access:request") ? (
+      <Button variant={make ? "default" : "filled"} onClick={() => setAsking(true)}>
+        <Trans>Ask for access</Trans>
+      </Button>
+    ) : null;
+  const action = (
+    <>
+      {ask}
+      {make}
+    </>
+  );
   return (
-    <Page title={t`Teams & keys`} line={t`Which team's apps may call which routes, with which keys.`} action={make}>
+    <Page
+      title={team === null ? t`Teams & keys` : t`My apps`}
+      line={team === null ? t`Which team's apps may call which routes, with which keys.` : t`What apps of ${team} may call, with which keys, and what they use.`}
+      action={action}
+    >
       <DataTable
         label={t`Apps`}
         columns={columns}
@@ -43,9 +62,10 @@ export function AppsPage() {
         again={() => void apps.refetch()}
         open={open}
         openId={openId}
-        empty={<Empty title={t`No apps`} why={t`An app belongs to a team, may call the routes that you name, and authenticates with keys of its own.`} action={make} snippet={example} />}
+        empty={<Empty title={t`No apps`} why={t`An app belongs to a team, may call the routes that you name, and authenticates with keys of its own.`} action={action} snippet={team === null ? example : undefined} />}
       />
       {making ? <AppForm close={() => setMaking(false)} /> : null}
+      {asking ? <RequestForm routes={[]} close={() => setAsking(false)} /> : null}
       <Outlet />
     </Page>
   );
@@ -91,7 +111,8 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<A
 
 function mayCall(app: App) {
   if (app.routes === "*") return t`all routes`;
-  return app.routes.length === 0 ? t`nothing yet` : <code>{app.routes.join(", ")}</code>;
+  const routes = [...new Set([...app.routes, ...app.granted.map((grant) => grant.route)])].sort();
+  return routes.length === 0 ? t`nothing yet` : <code>{routes.join(", ")}</code>;
 }
 
 const example = `# sluicegate.yaml, then: sluicegate apply -f sluicegate.yaml

@@ -17,12 +17,14 @@ import { Mark } from "@/ui/Mark";
 import styles from "./keys.module.css";
 import { KeyForm } from "./KeyForm";
 import { keysQuery, revokeKey } from "./queries";
+import { Overlap, RotateForm } from "./Rotation";
 
 export function Keys({ app }: { app: App }) {
   const may = useMay();
   const keys = useQuery({ ...keysQuery, select: (all) => all.filter((key) => key.app === app.name) });
   const [making, setMaking] = useState(false);
   const [revoking, setRevoking] = useState<Key>();
+  const [rotating, setRotating] = useState<Key>();
   return (
     <Part title={t`Keys`}>
       {keys.error ? <Problem error={keys.error} again={() => void keys.refetch()} /> : null}
@@ -41,10 +43,16 @@ export function Keys({ app }: { app: App }) {
               </div>
             </div>
             <KeyState key_={key} />
+            {key.previous_until && may("keys:write") ? <Overlap key_={key} /> : null}
             {may("keys:write") ? (
-              <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRevoking(key)} aria-label={t`Revoke ${key.name}`}>
-                <Trans>Revoke</Trans>
-              </Button>
+              <div className={styles.deeds}>
+                <Button size="compact-sm" variant="subtle" color="gray" onClick={() => setRotating(key)} aria-label={t`Rotate ${key.name}`}>
+                  <Trans>Rotate</Trans>
+                </Button>
+                <Button size="compact-sm" variant="subtle" color="red" onClick={() => setRevoking(key)} aria-label={t`Revoke ${key.name}`}>
+                  <Trans>Revoke</Trans>
+                </Button>
+              </div>
             ) : null}
           </li>
         ))}
@@ -55,6 +63,7 @@ export function Keys({ app }: { app: App }) {
         </Button>
       ) : null}
       {making ? <KeyForm app={app} close={() => setMaking(false)} /> : null}
+      {rotating ? <RotateForm app={app} rotated={rotating} close={() => setRotating(undefined)} /> : null}
       {revoking ? <Revoke app={app} revoked={revoking} close={() => setRevoking(undefined)} /> : null}
     </Part>
   );

@@ -24,3 +24,8 @@ export const makeTeam = (name: string) => unwrap(api.POST("/api/v1/teams", { bod
 export const makeApp = (app: { name: string; team: string; routes: "*" | string[] }) => unwrap(api.POST("/api/v1/apps", { body: app }));
 export const makeKey = (key: { app: string; name: string; expires_at?: string }) => unwrap(api.POST("/api/v1/keys", { body: key }));
 export const revokeKey = (id: number) => unwrap(api.DELETE("/api/v1/keys/{ref}", { params: { path: { ref: String(id) } } }));
+
+/** `overlap`: how long the old text stays good, e.g. `24h`; null: not at all. */
+export const rotateKey = (id: number, overlap: string | null) =>
+  unwrap(api.POST("/api/v1/keys/{ref}/rotate", { params: { path: { ref: String(id) } }, body: overlap === null ? {} : { overlap } }));
+export const retireKey = (id: number) => unwrap(api.POST("/api/v1/keys/{ref}/retire", { params: { path: { ref: String(id) } } }));

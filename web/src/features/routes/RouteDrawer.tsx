@@ -6,6 +6,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, useState } from "react";
 import type { HeaderRules, Route } from "@/api/model";
+import { ServicePart } from "@/features/catalogue/ServicePart";
 import { healthQuery } from "@/features/providers/queries";
 import { Problem } from "@/ui/Answer";
 import { Snippet } from "@/ui/Copy";
@@ -78,6 +79,7 @@ function Details({ route }: { route: Route }) {
           <Snippet text={callOf(call, route.name)} what={call === "curl" ? t`curl example` : t`example with the SDK of ${call}`} />
         </Part>
       )}
+      <ServicePart route={route} />
       <Link to="/requests" search={{ route: route.name }}>
         <Trans>Requests through this route</Trans>
       </Link>

@@ -1,0 +1,46 @@
+/** What people were told of, and how it reached them. */
+import { t } from "@lingui/core/macro";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useCallback, useMemo } from "react";
+import type { Told } from "@/api/model";
+import { sessionQuery } from "@/api/session";
+import { Empty } from "@/ui/Answer";
+import { DataTable, type Column } from "@/ui/DataTable";
+import { When } from "@/ui/Figure";
+import { Page } from "@/ui/Page";
+import { AccessTabs } from "./AccessTabs";
+import { Deliveries, NoticeTitle } from "./Notices";
+import { noticesQuery } from "./queries";
+
+export function NoticesPage() {
+  const team = useQuery(sessionQuery).data?.team ?? null;
+  const pages = useInfiniteQuery(noticesQuery);
+  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
+  const { fetchNextPage } = pages;
+  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const columns = useMemo(() => (team === null ? COLUMNS : COLUMNS.filter((column) => column.id !== "team")), [team]);
+  return (
+    <Page title={t`Notices`} line={t`Budgets at 50, 80 and 100 %, access that was asked for, decided or has ended; and whether mail and webhooks were delivered.`} fill>
+      <AccessTabs here="/access-requests/notices" />
+      <DataTable
+        label={t`Notices`}
+        columns={columns}
+        rows={rows}
+        rowId={(notice) => String(notice.id)}
+        error={rows ? undefined : pages.error}
+        again={() => void pages.refetch()}
+        more={pages.hasNextPage ? more : undefined}
+        loadingMore={pages.isFetchingNextPage}
+        fill
+        empty={<Empty title={t`No notices`} why={t`A notice is written when a budget reaches 50, 80 or 100 %, and when access is asked for or decided. Mail goes out once a mail server is named.`} snippet="SLUICEGATE_SMTP=mail.example.com:587 SLUICEGATE_NOTICE_EMAILS='[&quot;ops@example.com&quot;]'" />}
+      />
+    </Page>
+  );
+}
+
+const COLUMNS: readonly Column<Told>[] = [
+  { id: "at", header: t`Time`, width: "130px", cell: (notice) => <When at={notice.at} /> },
+  { id: "title", header: t`What`, cell: (notice) => <NoticeTitle notice={notice} /> },
+  { id: "team", header: t`Team`, hide: "phone", width: "140px", cell: (notice) => notice.team ?? t`platform` },
+  { id: "sent", header: t`Sent to`, hide: "tablet", cell: (notice) => <Deliveries notice={notice} /> },
+];
