@@ -33,9 +33,9 @@ LEFT_IN_ENGLISH = """() => {
 }"""
 """Two words and more that carry no accent."""
 
-NAVIGATION = re.findall(r'\{ to: "(/[^"]*)"', (WEB / "src/app/entries.ts").read_text())
-"""Each page that the side navigation has."""
-WHERE = sorted({*PAGES.values(), *(f"/console{path}" for path in NAVIGATION)})
+ROUTES = re.findall(r'^ +path: "(/[^"$]*)"', (WEB / "src/app/router.tsx").read_text(), re.MULTILINE)
+"""Each page that takes no name; those that do are in PAGES."""
+WHERE = sorted({*PAGES.values(), *(f"/console{path}" for path in ROUTES)} - {"/console/login"})
 
 OPENERS = ("main header button", "main tbody tr[data-opens=true] a")
 """What opens more texts where a page has it: its form, and the drawer of its first row."""
