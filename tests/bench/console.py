@@ -24,6 +24,7 @@ import httpx2
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from gateway.settings import Settings
+from gateway.store import migrate
 from gateway.store.database import make_engine
 from tests.bench import big_ledger, rig
 from tests.support import live
@@ -135,6 +136,10 @@ def serving(database: str, rows: int, keep: Path | None) -> Iterator[live.Live]:
             url = server.url(server.new_database())
         running = live.Live(folder / database, workers=1, database_url=url, env={})
         token = folder / database / "token"
+        if keep and token.exists():
+            engine = make_engine(Settings(data=running.data).database_url)
+            migrate.upgrade(engine)
+            engine.dispose()
         if not token.exists():
             (folder / database).mkdir(parents=True, exist_ok=True)
             began = time.monotonic()

@@ -58,6 +58,12 @@ class FakeAgent:
         self.tls_watched: list[Message] = []
         self.armed: dict[str, str | None] = {}
         """What `status` says of rules: name → why not armed."""
+        self.counts: dict[str, Message] = {}
+        """By rule: what else `status` says of it."""
+        self.standing: Message = {}
+        """What else it says of interception as a whole."""
+        self.flows: list[Message] = []
+        """Captured connections that have ended."""
         self.in_force = True
         """What it answers to denials."""
         self._path = path
@@ -138,9 +144,16 @@ class FakeAgent:
             case "tls_watched":
                 self.tls_watched.append(message)
             case "ask":
-                rules = [{"rule": name, "mode": "govern", "armed": why is None, "reason": why} for name, why in
-                         self.armed.items()]  # fmt: skip
-                channel.send({"type": "answer", "id": message["id"], "said": {"up": True, "rules": rules}})
+                channel.send({"type": "answer", "id": message["id"], "said": self._say(message["what"])})
+
+    def _say(self, what: str) -> Message:
+        if what == "flows":
+            return {"items": self.flows}
+        rules = [
+            {"rule": name, "mode": "govern", "armed": why is None, "reason": why, **self.counts.get(name, {})}
+            for name, why in self.armed.items()
+        ]
+        return {"up": True, "rules": rules, **self.standing}
 
     def _state(self, number: int, denied: int) -> Message:
         reason = None if self.in_force else "the map is full"

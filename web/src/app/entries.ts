@@ -1,7 +1,7 @@
 /** The pages that exist, as the side navigation and the command palette list them. */
 import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
-import { IconFlask2 } from "@tabler/icons-react";
+import { IconFlask2, IconShieldBolt } from "@tabler/icons-react";
 import { IconCoins, IconUpload } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
 import { IconBooks, IconReceipt2, IconUserCheck } from "@tabler/icons-react";
@@ -12,7 +12,7 @@ import { isTeamRole } from "@/api/roles";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/playground" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/interception" | "/playground" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -32,6 +32,7 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/access-requests", label: t`Access requests`, icon: IconUserCheck, group: "govern", needs: "services:read", whose: "platform" },
+  { to: "/interception", label: t`Interception`, icon: IconShieldBolt, group: "kernel", needs: "configuration:read" },
   { to: "/discoveries", label: t`Discovery`, icon: IconRadar2, group: "kernel", needs: "configuration:read" },
   { to: "/kernel", label: t`Telemetry`, icon: IconCpu, group: "kernel", needs: "usage:read", whose: "platform" },
   { to: "/catalogue", label: t`Catalogue`, icon: IconBooks, group: "build", needs: "services:read" },

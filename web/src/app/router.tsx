@@ -200,6 +200,28 @@ const app = createRoute({
   component: lazyRouteComponent(() => import("@/features/apps/AppDrawer"), "AppDrawer"),
 });
 
+const interception = createRoute({
+  getParentRoute: () => frame,
+  path: "/interception",
+  component: lazyRouteComponent(() => import("@/features/interception/InterceptionPage"), "InterceptionPage"),
+});
+const interceptionRule = createRoute({
+  getParentRoute: () => interception,
+  path: "rules/$name",
+  component: lazyRouteComponent(() => import("@/features/interception/RuleDrawer"), "RuleDrawer"),
+});
+const connections = createRoute({
+  getParentRoute: () => frame,
+  path: "/interception/connections",
+  validateSearch: (search: Record<string, unknown>): { rule?: string | undefined } => (typeof search["rule"] === "string" ? { rule: search["rule"] } : {}),
+  component: lazyRouteComponent(() => import("@/features/interception/ConnectionsPage"), "ConnectionsPage"),
+});
+const authority = createRoute({
+  getParentRoute: () => frame,
+  path: "/interception/authority",
+  component: lazyRouteComponent(() => import("@/features/interception/AuthorityPage"), "AuthorityPage"),
+});
+
 const playground = createRoute({
   getParentRoute: () => frame,
   path: "/playground",
@@ -326,6 +348,9 @@ export const router = createRouter({
       routes.addChildren([route]),
       providers.addChildren([provider]),
       apps.addChildren([app]),
+      interception.addChildren([interceptionRule]),
+      connections,
+      authority,
       playground,
       prices,
       explain,
