@@ -131,7 +131,7 @@ function Made({ authority }: { authority: Authority }) {
             <Button variant="default" onClick={() => setDoing("replace")} mr={8}>
               <Trans>Replace its key</Trans>
             </Button>
-            <Button variant="outline" color="red" onClick={() => setDoing("remove")}>
+            <Button variant="default" onClick={() => setDoing("remove")}>
               <Trans>Remove it</Trans>
             </Button>
           </div>

@@ -175,7 +175,7 @@ function Bench({ routes, apps }: { routes: readonly RouteToTry[]; apps: readonly
           ) : null}
           {/* By their keys two elements: one that became the other within its own click would send what it has just stopped. */}
           {running ? (
-            <Button key="stop" type="button" color="red" variant="outline" leftSection={<IconPlayerStopFilled size={15} />} onClick={stop}>
+            <Button key="stop" type="button" variant="default" leftSection={<IconPlayerStopFilled size={15} />} onClick={stop}>
               <Trans>Stop</Trans>
             </Button>
           ) : (
