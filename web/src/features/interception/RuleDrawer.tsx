@@ -168,7 +168,7 @@ function LastConnections({ rule }: { rule: string }) {
         <Trans>All of them</Trans>
       </Link>
       {" · "}
-      <Link to="/flows" search={(old) => old}>
+      <Link to="/flows">
         <Trans>The picture of flows</Trans>
       </Link>
     </Part>
