@@ -71,22 +71,26 @@ def read(folder: Path, request_id: str, private: bytes) -> tuple[Found, Bodies |
 
 
 def locate(folder: Path, request_id: str) -> Place | None:
-    """Looks through the files of the one worker that served it, of the one day, that were written after it began."""
+    """Looks through the files of the one worker that served it, of the one day: those first that were not full before
+    it came, for as long as clocks are right."""
     try:
         day, begun_ms = day_of(request_id).isoformat(), int(request_id[:12], 16)
     except (ValueError, OverflowError, OSError):
         return None
-    for route in sorted((folder / day).glob("*-until-*")):
+    likely: list[Path] = []
+    others: list[Path] = []
+    for route in (folder / day).glob("*-until-*"):
         files = sorted(route.glob(f"{writer_of(request_id)}-*.bodies"), key=lambda path: path.name)
         for at, path in enumerate(files):
-            if at + 1 < len(files) and _begun_ms(files[at + 1]) < begun_ms:
-                continue  # was full before the request came
-            try:
-                place = _locate_in(path, request_id.encode())
-            except FileNotFoundError:
-                continue
-            if place is not None:
-                return place
+            full_before = at + 1 < len(files) and _begun_ms(files[at + 1]) < begun_ms
+            (others if full_before else likely).append(path)
+    for path in likely + others:
+        try:
+            place = _locate_in(path, request_id.encode())
+        except FileNotFoundError:
+            continue
+        if place is not None:
+            return place
     return None
 
 

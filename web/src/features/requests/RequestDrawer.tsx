@@ -11,6 +11,7 @@ import { Id } from "@/ui/Copy";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Ago, Count, Latency, Money, Unknown, When } from "@/ui/Figure";
 import { latency } from "@/units/time";
+import { Bodies } from "./Bodies";
 import { OutcomeMark } from "./outcome";
 import { requestQuery } from "./queries";
 import { costWhy, tokensWhy } from "./RequestsPage";
@@ -62,6 +63,7 @@ function Details({ row }: { row: LedgerRow }) {
           ]}
         />
       </Part>
+      <Bodies key={row.id} row={row} />
       <Part title={t`Identity`}>
         <Facts
           facts={[

@@ -14,6 +14,7 @@ import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Mark } from "@/ui/Mark";
 import { exact, share } from "@/units/count";
 import { span } from "@/units/time";
+import { CapturePart } from "./Capture";
 import { routeQuery } from "./queries";
 import styles from "./routes.module.css";
 import { CALLS, callOf, type Call } from "./snippets";
@@ -73,6 +74,7 @@ function Details({ route }: { route: Route }) {
       </Part>
       <Rules title={t`Request headers, before they go upstream`} rules={route.request_headers} />
       <Rules title={t`Answer headers, before they go to the caller`} rules={route.response_headers} />
+      <CapturePart route={route} />
       {route.match ? null : (
         <Part title={t`Call it with curl, or the SDK of`}>
           <SegmentedControl data={[...CALLS]} value={call} onChange={(chosen) => setCall(chosen as Call)} size="xs" mb={8} aria-label={t`With curl, or whose SDK`} />
