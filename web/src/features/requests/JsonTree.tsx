@@ -1,9 +1,9 @@
-/** JSON to be folded and unfolded: what is near the top lies open, long lists and deep values wait for a click. */
+/** JSON to be folded and unfolded: long lists and what lies deep wait for a click. */
 import { plural } from "@lingui/core/macro";
 import type { Json } from "./bodyText";
 import styles from "./bodies.module.css";
 
-const OPEN_LEVELS = 3;
+const OPEN_LEVELS = 6;
 const OPEN_ENTRIES = 30;
 
 export function JsonTree({ value, label }: { value: Json; label: string }) {
@@ -25,12 +25,12 @@ function Node({ name, value, level }: { name?: string; value: Json; level: numbe
   }
   const list = Array.isArray(value);
   const entries = Object.entries(value as Readonly<Record<string, Json>>);
-  const size = list ? plural(entries.length, { one: "[ # entry ]", other: "[ # entries ]" }) : plural(entries.length, { one: "{ # member }", other: "{ # members }" });
+  const size = list ? plural(entries.length, { one: "# entry", other: "# entries" }) : plural(entries.length, { one: "# member", other: "# members" });
   return (
     <details className={styles.node} open={level < OPEN_LEVELS && entries.length <= OPEN_ENTRIES}>
       <summary>
         <Name name={name} />
-        <span className={styles.size}>{size}</span>
+        <span className={styles.size}>{list ? `[${size}]` : `{${size}}`}</span>
       </summary>
       <div className={styles.inner}>
         {entries.map(([key, each]) => (

@@ -1,7 +1,7 @@
 /** Whether a route records the bodies of its requests, what that means, and the form that turns it on and off. */
 import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { Button, Checkbox, Group, NumberInput, Textarea } from "@mantine/core";
+import { Button, Group, NumberInput, Switch, Textarea } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Capture, Route } from "@/api/model";
@@ -30,7 +30,7 @@ export function CapturePart({ route }: { route: Route }) {
   return (
     <Part title={t`Bodies`}>
       {capture ? <Facts facts={facts(capture)} /> : <p className={styles.how}>{t`Not recorded. The ledger keeps figures alone: no word of a request or answer is written anywhere.`}</p>}
-      <Group gap="xs">
+      <Group gap="xs" mt={8}>
         {may("configuration:write") ? (
           <Button size="xs" variant="default" onClick={() => setOpen("form")}>
             {capture ? t`Change what is recorded` : t`Record bodies`}
@@ -77,7 +77,7 @@ function facts(capture: Capture): readonly (readonly [string, React.ReactNode])[
     [t`Of all requests`, share(capture.sample)],
     [t`Of one body at most`, bytes(capture.max_bytes)],
     [t`Kept for`, plural(days(capture), { one: "# day", other: "# days" })],
-    [t`Taken out before writing`, capture.redact.length === 0 ? t`keys, e-mail addresses, card and phone numbers` : t`the same and ${plural(capture.redact.length, { one: "# pattern", other: "# patterns" })} of yours`],
+    [t`Taken out before writing`, capture.redact.length === 0 ? t`keys, e-mail addresses, card and phone numbers` : t`keys, e-mail addresses, card and phone numbers, ${plural(capture.redact.length, { one: "# pattern", other: "# patterns" })} of yours`],
     [t`May be read by`, capture.visible_to_team ? t`owners, admins, and the app's team` : t`owners and admins`],
   ];
 }
@@ -110,16 +110,16 @@ function CaptureForm({ route, close, changed }: { route: Route; close: () => voi
         </Trans>
       </p>
       <Line>
-        <Checkbox label={t`Requests`} checked={wanted.request} onChange={(event) => set({ request: event.currentTarget.checked })} />
-        <Checkbox label={t`Answers`} checked={wanted.response} onChange={(event) => set({ response: event.currentTarget.checked })} />
+        <Switch label={t`Requests`} checked={wanted.request} onChange={(event) => set({ request: event.currentTarget.checked })} />
+        <Switch label={t`Answers`} checked={wanted.response} onChange={(event) => set({ response: event.currentTarget.checked })} />
       </Line>
       <Line>
-        <NumberInput label={t`Share of requests`} suffix=" %" min={0.01} max={100} decimalScale={2} hideControls required value={Number((wanted.sample * 100).toFixed(2))} onChange={(value) => set({ sample: Number(value) / 100 })} />
+        <NumberInput label={t`Share`} suffix=" %" min={0.01} max={100} decimalScale={2} hideControls required value={Number((wanted.sample * 100).toFixed(2))} onChange={(value) => set({ sample: Number(value) / 100 })} />
         <NumberInput label={t`Of one body`} suffix=" KiB" min={1} max={1024} allowDecimal={false} hideControls required value={Math.round(wanted.max_bytes / KIB)} onChange={(value) => set({ max_bytes: Number(value) * KIB })} />
         <NumberInput label={t`Kept for`} suffix={t` days`} min={1} max={400} allowDecimal={false} hideControls required value={days(wanted)} onChange={(value) => set({ keep: `${Number(value)}d` })} />
       </Line>
       <Textarea label={t`Also taken out`} description={t`Regular expressions (RE2), one a line`} autosize minRows={2} maxRows={8} value={patterns} onChange={(event) => setPatterns(event.currentTarget.value)} placeholder="ACME-[0-9]{6}" styles={{ input: { fontFamily: "var(--sg-mono)" } }} />
-      <Checkbox label={t`The app's own team may read them, too`} checked={wanted.visible_to_team} onChange={(event) => set({ visible_to_team: event.currentTarget.checked })} />
+      <Switch label={t`The app's own team may read them, too`} checked={wanted.visible_to_team} onChange={(event) => set({ visible_to_team: event.currentTarget.checked })} />
     </FormDialog>
   );
 }
