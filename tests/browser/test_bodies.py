@@ -1,5 +1,4 @@
-"""Recorded bodies in a real browser: turned on at the route, read in the request's drawer, erased; what is not there says
-why."""
+"""Recorded bodies in a real browser: turned on at the route, read in the drawer, erased; what is missing says why."""
 
 import json
 import os
