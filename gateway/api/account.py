@@ -77,6 +77,7 @@ def begin_totp(body: Confirmed, desk: Own, request: Request) -> TotpBegun:
     """A secret for an authenticator app. It counts once `/totp/confirm` has seen a code of it."""
     _confirm(desk, body, request)
     with desk.change() as session:
+        account.require_local(session, desk.caller)
         begun = factors.begin_totp(session, desk.services.sealer, desk.caller, Site(origin=own_origin(request)).rp_id)
     return TotpBegun(secret=begun.secret, uri=begun.uri)
 
@@ -119,6 +120,7 @@ def begin_passkey(body: Confirmed, desk: Own, request: Request) -> PasskeyCeremo
     _confirm(desk, body, request)
     site = Site(origin=own_origin(request))
     with desk.read() as session:
+        account.require_local(session, desk.caller)
         begun = passkeys.begin_registration(session, desk.services.sealer, desk.caller, site, datetime.now(UTC))
     return PasskeyCeremony(ticket=begun.ticket, options=begun.options)
 

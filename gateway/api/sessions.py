@@ -21,7 +21,7 @@ from gateway.api.caller import (
 from gateway.api.services import Services, services_of
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission, Role
-from gateway.store import identity, passkeys, signing_in, tickets
+from gateway.store import account, identity, passkeys, signing_in, tickets
 from gateway.store.document import Document
 from gateway.store.identity import ABSOLUTE_LIMIT, Caller, Method
 from gateway.store.login_sessions import SignedIn
@@ -217,6 +217,8 @@ def change_password(body: PasswordChange, desk: Myself, request: Request, respon
     """Set the own password; all other sessions end, and this one gets a new cookie."""
     if desk.caller.user_id is None:
         raise BadRequest("a token has no password", fix="sign in as the user")
+    with desk.read() as session:
+        account.require_local(session, desk.caller)
     cookie = signing_in.change_own_password(
         desk.services.engine,
         desk.caller,

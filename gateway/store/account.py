@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway.errors import Conflict
@@ -17,19 +16,30 @@ from gateway.store.models import User
 def view(session: Session, caller: Caller, required_for: Collection[Role]) -> AccountView:
     """`required_for`: roles that take a second factor."""
     assert caller.user_id is not None
-    password_hash = session.scalars(select(User.password_hash).where(User.id == caller.user_id)).one()
+    user = session.get_one(User, caller.user_id)
     held = factors.held(session, caller.user_id)
     return AccountView(
         username=caller.name,
         role=caller.role,
         team=caller.team,
-        has_password=password_hash is not None,
+        managed=user.source is not None,
+        has_password=user.password_hash is not None,
         totp=held.totp,
         passkeys=held.passkeys,
         recovery_codes=held.recovery_codes,
         second_factor_required=caller.role in required_for,
         method=caller.method or Method.PASSWORD,
     )
+
+
+def require_local(session: Session, caller: Caller) -> None:
+    """Before something is set up to sign in with. Raises Conflict where a provider manages the account: it would let
+    nobody in."""
+    assert caller.user_id is not None
+    if session.get_one(User, caller.user_id).source is not None:
+        raise Conflict(
+            "this account signs in at its identity provider", fix="set up passwords and second factors there"
+        )
 
 
 def require_factor_left(session: Session, caller: Caller, required_for: Collection[Role]) -> None:

@@ -13,6 +13,8 @@ class AccountView(Document):
     username: str
     role: Role
     team: str | None
+    managed: bool
+    """An identity provider manages it, and lets one in: nothing can be set up here for that."""
     has_password: bool
     totp: bool
     """An authenticator app is asked for a code after the password."""

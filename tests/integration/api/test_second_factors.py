@@ -182,6 +182,17 @@ def test_who_has_no_password_must_have_just_signed_in(sqlite_api: ServedApi) -> 
         assert (refused.status_code, refused.json()["code"]) == (403, "sign_in_again")
 
 
+def test_what_a_provider_manages_is_set_up_there(sqlite_api: ServedApi) -> None:
+    with browser(sqlite_api) as client:
+        with write_session(sqlite_api.engine) as session:
+            session.execute(update(User).values(source="sign-on"))
+        assert client.get("/api/v1/account").json()["managed"]
+        for path in ("totp", "passkey-options"):
+            assert client.post(f"/api/v1/account/{path}", json={"password": OWNER_PASSWORD}).status_code == 409
+        body = {"current": OWNER_PASSWORD, "new": "another long one"}
+        assert client.put("/api/v1/session/password", json=body).status_code == 409
+
+
 def test_a_token_has_no_account(sqlite_api: ServedApi) -> None:
     with sqlite_api.client() as token:
         assert token.get("/api/v1/account").status_code == 400

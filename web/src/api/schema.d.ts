@@ -2496,6 +2496,8 @@ export interface components {
             role: components["schemas"]["Role"];
             /** Team */
             team: string | null;
+            /** Managed */
+            managed: boolean;
             /** Has Password */
             has_password: boolean;
             /** Totp */

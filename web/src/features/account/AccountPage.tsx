@@ -38,7 +38,14 @@ export function AccountPage() {
       ) : null}
       <Section title={t`Signing in`}>
         {account.error ? <Problem error={account.error} again={() => void account.refetch()} /> : null}
-        {account.data ? <Ways account={account.data} /> : null}
+        {account.data?.managed ? (
+          <Notice title={t`Your identity provider signs you in`}>
+            <p>
+              <Trans>Password and second factors are its business; nothing that you set up here would let you in.</Trans>
+            </p>
+          </Notice>
+        ) : null}
+        {account.data && !account.data.managed ? <Ways account={account.data} /> : null}
       </Section>
       <Sessions />
     </Page>
