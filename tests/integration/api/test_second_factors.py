@@ -152,7 +152,7 @@ def test_codes_are_guessed_as_slowly_as_passwords(sqlite_api: ServedApi) -> None
 
 def test_factors_change_only_with_the_password(sqlite_api: ServedApi) -> None:
     with browser(sqlite_api) as client:
-        for path in ("totp", "passkeys/options"):
+        for path in ("totp", "passkey-options"):
             for body in ({}, {"password": None}, {"password": "wrong"}):
                 assert client.post(f"/api/v1/account/{path}", json=body).status_code == 401
             forget_failures(sqlite_api)
