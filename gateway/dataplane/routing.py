@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from gateway.dataplane.protocol import ClientConnection
     from gateway.dataplane.request import Request
 
-OURS: Final = (b"/console", b"/api/v1", b"/api/docs", b"/api/openapi", b"/healthz", b"/readyz", b"/metrics")
+OURS: Final = (
+    b"/console", b"/api/v1", b"/api/docs", b"/api/openapi", b"/scim/v2", b"/healthz", b"/readyz", b"/metrics",
+)  # fmt: skip
 HEALTH: Final = (b"/healthz", b"/readyz")
 """Load balancers ask for these where the traffic goes: every listener has them."""
 
