@@ -1,5 +1,6 @@
 /** Budgets burning down: how full each is, and where it will be at this pace. */
 import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import type { LimitNear } from "@/api/model";
@@ -42,7 +43,15 @@ function Budget({ limit }: { limit: LimitNear }) {
       <Meter used={limit.used} reserved={0} atMost={limit.at_most} label={t`${limit.name}: ${share(filled)} used`} {...(limit.expected === null ? {} : { expected: limit.expected })} />
       <div className={styles.budgetFoot}>
         <Ahead limit={limit} filled={filled} />
-        <span>{limit.resets_at ? <>{t`resets in`} <Until at={limit.resets_at} /></> : t`never resets`}</span>
+        <span>
+          {limit.resets_at ? (
+            <Trans>
+              resets in <Until at={limit.resets_at} />
+            </Trans>
+          ) : (
+            t`never resets`
+          )}
+        </span>
       </div>
     </li>
   );
