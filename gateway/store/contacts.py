@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from gateway.settings import Settings
@@ -13,6 +14,11 @@ from gateway.store.portal_models import TeamContact
 
 ADDRESS: Final = re.compile(r"[^@\s,;<>\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 """What is written as an e-mail address (RFC 5321 4.5.3.1.1: 64 octets before the sign), without quoting."""
+
+
+def webhooks(session: Session) -> list[str]:
+    """Of all teams: where this gateway has reason to go."""
+    return [each for each in session.scalars(select(TeamContact.webhook)) if each is not None]
 
 
 @dataclass(frozen=True, slots=True)

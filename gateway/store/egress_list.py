@@ -25,11 +25,11 @@ def egress_list(
     *,
     sign_on: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The message. Providers, their proxies, what apps may reach by the forward proxy, where people sign in (`sign_on`:
-    URLs), and what settings and environment name."""
+    """The message. Providers, their proxies, what apps may reach by the forward proxy, where people sign in and teams'
+    webhooks are (`sign_on`: URLs), and what settings and environment name."""
     urls = [row[3] for row in document["providers"]]
     urls += [row[7][0] for row in document["providers"] if row[7] is not None]
-    urls += [settings.database, settings.alert_webhook, *sign_on]
+    urls += [settings.database, settings.alert_webhook, settings.notice_webhook, settings.smtp, *sign_on]
     urls += [environment.get(name) or environment.get(name.lower()) for name in VARIABLES]
     hosts = {place for url in urls if url and (place := place_of(url)) is not None}
     if settings.otel:

@@ -24,6 +24,7 @@ from gateway.policy.quota import LimitState
 from gateway.settings import Settings
 from gateway.store import compiler, leases, retention, sign_on
 from gateway.store.catalogue import OwnCatalogue
+from gateway.store.contacts import webhooks
 from gateway.store.database import make_engine, read_session
 from gateway.store.keeper_agent import AgentFeed
 from gateway.store.keeper_alerts import KeeperAlerts
@@ -101,6 +102,7 @@ class Keeper:
         self._alerts = KeeperAlerts(settings, self._engine, self._sql, self._feed, self._agent, self._node)
         self._portal = KeeperPortal(settings, self._engine, self._sealer, self._sql, self._reading, self._feed)
         self._bodies = KeeperBodies(settings)
+        self._watch.limits_seen = self._portal.limits_seen
         self._tls = KeeperTls(settings, self._engine, self._sql, self._agent, self._node)
         self._snapshot: bytes | None = None
         self._generation = -1
@@ -410,9 +412,9 @@ class Keeper:
             return
         if compiled is None:
             return
-        self._generation, document, self._snapshot, sign_on_urls = compiled
+        self._generation, document, self._snapshot, named_urls = compiled
         self._watch.configured = configured(document)
-        self._alerts.configured(document, sign_on_urls)
+        self._alerts.configured(document, named_urls)
         self._bodies.configured(document)
         piece = snapshot_frame(self._snapshot)
         for session in self._sessions.workers.values():
@@ -425,8 +427,8 @@ class Keeper:
             if generation == known:
                 return None
             document = compiler.compile_snapshot(session, self._sealer, self._prices)
-            sign_on_urls = sign_on.urls(session)
-        return generation, document, codec.encode_snapshot(document), sign_on_urls
+            named_urls = [*sign_on.urls(session), *webhooks(session)]
+        return generation, document, codec.encode_snapshot(document), named_urls
 
     async def _sync(self) -> None:
         await self._grants.flush()

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -87,6 +87,8 @@ class Watch:
         self._processes = ProcessBook(journal.node.get("processes") or {})
         self._supervisor = os.getppid() if HANDED_DOWN in os.environ else None
         self.configured = NOTHING
+        self.limits_seen: Callable[[list[leases.LimitUse], set[int]], None] | None = None
+        """Gets how far all limits are used, and which of them have refused requests since."""
         deaths = int(journal.node.get("worker_deaths") or 0)
         self.state = NodeState(workers_configured=settings.workers, worker_deaths=deaths)
         self._levels: dict[str, tuple[int, str]] = {}
@@ -224,6 +226,8 @@ class Watch:
         self.state.limits = ratios
         refused = {limit_of(account) for account in self._refused_accounts}
         self._refused_accounts.clear()
+        if self.limits_seen is not None:
+            self.limits_seen(found, refused)
         self._feed.add([event for use in found for event in self._limit_events(use, ratios[use.name], refused)])
         for name in set(self._levels) - set(ratios):
             del self._levels[name]

@@ -1,0 +1,142 @@
+"""Bring one notice to one destination: mail by SMTP, webhooks by POST, signed as standardwebhooks.com says.
+
+Blocks, except for `post`. Whether it is tried, and when again, is `keeper_notices`' to say.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import smtplib
+import ssl
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any, Final
+
+import httpx2
+import orjson
+
+from gateway.listening import split_address
+from gateway.settings import Settings
+
+TIMEOUT_S: Final = 15.0
+SECRET_MARK: Final = "whsec_"  # noqa: S105 - how a secret begins, and none
+
+
+class NotDelivered(Exception):
+    """Why, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One delivery that is due. `tried`: how often before."""
+
+    delivery_id: int
+    notice_id: int
+    channel: str
+    destination: str
+    tried: int
+    kind: str
+    title: str
+    team: str | None
+    at: datetime
+    document: dict[str, Any]
+    installation: str
+    secret: str | None = field(repr=False)
+    """Of a webhook whose messages are signed."""
+
+
+def mail(settings: Settings, parcel: Parcel) -> None:
+    """Raises NotDelivered."""
+    if settings.smtp is None:
+        raise NotDelivered("no mail server is named any more: set `smtp`")
+    host, port = split_address(settings.smtp)
+    try:
+        with _connected(settings, host, port) as server:
+            if settings.smtp_user is not None and settings.smtp_password is not None:
+                server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            server.send_message(message(settings, parcel))
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise NotDelivered(f"{settings.smtp}: {str(error) or type(error).__name__}"[:500]) from None
+
+
+def _connected(settings: Settings, host: str, port: int) -> smtplib.SMTP:
+    if settings.smtp_security == "tls":
+        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
+    server = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+    if settings.smtp_security == "starttls":
+        try:
+            server.starttls(context=ssl.create_default_context())
+        except BaseException:
+            server.close()
+            raise
+    return server
+
+
+def message(settings: Settings, parcel: Parcel) -> EmailMessage:
+    """The id is the delivery's own, so that a mail that was sent twice is known as one."""
+    found = EmailMessage()
+    found["Subject"] = " ".join(parcel.title.split())[:200]
+    found["From"] = settings.smtp_from
+    found["To"] = parcel.destination
+    found["Date"] = format_datetime(parcel.at)
+    found["Message-ID"] = f"<notice-{parcel.notice_id}-{parcel.delivery_id}@{parcel.installation}>"
+    found["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's absence answers it
+    lines = [parcel.title, ""]
+    lines += [
+        f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in parcel.document.items() if value is not None
+    ]
+    lines += ["", _link(settings, parcel) or "The console of the gateway has the rest."]
+    found.set_content("\n".join(lines) + "\n")
+    return found
+
+
+async def post(client: httpx2.AsyncClient, settings: Settings, parcel: Parcel, now_s: int) -> None:
+    """Any 2xx will do. No redirect is followed: it would lead where nobody said. Raises NotDelivered."""
+    content = orjson.dumps(
+        {
+            "type": f"notice.{parcel.kind}",
+            "timestamp": parcel.at.isoformat(),
+            "data": {
+                "notice": parcel.notice_id,
+                "title": parcel.title,
+                "team": parcel.team,
+                "url": _link(settings, parcel),
+                **parcel.document,
+            },
+        }
+    )
+    headers = {"content-type": "application/json", **signed(parcel, content, now_s)}
+    try:
+        answer = await client.post(parcel.destination, content=content, headers=headers, follow_redirects=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise NotDelivered(str(error)[:500] or type(error).__name__) from None
+    if not answer.is_success:
+        raise NotDelivered(f"it answered {answer.status_code}")
+
+
+def signed(parcel: Parcel, content: bytes, now_s: int) -> dict[str, str]:
+    """Headers by which the receiver knows the sender, the time, and a message that came twice."""
+    message_id = f"notice_{parcel.installation}_{parcel.delivery_id}"
+    headers = {"webhook-id": message_id, "webhook-timestamp": str(now_s)}
+    if parcel.secret is not None:
+        try:
+            key = base64.b64decode(parcel.secret.removeprefix(SECRET_MARK), validate=True)
+        except (binascii.Error, ValueError):
+            raise NotDelivered("the webhook's secret is not base64: make another one") from None
+        digest = hmac.new(key, f"{message_id}.{now_s}.".encode() + content, hashlib.sha256).digest()
+        headers["webhook-signature"] = "v1," + base64.b64encode(digest).decode()
+    return headers
+
+
+def _link(settings: Settings, parcel: Parcel) -> str | None:
+    if settings.public_url is None:
+        return None
+    page = f"access-requests/{parcel.document['request']}" if "request" in parcel.document else "usage"
+    return f"{settings.public_url.rstrip('/')}/console/{page}"
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
