@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 CONNECT_TIMEOUT_S = 2.0
+MIB = 1024 * 1024
+NEARLY_FULL = 0.85
+"""Of what bodies may take: the keeper makes room from a little more on."""
 
 
 def gateway_checks(settings: Settings) -> Iterator[Finding]:
@@ -28,6 +31,8 @@ def gateway_checks(settings: Settings) -> Iterator[Finding]:
     if settings.data.is_dir():
         yield sealing_key(settings)
         yield from database(settings)
+        if settings.bodies_folder.is_dir():
+            yield recorded_bodies(settings.bodies_folder, settings.bodies_max_bytes)
     running = service_of(settings).state().running
     yield from service(settings, running)
 
@@ -61,6 +66,22 @@ def sealing_key(settings: Settings) -> Finding:
     if mode & 0o077:
         return broken("sealing key", f"{path} has mode {mode:04o}", f"chmod 0600 {path}; sluicegate sealing rotate")
     return fine("sealing key", f"{sealer.key_id}, {path}")
+
+
+def recorded_bodies(folder: Path, most_bytes: int) -> Finding:
+    """How much routes with `capture` have recorded, of what they may."""
+    from gateway.store.bodies import size_of
+
+    size = size_of(folder)
+    days = sum(1 for each in folder.iterdir() if each.is_dir())
+    told = f"{size / MIB:,.1f} of {most_bytes / MIB:,.0f} MiB, days recorded: {days}, in {folder}"
+    if size >= NEARLY_FULL * most_bytes:
+        return weak(
+            "recorded bodies",
+            f"{told}: the oldest make room for new ones before their time",
+            "raise `bodies_max_bytes` in sluicegate.toml, or lower `sample`, `max_bytes` or `keep` of the routes",
+        )
+    return fine("recorded bodies", told)
 
 
 def database(settings: Settings) -> Iterator[Finding]:

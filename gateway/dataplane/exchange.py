@@ -206,7 +206,7 @@ class Exchange(ABC):
         self.record_end()
         self.plane.exchanges.discard(self)
         capture = self.capture
-        if capture is not None and self.app is not None:
+        if capture is not None:
             capture.end(self.request.headers, self.request.body, self.row.status)
         self.request.body.close()
         self.client.exchange_done(self)

@@ -4,6 +4,7 @@ Nothing of this exists for requests of routes without `capture`. For those with 
 writes, so that every dialect, HTTP routes and errors of our own are recorded at the one place that all of them pass.
 """
 
+import logging
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gateway.policy.capture import Capture
     from gateway.policy.model import Route
     from gateway.policy.snapshot import Snapshot
+
+log = logging.getLogger("sluicegate.bodies")
 
 _TYPE: Final = re.compile(rb"^content-type:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _CODING: Final = re.compile(rb"^content-encoding:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -89,6 +92,14 @@ class BodyCapture:
 
     def end(self, headers: "Iterable[tuple[bytes, bytes]]", body: "RequestBody", status: int) -> None:
         """The request is settled and its body still there: the recorder's thread has the rest to do."""
+        try:
+            self._complete(headers, body, status)
+        except Exception:  # whatever it is, the request's own end goes on
+            log.exception("bodies of a request may lack something", extra={"request_id": self.id})
+            self._recorder.lose("fault")
+        self._recorder.take(self)
+
+    def _complete(self, headers: "Iterable[tuple[bytes, bytes]]", body: "RequestBody", status: int) -> None:
         self.request.tunnel = self.answer.tunnel = status == 101
         named = dict(headers)
         self.request.describe(named.get(b"content-type", b""), named.get(b"content-encoding", b""))
@@ -98,7 +109,6 @@ class BodyCapture:
             self.secrets += named.get(name, b"").split()
         for target in self.route.targets:
             self.secrets += [each.secret.encode() for each in target.provider.credentials]
-        self._recorder.take(self)
 
 
 class CapturedAnswer(ClientAnswer):

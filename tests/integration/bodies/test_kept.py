@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from gateway.cli.checks import Verdict
+from gateway.cli.checks_gateway import recorded_bodies
 from gateway.dataplane.bodies.files import BodyFiles, NoRoom
 from gateway.policy.body_records import Bodies, Body, folder_name
 from gateway.store import bodies
@@ -135,3 +137,12 @@ def test_a_removed_file_is_followed_by_another(tmp_path: Path, files: BodyFiles)
     write(files, request_id(TODAY, 2), TODAY, route=7)
     assert found(tmp_path, request_id(TODAY, 1)) is Found.MISSING
     assert found(tmp_path, request_id(TODAY, 2)) is Found.KEPT
+
+
+def test_doctor_says_how_much_there_is(tmp_path: Path, files: BodyFiles) -> None:
+    write(files, request_id(TODAY, 1), TODAY)
+    told = recorded_bodies(tmp_path, 1 << 30)
+    assert (told.verdict, "days recorded: 1" in told.detail) == (Verdict.FINE, True)
+    nearly = recorded_bodies(tmp_path, bodies.size_of(tmp_path) + 1)
+    assert nearly.verdict is Verdict.WEAK
+    assert "bodies_max_bytes" in nearly.fix

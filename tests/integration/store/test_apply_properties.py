@@ -61,6 +61,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             "timeout": st.fixed_dictionaries({}, optional={"connect": durations, "total": durations}),
             "max_output_tokens": st.integers(1, 10**6),
             "read_to_end": st.booleans(),
+            "capture": st.fixed_dictionaries({}, optional={"keep": st.just("3d"), "sample": st.floats(0.01, 1.0)}),
         },
     )
     routes = each_once(draw(st.lists(route, max_size=4)), "name")
