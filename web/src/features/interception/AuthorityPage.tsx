@@ -1,5 +1,5 @@
 /** The certificate authority for intercepted TLS: make, download, renew, remove it, and who trusts it how. */
-import { t } from "@lingui/core/macro";
+import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, Skeleton } from "@mantine/core";
 import { IconDownload, IconRefresh } from "@tabler/icons-react";
@@ -154,12 +154,18 @@ function Deed({ doing, authority, close }: { doing: Doing; authority: Authority;
     },
     replace: {
       title: t`Replace its key?`,
-      consequence: t`Key and certificate are new. Until a client has been given the new certificate, it refuses every connection of the ${rules} rules that terminate TLS.`,
+      consequence: plural(rules, {
+        one: "Key and certificate are new. Until a client has been given the new certificate, it refuses every connection of the rule that terminates TLS.",
+        other: "Key and certificate are new. Until a client has been given the new certificate, it refuses every connection of the # rules that terminate TLS.",
+      }),
       deed: t`Replace key and certificate`,
     },
     remove: {
       title: t`Remove the authority?`,
-      consequence: t`Its key is forgotten for good. From then on the TLS of all ${rules} rules that terminate it passes through: routes, keys and limits no longer hold there.`,
+      consequence: plural(rules, {
+        one: "Its key is forgotten for good. From then on the TLS of the rule that terminates it passes through: routes, keys and limits no longer hold there.",
+        other: "Its key is forgotten for good. From then on the TLS of all # rules that terminate it passes through: routes, keys and limits no longer hold there.",
+      }),
       deed: t`Remove the authority`,
     },
   };
