@@ -89,7 +89,7 @@ print(client.models.generate_content(model=$model, contents="Hello").text)
 """
 _PYTHON_MISTRAL: Final = """\
 import os
-from mistralai import Mistral
+from mistralai.client import Mistral
 
 client = Mistral(server_url="$base", api_key=os.environ["SLUICEGATE_KEY"])
 answer = client.chat.complete(
