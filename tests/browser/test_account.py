@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import sign_in_as
 from tests.browser.looking import ready, wrong_with
+from tests.support import live
 from tests.support.live import Live
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
@@ -23,12 +25,18 @@ Visit = Callable[[], Page]
 
 @pytest.fixture
 def visit(chromium: Browser, running: Live) -> Iterator[Visit]:
+    with visiting(chromium, running) as found:
+        yield found
+
+
+@contextmanager
+def visiting(chromium: Browser, running: Live) -> Iterator[Visit]:
     """Pages of browsers that know nothing yet, at a host name that passkeys may be made for. They must not complain."""
     opened: list[BrowserContext] = []
     complaints: list[str] = []
 
     def complain(message: str) -> None:
-        if "status of 401" not in message:  # a password or code that is wrong on purpose; nobody signed in
+        if not re.search("status of (401|409)", message):  # what is refused on purpose; nobody signed in
             complaints.append(message)
 
     def open_page() -> Page:
@@ -207,6 +215,29 @@ def test_an_owner_resets_the_factor_of_a_user(visit: Visit, running: Live) -> No
     page.goto("/console/account")
     sign_in_as(page, "kim", password)
     page.get_by_role("heading", name="Overview").wait_for()
+
+
+def test_a_role_that_needs_a_second_factor_is_led_to_it(chromium: Browser, tmp_path: Path) -> None:
+    required = {"SLUICEGATE_REQUIRE_SECOND_FACTOR": '["operator"]'}
+    with live.gateway(tmp_path, "teams: [{name: search}]", env=required) as gateway:
+        with visiting(chromium, gateway) as visit:
+            password = make_user(gateway, "ivy", "operator")
+            page = visit()
+            sign_in_as(page, "ivy", password)
+            page.get_by_role("heading", name="Account").wait_for()
+            expect(page.get_by_role("note")).to_contain_text("Your role needs a second factor")
+            expect(page.get_by_role("link", name="Routes")).to_have_count(0)
+            page.goto("/console/routes")
+            page.get_by_role("heading", name="Account").wait_for()
+            set_up_app(page, password)
+            expect(page.get_by_role("note")).to_have_count(0)
+            page.get_by_role("link", name="Routes").click()
+            page.get_by_role("heading", name="Routes").wait_for()
+            page.goto("/console/account")
+            page.get_by_role("button", name="Remove the app").click()
+            page.get_by_label("Your password").fill(password)
+            page.get_by_role("dialog").get_by_role("button", name="Remove the app").click()
+            expect(page.get_by_role("alert")).to_contain_text("this is the last one")
 
 
 def test_the_pages_are_for_everybody(visit: Visit, running: Live) -> None:

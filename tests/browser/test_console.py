@@ -34,6 +34,7 @@ PAGES = {
     "access requests": "/console/access-requests",
     "notices": "/console/access-requests/notices",
     "usage": "/console/usage",
+    "account": "/console/account",
     "users": "/console/users",
     "tokens": "/console/tokens",
     "lost": "/console/no/such/page",

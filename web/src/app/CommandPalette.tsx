@@ -2,7 +2,7 @@
 import { t } from "@lingui/core/macro";
 import "@mantine/spotlight/styles.css";
 import { Spotlight, spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
-import { IconSearch } from "@tabler/icons-react";
+import { IconSearch, IconShieldLock } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
@@ -18,9 +18,10 @@ export default function CommandPalette({ asked }: { asked: number }) {
   const may = useMay();
   const session = useQuery(sessionQuery).data;
   const navigate = useNavigate();
-  const routes = useQuery(routesQuery).data ?? [];
-  const apps = useQuery(appsQuery).data ?? [];
-  const limits = useQuery(limitsQuery).data ?? [];
+  const services = may("services:read");
+  const routes = useQuery({ ...routesQuery, enabled: services }).data ?? [];
+  const apps = useQuery({ ...appsQuery, enabled: services }).data ?? [];
+  const limits = useQuery({ ...limitsQuery, enabled: services }).data ?? [];
   const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data ?? [];
 
   useEffect(() => spotlight.open(), [asked]);
@@ -28,12 +29,15 @@ export default function CommandPalette({ asked }: { asked: number }) {
   const groups: SpotlightActionGroupData[] = [
     {
       group: t`Pages`,
-      actions: entriesFor(may, session?.role).map(({ to, label, icon: Icon }) => ({
-        id: to,
-        label,
-        leftSection: <Icon size={16} stroke={1.7} />,
-        onClick: () => void navigate({ to }),
-      })),
+      actions: [
+        ...entriesFor(may, session?.role).map(({ to, label, icon: Icon }) => ({
+          id: to,
+          label,
+          leftSection: <Icon size={16} stroke={1.7} />,
+          onClick: () => void navigate({ to }),
+        })),
+        { id: "/account", label: t`Account`, leftSection: <IconShieldLock size={16} stroke={1.7} />, onClick: () => void navigate({ to: "/account" }) },
+      ],
     },
     {
       group: t`Apps`,
