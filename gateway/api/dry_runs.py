@@ -13,7 +13,7 @@ from gateway.policy.replay import MOST_NAMES, Effect, Finding
 from gateway.policy.roles import Permission
 from gateway.store import drafts, versions
 from gateway.store.config.editing import Editing
-from gateway.store.replay import Rehearsed, dry_run
+from gateway.store.replay import Rehearsed, judge, look_back, snapshot_under
 
 router = APIRouter(prefix="/api/v1", tags=["draft"])
 
@@ -77,10 +77,13 @@ def dry_run_version(number: int, desk: Trying, minutes: Minutes = 60) -> DryRunV
 def _run(desk: Desk, minutes: int, document: Callable[[Editing], tuple[str, str]]) -> DryRunView:
     until = datetime.now(UTC)
     since = until - timedelta(minutes=minutes)
-    with desk.services.prices as book, replace(desk, dry_run=True).changing() as editing:
-        text, file = document(editing)
-        found = dry_run(editing, text, file, book, since, until)
-    return _view(found, since, until)
+    with desk.services.prices as book:
+        with desk.reading() as editing:
+            text, file = document(editing)
+            seen = look_back(editing, book, since, until)
+        with replace(desk, dry_run=True).changing() as editing:
+            after = snapshot_under(editing, text, file, book)
+    return _view(judge(seen, after), since, until)
 
 
 def _view(found: Rehearsed, since: datetime, until: datetime) -> DryRunView:

@@ -245,10 +245,12 @@ def discard(editing: Editing, expected_revision: int | None) -> None:
 
 
 def compare(editing: Editing) -> Compared:
-    """What publishing the draft would change now. Needs a write transaction, and leaves nothing in it."""
+    """What publishing the draft would change now; nothing where there is none. Needs a write transaction, and leaves
+    nothing in it."""
     editing.lock()
     work = _open(editing)
-    _require_draft(work)
+    if not work.exists:
+        return Compared(differences=(), before=work.in_force_text, after=work.in_force_text)
     text = to_yaml(values_of(work.mine))
     try:
         after = _tried(editing, text)
@@ -305,9 +307,8 @@ def publish(editing: Editing, note: str, expected_revision: int | None) -> Publi
 
 
 def text_to_try(editing: Editing) -> str:
-    """The draft's document, brought together with what is in force. Raises NotFound where there is no draft."""
+    """The draft's document, brought together with what is in force; without a draft, what is in force."""
     work = _open(editing)
-    _require_draft(work)
     return to_yaml(values_of(work.mine))
 
 

@@ -1,6 +1,6 @@
 """Read the ledger's newest requests, and judge them under a document that is not in force (`policy.replay`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -35,23 +35,47 @@ class Rehearsed:
     """Whether these are all requests of the time asked for; else the newest `MOST_ROWS`."""
 
 
-def dry_run(editing: Editing, text: str, file: str, book: PriceBook, since: datetime, until: datetime) -> Rehearsed:
-    """Requests that began between the two, under the document `text`. Needs a write transaction, and leaves nothing in
-    it. Raises Invalid where the document does not apply."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What has been, read without keeping anybody from writing."""
+
+    rows: Sequence[Past]
+    before: bytes
+    used: Mapping[int, int]
+
+
+def look_back(editing: Editing, book: PriceBook, since: datetime, until: datetime) -> Seen:
+    """Requests that began between the two, and the configuration in force. The session is one that reads."""
     session = editing.session
+    before = encode_snapshot(compile_snapshot(session, editing.sealer, book))
+    return Seen(
+        rows=_newest(session, unix_ns(since), unix_ns(until)),
+        before=before,
+        used=_used(session, decode_snapshot(before), until.timestamp()),
+    )
 
-    def snapshot() -> Snapshot:
-        return decode_snapshot(encode_snapshot(compile_snapshot(session, editing.sealer, book)))
 
-    rows = _newest(session, unix_ns(since), unix_ns(until))
-    before = snapshot()
-    used = _used(session, before, until.timestamp())
-    _, after = rehearse(editing, text, file=file, environment={}, prune=True, look=snapshot)
-    found = replay(rows[-MOST_ROWS:], before, after, used)
+def snapshot_under(editing: Editing, text: str, file: str, book: PriceBook) -> bytes:
+    """The snapshot that a document would make. Needs a write transaction, and leaves nothing in it: as short as it can
+    be, for others wait. Raises Invalid where the document does not apply."""
+    _, found = rehearse(
+        editing,
+        text,
+        file=file,
+        environment={},
+        prune=True,
+        look=lambda: encode_snapshot(compile_snapshot(editing.session, editing.sealer, book)),
+    )
+    return found
+
+
+def judge(seen: Seen, after: bytes) -> Rehearsed:
+    """The requests under that snapshot. Needs no database."""
+    rows = seen.rows[-MOST_ROWS:]
     return Rehearsed(
-        replay=found,
-        first_at_s=rows[-MOST_ROWS:][0].at_s if rows else None,
-        whole=len(rows) <= MOST_ROWS,
+        replay=replay(rows, decode_snapshot(seen.before), decode_snapshot(after), seen.used),
+        first_at_s=rows[0].at_s if rows else None,
+        whole=len(seen.rows) <= MOST_ROWS,
     )
 
 

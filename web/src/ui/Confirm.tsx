@@ -48,14 +48,24 @@ export function Confirm({ title, consequence, deed, act, draft, close }: Confirm
   );
 }
 
+interface DialogProps {
+  title: string;
+  close: () => void;
+  children: ReactNode;
+  /** A click beside it does not close it. */
+  firm?: boolean;
+  wide?: boolean;
+}
+
 /** Every dialog of the console. Scrolling is not locked: the lock would be a style element, which the CSP refuses. */
-export function Dialog({ title, close, children, firm = false }: { title: string; close: () => void; children: ReactNode; firm?: boolean }) {
+export function Dialog({ title, close, children, firm = false, wide = false }: DialogProps) {
   return (
     <Modal
       opened
       onClose={close}
       title={title}
       centered
+      size={wide ? 620 : "md"}
       lockScroll={false}
       closeOnClickOutside={!firm}
       transitionProps={{ duration: 120 }}

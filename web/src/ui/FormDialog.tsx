@@ -19,11 +19,13 @@ interface FormDialogProps<Result> {
   draft?: (() => Promise<unknown>) | undefined;
   close: () => void;
   /** Takes the place of what went wrong, where the form has more to say about it. */
-  problem?: ((error: unknown) => ReactNode | undefined) | undefined;
+  problem?: ((error: unknown, again: () => void) => ReactNode | undefined) | undefined;
+  /** For forms with many fields. */
+  wide?: boolean;
   children: ReactNode;
 }
 
-export function FormDialog<Result>({ title, deed, complete, act, done, draft, close, problem, children }: FormDialogProps<Result>) {
+export function FormDialog<Result>({ title, deed, complete, act, done, draft, close, problem, wide = false, children }: FormDialogProps<Result>) {
   const deeds = useMutation({ mutationFn: act, onSuccess: done });
   const queries = useQueryClient();
   const drafting = useMutation({
@@ -42,9 +44,9 @@ export function FormDialog<Result>({ title, deed, complete, act, done, draft, cl
   }
 
   return (
-    <Dialog title={title} close={close}>
+    <Dialog title={title} close={close} wide={wide}>
       <form onSubmit={submit} className={styles.form}>
-        {error ? (problem?.(error) ?? <Problem error={error} />) : null}
+        {error ? (problem?.(error, () => (drafting.error ? drafting.mutate() : deeds.mutate())) ?? <Problem error={error} />) : null}
         {children}
         <Group justify="flex-end" gap="xs">
           <Button variant="default" onClick={close}>

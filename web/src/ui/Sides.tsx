@@ -13,11 +13,11 @@ export function Sides({ sides }: { sides: readonly Side[] }) {
   return (
     <div className={styles.sides}>
       {sides.map((side) => (
-        <section key={side.title} className={styles.side} aria-label={side.title}>
+        <div key={side.title} className={styles.side} role="group" aria-label={side.title}>
           <h3>{side.title}</h3>
           <pre tabIndex={0}>{written(side.value)}</pre>
           {side.action}
-        </section>
+        </div>
       ))}
     </div>
   );

@@ -6,6 +6,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { App } from "@/api/model";
 import { useMay } from "@/api/session";
+import { draftEntry } from "@/features/publish/queries";
 import { routesQuery } from "@/features/routes/queries";
 import { FormDialog } from "@/ui/FormDialog";
 import { appsQuery, makeApp, makeTeam, teamsQuery } from "./queries";
@@ -31,12 +32,18 @@ export function AppForm({ close }: { close: () => void }) {
     return makeApp({ name: name.trim(), team: team.trim(), routes: all ? "*" : chosen });
   }
 
+  async function draft(): Promise<void> {
+    if (isNewTeam) await draftEntry("team", team.trim(), { name: team.trim() });
+    await draftEntry("app", name.trim(), { team: team.trim(), routes: all ? "*" : chosen }, "none");
+  }
+
   return (
     <FormDialog
       title={t`Add an app`}
       deed={name.trim() ? t`Add ${name.trim()}` : t`Add the app`}
       complete={name.trim() !== "" && team.trim() !== ""}
       act={make}
+      draft={may("configuration:write") ? draft : undefined}
       done={async (app) => {
         await queries.invalidateQueries({ queryKey: appsQuery.queryKey });
         close();

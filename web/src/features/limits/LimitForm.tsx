@@ -8,6 +8,7 @@ import { appsQuery, keysQuery, teamsQuery } from "@/features/apps/queries";
 import { providersQuery } from "@/features/providers/queries";
 import { routesQuery } from "@/features/routes/queries";
 import { targetName } from "@/features/routes/target";
+import { draftEntry } from "@/features/publish/queries";
 import { FormDialog, Line } from "@/ui/FormDialog";
 import { limitsQuery, makeLimit } from "./queries";
 
@@ -55,20 +56,21 @@ export function LimitForm({ close }: { close: () => void }) {
   const queries = useQueryClient();
   const atOnce = metric === "concurrent_requests";
 
+  const wanted = {
+    name: name.trim(),
+    metric,
+    at_most: Number(atMost),
+    scope: kind === "everyone" ? {} : { [kind]: whom },
+    ...(atOnce ? {} : { window: within }),
+  };
+
   return (
     <FormDialog
       title={t`Add a limit`}
       deed={name.trim() ? t`Add ${name.trim()}` : t`Add the limit`}
       complete={name.trim() !== "" && Number(atMost) > 0 && (kind === "everyone" || whom !== null)}
-      act={() =>
-        makeLimit({
-          name: name.trim(),
-          metric,
-          at_most: Number(atMost),
-          scope: kind === "everyone" ? {} : { [kind]: whom },
-          ...(atOnce ? {} : { window: within }),
-        })
-      }
+      act={() => makeLimit(wanted)}
+      draft={() => draftEntry("limit", wanted.name, { ...wanted }, "none")}
       done={async () => {
         await queries.invalidateQueries({ queryKey: limitsQuery.queryKey });
         close();

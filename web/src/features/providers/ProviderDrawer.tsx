@@ -6,6 +6,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, type ReactNode } from "react";
 import type { Provider } from "@/api/model";
+import { useMay } from "@/api/session";
 import { routesQuery } from "@/features/routes/queries";
 import { Problem } from "@/ui/Answer";
 import { Id } from "@/ui/Copy";
@@ -13,7 +14,10 @@ import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Ago, Unknown, When } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
 import { span } from "@/units/time";
+import { HowItFares } from "./HowItFares";
+import { ProviderDeeds } from "./ProviderDeeds";
 import { healthQuery, providerQuery } from "./queries";
+import { TestForReal } from "./TestResult";
 
 export function ProviderDrawer() {
   const { name } = useParams({ from: "/frame/providers/$name" });
@@ -30,8 +34,10 @@ export function ProviderDrawer() {
 
 function Details({ provider }: { provider: Provider }) {
   const routes = useQuery(routesQuery).data?.filter((route) => route.targets.some((target) => target.provider === provider.name));
+  const canChange = useMay()("configuration:write");
   return (
     <>
+      {canChange ? <ProviderDeeds provider={provider} routes={routes ?? []} /> : null}
       <Part title={t`Account`}>
         <Facts
           facts={[
@@ -76,7 +82,9 @@ function Details({ provider }: { provider: Provider }) {
             ])}
           />
         )}
+        {canChange ? <TestForReal key={provider.version} name={provider.name} credentials={provider.credentials.length} /> : null}
       </Part>
+      <HowItFares provider={provider} />
       <Part title={t`Routes that use it`}>
         {routes?.length === 0 ? <p>{t`None: nothing reaches this provider.`}</p> : null}
         {routes?.map((route) => (

@@ -5,6 +5,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { DialectName } from "@/api/model";
+import { draftEntry } from "@/features/publish/queries";
 import { FormDialog } from "@/ui/FormDialog";
 import { makeProvider, providersQuery } from "./queries";
 
@@ -39,6 +40,9 @@ export function ProviderForm({ close }: { close: () => void }) {
       deed={name.trim() ? t`Add ${name.trim()}` : t`Add the provider`}
       complete={name.trim() !== "" && address.trim() !== ""}
       act={() => makeProvider({ name: name.trim(), dialect, base_url: address.trim(), credentials: secret === "" ? [] : [{ name: "main", value: secret }] })}
+      draft={() =>
+        draftEntry("provider", name.trim(), { dialect, base_url: address.trim(), ...(secret === "" ? {} : { credentials: [{ name: "main", value: secret }] }) }, "none")
+      }
       done={async (provider) => {
         await queries.invalidateQueries({ queryKey: providersQuery.queryKey });
         close();

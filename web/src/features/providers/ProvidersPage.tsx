@@ -13,10 +13,11 @@ import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count } from "@/ui/Figure";
+import { Count, Unknown } from "@/ui/Figure";
+import { Mark } from "@/ui/Mark";
 import { Page } from "@/ui/Page";
 import { ProviderForm } from "./ProviderForm";
-import { providersQuery } from "./queries";
+import { healthQuery, providersQuery } from "./queries";
 
 export function ProvidersPage() {
   const providers = useQuery(providersQuery);
@@ -68,6 +69,7 @@ function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<P
     { id: "dialect", header: t`Dialect`, sortBy: (provider) => provider.dialect, cell: (provider) => provider.dialect },
     { id: "base", header: t`Address`, hide: "phone", cell: (provider) => <code>{provider.base_url}</code> },
     { id: "credentials", header: t`Credentials`, hide: "tablet", cell: (provider) => (provider.credentials.length === 0 ? t`none` : plural(provider.credentials.length, { one: "# credential", other: "# credentials" })) },
+    { id: "state", header: t`State`, cell: (provider) => <ProviderState provider={provider} /> },
     { id: "requests", header: t`Requests`, number: true, sortBy: (provider) => of(provider)?.requests ?? 0, cell: (provider) => <Count n={of(provider)?.requests} unit={t`requests`} why={quiet} /> },
     {
       id: "spend",
@@ -84,3 +86,17 @@ const example = `# sluicegate.yaml, then: sluicegate apply -f sluicegate.yaml
 providers:
   - {name: openai, dialect: openai, base_url: https://api.openai.com/v1,
      credentials: [{name: main, value: "\${OPENAI_API_KEY}"}]}`;
+
+/** What checks and workers have found, the worst first. */
+function ProviderState({ provider }: { provider: Provider }) {
+  const health = useQuery(healthQuery);
+  if (!health.data) return <Unknown why={health.error?.message ?? t`loading`} />;
+  const checked = health.data.providers.find((each) => each.provider === provider.name);
+  const workers = health.data.workers;
+  const aside = new Set(workers.flatMap((worker) => worker.aside.filter((each) => each.provider === provider.name).map((each) => each.credential)));
+  const cooling = workers.some((worker) => worker.cooling.some((target) => target === provider.name || target.startsWith(`${provider.name}/`)));
+  if (checked && !checked.healthy) return <Mark tone="bad" title={checked.reason}>{t`Down`}</Mark>;
+  if (cooling) return <Mark tone="warn" title={t`After failures in a row, or as it asked, a worker sends elsewhere while there is another target`}>{t`Cooling`}</Mark>;
+  if (aside.size > 0) return <Mark tone="warn" title={[...aside].join(", ")}>{plural(aside.size, { one: "# key set aside", other: "# keys set aside" })}</Mark>;
+  return checked ? <Mark tone="ok">{t`Healthy`}</Mark> : <span title={t`It is not checked by itself; no worker avoids it`}>{t`no complaint`}</span>;
+}

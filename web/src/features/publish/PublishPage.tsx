@@ -158,13 +158,15 @@ function InTheWay({ diff }: { diff: Differences }) {
     <>
       {diff.errors.length > 0 ? (
         <Section title={t`It does not apply as it is`}>
-          <ul className={styles.problems} role="alert">
+          <div className={styles.problems} role="alert">
+            <ul>
             {diff.errors.map((each) => (
               <li key={`${each.line} ${each.field} ${each.problem}`}>
                 {each.field ? <code>{each.field}</code> : null} {each.problem}; {each.remedy} <Link to="/publish/yaml" search={{ line: each.line }}>{t`line ${each.line}`}</Link>
               </li>
             ))}
-          </ul>
+            </ul>
+          </div>
         </Section>
       ) : null}
       {diff.conflicts.length > 0 ? (

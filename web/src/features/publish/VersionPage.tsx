@@ -45,9 +45,11 @@ export function VersionPage() {
           <IconArrowLeft size={14} aria-hidden /> <Trans>All versions</Trans>
         </Link>
         {version.data ? (
-          <Trans>
-            published by {version.data.actor.replace(/^user:/, "")}, <When at={version.data.published_at} />
-          </Trans>
+          <span>
+            <Trans>
+              published by {version.data.actor.replace(/^user:/, "")}, <When at={version.data.published_at} />
+            </Trans>
+          </span>
         ) : null}
       </p>
       {version.error ? <Problem error={version.error} /> : null}

@@ -76,13 +76,15 @@ function Editor({ revision, text }: { revision: number; text: string }) {
     <>
       {saving.error && errors.length === 0 ? <Problem error={saving.error} /> : null}
       {errors.length > 0 ? (
-        <ul className={styles.problems} role="alert">
+        <div className={styles.problems} role="alert">
+          <ul>
           {errors.map((each) => (
             <li key={`${each.line} ${each.field} ${each.problem}`}>
               <button type="button" className={styles.line} onClick={() => goTo(each.line)}>{t`Line ${each.line}`}</button> {each.field ? <code>{each.field}</code> : null} {each.problem}; {each.remedy}
             </li>
           ))}
-        </ul>
+          </ul>
+        </div>
       ) : null}
       <div className={styles.editor}>
         <div ref={gutter} className={styles.gutter} aria-hidden>

@@ -17,6 +17,8 @@ import { span } from "@/units/time";
 import { CapturePart } from "./Capture";
 import { routeQuery } from "./queries";
 import styles from "./routes.module.css";
+import { RouteDeeds } from "./RouteDeeds";
+import { RouteLimits } from "./RouteLimits";
 import { CALLS, callOf, type Call } from "./snippets";
 import { STRATEGIES, targetName } from "./target";
 
@@ -38,6 +40,7 @@ function Details({ route }: { route: Route }) {
   const weights = route.targets.reduce((sum, target) => sum + target.weight, 0);
   return (
     <>
+      <RouteDeeds route={route} />
       <Part title={t`Targets`}>
         <p className={styles.how}>
           <code>{route.strategy}</code>: {STRATEGIES[route.strategy]}
@@ -72,6 +75,7 @@ function Details({ route }: { route: Route }) {
           ]}
         />
       </Part>
+      <RouteLimits route={route} />
       <Rules title={t`Request headers, before they go upstream`} rules={route.request_headers} />
       <Rules title={t`Answer headers, before they go to the caller`} rules={route.response_headers} />
       <CapturePart route={route} />

@@ -2,7 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
-import { IconPlus } from "@tabler/icons-react";
+import { IconHelpHexagon, IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, useMemo, useState } from "react";
@@ -33,8 +33,13 @@ export function RoutesPage() {
       <Trans>Add a route</Trans>
     </Button>
   ) : null;
+  const explain = (
+    <Button variant="default" leftSection={<IconHelpHexagon size={16} />} onClick={() => void navigate({ to: "/explain" })}>
+      <Trans>What would happen to a request?</Trans>
+    </Button>
+  );
   return (
-    <Page title={t`Routes`} line={t`What callers ask for as “model” or by host and path, and the targets that answer.`} action={make}>
+    <Page title={t`Routes`} line={t`What callers ask for as “model” or by host and path, and the targets that answer.`} action={routes.data?.length === 0 ? make : <>{explain}{make}</>}>
       <DataTable
         label={t`Routes`}
         columns={columns}

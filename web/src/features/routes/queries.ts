@@ -13,6 +13,13 @@ export const routesQuery = queryOptions({
 export const routeQuery = (name: string) =>
   queryOptions({ queryKey: ["routes", name], queryFn: () => unwrap(api.GET("/api/v1/routes/{ref}", { params: { path: { ref: name } } })) });
 
+type Patch = components["schemas"]["RoutePatch"];
+
+/** `version`: the one that was seen; 412 where it is another by now. */
+export const changeRoute = (name: string, version: number, patch: Patch) =>
+  unwrap(api.PATCH("/api/v1/routes/{ref}", { params: { path: { ref: name }, header: { "if-match": `"${version}"` } }, body: patch }));
+export const removeRoute = (name: string) => unwrap(api.DELETE("/api/v1/routes/{ref}", { params: { path: { ref: name } } }));
+
 export const makeRoute = (route: Wanted) => unwrap(api.POST("/api/v1/routes", { body: route }));
 
 /** Change what a route records of bodies, if it still is as it was seen; null: nothing any more. */
