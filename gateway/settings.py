@@ -8,6 +8,7 @@ defaults. What the console and `apply` manage (providers, routes, limits, …) l
 import json
 import os
 import re
+import tomllib
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -68,7 +69,9 @@ Retained = Annotated[timedelta, BeforeValidator(_retained), AfterValidator(_a_da
 class Settings(BaseSettings):
     """Everything that `sluicegate serve` can be told. Each field is an option, a variable and a TOML key."""
 
-    model_config = SettingsConfigDict(env_prefix="SLUICEGATE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SLUICEGATE_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
 
     listen: str = "127.0.0.1:8080"
     """HOST:PORT of the data plane (and of console and REST API unless `admin_listen` is set)."""
@@ -77,13 +80,17 @@ class Settings(BaseSettings):
     proxy_listen: str | None = None
     """HOST:PORT of the forward proxy, which serves CONNECT and absolute-form requests and nothing else."""
     data: Path = Field(default_factory=default_data_folder)
+    """The folder that holds all state: database, keys, spool, sockets."""
     database: str | None = None
     """SQLAlchemy URL; default: SQLite in the data folder. `postgresql://…` is PostgreSQL 15 or newer."""
     workers: PositiveInt = Field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes that serve; default: one a core."""
     drain: float = 15.0
     """Seconds that answers in progress may take to end after SIGTERM."""
     tls_cert: Path | None = None
+    """PEM file of the certificate chain; with it `listen` speaks TLS."""
     tls_key: Path | None = None
+    """PEM file of its key."""
     proxy_protocol: bool = False
     """Each connection begins with a PROXY preamble (v1 or v2) that says whose it is; others are refused."""
     tunnel_idle: PositiveFloat = 600.0
@@ -98,6 +105,7 @@ class Settings(BaseSettings):
     zone: str | None = None
     """Where this host is: targets whose provider has this `zone` come first."""
     agent_socket: Path | None = None
+    """Where the agent is found; default: `agent.sock` in the data folder."""
     probes: bool = True
     """Whether the agent loads its probes into the kernel."""
     cgroup: Path | None = None
@@ -124,8 +132,11 @@ class Settings(BaseSettings):
     smtp: str | None = None
     """Mail server as HOST:PORT; without one no mail is sent."""
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the mail server is spoken to."""
     smtp_user: str | None = None
+    """Who signs in to the mail server; default: nobody."""
     smtp_password: SecretStr | None = None
+    """Of `smtp_user`."""
     smtp_from: str = "sluicegate@localhost"
     """Who mail comes from."""
     max_body_bytes: PositiveInt = 100 * 1024 * 1024
@@ -135,7 +146,9 @@ class Settings(BaseSettings):
     body_memory_bytes: PositiveInt = 1024 * 1024
     """What a request body may hold in memory; the rest waits in an unlinked temporary file in the data folder."""
     max_head_bytes: PositiveInt = 64 * 1024
+    """Longer request heads are refused."""
     spool_segment_bytes: PositiveInt = 4 * 1024 * 1024
+    """Size of one file of a worker's spool."""
     spool_max_bytes: PositiveInt = 1024 * 1024 * 1024
     """All that a worker may have unrecorded in SQL; beyond it requests are answered 503."""
     ledger_retention: Retained | None = None
@@ -147,6 +160,7 @@ class Settings(BaseSettings):
     sealing_key: SecretStr | None = None
     """Base64 of 32 bytes; default: the file `sealing.key` (0600) in the data folder."""
     log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_format: LogFormat = LogFormat.TEXT
     """`text` for people, `json` for collectors: an object a line, with constant messages and fields."""
     access_log: str = "off"
@@ -272,11 +286,27 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         chosen: dict[str, Any] = {**env_settings(), **init_settings()}
         data = Path(chosen.get("data") or default_data_folder())
-        named = os.environ.get("SLUICEGATE_CONFIG")
-        candidates = [Path(named)] if named else [data / "sluicegate.toml", Path("/etc/sluicegate/sluicegate.toml")]
-        files = [path for path in candidates if path.is_file()][:1]
+        files = [path for path in _files(data) if path.is_file()][:1]
         secrets = InitSettingsSource(settings_cls, _from_secret_files(settings_cls))
         return (init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, toml_file=files))
+
+    def file(self) -> Path:
+        """The `sluicegate.toml` that is read; where there is none, where one is looked for first."""
+        candidates = _files(self.data)
+        return next((path for path in candidates if path.is_file()), candidates[0])
+
+    def file_values(self) -> dict[str, Any]:
+        """What stands in it at this moment; nothing where it is not there, or not to be read."""
+        try:
+            return tomllib.loads(self.file().read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+
+def _files(data: Path) -> list[Path]:
+    """Where settings are looked for: the first that is there counts."""
+    named = os.environ.get("SLUICEGATE_CONFIG")
+    return [Path(named)] if named else [data / "sluicegate.toml", Path("/etc/sluicegate/sluicegate.toml")]
 
 
 def _from_secret_files(settings_cls: type[BaseSettings]) -> dict[str, Any]:

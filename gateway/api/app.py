@@ -26,6 +26,7 @@ from gateway.api import (
     explain,
     flows,
     health,
+    installation,
     interception,
     kernel,
     ledger,
@@ -63,6 +64,7 @@ THREADS: Final = 8
 """Handlers at once in a worker. Each is a thread that takes turns with the data plane's event loop."""
 ROUTERS: Final = (
     health.router,
+    installation.router,
     sessions.router,
     sign_on_flow.router,
     scim.router,
@@ -151,6 +153,7 @@ def create_app(
         trials=trials,
         snapshot=snapshot,
     )
+    app.state.examination = installation.Examination()
     app.state.routers = ROUTERS
     for router in ROUTERS:
         app.include_router(router)

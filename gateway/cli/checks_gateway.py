@@ -26,15 +26,19 @@ NEARLY_FULL = 0.85
 
 
 def gateway_checks(settings: Settings) -> Iterator[Finding]:
-    folder = data_folder(settings.data)
-    yield folder
+    yield from store_checks(settings)
+    running = service_of(settings).state().running
+    yield from service(settings, running)
+
+
+def store_checks(settings: Settings) -> Iterator[Finding]:
+    """What it keeps, and what opens it."""
+    yield data_folder(settings.data)
     if settings.data.is_dir():
         yield sealing_key(settings)
         yield from database(settings)
         if settings.bodies_folder.is_dir():
             yield recorded_bodies(settings.bodies_folder, settings.bodies_max_bytes)
-    running = service_of(settings).state().running
-    yield from service(settings, running)
 
 
 def data_folder(folder: Path) -> Finding:

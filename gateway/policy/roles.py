@@ -52,6 +52,8 @@ class Permission(StrEnum):
     BODIES_ERASE = "bodies:erase"
     AUDIT_READ = "audit:read"
     METRICS_READ = "metrics:read"
+    BACKUP = "backup"
+    """A copy of the database, all hashes and sealed secrets in it."""
     SIGN_ON_READ = "sign-on:read"
     """Identity providers, and which group comes in as what."""
     SIGN_ON_WRITE = "sign-on:write"
@@ -90,7 +92,7 @@ _ALL: Final = frozenset(Permission)
 
 PERMISSIONS: Final[Mapping[Role, frozenset[Permission]]] = {
     Role.OWNER: _ALL,
-    Role.ADMIN: _ALL - {Permission.BODIES_ERASE, Permission.SIGN_ON_WRITE, Permission.SCIM},
+    Role.ADMIN: _ALL - {Permission.BODIES_ERASE, Permission.SIGN_ON_WRITE, Permission.SCIM, Permission.BACKUP},
     Role.OPERATOR: _OPERATOR,
     Role.VIEWER: _VIEWER,
     Role.TEAM_ADMIN: _TEAM_MEMBER | {Permission.APPS_WRITE, Permission.MEMBERS, Permission.ACCESS_DECIDE},

@@ -65,6 +65,88 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/health": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Health
+         * @description The parts of the gateway on this node: workers, keeper, database, spool, agent; and what they are.
+         */
+        get: operations["get_health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/health/findings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Findings
+         * @description What the doctor finds on this node, each with what mends it; `again`: not what was found seconds ago.
+         */
+        get: operations["get_findings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Settings
+         * @description What this worker goes by, and who said so. Secrets are not shown, only whether they are set.
+         */
+        get: operations["get_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Backup
+         * @description A backup of this moment, streamed, while the gateway serves. Without the sealing key: keep that elsewhere.
+         *
+         *     Owners alone: it holds the hashes of keys and passwords, and everything that was recorded.
+         */
+        get: operations["get_backup"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/session": {
         parameters: {
             query?: never;
@@ -3468,6 +3550,33 @@ export interface components {
             /** Count */
             count: number;
         };
+        /**
+         * DoctorFinding
+         * @description What `sluicegate doctor` finds.
+         */
+        DoctorFinding: {
+            /** Subject */
+            subject: string;
+            /**
+             * Verdict
+             * @enum {string}
+             */
+            verdict: "ok" | "info" | "warning" | "broken";
+            /** Detail */
+            detail: string;
+            /** Fix */
+            fix: string;
+        };
+        /** DoctorFindings */
+        DoctorFindings: {
+            /**
+             * Examined At
+             * Format: date-time
+             */
+            examined_at: string;
+            /** Items */
+            items: components["schemas"]["DoctorFinding"][];
+        };
         /** DocumentError */
         DocumentError: {
             /** File */
@@ -4065,6 +4174,14 @@ export interface components {
             healthy_after: number;
             /** Unhealthy After */
             unhealthy_after: number;
+        };
+        /** InstallationHealth */
+        InstallationHealth: {
+            /** Node */
+            node: string;
+            versions: components["schemas"]["Versions"];
+            /** Parts */
+            parts: components["schemas"]["PartHealth"][];
         };
         /** Interception */
         Interception: {
@@ -4789,6 +4906,26 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * PartHealth
+         * @description One part of the gateway as the worker that answers sees it.
+         */
+        PartHealth: {
+            /** Name */
+            name: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "ok" | "info" | "warning" | "broken";
+            /** Detail */
+            detail: string;
+            /**
+             * Fix
+             * @default
+             */
+            fix?: string;
+        };
+        /**
          * PasskeyCeremony
          * @description What the browser needs to ask an authenticator.
          */
@@ -4887,7 +5024,7 @@ export interface components {
          * Permission
          * @enum {string}
          */
-        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "bodies:read" | "bodies:erase" | "audit:read" | "metrics:read" | "sign-on:read" | "sign-on:write" | "scim";
+        Permission: "session" | "configuration:read" | "configuration:write" | "services:read" | "authority:write" | "apps:write" | "keys:write" | "usage:read" | "members" | "access:request" | "access:decide" | "bodies:read" | "bodies:erase" | "audit:read" | "metrics:read" | "backup" | "sign-on:read" | "sign-on:write" | "scim";
         /** PermittedView */
         PermittedView: {
             /** Hosts */
@@ -5805,6 +5942,31 @@ export interface components {
              */
             expires_at: string;
         };
+        /** SettingView */
+        SettingView: {
+            /** Name */
+            name: string;
+            /** Value */
+            value: string | null;
+            /** Secret */
+            secret: boolean;
+            /**
+             * Source
+             * @enum {string}
+             */
+            source: "option" | "variable" | "file" | "default";
+            /** Where */
+            where: string;
+            /** Meaning */
+            meaning: string;
+        };
+        /** SettingsView */
+        SettingsView: {
+            /** File */
+            file: string;
+            /** Items */
+            items: components["schemas"]["SettingView"][];
+        };
         /** SignIn */
         SignIn: {
             /** Username */
@@ -6586,6 +6748,19 @@ export interface components {
             /** Note */
             note: string;
         };
+        /** Versions */
+        Versions: {
+            /** Sluicegate */
+            sluicegate: string;
+            /** Python */
+            python: string;
+            /** Schema Revision */
+            schema_revision: string | null;
+            /** Database */
+            database: string | null;
+            /** Kernel */
+            kernel: string;
+        };
         /**
          * WhenUnknown
          * @description What a limit does where it cannot judge: no price known, or the authority away.
@@ -6817,6 +6992,124 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_health: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InstallationHealth"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_findings: {
+        parameters: {
+            query?: {
+                again?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoctorFindings"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Database and spool, as `sluicegate restore` takes them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/gzip": string;
                 };
             };
             /** @description What went wrong and what to do about it (RFC 9457) */

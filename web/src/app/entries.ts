@@ -1,7 +1,7 @@
 /** The pages that exist, as the side navigation and the command palette list them. */
 import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
-import { IconFlask2, IconShieldBolt } from "@tabler/icons-react";
+import { IconAdjustments, IconDatabaseExport, IconFlask2, IconHeartbeat, IconShieldBolt } from "@tabler/icons-react";
 import { IconCoins, IconUpload } from "@tabler/icons-react";
 import { IconScript } from "@tabler/icons-react";
 import { IconBooks, IconReceipt2, IconUserCheck } from "@tabler/icons-react";
@@ -12,7 +12,7 @@ import { isTeamRole } from "@/api/roles";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/interception" | "/playground" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/interception" | "/playground" | "/health" | "/settings" | "/backups" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -43,6 +43,9 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/users", label: t`Users`, icon: IconUsers, group: "admin", needs: "members" },
   { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "admin", needs: "members" },
   { to: "/audit", label: t`Audit`, icon: IconScript, group: "admin", needs: "audit:read" },
+  { to: "/settings", label: t`Settings`, icon: IconAdjustments, group: "admin", needs: "configuration:read" },
+  { to: "/health", label: t`Health`, icon: IconHeartbeat, group: "admin", needs: "configuration:read" },
+  { to: "/backups", label: t`Backups`, icon: IconDatabaseExport, group: "admin", needs: "configuration:read" },
 ];
 
 /** `role`: of the reader; undefined while it is not yet known. */

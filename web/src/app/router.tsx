@@ -222,6 +222,22 @@ const authority = createRoute({
   component: lazyRouteComponent(() => import("@/features/interception/AuthorityPage"), "AuthorityPage"),
 });
 
+const health = createRoute({
+  getParentRoute: () => frame,
+  path: "/health",
+  component: lazyRouteComponent(() => import("@/features/installation/HealthPage"), "HealthPage"),
+});
+const settings = createRoute({
+  getParentRoute: () => frame,
+  path: "/settings",
+  component: lazyRouteComponent(() => import("@/features/installation/SettingsPage"), "SettingsPage"),
+});
+const backups = createRoute({
+  getParentRoute: () => frame,
+  path: "/backups",
+  component: lazyRouteComponent(() => import("@/features/installation/BackupsPage"), "BackupsPage"),
+});
+
 const playground = createRoute({
   getParentRoute: () => frame,
   path: "/playground",
@@ -352,6 +368,9 @@ export const router = createRouter({
       connections,
       authority,
       playground,
+      health,
+      settings,
+      backups,
       prices,
       explain,
       publish,
