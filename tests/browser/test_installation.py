@@ -38,9 +38,9 @@ def test_settings_show_who_said_what(page: Page, running: Live, tmp_path: Path) 
     row = page.get_by_role("row", name=re.compile("^listen"))
     expect(row).to_contain_text(f"127.0.0.1:{running.port}")
     expect(row).to_contain_text("Option")
-    expect(page.get_by_role("row", name=re.compile("max_head_bytes"))).to_have_count(0)
+    expect(page.get_by_role("row", name=re.compile("proxy_listen"))).to_have_count(0)
     page.get_by_role("switch", name="Defaults too").click()
-    expect(page.get_by_role("row", name=re.compile("max_head_bytes"))).to_contain_text("Default")
+    expect(page.get_by_role("row", name=re.compile("proxy_listen"))).to_contain_text("Default")
     assert not wrong_with(page, pictures=tmp_path)
 
 
