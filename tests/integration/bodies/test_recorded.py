@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +24,14 @@ CONFIGURATION = f"""
 providers:
   - {{name: up, dialect: openai, base_url: UP/v1, credentials: [{{name: main, value: {SECRET}}}]}}
   - {{name: claude, dialect: anthropic, base_url: UP}}
+  - {{name: llama, dialect: ollama, base_url: UP}}
+  - {{name: google, dialect: gemini, base_url: UP}}
   - {{name: web, dialect: http, base_url: UP}}
 routes:
   - {{name: chat, retries: 0, targets: [{{provider: up, model: up-model}}], capture: {{redact: ['ACME-[0-9]+']}}}}
   - {{name: haiku, retries: 0, targets: [{{provider: claude, model: h}}], capture: {{}}}}
+  - {{name: small, retries: 0, targets: [{{provider: llama, model: l}}], capture: {{}}}}
+  - {{name: flash, retries: 0, targets: [{{provider: google, model: g}}], capture: {{}}}}
   - {{name: short, retries: 0, targets: [{{provider: up, model: s}}], capture: {{max_bytes: 1024}}}}
   - {{name: asked, retries: 0, targets: [{{provider: up, model: s}}], capture: {{response: false}}}}
   - {{name: none, retries: 0, targets: [{{provider: up, model: n}}], capture: {{sample: 0.000001}}}}
@@ -111,8 +116,11 @@ def test_calls_on_one_connection_are_all_kept(sluice: Live) -> None:
     [
         (CHAT, chat("stream, please", stream=True)),
         ("/v1/messages", chat("stream, please", "haiku", stream=True, max_tokens=9)),
+        ("/api/chat", chat("stream, please", "small")),
+        ("/v1beta/models/flash:streamGenerateContent?alt=sse", {"contents": [{"parts": [{"text": "hi"}]}]}),
+        ("/v1beta/models/flash:streamGenerateContent", {"contents": [{"parts": [{"text": "hi"}]}]}),
     ],
-    ids=["openai", "anthropic"],
+    ids=["openai", "anthropic", "ollama", "gemini", "gemini-array"],
 )
 def test_a_stream_is_kept_as_its_raw_events(sluice: Live, provider: Provider, path: str, body: dict[str, Any]) -> None:
     provider.behave(Behaviour(piece_bytes=7))
@@ -120,8 +128,9 @@ def test_a_stream_is_kept_as_its_raw_events(sluice: Live, provider: Provider, pa
     assert answer.status_code == 200, answer.text
     kept = recorded(sluice, answer.headers["x-request-id"])
     assert kept["response"]["text"] == answer.text
-    assert kept["response"]["stream"]
-    assert kept["response"]["content_type"].startswith("text/event-stream")
+    assert json.loads(kept["request"]["text"]) == body
+    assert kept["response"]["stream"] == (kept["response"]["content_type"].split(";")[0] != "application/json")
+    assert kept["response"]["content_type"] == answer.headers["content-type"]
 
 
 def test_what_is_nobodys_business_is_taken_out(sluice: Live, provider: Provider) -> None:
@@ -305,3 +314,19 @@ def _any(sluice: Live) -> bool:
     sluice.wait_for_rows(len(sluice.ledger()))
     newest = sluice.ledger()[-1]["id"]
     return sluice.api.get(f"/api/v1/ledger/{newest}/bodies").status_code == 200
+
+
+def test_a_tunnel_is_named(sluice: Live, provider: Provider) -> None:
+    switched = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n\x81\x02hi"
+    provider.behave(Behaviour(raw=switched))
+    with RawClient(sluice.port) as client:
+        client.send(
+            f"GET /web/socket HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {KEY}\r\nconnection: upgrade\r\n"
+            "upgrade: websocket\r\n\r\n".encode()
+        )
+        said = client.read_to_end()
+    assert b"hi" in said
+    request_id = re.search(rb"x-request-id: (\w+)", said)
+    assert request_id is not None
+    kept = recorded(sluice, request_id[1].decode())
+    assert (kept["response"]["why_not"], kept["request"]["why_not"]) == ("tunnel", "tunnel")

@@ -4,7 +4,7 @@ import type { AuditEntry } from "@/api/model";
 import { Mark, type Tone } from "@/ui/Mark";
 import { sentence } from "@/units/words";
 
-const TONES: Readonly<Record<string, Tone>> = { create: "ok", delete: "bad", "sign-in": "info", update: "idle" };
+const TONES: Readonly<Record<string, Tone>> = { create: "ok", delete: "bad", "sign-in": "info", update: "idle", read: "info", erase: "bad" };
 
 export function ActionMark({ action }: { action: string }) {
   return <Mark tone={TONES[action] ?? "idle"}>{sentence(action)}</Mark>;

@@ -1,0 +1,166 @@
+"""Copies of bodies: bounded each and all together; what finds no place is lost, counted, and harms nothing else."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from gateway.dataplane.bodies import recorder as recording
+from gateway.dataplane.bodies.capture import BodyCapture, CapturedAnswer, Copy, capture_of
+from gateway.dataplane.bodies.recorder import Recorder
+from gateway.dataplane.relay import ClientAnswer
+from gateway.dataplane.request import RequestBody
+from gateway.policy.capture import MARGIN_BYTES, Capture
+from gateway.policy.model import Route, RouteId, Strategy
+from gateway.policy.snapshot import EMPTY
+from gateway.store import bodies
+from gateway.store.bodies import Found
+
+PRIVATE = X25519PrivateKey.generate()
+JSON = [(b"content-type", b"application/json")]
+
+
+class Client:
+    """What an answer is written to."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, payload: bytes) -> None:
+        self.written.append(payload)
+
+    def writelines(self, payloads: list[bytes]) -> None:
+        self.written += payloads
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
+def route(**capture: Any) -> Route:
+    return Route(id=RouteId(3), name="r", strategy=Strategy.ORDERED, targets=(), capture=Capture(**capture))
+
+
+def capture(recorder: Recorder, number: int = 1, **wanted: Any) -> BodyCapture:
+    request_id = f"{time.time_ns() // 1_000_000:012x}abcdef0{number:07x}"
+    choice = Capture(**wanted)
+    return BodyCapture(recorder, route(), choice, PRIVATE.public_key().public_bytes_raw(), request_id)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path, "abcdef0", 1 << 30, 0)
+
+
+def read(tmp_path: Path, taken: BodyCapture) -> Any:
+    return bodies.read(tmp_path, taken.id, PRIVATE.private_bytes_raw())
+
+
+def end(taken: BodyCapture, body: bytes = b'{"a": 1}', headers: list[tuple[bytes, bytes]] = JSON) -> None:
+    taken.end(headers, RequestBody.of(body), 200)
+
+
+def answered(copy: Copy, *pieces: bytes, kind: bytes = b"content-type: text/event-stream\r\n") -> Client:
+    client = Client()
+    answer = CapturedAnswer(ClientAnswer(client, http10=False, head_only=False, keep_alive=True), copy)
+    head = answer.start(200, [kind], None)
+    for piece in pieces:
+        answer.write(piece, head)
+        head = b""
+    answer.end()
+    return client
+
+
+def test_what_passes_is_what_would_have_passed(recorder: Recorder, tmp_path: Path) -> None:
+    taken = capture(recorder)
+    client = answered(taken.answer, b"data: 1\n\n", b"data: 2\n\n")
+    plain = Client()
+    answer = ClientAnswer(plain, http10=False, head_only=False, keep_alive=True)
+    head = answer.start(200, [b"content-type: text/event-stream\r\n"], None)
+    answer.write(b"data: 1\n\n", head)
+    answer.write(b"data: 2\n\n")
+    answer.end()
+    assert client.written == plain.written
+    end(taken)
+    recorder.close()
+    found, kept = read(tmp_path, taken)
+    assert found is Found.KEPT
+    assert (kept.request.text, kept.response.text, kept.response.stream) == ('{"a": 1}', "data: 1\n\ndata: 2\n\n", True)
+    assert (recorder.kept, dict(recorder.lost)) == (1, {})
+
+
+def test_no_more_than_the_bound_is_held(recorder: Recorder) -> None:
+    copy = capture(recorder, max_bytes=2000).answer
+    answered(copy, *[b"x" * 999 for _ in range(1000)])
+    assert sum(map(len, copy.pieces)) == 2000 + MARGIN_BYTES
+    assert copy.size == 999_000
+
+
+def test_memory_runs_out_and_comes_back(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MOST_HELD_BYTES", 30_000)
+    first, second = capture(recorder, 1), capture(recorder, 2)
+    answered(first.answer, b"a" * 15_000, b"bob@exam", b"ple.com" * 3000, kind=b"content-type: text/plain\r\n")
+    answered(second.answer, b"b" * 25_000, kind=b"content-type: text/plain\r\n")
+    assert first.answer.busy
+    assert second.answer.busy
+    end(first)
+    end(second)
+    recorder.close()
+    kept, lost = read(tmp_path, first)[1].response, read(tmp_path, second)[1].response
+    # What may be the beginning of something is not told where the rest is missing.
+    assert (kept.cut, "bob" in kept.text, len(kept.text)) == (True, False, 15_008 - MARGIN_BYTES)
+    assert (lost.text, lost.why_not) == (None, "busy")
+    assert recorder.lost["memory"] == 2
+    assert recorder.hold(29_000)  # all of it was given back
+
+
+def test_too_many_that_wait_are_lost(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "MOST_WAITING", 0)
+    end(capture(recorder))
+    recorder.close()
+    assert dict(recorder.lost) == {"busy": 1}
+
+
+def test_a_disk_that_takes_nothing_harms_nobody(tmp_path: Path) -> None:
+    (tmp_path / "bodies").write_text("a file where a folder should be")
+    recorder = Recorder(tmp_path / "bodies", "abcdef0", 1 << 30, 0)
+    end(capture(recorder))
+    end(capture(recorder, 2))
+    recorder.close()
+    assert dict(recorder.lost) == {"disk": 2}
+
+
+def test_samples_are_what_they_say(recorder: Recorder) -> None:
+    snapshot = EMPTY
+    assert capture_of(recorder, route(sample=1e-9), snapshot, "0" * 26) is None
+    assert dict(recorder.lost) == {}
+    assert capture_of(recorder, route(), snapshot, "0" * 26) is None
+    assert dict(recorder.lost) == {"key": 1}
+    ids = [f"{number:026x}" for number in range(20_000)]
+    assert 0.08 < sum(map(Capture(sample=0.1).takes, ids)) / len(ids) < 0.12
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "why_not"),
+    [
+        ([(b"content-type", b"image/png")], b"\x89PNG", "binary"),
+        ([(b"content-type", b"multipart/form-data; boundary=x")], b"--x", "binary"),
+        ([(b"content-type", b"text/plain; charset=utf-16")], "a".encode("utf-16"), "encoded"),
+        ([(b"content-type", b"application/json"), (b"content-encoding", b"br")], b"{}", "encoded"),
+        ([(b"content-type", b"application/json"), (b"content-encoding", b"gzip")], b"{}", "encoded"),
+        ([(b"content-type", b"text/plain")], b"b\0o\0b\0", "binary"),
+        ([], b"\xff\xfe\xfd\xfc\xfb\xfa\xf9" * 4, "binary"),
+        ([], b'{"no": "type"}', None),
+        ([], b"plain words", None),
+        ([], b"", "empty"),
+    ],
+)
+def test_text_alone_is_kept(
+    recorder: Recorder, tmp_path: Path, headers: list[tuple[bytes, bytes]], body: bytes, why_not: str | None
+) -> None:
+    taken = capture(recorder)
+    end(taken, body, headers)
+    recorder.close()
+    request = read(tmp_path, taken)[1].request
+    assert (request.why_not, request.text) == (why_not, None if why_not else body.decode())
