@@ -1,7 +1,9 @@
 """Copies of bodies: bounded each and all together; what finds no place is lost, counted, and harms nothing else."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,11 @@ from gateway.dataplane.bodies.capture import BodyCapture, CapturedAnswer, Copy, 
 from gateway.dataplane.bodies.recorder import Recorder
 from gateway.dataplane.relay import ClientAnswer
 from gateway.dataplane.request import RequestBody
+from gateway.dataplane.target_plan import TargetPlan
 from gateway.policy.capture import MARGIN_BYTES, Capture
-from gateway.policy.model import Route, RouteId, Strategy
+from gateway.policy.model import Dialect, Provider, ProviderId, Route, RouteId, Strategy, Target, TargetId
 from gateway.policy.snapshot import EMPTY
+from gateway.policy.usage import LedgerRow
 from gateway.store import bodies
 from gateway.store.bodies import Found
 
@@ -164,3 +168,17 @@ def test_text_alone_is_kept(
     recorder.close()
     request = read(tmp_path, taken)[1].request
     assert (request.why_not, request.text) == (why_not, None if why_not else body.decode())
+
+
+@pytest.mark.parametrize(("choice", "express"), [(None, True), (Capture(), False), (Capture(sample=0.01), False)])
+def test_only_routes_that_record_leave_the_express_way(choice: Capture | None, express: bool) -> None:
+    """What `express.set_out` asks of a call's target; all else on the express way knows nothing of bodies."""
+    leases = SimpleNamespace(counts_cost=False, accounts=(), from_s=0.0, until_s=2e9)
+    plane: Any = SimpleNamespace(pool_of=lambda provider: None, health=SimpleNamespace(of=lambda target: None))
+    book: Any = SimpleNamespace(plan_of=lambda limits, now_s: leases)
+    provider = Provider(id=ProviderId(1), name="p", dialect=Dialect.OPENAI, base_url="http://127.0.0.1:1")
+    target = Target(id=TargetId(1), provider=provider, model="m")
+    plan = TargetPlan(plane, replace(route(), capture=choice), target, None, (), 2e9)
+    plan.head = b"POST / HTTP/1.1\r\n"
+    plan.row_sample = vars(LedgerRow(id="x" * 26, started_at_ns=1, dialect="openai"))
+    assert plan.prepare(book, 10**18) == express
