@@ -79,6 +79,9 @@ function Sum({ findings }: { findings: Findings }) {
   );
 }
 
+/** A sentence, unless it begins with something by name: a path, a URL, an id. */
+const told = (detail: string): string => (/^[a-z]+(?=[ ,.;]|$)/.test(detail) ? sentence(detail) : detail);
+
 interface Row {
   name: string;
   state: "ok" | "info" | "warning" | "broken";
@@ -94,7 +97,7 @@ function Rows({ rows }: { rows: readonly Row[] }) {
           <span className={styles.name}>{sentence(name)}</span>
           <StateMark state={state} />
           <span className={styles.detail}>
-            {sentence(plain(detail))}
+            {told(plain(detail))}
             {fix && state !== "ok" ? (
               <span className={styles.fix}>
                 <code>{plain(fix)}</code>
