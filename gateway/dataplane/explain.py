@@ -129,7 +129,7 @@ def _operation(route: Route, question: Question) -> Operation:
 
 def _match(plane: "Plane", route: Route, operation: Operation | None, question: Question) -> tuple[bool, str]:
     if operation is not None:
-        return True, f"a {operation.dialect} call whose model is {route.name!r}"
+        return True, f"a call in the dialect {operation.dialect} whose model is {route.name!r}"
     host, path = (question.host or "").lower(), question.path
     match = route.match
     assert match is not None

@@ -27,7 +27,16 @@ _IDENTITIES: Final = ("name", "provider", "app")
 """Fields by which an entry of a list is known."""
 _SECRETS: Final = frozenset({"value", "password", "key"})
 _REFERENCES: Final = ("sealed:", "sha256:")
-_SINGULAR: Final[Mapping[str, str]] = {"targets": "target", "credentials": "credential", "callers": "caller"}
+_SINGULAR: Final[Mapping[str, str]] = {
+    "targets": "target",
+    "credentials": "credential",
+    "callers": "caller",
+    "routes": "route",
+    "tags": "tag",
+    "prefer": "preferred tag",
+    "sources": "source",
+    "teams": "team",
+}
 LONGEST_VALUE: Final = 80
 _MODELS: Final[Mapping[str, type[BaseModel]]] = {
     "provider": ProviderDocument,

@@ -109,7 +109,12 @@ def page(context: BrowserContext, running: Live) -> Iterator[Page]:
     """A signed-in owner's page. No script error, no refused resource, no request to a third party is tolerated."""
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console",
+        lambda message: (
+            complaints.append(f"{message.text} {message.location['url']}") if message.type == "error" else None
+        ),
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda request: complaints.append(request.url) if _is_elsewhere(request.url, running) else None)
     yield page

@@ -132,7 +132,7 @@ function Edit({ provider, before, etag, drafted, close }: EditProps) {
         </legend>
         {written.credentials.map((each, at) => (
           <div key={at} className={styles.credential}>
-            <TextInput aria-label={t`Name of credential ${at + 1}`} placeholder={t`Name`} value={each.name} disabled={each.stored} onChange={(event) => credential(at, { name: event.currentTarget.value })} />
+            <TextInput aria-label={t`Name of credential ${at + 1}`} placeholder={t`Name`} value={each.name} readOnly={each.stored} onChange={(event) => credential(at, { name: event.currentTarget.value })} />
             <PasswordInput
               aria-label={t`Secret of credential ${at + 1}`}
               placeholder={each.stored ? t`stored; write another to replace it` : t`The vendor's API key`}

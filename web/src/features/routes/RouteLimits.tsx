@@ -6,6 +6,7 @@ import type { Limit, Route } from "@/api/model";
 import { promise, whom } from "@/features/limits/amount";
 import { limitsQuery } from "@/features/limits/queries";
 import { Facts, Part } from "@/ui/Drawer";
+import styles from "./routes.module.css";
 import { targetName } from "./target";
 
 export function RouteLimits({ route }: { route: Route }) {
@@ -16,10 +17,10 @@ export function RouteLimits({ route }: { route: Route }) {
   const others = applying.length - sure.length;
   return (
     <Part title={t`Limits that apply`}>
-      {sure.length === 0 ? <p>{t`None to every request.`}</p> : <Facts facts={sure.map((limit) => [`${limit.name} (${whom(limit.scope)})`, promise(limit)] as const)} />}
+      {sure.length === 0 ? <p className={styles.how}>{t`None that every request meets.`}</p> : <Facts facts={sure.map((limit) => [`${limit.name} (${whom(limit.scope)})`, promise(limit)] as const)} />}
       {others > 0 ? (
-        <p>
-          {plural(others, { one: "# more, depending on who calls.", other: "# more, depending on who calls." })} <Link to="/limits">{t`All limits`}</Link>
+        <p className={styles.how}>
+          {plural(others, { one: "# more, depending on who calls.", other: "# more, depending on who calls." })} <Link to="/limits" className={styles.noted ?? ""}>{t`All limits`}</Link>
         </p>
       ) : null}
     </Part>
