@@ -3,6 +3,7 @@ import { t } from "@lingui/core/macro";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const dayClock = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const yearClock = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 const day = new Intl.DateTimeFormat(undefined, { year: "numeric", month: "short", day: "numeric" });
 
 /** Latency with three significant figures: 0.42 ms, 12.3 ms, 610 ms, 1.42 s, 63.5 s. */
@@ -37,10 +38,12 @@ export function age(instant: string | number, nowMs: number): string {
 
 const sameDay = (a: Date, b: Date): boolean => a.toDateString() === b.toDateString();
 
-/** 14:03:22 today, "Nov 21, 14:03:22" on other days. */
+/** 14:03:22 today, "Nov 21, 14:03:22" on other days, "Nov 21, 2025, 14:03" in other years. */
 export function instant(value: string, nowMs: number): string {
   const date = new Date(value);
-  return (sameDay(date, new Date(nowMs)) ? clock : dayClock).format(date);
+  const now = new Date(nowMs);
+  const form = sameDay(date, now) ? clock : date.getFullYear() === now.getFullYear() ? dayClock : yearClock;
+  return form.format(date);
 }
 
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", month: "short", day: "numeric" });

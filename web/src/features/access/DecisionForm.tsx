@@ -31,7 +31,7 @@ export function DecisionForm({ request, deed, close }: { request: AccessRequest;
       }}
       close={close}
     >
-      <p>{consequence(deed, request.app, request.team, routes)}</p>
+      <div>{consequence(deed, request.app, request.team, routes)}</div>
       {deed === "approve" ? (
         <Select label={t`Holds until`} data={[...asked, ...EXPIRIES.map((each) => ({ ...each, label: each.value === "never" ? t`For good` : each.label }))]} value={expiry} allowDeselect={false} onChange={(chosen) => setExpiry(chosen as Choice)} />
       ) : null}

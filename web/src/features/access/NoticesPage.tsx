@@ -1,10 +1,14 @@
 /** What people were told of, and how it reached them. */
 import { t } from "@lingui/core/macro";
+import { Select } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useState } from "react";
 import type { Told } from "@/api/model";
-import { sessionQuery } from "@/api/session";
+import { sessionQuery, useMay } from "@/api/session";
+import { teamsQuery } from "@/features/apps/queries";
+import { ContactPart } from "@/features/usage/ContactPart";
 import { Empty } from "@/ui/Answer";
+import { Dialog } from "@/ui/Confirm";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { When } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
@@ -20,7 +24,7 @@ export function NoticesPage() {
   const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
   const columns = useMemo(() => (team === null ? COLUMNS : COLUMNS.filter((column) => column.id !== "team")), [team]);
   return (
-    <Page title={t`Notices`} line={t`Budgets at 50, 80 and 100 %, access that was asked for, decided or has ended; and whether mail and webhooks were delivered.`} fill>
+    <Page title={t`Notices`} line={t`Budgets at 50, 80 and 100 %, access that was asked for, decided or has ended; and whether mail and webhooks were delivered.`} action={team === null ? <OfTeam /> : null} fill>
       <AccessTabs here="/access-requests/notices" />
       <DataTable
         label={t`Notices`}
@@ -44,3 +48,21 @@ const COLUMNS: readonly Column<Told>[] = [
   { id: "team", header: t`Team`, hide: "phone", width: "140px", cell: (notice) => notice.team ?? t`platform` },
   { id: "sent", header: t`Sent to`, hide: "tablet", cell: (notice) => <Deliveries notice={notice} /> },
 ];
+
+/** For the platform's people: who is told of a team's notices. Teams find theirs under Usage. */
+function OfTeam() {
+  const may = useMay();
+  const teams = useQuery({ ...teamsQuery, enabled: may("apps:write") }).data ?? [];
+  const [chosen, setChosen] = useState<string>();
+  if (!may("apps:write") || teams.length === 0) return null;
+  return (
+    <>
+      <Select aria-label={t`Who is told in a team`} placeholder={t`Who is told in a team…`} data={teams.map((each) => each.name)} value={null} searchable onChange={(team) => setChosen(team ?? undefined)} />
+      {chosen ? (
+        <Dialog title={t`Team ${chosen}`} close={() => setChosen(undefined)}>
+          <ContactPart team={chosen} />
+        </Dialog>
+      ) : null}
+    </>
+  );
+}

@@ -37,9 +37,9 @@ export function RotateForm({ app, rotated, close }: { app: App; rotated: Key; cl
       }}
       close={close}
     >
-      <p>
+      <div>
         <Trans>The key stays the same: its name, its limits and its usage go on. Only its text is new.</Trans>
-      </p>
+      </div>
       <Select label={t`The old text stays good`} data={OVERLAPS} value={overlap} allowDeselect={false} onChange={(chosen) => setOverlap(chosen ?? "")} />
     </FormDialog>
   );
