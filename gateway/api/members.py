@@ -6,8 +6,9 @@ from fastapi import APIRouter, Response
 
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.api.paging import DEFAULT_LIMIT, Cursor, ExpectedVersion, ListLimit, Page, id_after, page_by_id, set_etag
-from gateway.policy.roles import Permission
+from gateway.policy.roles import PERMISSIONS, Permission, Role
 from gateway.store import account, members
+from gateway.store.document import Document
 from gateway.store.member_documents import (
     TokenCreated,
     TokenDocument,
@@ -23,6 +24,22 @@ router = APIRouter(prefix="/api/v1")
 
 Reading = Annotated[Desk, permit(Permission.MEMBERS)]
 Changing = Annotated[Desk, permit_change(Permission.MEMBERS)]
+
+
+class RoleView(Document):
+    role: Role
+    permissions: list[Permission]
+    """What it may: among these a token's scopes are chosen."""
+
+
+@router.get("/roles", tags=["users"])
+def list_roles(desk: Reading) -> list[RoleView]:
+    """The roles that you may hand on."""
+    return [
+        RoleView(role=role, permissions=[each for each in Permission if each in PERMISSIONS[role]])
+        for role in Role
+        if role in desk.authority.grantable
+    ]
 
 
 @router.get("/users", tags=["users"])

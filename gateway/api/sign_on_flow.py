@@ -166,7 +166,7 @@ async def end_sign_on(
     return answer
 
 
-@router.post("/sign-out")
+@router.post("/sign-out", response_model=SignedOut)
 async def sign_out(request: Request, desk: Annotated[Desk, permit(Permission.SESSION)]) -> Response:
     """End the session here, and say where the browser goes to end the provider's, where one began it."""
     begun = await _in_thread(partial(_end_session, desk))

@@ -54,6 +54,7 @@ ALLOWED: dict[str, frozenset[Role]] = {
             ("DELETE", "/sessions/{id}"),
         )
     },
+    "GET /api/v1/roles": GRANTORS,
     "GET /api/v1/users": GRANTORS,
     "POST /api/v1/users": GRANTORS,
     "GET /api/v1/users/{ref}": GRANTORS,

@@ -15,9 +15,11 @@ export const signIn = (username: string, password: string): Promise<Session | Se
   unwrap(api.POST("/api/v1/session", { body: { username, password } }));
 export const signInByCode = (ticket: string, code: string): Promise<Session> => unwrap(api.POST("/api/v1/session/code", { body: { ticket, code } }));
 
-export async function signOut(queries: QueryClient): Promise<void> {
-  await unwrap(api.DELETE("/api/v1/session"));
+/** Signs out here. The URL is where the browser has to go to sign out at the identity provider, too. */
+export async function signOut(queries: QueryClient): Promise<string | null> {
+  const { url } = await unwrap(api.POST("/api/v1/sign-on/sign-out"));
   queries.clear();
+  return url;
 }
 
 /** Asks of a permission whether the signed-in user holds it; false while that is not yet known. */

@@ -94,8 +94,9 @@ function UserMenu() {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const leave = async (): Promise<void> => {
-    await signOut(queries);
-    await navigate({ to: "/login" });
+    const elsewhere = await signOut(queries);
+    if (elsewhere === null) await navigate({ to: "/login" });
+    else window.location.assign(elsewhere);
   };
   return (
     <Menu shadow="md" position="bottom-end" transitionProps={{ duration: 120 }}>

@@ -3,7 +3,7 @@ import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
 import { IconAdjustments, IconDatabaseExport, IconFlask2, IconHeartbeat, IconShieldBolt } from "@tabler/icons-react";
 import { IconCoins, IconUpload } from "@tabler/icons-react";
-import { IconScript } from "@tabler/icons-react";
+import { IconFingerprint, IconScript } from "@tabler/icons-react";
 import { IconBooks, IconReceipt2, IconUserCheck } from "@tabler/icons-react";
 import type { Permission, Role } from "@/api/model";
 import { isTeamRole } from "@/api/roles";
@@ -12,7 +12,7 @@ import { isTeamRole } from "@/api/roles";
 export const GROUPS = { observe: t`Observe`, govern: t`Govern`, kernel: t`Kernel`, build: t`Build`, admin: t`Admin` } as const;
 
 export interface Entry {
-  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/interception" | "/playground" | "/health" | "/settings" | "/backups" | "/users" | "/tokens" | "/audit" | "/catalogue" | "/usage" | "/access-requests";
+  to: "/" | "/flows" | "/requests" | "/kernel" | "/discoveries" | "/limits" | "/routes" | "/providers" | "/prices" | "/publish" | "/apps" | "/interception" | "/playground" | "/health" | "/settings" | "/backups" | "/users" | "/tokens" | "/audit" | "/sign-on" | "/catalogue" | "/usage" | "/access-requests";
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
@@ -42,6 +42,7 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/playground", label: t`Playground`, icon: IconFlask2, group: "build", needs: "keys:write" },
   { to: "/users", label: t`Users`, icon: IconUsers, group: "admin", needs: "members" },
   { to: "/tokens", label: t`Tokens`, icon: IconKey, group: "admin", needs: "members" },
+  { to: "/sign-on", label: t`Sign-on`, icon: IconFingerprint, group: "admin", needs: "sign-on:read" },
   { to: "/audit", label: t`Audit`, icon: IconScript, group: "admin", needs: "audit:read" },
   { to: "/settings", label: t`Settings`, icon: IconAdjustments, group: "admin", needs: "configuration:read" },
   { to: "/health", label: t`Health`, icon: IconHeartbeat, group: "admin", needs: "configuration:read" },

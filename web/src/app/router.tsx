@@ -56,8 +56,10 @@ const root = createRootRouteWithContext<{ queries: QueryClient }>()({
 const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
-  validateSearch: (search: Record<string, unknown>): { next?: string | undefined } =>
-    typeof search["next"] === "string" && /^\/console(\/|$|\?)/.test(search["next"]) ? { next: search["next"] } : {},
+  validateSearch: (search: Record<string, unknown>): { next?: string | undefined; problem?: string | undefined; provider?: string | undefined } => ({
+    ...(typeof search["next"] === "string" && /^\/console(\/|$|\?)/.test(search["next"]) ? { next: search["next"] } : {}),
+    ...(typeof search["problem"] === "string" && typeof search["provider"] === "string" ? { problem: search["problem"], provider: search["provider"] } : {}),
+  }),
   component: lazyRouteComponent(() => import("@/features/login/LoginPage"), "LoginPage"),
 });
 
@@ -334,6 +336,17 @@ const tokens = createRoute({
   component: lazyRouteComponent(() => import("@/features/tokens/TokensPage"), "TokensPage"),
 });
 
+const signOn = createRoute({
+  getParentRoute: () => frame,
+  path: "/sign-on",
+  component: lazyRouteComponent(() => import("@/features/sign-on/SignOnPage"), "SignOnPage"),
+});
+const signOnProvider = createRoute({
+  getParentRoute: () => signOn,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/sign-on/ProviderDrawer"), "ProviderDrawer"),
+});
+
 const audit = createRoute({
   getParentRoute: () => frame,
   path: "/audit",
@@ -384,6 +397,7 @@ export const router = createRouter({
       notices,
       users,
       tokens,
+      signOn.addChildren([signOnProvider]),
       audit.addChildren([auditEntry]),
       lost,
     ]),

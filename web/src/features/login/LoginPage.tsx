@@ -8,6 +8,7 @@ import type { SecondStep, Session } from "@/api/model";
 import { sessionQuery } from "@/api/session";
 import { CodeStep } from "./CodeStep";
 import { PasswordStep } from "./PasswordStep";
+import { ProviderButtons } from "./ProviderButtons";
 import styles from "./login.module.css";
 
 export function LoginPage() {
@@ -35,7 +36,13 @@ export function LoginPage() {
             <Trans>Who calls which model, what it costs, and what is left of each limit.</Trans>
           </p>
         </div>
-        {step ? <CodeStep step={step} enter={enter} back={() => setStep(undefined)} /> : <PasswordStep enter={enter} second={setStep} />}
+        {step ? <CodeStep step={step} enter={enter} back={() => setStep(undefined)} /> : null}
+        {step ? null : (
+          <>
+            <ProviderButtons />
+            <PasswordStep enter={enter} second={setStep} />
+          </>
+        )}
       </div>
     </main>
   );

@@ -28,6 +28,7 @@ export function TokensPage() {
     { id: "name", header: t`Token`, sortBy: (token) => token.name, cell: (token) => token.name },
     { id: "prefix", header: t`Begins with`, hide: "phone", cell: (token) => <code>{token.prefix}…</code> },
     { id: "role", header: t`Role`, sortBy: (token) => token.role, cell: (token) => (token.team ? t`${token.role} of ${token.team}` : token.role) },
+    { id: "scopes", header: t`Scopes`, hide: "phone", cell: (token) => (token.scopes ? <code title={token.scopes.join(", ")}>{token.scopes.join(", ")}</code> : t`all of the role's`) },
     { id: "by", header: t`Made by`, hide: "tablet", cell: (token) => token.created_by },
     { id: "made", header: t`Made`, hide: "tablet", cell: (token) => <When at={token.created_at} /> },
     { id: "expires", header: t`Expires`, hide: "phone", cell: (token) => (token.expires_at ? <When at={token.expires_at} /> : t`never`) },

@@ -25,6 +25,7 @@ export function UsersPage() {
     { id: "name", header: t`User`, sortBy: (user) => user.name, cell: (user) => (user.name === session?.username ? t`${user.name} (you)` : user.name) },
     { id: "role", header: t`Role`, sortBy: (user) => user.role, cell: (user) => user.role },
     { id: "team", header: t`Team`, hide: "phone", cell: (user) => user.team ?? <Unknown why={t`this role is not of a team`} /> },
+    { id: "source", header: t`Comes from`, hide: "tablet", sortBy: (user) => user.source, cell: (user) => <From user={user} /> },
     { id: "state", header: t`State`, cell: (user) => (user.disabled ? <Mark tone="idle">{t`Disabled`}</Mark> : <Mark tone="ok">{t`May sign in`}</Mark>) },
     { id: "factor", header: t`Second factor`, hide: "phone", sortBy: factors, cell: (user) => (factors(user) === "" ? <Mark tone="idle">{t`None`}</Mark> : <Mark tone="ok">{factors(user)}</Mark>) },
     { id: "seen", header: t`Last sign-in`, hide: "phone", sortBy: (user) => user.last_sign_in_at ?? "", cell: (user) => <Ago at={user.last_sign_in_at} why={t`not since this is kept`} /> },
@@ -54,6 +55,13 @@ export function UsersPage() {
       {doing ? <UserDeed {...doing} close={() => setDoing(undefined)} /> : null}
     </Page>
   );
+}
+
+/** Who manages the account. */
+function From({ user }: { user: User }) {
+  if (user.source === "local") return t`here`;
+  const by = user.provider === null ? "" : ` · ${user.provider}`;
+  return user.source === "scim" ? `SCIM${by}` : (user.provider ?? <Unknown why={t`its provider has been removed: there is no way in`} />);
 }
 
 /** What there is beside the password; "" = nothing. */
