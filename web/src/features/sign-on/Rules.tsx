@@ -88,7 +88,6 @@ function Form({ policy, mayChange }: { policy: SignOnPolicy; mayChange: boolean 
         <span className={styles.else}>{t`Passwords and passkeys`}</span>
         <Select
           aria-label={t`Who may sign in by password`}
-          className={styles.wide ?? ""}
           disabled={!mayChange}
           allowDeselect={false}
           data={[
