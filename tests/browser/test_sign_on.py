@@ -1,4 +1,4 @@
-"""Sign-on as people do it: set up by an owner, used by somebody of a group, refused to somebody of none, and told why."""
+"""Sign-on as people do it: set up by an owner, used by somebody of a group, refused to somebody of none who is told why."""
 
 import re
 import time
