@@ -1,4 +1,4 @@
-"""Sign-on as people do it: set up by an owner, used by somebody of a group, refused to somebody of none who is told why."""
+"""Sign-on as people do it: set up by an owner, used by who is in a group, refused to who is in none, and told why."""
 
 import re
 import time
