@@ -4,10 +4,10 @@ import { Skeleton } from "@mantine/core";
 import { IconArrowDown, IconArrowUp } from "@tabler/icons-react";
 import { createSortedRowModel, rowSortingFeature, sortFn_alphanumeric, tableFeatures, useTable, type ColumnDef } from "@tanstack/react-table";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useMemo, useRef, type KeyboardEvent, type ReactNode } from "react";
+import { lazy, Suspense, useMemo, useRef, type KeyboardEvent, type ReactNode } from "react";
 import { Problem } from "./Answer";
 import styles from "./DataTable.module.css";
+import type { View } from "./VirtualRows";
 
 export interface Column<Row> {
   id: string;
@@ -50,7 +50,9 @@ const features = tableFeatures({
 });
 type Features = typeof features;
 
-const ROW_PX = 36;
+const VirtualRows = lazy(() => import("./VirtualRows"));
+/** Until the rows of a long table can be drawn. */
+const NOTHING: View = { items: [], before: 0, after: 0, show: () => undefined };
 
 export function DataTable<Row extends object>(props: DataTableProps<Row>) {
   const { label, columns, rows, rowId, error, again, empty, open, openId, more, loadingMore = false, dense = false, fill = false } = props;
@@ -63,26 +65,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
   const shown = table.getRowModel().rows;
 
   const scroller = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({
-    count: shown.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => ROW_PX,
-    overscan: 12,
-    enabled: fill,
-  });
-  const items = fill ? virtual.getVirtualItems().map((item) => item.index) : shown.map((_, index) => index);
-  const before = fill ? (items[0] ?? 0) * ROW_PX : 0;
-  const after = fill ? Math.max(0, shown.length - 1 - (items.at(-1) ?? -1)) * ROW_PX : 0;
-
-  const last = items.at(-1) ?? -1;
-  useEffect(() => {
-    if (fill && more && !loadingMore && shown.length > 0 && last >= shown.length - 20) more();
-  }, [fill, more, loadingMore, last, shown.length]);
-
   const openAt = shown.findIndex((row) => row.id === openId);
-  useEffect(() => {
-    if (fill && openAt >= 0) virtual.scrollToIndex(openAt, { align: "auto" });
-  }, [fill, openAt, virtual]);
 
   function turn(column: Column<Row>): void {
     const present = sorting[0];
@@ -90,7 +73,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
     void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, sort: next }), replace: true });
   }
 
-  function onKey(event: KeyboardEvent<HTMLTableSectionElement>): void {
+  function onKey(event: KeyboardEvent<HTMLTableSectionElement>, view: View): void {
     if (event.target instanceof HTMLElement && event.target.closest("button, input, select, textarea")) return;
     const focused = event.target instanceof HTMLElement ? event.target.closest("tr")?.dataset["index"] : undefined;
     const at = focused === undefined ? openAt : Number(focused);
@@ -98,7 +81,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
       const row = shown[at + (event.key === "ArrowDown" ? 1 : -1)];
       if (!row) return;
       event.preventDefault();
-      if (fill) virtual.scrollToIndex(row.index, { align: "auto" });
+      view.show(row.index);
       requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`tr[data-id="${CSS.escape(row.id)}"]`)?.focus());
       if (openId !== undefined) open?.(row.original);
     } else if (event.key === "Enter" && open) {
@@ -110,9 +93,9 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
   if (error) return <Problem error={error} {...(again ? { again } : {})} />;
   if (rows?.length === 0) return <div className={styles.none}>{empty}</div>;
 
-  return (
+  const draw = (view: View): ReactNode => (
     <div ref={scroller} className={fill ? `${styles.scroll} ${styles.fill}` : styles.scroll} tabIndex={fill && !open ? 0 : -1} {...(fill && !open ? { role: "region", "aria-label": label } : {})}>
-      <table className={styles.table} data-dense={dense || undefined} aria-label={label} aria-busy={rows === undefined}>
+      <table className={styles.table} data-dense={dense || undefined} aria-label={label} aria-busy={rows === undefined || view === NOTHING}>
         <thead>
           <tr>
             {columns.map((column) => {
@@ -140,10 +123,10 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
             })}
           </tr>
         </thead>
-        <tbody onKeyDown={onKey}>
+        <tbody onKeyDown={(event) => onKey(event, view)}>
           {rows === undefined ? <Loading columns={columns} /> : null}
-          {before > 0 ? <Gap px={before} columns={columns.length} /> : null}
-          {items.map((index) => {
+          {view.before > 0 ? <Gap px={view.before} columns={columns.length} /> : null}
+          {view.items.map((index) => {
             const row = shown[index];
             if (!row) return null;
             const isOpen = row.id === openId;
@@ -167,11 +150,20 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
               </tr>
             );
           })}
-          {after > 0 ? <Gap px={after} columns={columns.length} /> : null}
+          {view.after > 0 ? <Gap px={view.after} columns={columns.length} /> : null}
         </tbody>
       </table>
       {loadingMore ? <p className={styles.more}>{t`Loading older rows…`}</p> : null}
     </div>
+  );
+
+  if (!fill) return draw({ items: shown.map((_, index) => index), before: 0, after: 0, show: () => undefined });
+  return (
+    <Suspense fallback={draw(NOTHING)}>
+      <VirtualRows count={shown.length} scroller={scroller} openAt={openAt} more={loadingMore ? undefined : more}>
+        {draw}
+      </VirtualRows>
+    </Suspense>
   );
 }
 
