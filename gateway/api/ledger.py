@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Query
@@ -66,6 +66,15 @@ def wanted_rows(
     status: Annotated[int | None, Query(ge=0, le=999)] = None,
     error_code: Name = None,
     client_request_id: Name = None,
+    process: Name = None,
+    user: Name = None,
+    container: Name = None,
+    status_class: Annotated[int | None, Query(ge=1, le=5, description="The status' first digit")] = None,
+    min_latency_ms: Annotated[float | None, Query(ge=0)] = None,
+    min_cost_usd_micros: Annotated[int | None, Query(ge=0, le=1 << 62)] = None,
+    id_prefix: Annotated[
+        str | None, Query(max_length=32, pattern="^[0-9a-f]+$", description="How the request's id begins")
+    ] = None,
 ) -> LedgerFilter:
     """Dependency: the filters of the query string, confined to the caller's team."""
     return LedgerFilter(
@@ -83,6 +92,13 @@ def wanted_rows(
         status=status,
         error_code=error_code,
         client_request_id=client_request_id,
+        process=process,
+        user=user,
+        container=container,
+        status_class=status_class,
+        min_latency_ms=min_latency_ms,
+        min_cost_usd_micros=min_cost_usd_micros,
+        id_prefix=id_prefix,
     )
 
 
@@ -148,7 +164,10 @@ def fits(row: LedgerRow, wanted: LedgerFilter, cursor: str | None, ascending: bo
         return False
     if wanted.until is not None and row.started_at_ns >= ledger.unix_ns(wanted.until):
         return False
-    named: dict[str, Any] = {name: getattr(wanted, name) for name in LedgerFilter.__dataclass_fields__}
-    return all(
-        value is None or getattr(row, name) == value for name, value in named.items() if name not in ("since", "until")
-    )
+    if wanted.status_class is not None and row.status // 100 != wanted.status_class:
+        return False
+    if wanted.min_latency_ms is not None or wanted.min_cost_usd_micros is not None:
+        return False  # neither is known yet
+    if wanted.id_prefix is not None and not row.id.startswith(wanted.id_prefix):
+        return False
+    return all(getattr(row, name) == value for name, value in wanted.equal().items())

@@ -71,6 +71,24 @@ class LedgerFilter:
     status: int | None = None
     error_code: str | None = None
     client_request_id: str | None = None
+    process: str | None = None
+    user: str | None = None
+    container: str | None = None
+    status_class: int | None = None
+    """The status' first digit."""
+    min_latency_ms: float | None = None
+    min_cost_usd_micros: int | None = None
+    id_prefix: str | None = None
+    """How the id begins; ids begin with when the request did."""
+
+    def equal(self) -> dict[str, str | int]:
+        """What a field of a row has to be, by its name."""
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in RANGED}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+RANGED: Final = ("since", "until", "status_class", "min_latency_ms", "min_cost_usd_micros", "id_prefix")
+"""Filters that more than one value fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +281,16 @@ def _conditions(wanted: LedgerFilter) -> list[ColumnExpressionArgument[bool]]:
         conditions.append(LEDGER.c.started_at_ns >= unix_ns(wanted.since))
     if wanted.until is not None:
         conditions.append(LEDGER.c.started_at_ns < unix_ns(wanted.until))
-    for name in LedgerFilter.__dataclass_fields__:
-        value = getattr(wanted, name)
-        if value is not None and name not in ("since", "until"):
-            conditions.append(LEDGER.c[name] == value)
+    conditions += [LEDGER.c[name] == value for name, value in wanted.equal().items()]
+    if wanted.status_class is not None:
+        conditions.append(LEDGER.c.status.between(wanted.status_class * 100, wanted.status_class * 100 + 99))
+    if wanted.min_latency_ms is not None:
+        conditions.append(LEDGER.c.latency_ms >= wanted.min_latency_ms)
+    if wanted.min_cost_usd_micros is not None:
+        conditions.append(LEDGER.c.cost_usd_micros >= wanted.min_cost_usd_micros)
+    if wanted.id_prefix is not None:
+        # Ids are hex digits: `g` comes after all that begin so, and the primary key finds them.
+        conditions += [LEDGER.c.id >= wanted.id_prefix, LEDGER.c.id < wanted.id_prefix + "g"]
     if wanted.outcome is not None and wanted.outcome != Outcome.COMPLETED:
         conditions.append(NOT_COMPLETED)  # written out, so that the database knows the index to hold all that is wanted
     return conditions

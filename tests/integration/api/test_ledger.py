@@ -36,6 +36,9 @@ def row(number: int) -> LedgerRow:
         ttft_ms=float(number),
         latency_ms=2.0 * number,
         attempts=1,
+        process="python3" if number % 7 == 0 else None,
+        user="mia" if number % 7 == 0 else None,
+        container="box" if number % 14 == 0 else None,
     )
 
 
@@ -84,6 +87,17 @@ def test_filters_compose(gateway: ServedApi) -> None:
         assert len(walk(owner, outcome="refused")) == COUNT // 10
         assert len(walk(owner, status=429, team="ads")) == COUNT // 10
         assert walk(owner, route="nothing") == []
+        assert len(walk(owner, status_class=4)) == COUNT // 10
+        assert len(walk(owner, status_class=2, min_latency_ms=400)) == 45
+        assert {each["cost_usd_micros"] for each in walk(owner, min_cost_usd_micros=100)} == {100}
+        assert walk(owner, min_cost_usd_micros=101) == []
+        assert [each["id"] for each in walk(owner, id_prefix=row(3).id[:25])] == [
+            each.id for each in map(row, range(COUNT)) if each.id[:25] == row(3).id[:25]
+        ]
+        for name, found in (("process", "python3"), ("user", "mia"), ("container", "box")):
+            assert {each[name] for each in walk(owner, **{name: found})} == {found}
+            assert walk(owner, **{name: "nobody"}) == []
+        assert owner.get("/api/v1/ledger", params={"id_prefix": "%"}).status_code == 422
         assert owner.get("/api/v1/ledger", params={"outcome": "lucky"}).status_code == 422
         assert owner.get("/api/v1/ledger", params={"from": "yesterday"}).status_code == 422
         assert owner.get("/api/v1/ledger", params={"cursor": "!"}).status_code == 400

@@ -13,6 +13,7 @@ export type PasskeyMade = Schemas["PasskeyMade"];
 export type OwnSession = Schemas["SessionView"];
 export type SignInMethod = Schemas["Method"];
 export type Provider = Schemas["ProviderView"];
+export type ProviderTested = Schemas["ProviderTested"];
 export type Route = Schemas["RouteView"];
 export type Target = Schemas["TargetView"];
 export type Strategy = Schemas["Strategy"];

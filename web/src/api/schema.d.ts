@@ -12076,6 +12076,15 @@ export interface operations {
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
+                process?: string | null;
+                user?: string | null;
+                container?: string | null;
+                /** @description The status' first digit */
+                status_class?: number | null;
+                min_latency_ms?: number | null;
+                min_cost_usd_micros?: number | null;
+                /** @description How the request's id begins */
+                id_prefix?: string | null;
             };
             header?: never;
             path?: never;
@@ -12131,6 +12140,15 @@ export interface operations {
                 status?: number | null;
                 error_code?: string | null;
                 client_request_id?: string | null;
+                process?: string | null;
+                user?: string | null;
+                container?: string | null;
+                /** @description The status' first digit */
+                status_class?: number | null;
+                min_latency_ms?: number | null;
+                min_cost_usd_micros?: number | null;
+                /** @description How the request's id begins */
+                id_prefix?: string | null;
             };
             header?: never;
             path?: never;

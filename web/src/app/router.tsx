@@ -91,6 +91,12 @@ const overview = createRoute({
   component: lazyRouteComponent(() => import("@/features/overview/OverviewPage"), "OverviewPage"),
 });
 
+const start = createRoute({
+  getParentRoute: () => frame,
+  path: "/start",
+  component: lazyRouteComponent(() => import("@/features/start/StartPage"), "StartPage"),
+});
+
 const flows = createRoute({
   getParentRoute: () => frame,
   path: "/flows",
@@ -366,6 +372,7 @@ export const router = createRouter({
     login,
     frame.addChildren([
       overview,
+      start,
       flows,
       requests.addChildren([request]),
       discoveries.addChildren([discovery]),

@@ -1,0 +1,131 @@
+/** Step three: the first call, made from anywhere, shown as it arrives. */
+import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
+import { Button, SegmentedControl } from "@mantine/core";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { useFeed } from "@/api/live";
+import type { LedgerRow } from "@/api/model";
+import { makeKey } from "@/features/apps/queries";
+import { OutcomeMark } from "@/features/requests/outcome";
+import { callOf } from "@/features/routes/snippets";
+import { Problem } from "@/ui/Answer";
+import { Snippet } from "@/ui/Copy";
+import { Count, Latency, Money } from "@/ui/Figure";
+import { Mark } from "@/ui/Mark";
+import { callNow } from "./queries";
+import type { Made } from "./RouteStep";
+import styles from "./start.module.css";
+
+interface CallStepProps {
+  made: Made;
+  arrived: LedgerRow | undefined;
+  keyMade: (key: string) => void;
+}
+
+export function CallStep({ made, arrived, keyMade }: CallStepProps) {
+  const [way, setWay] = useState<"curl" | "OpenAI">("curl");
+  const feed = useFeed();
+  const queries = useQueryClient();
+  const another = useMutation({
+    mutationFn: () => makeKey({ app: made.app, name: `first-${Date.now().toString(36)}` }),
+    onSuccess: async (key) => {
+      if (key.key) keyMade(key.key);
+      await queries.invalidateQueries({ queryKey: ["keys"] });
+    },
+  });
+  const call = useMutation({ mutationFn: (key: string) => callNow(key, made.route) });
+  const key = made.key;
+  const before = way === "curl" ? (key ? `export SLUICEGATE_KEY=${key}\n` : "") : `SLUICEGATE_KEY = "${key ?? "…"}"\n`;
+  return (
+    <div className={styles.form}>
+      <SegmentedControl
+        size="xs"
+        w="max-content"
+        aria-label={t`How to call`}
+        value={way}
+        onChange={(chosen) => setWay(chosen as typeof way)}
+        data={[
+          { value: "curl", label: "curl" },
+          { value: "OpenAI", label: "Python" },
+        ]}
+      />
+      <Snippet text={before + callOf(way, made.route)} what={t`first call`} />
+      {key ? (
+        <Mark tone="warn">
+          <Trans>The key is shown here and now only: its hash is all that is kept.</Trans>
+        </Mark>
+      ) : (
+        <p className={styles.hint}>
+          <Trans>The key of {made.app} was shown when it was made.</Trans>{" "}
+          <Button size="compact-xs" variant="default" loading={another.isPending} onClick={() => another.mutate()}>
+            <Trans>Make another key</Trans>
+          </Button>
+        </p>
+      )}
+      {another.error ? <Problem error={another.error} /> : null}
+      {call.error ? <Problem error={call.error} /> : null}
+      {call.data ? <blockquote className={styles.said}>{call.data}</blockquote> : null}
+      {arrived ? (
+        <Arrived row={arrived} />
+      ) : (
+        <div className={styles.deeds}>
+          {key ? (
+            <Button loading={call.isPending} onClick={() => call.mutate(key)}>
+              <Trans>Make the call from here</Trans>
+            </Button>
+          ) : null}
+          <span className={styles.waiting} role="status">
+            <i aria-hidden /> {feed.state === "cut" ? t`The live feed is cut: looking every 5 s` : t`Waiting for the first call of ${made.app}…`}
+          </span>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Arrived({ row }: { row: LedgerRow }) {
+  return (
+    <div className={styles.arrived} role="status">
+      <OutcomeMark row={row} />
+      <dl>
+        <div>
+          <dt>{t`Target`}</dt>
+          <dd>
+            <code>{row.target ?? "—"}</code>
+          </dd>
+        </div>
+        <div>
+          <dt>{t`Tokens`}</dt>
+          <dd>
+            <Count n={row.input_tokens} unit={t`tokens`} /> + <Count n={row.output_tokens} unit={t`tokens`} />
+          </dd>
+        </div>
+        <div>
+          <dt>{t`Cost`}</dt>
+          <dd>
+            <Money micros={row.cost_usd_micros} />
+          </dd>
+        </div>
+        <div>
+          <dt>{t`Latency`}</dt>
+          <dd>
+            <Latency ms={row.latency_ms} />
+          </dd>
+        </div>
+      </dl>
+      <div className={styles.deeds}>
+        <Link to="/requests/$id" params={{ id: row.id }}>
+          <Trans>Look at it in Traffic</Trans>
+        </Link>
+        <Link to="/flows">
+          <Trans>See it flow</Trans>
+        </Link>
+        <Link to="/">
+          <Trans>To the overview</Trans>
+        </Link>
+      </div>
+    </div>
+  );
+}
