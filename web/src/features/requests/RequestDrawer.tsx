@@ -1,6 +1,5 @@
 /** One request: what became of it, where its time went, what it cost, whose it was. */
 import { plural, t } from "@lingui/core/macro";
-import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
@@ -9,13 +8,13 @@ import type { LedgerRow } from "@/api/model";
 import { Problem } from "@/ui/Answer";
 import { Id } from "@/ui/Copy";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
-import { Ago, Count, Latency, Money, Unknown, When } from "@/ui/Figure";
-import { latency } from "@/units/time";
+import { Ago, Unknown, When } from "@/ui/Figure";
 import { Bodies } from "./Bodies";
+import { CostSum } from "./CostSum";
 import { OutcomeMark } from "./outcome";
 import { requestQuery } from "./queries";
-import { costWhy, tokensWhy } from "./RequestsPage";
 import styles from "./requests.module.css";
+import { TimeAxis } from "./TimeAxis";
 
 export function RequestDrawer() {
   const { id } = useParams({ from: "/frame/requests/$id" });
@@ -62,6 +61,13 @@ function Details({ row }: { row: LedgerRow }) {
             [t`Status of the provider`, row.upstream_status ?? <Unknown key="u" why={t`no answer came`} />],
           ]}
         />
+        {row.route ? (
+          <nav className={styles.why} aria-label={t`Why it went this way`}>
+            <Link to="/explain" search={questionOf(row)}>{t`Why this target?`}</Link>
+            <Link to="/explain" search={questionOf(row)} hash="limits">{t`Which limits?`}</Link>
+            <Link to="/flows" search={{ app: row.app, ...(row.route ? { route: row.route } : {}) }}>{t`This way in Flows`}</Link>
+          </nav>
+        ) : null}
       </Part>
       <Bodies key={row.id} row={row} />
       <Part title={t`Identity`}>
@@ -82,98 +88,11 @@ function Details({ row }: { row: LedgerRow }) {
   );
 }
 
-/** From admission to the answer's end: waiting for the first token, then the answer itself. */
-function TimeAxis({ row }: { row: LedgerRow }) {
-  if (row.latency_ms === null) return <Unknown why={t`the request has not ended, or its end was not seen`} />;
-  const first = row.ttft_ms === null ? null : Math.min(row.ttft_ms, row.latency_ms);
-  const waiting = first ?? row.latency_ms;
-  const part = row.latency_ms > 0 ? (waiting / row.latency_ms) * 100 : 100;
-  return (
-    <div className={styles.axis}>
-      <div className={styles.track} role="img" aria-label={t`First token after ${latency(waiting)}, end after ${latency(row.latency_ms)}`}>
-        <span className={styles.waiting} style={{ width: `${part}%` }} />
-        <span className={styles.answering} style={{ width: `${100 - part}%` }} />
-      </div>
-      <div className={styles.scale}>
-        <span>0</span>
-        <span>
-          <Latency ms={row.latency_ms} />
-        </span>
-      </div>
-      <div className={styles.phases}>
-        <span>
-          <i className={styles.waiting} />
-          {first === null ? t`Until the answer, no first token was marked` : t`To the first token`} <Latency ms={waiting} />
-        </span>
-        {first !== null ? (
-          <span>
-            <i className={styles.answering} />
-            <Trans>
-              Answering <Latency ms={row.latency_ms - first} />
-            </Trans>
-            {speed(row, first)}
-          </span>
-        ) : null}
-      </div>
-    </div>
-  );
-}
-
-/** Output tokens a second after the first; only said where both are known and the stream lasted. */
-function speed(row: LedgerRow, firstMs: number): string {
-  const answeringMs = (row.latency_ms ?? 0) - firstMs;
-  if (!row.stream || !row.output_tokens || row.output_tokens < 2 || answeringMs < 50) return "";
-  const perSecond = Math.round((row.output_tokens - 1) / (answeringMs / 1000));
-  return t`, ${plural(perSecond, { one: "# token", other: "# tokens" })} a second`;
-}
-
-/** Tokens by kind, as they add up to what is charged. */
-function CostSum({ row }: { row: LedgerRow }) {
-  const cached = row.cached_tokens ?? 0;
-  const written = row.cache_write_tokens ?? 0;
-  const reasoning = row.reasoning_tokens ?? 0;
-  const kinds: readonly (readonly [string, number | null, "always"?])[] = [
-    [t`Input`, row.input_tokens === null ? null : row.input_tokens - cached - written, "always"],
-    [t`Input, cached`, cached || null],
-    [t`Input, written to cache`, written || null],
-    [t`Output`, row.output_tokens === null ? null : row.output_tokens - reasoning, "always"],
-    [t`Output, reasoning`, reasoning || null],
-  ];
-  const shown = kinds.filter(([, tokens, always]) => always || tokens !== null);
-  return (
-    <table className={styles.sum}>
-      <thead>
-        <tr>
-          <th scope="col">{t`Tokens`}</th>
-          <th scope="col">{t`Count`}</th>
-        </tr>
-      </thead>
-      <tbody>
-        {shown.map(([name, tokens]) => (
-          <tr key={name}>
-            <th scope="row">{name}</th>
-            <td>
-              <Count n={tokens} unit={t`tokens`} estimated={row.estimated} why={tokensWhy(row)} />
-            </td>
-          </tr>
-        ))}
-        {row.overrun > 0 ? (
-          <tr>
-            <th scope="row">{t`Beyond its own reservation`}</th>
-            <td>
-              <Count n={row.overrun} unit={t`tokens`} />
-            </td>
-          </tr>
-        ) : null}
-      </tbody>
-      <tfoot>
-        <tr>
-          <th scope="row">{t`Charged`}</th>
-          <td>
-            <Money micros={row.cost_usd_micros} estimated={row.estimated} why={costWhy(row)} />
-          </td>
-        </tr>
-      </tfoot>
-    </table>
-  );
-}
+/** The same request asked again: explained as of now. */
+const questionOf = (row: LedgerRow) => ({
+  route: row.route ?? "",
+  app: row.app,
+  ...(row.key ? { key: row.key } : {}),
+  ...(row.input_tokens === null ? {} : { input: row.input_tokens }),
+  ...(row.output_tokens === null ? {} : { output: row.output_tokens }),
+});

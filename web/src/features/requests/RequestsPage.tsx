@@ -1,9 +1,10 @@
 /** Every request that an app has made: filters that compose, newest first, live or by pages. */
 import { t } from "@lingui/core/macro";
-import { Switch } from "@mantine/core";
+import { Button, Switch } from "@mantine/core";
+import { IconPlayerPause, IconPlayerPlay } from "@tabler/icons-react";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useState } from "react";
 import { useRange, RANGES } from "@/app/range";
 import type { LedgerRow } from "@/api/model";
 import { useFeed } from "@/api/live";
@@ -13,7 +14,7 @@ import { Count, Latency, Money, Unknown, When } from "@/ui/Figure";
 import { FilterBar } from "@/ui/FilterBar";
 import { Page } from "@/ui/Page";
 import { useChoices } from "./choices";
-import { FILTER_LABELS, filtersOnly } from "./filters";
+import { FILTER_LABELS, filterWord, filtersOnly, PLACEHOLDERS } from "./filters";
 import { OutcomeMark, outcomeWord } from "./outcome";
 import { ledgerQuery, newestQuery } from "./queries";
 import styles from "./requests.module.css";
@@ -31,7 +32,7 @@ const COLUMNS: readonly Column<LedgerRow>[] = [
       </Link>
     ),
   },
-  { id: "app", header: t`App`, cell: (row) => row.app },
+  { id: "app", header: t`App`, cell: (row) => (row.process ? <span title={[row.process, row.user, row.container].filter(Boolean).join(", ")}>{row.app}</span> : row.app) },
   { id: "route", header: t`Route`, hide: "phone", cell: (row) => (row.route ? <code>{row.route}</code> : <Unknown why={t`no route fitted`} />) },
   { id: "target", header: t`Target`, hide: "tablet", cell: (row) => (row.target ? <code>{row.target}</code> : <Unknown why={t`nothing went upstream`} />) },
   { id: "outcome", header: t`Outcome`, cell: (row) => <OutcomeMark row={row} /> },
@@ -55,7 +56,9 @@ export function RequestsPage() {
   const feed = useFeed();
 
   const pages = useInfiniteQuery({ ...ledgerQuery(filters, range), enabled: !live });
-  const newest = useQuery({ ...newestQuery(filters, range, LIVE_ROWS, true), enabled: live });
+  // A live list that is held keeps still what somebody is reading; going on shows all that came meanwhile.
+  const [held, setHeld] = useState(false);
+  const newest = useQuery({ ...newestQuery(filters, range, LIVE_ROWS, true), enabled: live && !held });
   const rows = useMemo(() => (live ? newest.data?.items : pages.data?.pages.flatMap((page) => page.items)), [live, newest.data, pages.data]);
   const { fetchNextPage } = pages;
   const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
@@ -68,21 +71,29 @@ export function RequestsPage() {
       line={t`What each app asked for, where it went, what it cost and what became of it.`}
       fill
       action={
-        <Switch
-          label={live ? (feed.state === "cut" ? t`Live, but the feed is cut` : t`Live: newest ${LIVE_ROWS}`) : t`Live`}
-          checked={live}
-          onChange={({ currentTarget }) =>
-            void navigate({ to: ".", search: (old) => ({ ...old, live: currentTarget.checked ? true : undefined }), replace: true })
-          }
-        />
+        <>
+          {live ? (
+            <Button size="compact-sm" variant="default" leftSection={held ? <IconPlayerPlay size={14} /> : <IconPlayerPause size={14} />} onClick={() => setHeld(!held)}>
+              {held ? t`Go on` : t`Hold`}
+            </Button>
+          ) : null}
+          <Switch
+            label={live ? (held ? t`Held` : feed.state === "cut" ? t`Live, but the feed is cut` : t`Live: newest ${LIVE_ROWS}`) : t`Live`}
+            checked={live}
+            onChange={({ currentTarget }) => {
+              setHeld(false);
+              void navigate({ to: ".", search: (old) => ({ ...old, live: currentTarget.checked ? true : undefined }), replace: true });
+            }}
+          />
+        </>
       }
     >
       <FilterBar
         labels={FILTER_LABELS}
         filters={filters}
         useChoices={useChoices}
-        word={(name, value) => (name === "outcome" ? outcomeWord(value) : value)}
-        placeholder={(name) => (name === "status" ? "429" : "openai/gpt-5-mini")}
+        word={(name, value) => (name === "outcome" ? outcomeWord(value) : filterWord(name, value))}
+        placeholder={(name) => PLACEHOLDERS[name] ?? ""}
         deed={t`Show these requests`}
       />
       <DataTable

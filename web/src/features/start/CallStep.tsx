@@ -2,6 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, SegmentedControl } from "@mantine/core";
+import { IconAlertTriangle } from "@tabler/icons-react";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
@@ -13,7 +14,6 @@ import { callOf } from "@/features/routes/snippets";
 import { Problem } from "@/ui/Answer";
 import { Snippet } from "@/ui/Copy";
 import { Count, Latency, Money } from "@/ui/Figure";
-import { Mark } from "@/ui/Mark";
 import { callNow } from "./queries";
 import type { Made } from "./RouteStep";
 import styles from "./start.module.css";
@@ -53,9 +53,9 @@ export function CallStep({ made, arrived, keyMade }: CallStepProps) {
       />
       <Snippet text={before + callOf(way, made.route)} what={t`first call`} />
       {key ? (
-        <Mark tone="warn">
-          <Trans>The key is shown here and now only: its hash is all that is kept.</Trans>
-        </Mark>
+        <p className={styles.once}>
+          <IconAlertTriangle size={15} aria-hidden /> <Trans>The key is shown here and now only: its hash is all that is kept.</Trans>
+        </p>
       ) : (
         <p className={styles.hint}>
           <Trans>The key of {made.app} was shown when it was made.</Trans>{" "}
