@@ -27,7 +27,7 @@ const HELP: readonly { name: string; label: string; text: string; snippet: strin
     snippet: `export SSL_CERT_FILE=${BUNDLE}        # httpx, the SDKs\nexport REQUESTS_CA_BUNDLE=${BUNDLE}   # requests`,
   },
   { name: "node", label: "Node.js", text: t`Beside the authorities that it brings.`, snippet: `export NODE_EXTRA_CA_CERTS=$PWD/${FILE}` },
-  { name: "go", label: "Go, curl, git", text: t`They read the system's store. Without it:`, snippet: `export SSL_CERT_FILE=$PWD/${FILE}      # Go: in place of the system's\ncurl --cacert ${FILE} …\nexport GIT_SSL_CAINFO=$PWD/${FILE}` },
+  { name: "go", label: t`Go, curl, git`, text: t`They read the system's store. Without it:`, snippet: `export SSL_CERT_FILE=$PWD/${FILE}      # Go: in place of the system's\ncurl --cacert ${FILE} …\nexport GIT_SSL_CAINFO=$PWD/${FILE}` },
   {
     name: "java",
     label: "Java",
@@ -36,7 +36,7 @@ const HELP: readonly { name: string; label: string; text: string; snippet: strin
   },
   {
     name: "docker",
-    label: "Containers",
+    label: t`Containers`,
     text: t`A container has a store of its own: mount the certificate, or the host's bundle over the container's.`,
     snippet: `docker run -v $PWD/${FILE}:/usr/local/share/ca-certificates/sluicegate.crt:ro \\\n    -e NODE_EXTRA_CA_CERTS=/usr/local/share/ca-certificates/sluicegate.crt IMAGE …\n\ndocker run -v ${BUNDLE}:${BUNDLE}:ro IMAGE …`,
   },
