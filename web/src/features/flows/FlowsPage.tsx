@@ -16,7 +16,7 @@ import { Notice } from "@/ui/Notice";
 import { useNow } from "@/ui/now";
 import { Page } from "@/ui/Page";
 import { age } from "@/units/time";
-import { sentence } from "@/units/words";
+import { plain, sentence } from "@/units/words";
 import { FlowTable } from "./FlowTable";
 import styles from "./flows.module.css";
 import { graphOf } from "./graph";
@@ -155,7 +155,7 @@ function Missing({ reason }: { reason: string }) {
   return (
     <Notice title={t`The kernel is not looked at, so a part of the picture is missing`} snippet="sluicegate doctor">
       <p>
-        <Trans>{sentence(reason)}. Processes stand as the keys that they show; bytes, and what goes past the gateway, are not known. The doctor says what this host lacks.</Trans>
+        <Trans>{sentence(plain(reason))}. Processes stand as the keys that they show; bytes, and what goes past the gateway, are not known. The doctor says what this host lacks.</Trans>
       </p>
     </Notice>
   );
