@@ -4,12 +4,11 @@
  * table, entries of the navigation) may be written where they stand.
  */
 import { i18n, type Messages } from "@lingui/core";
-import { compileMessage } from "@lingui/message-utils/compileMessage";
 
 const catalogs = import.meta.glob<{ messages: Messages }>(["../locales/*.po", "!../locales/en.po"]);
 
-// What stands in the source (plurals, variables) is read here; catalogs are compiled when the console is built.
-i18n.setMessagesCompiler(compileMessage);
+// Texts with variables and plurals are taken apart when the console is built, those in the source too (vite.config.ts).
+i18n.setMessagesCompiler((text) => [text]);
 
 /** The reader's first language that there is a translation into; English needs none. */
 export async function speak(): Promise<void> {
