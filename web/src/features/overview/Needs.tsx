@@ -84,7 +84,9 @@ function Way({ need: { need, subject }, children }: { need: Need; children: Reac
     case "provider":
       return <Link className={styles.need} to="/providers/$name" params={{ name }}>{children}</Link>;
     case "access_requests":
+      return <Link className={styles.need} to="/access-requests">{children}</Link>;
     case "rule":
+      return <Link className={styles.need} to="/interception">{children}</Link>;
     case "database":
       return <div className={styles.need}>{children}</div>;
   }
