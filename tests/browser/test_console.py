@@ -175,7 +175,7 @@ def test_from_provider_to_first_call_without_leaving_the_browser(page: Page, run
 
     page.goto("/console/providers")
     page.get_by_role("button", name="Add a provider").click()
-    dialog.get_by_label("Name").fill("second")
+    dialog.get_by_role("textbox", name="Name", exact=True).fill("second")
     dialog.get_by_label("Address").fill(address)
     dialog.get_by_label("Credential", exact=True).fill("sk-typed-by-hand")
     dialog.get_by_role("button", name="Add second").click()
@@ -183,7 +183,7 @@ def test_from_provider_to_first_call_without_leaving_the_browser(page: Page, run
 
     page.goto("/console/routes")
     page.get_by_role("button", name="Add a route").click()
-    dialog.get_by_label("Name").fill("fast")
+    dialog.get_by_role("textbox", name="Name", exact=True).fill("fast")
     dialog.get_by_role("combobox", name="Provider of target 1").click()
     page.get_by_role("option", name="second").click()
     dialog.get_by_label("Model of target 1").fill("gpt-mock")
@@ -192,7 +192,7 @@ def test_from_provider_to_first_call_without_leaving_the_browser(page: Page, run
 
     page.goto("/console/limits")
     page.get_by_role("button", name="Add a limit").click()
-    dialog.get_by_label("Name").fill("fast-daily")
+    dialog.get_by_role("textbox", name="Name", exact=True).fill("fast-daily")
     dialog.get_by_role("combobox", name="For").click()
     page.get_by_role("option", name="A route").click()
     dialog.get_by_role("combobox", name="Which route").click()
