@@ -180,3 +180,12 @@ def test_over_the_rest_api(tmp_path: Path, file: str) -> None:
         assert "no token" in there("export", SLUICEGATE_TOKEN="").err
     assert "is the gateway running" in there("export").err
     assert not (tmp_path / "unused").exists()
+
+
+def test_a_token_is_confined_to_scopes(sqlite_cli: Cli) -> None:
+    beyond = sqlite_cli("token", "create", "--role", "viewer", "--scope", "audit:read")
+    assert beyond.code == 1
+    assert "a viewer may not audit:read" in beyond.err
+    made = sqlite_cli("token", "create", "--role", "viewer", "--scope", "usage:read", "--scope", "services:read").ok()
+    assert "confined to services:read, usage:read" in made.err
+    assert "\tservices:read usage:read\t" in sqlite_cli("token", "list").ok().out

@@ -27,7 +27,7 @@ export function UsersPage() {
     { id: "team", header: t`Team`, hide: "phone", cell: (user) => user.team ?? <Unknown why={t`this role is not of a team`} /> },
     { id: "source", header: t`Comes from`, hide: "tablet", sortBy: (user) => user.source, cell: (user) => <From user={user} /> },
     { id: "state", header: t`State`, cell: (user) => (user.disabled ? <Mark tone="idle">{t`Disabled`}</Mark> : <Mark tone="ok">{t`May sign in`}</Mark>) },
-    { id: "factor", header: t`Second factor`, hide: "phone", sortBy: factors, cell: (user) => (factors(user) === "" ? <Mark tone="idle">{t`None`}</Mark> : <Mark tone="ok">{factors(user)}</Mark>) },
+    { id: "factor", header: t`Second factor`, hide: "phone", sortBy: factors, cell: (user) => (user.source !== "local" ? t`as its provider asks` : factors(user) === "" ? <Mark tone="idle">{t`None`}</Mark> : <Mark tone="ok">{factors(user)}</Mark>) },
     { id: "seen", header: t`Last sign-in`, hide: "phone", sortBy: (user) => user.last_sign_in_at ?? "", cell: (user) => <Ago at={user.last_sign_in_at} why={t`not since this is kept`} /> },
     { id: "made", header: t`Made`, hide: "tablet", cell: (user) => <When at={user.created_at} /> },
     { id: "deed", header: "", number: true, cell: (user) => (user.name === session?.username ? null : <Deeds user={user} choose={(deed) => setDoing({ deed, user })} />) },
