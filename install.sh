@@ -495,7 +495,7 @@ print_result() {
     elif [[ -n $owner_password ]]; then
         say "  Login     ${bold}admin${plain}   password ${bold}$owner_password${plain}   (shown this once)"
     else
-        say "  Login     as before   (a forgotten password: $name user passwd admin)"
+        say "  Login     as before   (a forgotten password, a lost second factor: $name admin reset)"
     fi
     say
     if [[ $demo ]]; then

@@ -48,6 +48,9 @@ def begin(session: Session, user: User, method: Method, visitor: Visitor, at: da
     """
     _require_way_in(session, user, method)
     audit.come_from(session, visitor.address)
+    # Not through the row: it is no change of the user that others' ETags should know of. Before the sessions, in the
+    # order in which a change of the user locks them.
+    session.execute(update(User).where(User.id == user.id).values(last_sign_in_at=at, updated_at=User.updated_at))
     session.execute(delete(LoginSession).where(LoginSession.expires_at <= at))
     if visitor.cookie:
         session.execute(delete(LoginSession).where(LoginSession.digest == passwords.digest(visitor.cookie)))
@@ -63,8 +66,6 @@ def begin(session: Session, user: User, method: Method, visitor: Visitor, at: da
         user_agent=visitor.user_agent[:LONGEST_USER_AGENT],
     )
     session.add(begun)
-    # Not through the row: it is no change of the user that others' ETags should know of.
-    session.execute(update(User).where(User.id == user.id).values(last_sign_in_at=at, updated_at=User.updated_at))
     session.flush()
     caller = user_caller(user, begun)
     after = {"method": method}

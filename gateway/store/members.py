@@ -76,9 +76,12 @@ def create_user(session: Session, authority: Authority, wanted: UserDocument) ->
 def update_user(
     session: Session, authority: Authority, reference: str, patch: UserPatch, expected_version: int | None
 ) -> UserView:
-    """A new role, password or a disabling ends the user's sessions."""
+    """A new role, password or a disabling ends the user's sessions. Raises Conflict for one's own password, which takes
+    the present one."""
     user = find_user(session, authority, reference)
     _require_version(user, expected_version)
+    if patch.password is not None and authority.actor == f"user:{user.name}":
+        raise Conflict("this is your own password", fix="change it under /console/account")
     before = _user_view(session, user)
     changed = patch.model_fields_set
     if before.source is not Source.LOCAL:

@@ -150,12 +150,12 @@ def note_refusal(engine: Engine, name: str, address: str, *, known: bool, step: 
     log.warning("sign-in refused", extra={"address": address})
     with write_session(engine) as session:
         audit.come_from(session, address)
-        audit.lock(session)
         if known:
             actor, after = f"user:{name}", {"step": step}
             audit.record(session, actor=actor, action="refuse", kind="session", name=address, after=after)
         else:
             throttle.rewrite(session, name, address)
+            audit.lock(session)  # last, as a success does: whoever waited here for rows above would wait for ever
 
 
 def _user_to_sign_in(session: Session, which: ColumnElement[bool]) -> User | None:

@@ -7,6 +7,7 @@ out by failing in their name.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -64,22 +65,18 @@ def admit_attempt(session: Session, account: str, address: str, now: datetime) -
     """
     counted = subjects(account, address)
     digests = [subject.digest for subject in counted]
-    session.execute(delete(SignInFailure).where(SignInFailure.last_failure_at < now - FORGIVEN_AFTER))
-    session.execute(
-        _insert_ignoring(session).values(
-            [{"subject": one, "failures": 0, "last_failure_at": now, "blocked_until": NEVER} for one in sorted(digests)]
-        )
-    )
+    _lock(session, digests)
     found = select(SignInFailure).where(SignInFailure.subject.in_(digests)).order_by(SignInFailure.subject)
     failures = {failure.subject: failure for failure in session.scalars(found.with_for_update())}
     _refuse_until(max(failure.blocked_until for failure in failures.values()), now)
     for subject in counted:
         failure = failures[subject.digest]
-        failure.failures += 1
+        failure.failures = 1 if failure.last_failure_at < now - FORGIVEN_AFTER else failure.failures + 1
         failure.last_failure_at = now
         wait = wait_after(failure.failures - subject.allowance)
         if wait:  # within the allowance nothing is blocked, not even an attempt that began a moment earlier
             failure.blocked_until = now + wait
+    _purge(session, now)
 
 
 def refuse_if_blocked(session: Session, account: str, address: str, now: datetime) -> None:
@@ -111,6 +108,7 @@ def forgive(session: Session, account: str, address: str, *, attempts: int = 1) 
     """After a success: pair and account start anew; the address, which may own one of many accounts, gets back only
     what the success had cost it: `attempts`, one for each step."""
     pair, from_address, of_account = subjects(account, address)
+    _lock(session, [pair.digest, from_address.digest, of_account.digest])
     session.execute(delete(SignInFailure).where(SignInFailure.subject.in_([pair.digest, of_account.digest])))
     session.execute(
         update(SignInFailure)
@@ -122,6 +120,7 @@ def forgive(session: Session, account: str, address: str, *, attempts: int = 1) 
 def rewrite(session: Session, account: str, address: str) -> None:
     """Write what is there once more: a transaction of some weight that changes nothing."""
     digests = [subject.digest for subject in subjects(account, address)]
+    _lock(session, digests)
     same = update(SignInFailure).where(SignInFailure.subject.in_(digests)).values(failures=SignInFailure.failures)
     session.execute(same)
 
@@ -132,8 +131,23 @@ def forget_all(session: Session) -> None:
     session.execute(delete(SignInFailure))
 
 
-def _insert_ignoring(session: Session) -> sqlite.Insert | postgresql.Insert:
-    """An insert that leaves existing rows alone, so that two first attempts at once do not collide."""
-    if session.get_bind().dialect.name == "postgresql":
-        return postgresql.insert(SignInFailure).on_conflict_do_nothing()
-    return sqlite.insert(SignInFailure).on_conflict_do_nothing()
+def _purge(session: Session, now: datetime) -> None:
+    """Rows that a quiet day has forgiven, but those that somebody else has at hand: it locks in no order, and so must
+    wait for nobody."""
+    session.flush()
+    old = select(SignInFailure.subject).where(SignInFailure.last_failure_at < now - FORGIVEN_AFTER)
+    session.execute(delete(SignInFailure).where(SignInFailure.subject.in_(old.with_for_update(skip_locked=True))))
+
+
+def _lock(session: Session, digests: Sequence[bytes]) -> None:
+    """Lock the subjects' rows, and make those that are missing, as of long ago. In one order for all, whatever comes
+    and goes meanwhile, so that of two that meet one waits and neither for ever."""
+    insert: sqlite.Insert | postgresql.Insert
+    insert = (postgresql if session.get_bind().dialect.name == "postgresql" else sqlite).insert(SignInFailure)
+    rows = [
+        {"subject": one, "failures": 0, "last_failure_at": NEVER, "blocked_until": NEVER} for one in sorted(digests)
+    ]
+    locked = insert.values(rows).on_conflict_do_update(
+        index_elements=[SignInFailure.subject], set_={"failures": SignInFailure.failures}
+    )
+    session.execute(locked)

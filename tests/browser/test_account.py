@@ -220,7 +220,7 @@ def test_an_owner_resets_the_factor_of_a_user(visit: Visit, running: Live) -> No
 
 def test_a_role_that_needs_a_second_factor_is_led_to_it(chromium: Browser, tmp_path: Path) -> None:
     required = {"SLUICEGATE_REQUIRE_SECOND_FACTOR": '["operator"]'}
-    with live.gateway(tmp_path, "teams: [{name: search}]", env=required) as gateway:
+    with live.gateway(tmp_path, "teams: [{name: search}]", workers=2, env=required) as gateway:
         with visiting(chromium, gateway) as visit:
             password = make_user(gateway, "ivy", "operator")
             page = visit()

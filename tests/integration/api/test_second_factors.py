@@ -1,6 +1,7 @@
 """Authenticator apps and recovery codes: set up, asked for at sign-in, good once, taken away; roles that need one."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -91,6 +92,27 @@ def test_a_code_and_a_ticket_are_good_once(api: ServedApi) -> None:
         assert enter(codes[1]) == 201
         assert client.get("/api/v1/account").json()["recovery_codes"] == 8
         assert client.get("/api/v1/session").json()["method"] == "password+recovery"
+
+
+def test_of_many_at_once_one_gets_in(api: ServedApi) -> None:
+    """The same code, recovery code and ticket, each in parallel."""
+    with browser(api) as client:
+        secret, codes = set_up_totp(client)
+    forget_used_codes(api)
+
+    def enter(ticket: str, code: str) -> int:
+        with api.bare_client() as client:
+            return client.post("/api/v1/session/code", json={"ticket": ticket, "code": code}).status_code
+
+    with api.bare_client() as client, ThreadPoolExecutor(4) as pool:
+        for code in (code_of(secret), codes[0]):
+            forget_failures(api)
+            given = [sign_in(client).json()["ticket"] for _ in range(4)]
+            forget_failures(api)
+            assert sorted(pool.map(enter, given, [code] * 4)) == [201, 401, 401, 401]
+        forget_failures(api)
+        ticket = sign_in(client).json()["ticket"]
+        assert sorted(pool.map(enter, [ticket] * 4, codes[1:5])) == [201, 401, 401, 401]
 
 
 def test_secrets_are_sealed_and_codes_hashed(sqlite_api: ServedApi) -> None:
@@ -191,6 +213,12 @@ def test_what_a_provider_manages_is_set_up_there(sqlite_api: ServedApi) -> None:
             assert client.post(f"/api/v1/account/{path}", json={"password": OWNER_PASSWORD}).status_code == 409
         body = {"current": OWNER_PASSWORD, "new": "another long one"}
         assert client.put("/api/v1/session/password", json=body).status_code == 409
+
+
+def test_nobody_sets_their_own_password_without_the_present_one(sqlite_api: ServedApi) -> None:
+    with browser(sqlite_api) as owner:
+        assert owner.patch("/api/v1/users/admin", json={"password": "quite another one"}).status_code == 409
+        assert owner.patch("/api/v1/users/admin", json={"disabled": False}).status_code == 200
 
 
 def test_a_token_has_no_account(sqlite_api: ServedApi) -> None:
