@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.timeout(300)]  # the first one builds the console, twi
 
 LEFT_IN_ENGLISH = """() => {
     const english = /[A-Za-z]{2,}(?:[,.:;]? [a-z'’]{2,})+/g;
-    const data = "code, pre, kbd, script, noscript, .uplot, textarea[aria-hidden]";
+    const data = "code, pre, kbd, script, noscript, .uplot, textarea[aria-hidden], [lang=en]";
     const found = new Set();
     const look = (element, text) => {
         if (element && !element.closest(data)) for (const [words] of text.matchAll(english)) found.add(words);
@@ -31,7 +31,8 @@ LEFT_IN_ENGLISH = """() => {
         for (const element of document.querySelectorAll(`[${name}]`)) look(element, element.getAttribute(name));
     return [...found];
 }"""
-"""Two words and more that carry no accent. By a hidden text area Mantine measures how high another has to be."""
+"""Two words and more that carry no accent. By a hidden text area Mantine measures how high another has to be;
+what is marked as English is the API's."""
 
 ROUTES = re.findall(r'^ +path: "(/[^"$]*)"', (WEB / "src/app/router.tsx").read_text(), re.MULTILINE)
 """Each page that takes no name; those that do are in PAGES."""

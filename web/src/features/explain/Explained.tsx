@@ -5,6 +5,7 @@ import type { components } from "@/api/schema";
 import { Facts } from "@/ui/Drawer";
 import { Latency, Money, Unknown } from "@/ui/Figure";
 import { Mark, type Tone } from "@/ui/Mark";
+import { Told } from "@/ui/Told";
 import { count, exact } from "@/units/count";
 import styles from "./explain.module.css";
 
@@ -28,12 +29,12 @@ export function Explained({ told }: { told: Answer }) {
         <Mark tone={good ? "ok" : outcome.status === null ? "warn" : "bad"}>
           {good ? t`${outcome.target ?? ""} would answer` : outcome.status === null ? t`It cannot be told now` : t`Refused: ${outcome.status} ${outcome.code ?? ""}`}
         </Mark>
-        <p>{outcome.reason}</p>
+        <p lang="en">{outcome.reason}</p>
       </div>
       <Facts
         facts={[
           [t`Comes to this route`, <Verdict key="m" good={told.claimed} words={told.match} />],
-          [t`May call it`, told.allowed === null ? <Unknown key="a" why={told.access} /> : <Verdict key="a" good={told.allowed} words={told.access} />],
+          [t`May call it`, told.allowed === null ? <Unknown key="a" why={t`no app was named`} /> : <Verdict key="a" good={told.allowed} words={told.access} />],
           [t`Spoken`, told.dialect],
           ...(told.dialect === "http" ? [] : ([[t`Would reserve`, t`${exact(told.input_tokens)} input and ${exact(told.output_tokens)} output tokens`]] as const)),
           [t`Attempts, at most`, exact(told.attempts)],
@@ -54,7 +55,7 @@ export function Explained({ told }: { told: Answer }) {
       </ol>
       {told.skipped.length > 0 ? (
         <p className={styles.quiet}>
-          <Trans>Not tried:</Trans> {told.skipped.map((each) => `${each.target} (${each.reason})`).join(", ")}
+          <Trans>Not tried:</Trans> <Told>{told.skipped.map((each) => `${each.target} (${each.reason})`).join(", ")}</Told>
         </p>
       ) : null}
       <p className={styles.quiet}>
@@ -78,7 +79,9 @@ function Target({ target }: { target: TargetAnswer }) {
       </div>
       <ul className={styles.reasons}>
         {target.reasons.map((reason) => (
-          <li key={reason}>{reason}</li>
+          <li key={reason} lang="en">
+            {reason}
+          </li>
         ))}
       </ul>
       <Facts
@@ -106,7 +109,7 @@ function Target({ target }: { target: TargetAnswer }) {
                 <td>
                   {room.limit ?? <Unknown why={t`a limit of the gateway that your role does not show`} />}
                   <span className={styles.unit}>
-                    {room.metric.replaceAll("_", " ")}
+                    <Told>{room.metric.replaceAll("_", " ")}</Told>
                     {room.window ? ` / ${room.window}` : ""}
                   </span>
                 </td>
@@ -139,7 +142,7 @@ const amount = (room: Room, n: number): string => (room.metric === "cost_usd" ? 
 function Verdict({ good, words }: { good: boolean; words: string }) {
   return (
     <span>
-      <Mark tone={good ? "ok" : "bad"}>{good ? t`Yes` : t`No`}</Mark> {words}
+      <Mark tone={good ? "ok" : "bad"}>{good ? t`Yes` : t`No`}</Mark> <Told>{words}</Told>
     </span>
   );
 }

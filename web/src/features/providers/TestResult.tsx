@@ -54,7 +54,7 @@ function Result({ tested }: { tested: Tested }) {
                 <Latency ms={each.latency_ms} />
               </span>
             </span>
-            <p>
+            <p lang="en">
               {each.reason}
               {each.fix ? `; ${each.fix}` : ""}
             </p>

@@ -6,6 +6,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Problem } from "@/ui/Answer";
 import { resolve, type Conflict } from "./queries";
 import { Sides } from "@/ui/Sides";
+import { Told } from "@/ui/Told";
 import styles from "./publish.module.css";
 
 export function Conflicts({ conflicts }: { conflicts: readonly Conflict[] }) {
@@ -29,7 +30,7 @@ function OneConflict({ conflict }: { conflict: Conflict }) {
     <li className={styles.difference}>
       <div className={styles.differenceHead}>
         <span className={styles.named}>
-          {kind} <code>{name}</code>
+          <Told>{kind}</Told> <code>{name}</code>
           {field ? (
             <>
               {": "}

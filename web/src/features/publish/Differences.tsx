@@ -7,6 +7,7 @@ import { lazy, Suspense, useState } from "react";
 import { Problem } from "@/ui/Answer";
 import { Ago } from "@/ui/Figure";
 import { Mark, type Tone } from "@/ui/Mark";
+import { Told } from "@/ui/Told";
 import { takeBack, type Difference } from "./queries";
 import styles from "./publish.module.css";
 
@@ -42,7 +43,7 @@ function OneDifference({ difference, canTakeBack }: { difference: Difference; ca
       <div className={styles.differenceHead}>
         <Mark tone={tone}>{word}</Mark>
         <span className={styles.named}>
-          {kind} <code>{name}</code>
+          <Told>{kind}</Told> <code>{name}</code>
         </span>
         {author ? (
           <span className={styles.author}>
@@ -64,7 +65,9 @@ function OneDifference({ difference, canTakeBack }: { difference: Difference; ca
       {words.length > 0 ? (
         <ul className={styles.words}>
           {words.map((line) => (
-            <li key={line}>{line}</li>
+            <li key={line} lang="en">
+              {line}
+            </li>
           ))}
         </ul>
       ) : null}

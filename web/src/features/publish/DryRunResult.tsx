@@ -7,6 +7,7 @@ import { Problem } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Mark, type Tone } from "@/ui/Mark";
 import { Stat, Stats } from "@/ui/Stat";
+import { Told } from "@/ui/Told";
 import { exact } from "@/units/count";
 import { instant } from "@/units/time";
 import type { DryRun } from "./queries";
@@ -53,12 +54,14 @@ export function DryRunResult({ result, error, again }: { result: DryRun | undefi
         {result.unjudged.map((each) => (
           <li key={each.reason}>
             <Trans>
-              {exact(each.requests)} not judged: {each.reason}.
+              {exact(each.requests)} not judged: <Told>{each.reason}</Told>.
             </Trans>
           </li>
         ))}
         {result.notes.map((note) => (
-          <li key={note}>{note}</li>
+          <li key={note} lang="en">
+            {note}
+          </li>
         ))}
       </ul>
     </>
@@ -77,7 +80,7 @@ const Alarming = ({ n }: { n: number }) => (n > 0 ? <span className={styles.alar
 
 const COLUMNS: readonly Column<Finding>[] = [
   { id: "effect", header: t`Effect`, width: "136px", cell: (each) => <Mark tone={EFFECTS[each.effect].tone}>{EFFECTS[each.effect].word}</Mark> },
-  { id: "what", header: t`Why`, cell: (each) => each.what },
+  { id: "what", header: t`Why`, cell: (each) => <Told>{each.what}</Told> },
   { id: "apps", header: t`Apps`, hide: "phone", cell: (each) => each.apps.join(", ") + (each.more_apps > 0 ? t` and ${each.more_apps} more` : "") },
   {
     id: "requests",

@@ -14,6 +14,7 @@ import { FormDialog } from "@/ui/FormDialog";
 import { Page, Section } from "@/ui/Page";
 import { ShownOnce } from "@/ui/ShownOnce";
 import { Tabs } from "@/ui/Tabs";
+import { Told } from "@/ui/Told";
 import { Conflicts } from "./Conflicts";
 import { DifferenceList } from "./Differences";
 import { DryRunResult, refusalWords } from "./DryRunResult";
@@ -162,7 +163,10 @@ function InTheWay({ diff }: { diff: Differences }) {
             <ul>
             {diff.errors.map((each) => (
               <li key={`${each.line} ${each.field} ${each.problem}`}>
-                {each.field ? <code>{each.field}</code> : null} {each.problem}; {each.remedy} <Link to="/publish/yaml" search={{ line: each.line }}>{t`line ${each.line}`}</Link>
+                {each.field ? <code>{each.field}</code> : null} <Told>
+                  {each.problem}; {each.remedy}
+                </Told>{" "}
+                <Link to="/publish/yaml" search={{ line: each.line }}>{t`line ${each.line}`}</Link>
               </li>
             ))}
             </ul>

@@ -10,6 +10,7 @@ import { ApiProblem } from "@/api/problem";
 import { Problem } from "@/ui/Answer";
 import { Page } from "@/ui/Page";
 import { Tabs } from "@/ui/Tabs";
+import { Told } from "@/ui/Told";
 import { draftDocumentQuery, saveDocument } from "./queries";
 import { TABS } from "./tabs";
 import styles from "./publish.module.css";
@@ -80,7 +81,9 @@ function Editor({ revision, text }: { revision: number; text: string }) {
           <ul>
           {errors.map((each) => (
             <li key={`${each.line} ${each.field} ${each.problem}`}>
-              <button type="button" className={styles.line} onClick={() => goTo(each.line)}>{t`Line ${each.line}`}</button> {each.field ? <code>{each.field}</code> : null} {each.problem}; {each.remedy}
+              <button type="button" className={styles.line} onClick={() => goTo(each.line)}>{t`Line ${each.line}`}</button> {each.field ? <code>{each.field}</code> : null} <Told>
+                {each.problem}; {each.remedy}
+              </Told>
             </li>
           ))}
           </ul>
