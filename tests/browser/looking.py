@@ -13,7 +13,8 @@ SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 def ready(page: Page) -> None:
     """The page stands: its title is there and nothing is loading any more."""
     page.get_by_role("heading", level=1).first.wait_for()
-    expect(page.locator("[aria-busy=true], .mantine-Skeleton-root")).to_have_count(0)
+    # What the doctor looks at takes seconds.
+    expect(page.locator("[aria-busy=true], .mantine-Skeleton-root")).to_have_count(0, timeout=20_000)
 
 
 def wrong_with(page: Page, path: str | None = None, *, pictures: Path | None = None) -> list[str]:
