@@ -222,37 +222,47 @@ class Examination:
         self._found: DoctorFindings | None = None
         self._made_s = 0.0
 
-    async def findings(self, settings: Settings, *, again: bool) -> DoctorFindings:
+    async def findings(self, services: Services, *, again: bool) -> DoctorFindings:
         """Raises Unavailable where the doctor does not come to an end."""
         async with self._turn:
             fresh = time.monotonic() - self._made_s < EXAMINED_FOR_S
             if self._found is None or again or not fresh:
-                self._found = await _examine(settings)
+                self._found = await _examine(services.settings, services.ending)
                 self._made_s = time.monotonic()
             return self._found
 
 
-async def _examine(settings: Settings) -> DoctorFindings:
+async def _examine(settings: Settings, ending: asyncio.Event) -> DoctorFindings:
+    """`ending`: set where the worker ends, which does not wait for the doctor."""
+
+    async def leave(process: asyncio.subprocess.Process) -> None:
+        await ending.wait()
+        process.kill()
+
     try:
         with anyio.fail_after(EXAMINE_WITHIN_S):
             async with started("gateway.cli.doctor_main", settings) as process:
                 assert process.stdout is not None
-                items = [DoctorFinding(**orjson.loads(line)) async for line in process.stdout]
-                code = await process.wait()
+                leaving = asyncio.create_task(leave(process))
+                try:
+                    lines = [line async for line in process.stdout]
+                    code = await process.wait()
+                finally:
+                    leaving.cancel()
     except TimeoutError:
         raise Unavailable("the doctor takes too long", fix="run `sluicegate doctor` on the host") from None
     if code != 0:
         raise Unavailable(
             "the doctor did not finish", fix="the gateway's log says why; run `sluicegate doctor` on the host"
         )
-    return DoctorFindings(examined_at=datetime.now(UTC), items=items)
+    return DoctorFindings(examined_at=datetime.now(UTC), items=[DoctorFinding(**orjson.loads(line)) for line in lines])
 
 
 @router.get("/health/findings")
 async def get_findings(desk: Reading, request: Request, again: bool = False) -> DoctorFindings:
     """What the doctor finds on this node, each with what mends it; `again`: not what was found seconds ago."""
     examination: Examination = request.app.state.examination
-    return await examination.findings(desk.services.settings, again=again)
+    return await examination.findings(desk.services, again=again)
 
 
 # ---- settings

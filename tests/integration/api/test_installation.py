@@ -2,6 +2,8 @@
 
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -65,6 +67,31 @@ def test_the_doctors_findings_are_those_of_this_gateway(running: Live) -> None:
         running.data.chmod(0o700)
     found = {each["subject"]: each for each in again["items"]}
     assert (found["data folder"]["verdict"], found["data folder"]["fix"]) == ("warning", f"chmod 0700 {running.data}")
+
+
+def test_who_stops_the_gateway_does_not_wait_for_the_doctor(tmp_path: Path) -> None:
+    def ask() -> int | str:
+        try:
+            return httpx2.get(f"{url}/api/v1/health/findings", headers=headers, timeout=60).status_code
+        except httpx2.TransportError as error:
+            return str(error)
+
+    with live.gateway(tmp_path, CONFIGURATION) as gateway, ThreadPoolExecutor(1) as other:
+        url, headers = gateway.url, {"authorization": gateway.api.headers["authorization"]}
+        answer = other.submit(ask)
+        gateway.until(lambda: _doctor_of(gateway), 20)
+        assert gateway.stop() == 0
+        assert answer.result(20) == 503
+
+
+def _doctor_of(running: Live) -> bool:
+    """Whether it examines this gateway at present."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            asked = b"gateway.cli.doctor_main" in (folder / "cmdline").read_bytes()
+            if asked and str(running.data).encode() in (folder / "environ").read_bytes():
+                return True
+    return False
 
 
 def test_settings_say_who_set_them_and_no_secret(running: Live) -> None:
