@@ -182,10 +182,10 @@ def test_apply_is_idempotent_and_export_reads_back(shared: Engine, document: dic
     planned = [str(change) for change in _run(shared, text, prune=True, dry_run=True).changes]
     event(f"{len(planned) // 5 * 5}+ changes")
     assert [str(change) for change in _run(shared, text, prune=True).changes] == planned
-    assert _run(shared, text, prune=True).changes == []
+    assert not _run(shared, text, prune=True).changes
     snapshot = _snapshot(shared)
     exported = _export(shared)
-    assert _run(shared, exported, prune=True).changes == []
+    assert not _run(shared, exported, prune=True).changes
     assert _export(shared) == exported
     assert _snapshot(shared) == snapshot
     read = YAML(typ="safe").load(exported)
