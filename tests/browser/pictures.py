@@ -11,7 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
 from playwright.sync_api import sync_playwright
 
 from gateway.api.console import BUILT
@@ -26,64 +25,20 @@ from tests.support.provider import Provider
 PAGES = {
     "overview": "/console/?range=7d",
     "flows": "/console/flows?range=7d",
-    "requests": "/console/requests?range=7d",
-    "discoveries": "/console/discoveries",
+    "traffic": "/console/requests?range=7d",
+    "discovery": "/console/discoveries",
     "limits": "/console/limits",
     "routes": "/console/routes",
     "providers": "/console/providers",
+    "prices": "/console/prices",
+    "publish": "/console/publish",
     "apps": "/console/apps",
+    "catalogue": "/console/catalogue",
+    "interception": "/console/interception",
+    "playground": "/console/playground",
+    "health": "/console/health",
+    "account": "/console/account",
 }
-
-
-def configuration(url: str) -> str:
-    """What the made-up history is of."""
-    providers = sorted({provider for targets in busy.TARGETS.values() for provider, _ in targets})
-    teams: dict[str, list[object]] = {}
-    for app, (team, routes, _) in busy.APPS.items():
-        teams.setdefault(team, []).append(
-            {"name": app, "routes": routes, "keys": [{"name": "prod"}, {"name": "staging"}]}
-        )
-    return yaml.safe_dump(
-        {
-            "providers": [
-                {
-                    "name": name,
-                    "dialect": "openai",
-                    "base_url": f"{url}/v1",
-                    "credentials": [{"name": "main", "value": "sk-made-up"}],
-                }
-                for name in providers
-            ],
-            "routes": [
-                {"name": name, "targets": [{"provider": provider, "model": model} for provider, model in targets]}
-                for name, targets in busy.TARGETS.items()
-            ],
-            "teams": [{"name": name, "apps": apps} for name, apps in teams.items()],
-            "limits": [
-                {"name": "all-spend", "metric": "cost_usd", "window": "month", "at_most": 400},
-                {
-                    "name": "search-budget",
-                    "scope": {"team": "search"},
-                    "metric": "cost_usd",
-                    "window": "month",
-                    "at_most": 50,
-                },
-                {
-                    "name": "assistant-minute",
-                    "scope": {"app": "assistant"},
-                    "metric": "total_tokens",
-                    "window": "minute",
-                    "at_most": 100_000,
-                },
-                {
-                    "name": "review-bot-at-once",
-                    "scope": {"app": "review-bot"},
-                    "metric": "concurrent_requests",
-                    "at_most": 8,
-                },
-            ],
-        }
-    )
 
 
 def main(folder: Path, wanted: list[str]) -> None:
@@ -93,7 +48,7 @@ def main(folder: Path, wanted: list[str]) -> None:
     with (
         tempfile.TemporaryDirectory() as data,
         Provider() as provider,
-        live.gateway(Path(data), configuration(provider.url)) as gateway,
+        live.gateway(Path(data), busy.configuration(provider.url)) as gateway,
         FakeAgent(gateway.data / "agent.sock") as agent,
         sync_playwright() as playwright,
     ):
@@ -103,6 +58,7 @@ def main(folder: Path, wanted: list[str]) -> None:
         ).raise_for_status()
         engine = make_engine(Settings(data=gateway.data).database_url)
         busy.fill(engine)
+        busy.charge(engine)
         engine.dispose()
         chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         context = chromium.new_context(base_url=gateway.url, reduced_motion="reduce", device_scale_factor=1)
