@@ -66,7 +66,7 @@ def main(folder: Path, wanted: list[str]) -> None:
         sign_in(page, PASSWORD)
         page.get_by_role("navigation", name="Pages").wait_for()
         for name in wanted or PAGES:
-            for scheme, width, height in (("light", 1440, 900), ("dark", 1440, 900), ("phone", 390, 844)):
+            for scheme, width, height in (("light", 1440, 1000), ("dark", 1440, 1000), ("phone", 390, 844)):
                 page.set_viewport_size({"width": width, "height": height})
                 page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
                 page.goto(PAGES.get(name, name))
