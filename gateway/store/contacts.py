@@ -12,8 +12,11 @@ from gateway.settings import Settings
 from gateway.store.notices import Channel, Destination
 from gateway.store.portal_models import TeamContact
 
-ADDRESS: Final = re.compile(r"[^@\s,;<>\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
-"""What is written as an e-mail address (RFC 5321 4.5.3.1.1: 64 octets before the sign), without quoting."""
+_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+ADDRESS: Final = re.compile(rf"(?=[^@]{{1,64}}@){_ATEXT}(?:\.{_ATEXT})*@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+"""What is written as an e-mail address: a dot-atom (RFC 5322 3.2.3) of up to 64 octets (RFC 5321 4.5.3.1.1), and a
+domain of letters, digits and hyphens. What else RFC 5322 allows, `email` may stumble over."""
 
 
 def webhooks(session: Session) -> list[str]:

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import httpx2
 from sqlalchemy import Engine, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import joinedload
 
 from gateway.settings import Settings
@@ -57,8 +56,8 @@ class KeeperNotices:
                     if due:
                         await asyncio.gather(*[self._try(client, each) for each in due])
                         continue
-                except (SQLAlchemyError, OSError) as error:
-                    log.error("notices wait", extra={"error": str(error)[:500]})
+                except Exception as error:  # noqa: BLE001 - the keeper ends with this task
+                    log.error("notices wait", extra={"error": in_words(error)})
                     await asyncio.sleep(FAILED_PAUSE_S)
                 await asyncio.sleep(PAUSE_S)
 
@@ -74,6 +73,9 @@ class KeeperNotices:
                 await post(client, self._settings, parcel, int(time.time()))
         except NotDelivered as error:
             problem = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one notice, it counts as a try, and the others go on
+            problem = in_words(error)
+            log.error("notice not delivered", extra={"notice": parcel.notice_id, "error": problem})
         await self._sql.run(self._settle, parcel, problem)
 
     # -- SQL
@@ -152,3 +154,8 @@ class KeeperNotices:
             values = {"error": problem, "due_at": now() + timedelta(seconds=pause_s)}
         with write_session(self._engine) as session:
             session.execute(update(NoticeDelivery).where(NoticeDelivery.id == parcel.delivery_id).values(values))
+
+
+def in_words(error: Exception) -> str:
+    """As it is stored and logged."""
+    return f"{type(error).__name__}: {error}"[:500]

@@ -10,7 +10,6 @@ import logging
 from typing import Any, Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
@@ -21,7 +20,7 @@ from gateway.store.config.editing import Editing
 from gateway.store.contacts import Contacts
 from gateway.store.database import read_session, write_session
 from gateway.store.keeper_events import EventFeed
-from gateway.store.keeper_notices import KeeperNotices
+from gateway.store.keeper_notices import KeeperNotices, in_words
 from gateway.store.leases import LimitUse
 from gateway.store.sealing import Sealer
 from gateway.store.sql_thread import SqlThread
@@ -77,8 +76,8 @@ class KeeperPortal:
         while True:
             try:
                 await self._look()
-            except (SQLAlchemyError, OSError) as error:
-                log.error("the portal's work waits", extra={"error": str(error)[:500]})
+            except Exception as error:  # noqa: BLE001 - the keeper ends with this task
+                log.error("the portal's work waits", extra={"error": in_words(error)})
                 await asyncio.sleep(FAILED_PAUSE_S)
             try:
                 async with asyncio.timeout(PAUSE_S):
@@ -92,7 +91,7 @@ class KeeperPortal:
             due, self._reached = self._reached, {}
             try:
                 await self._sql.run(self._tell_of, list(due.values()))
-            except SQLAlchemyError:
+            except Exception:
                 self._reached = due | self._reached
                 raise
             self._known |= due.keys()

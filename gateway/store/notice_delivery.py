@@ -3,6 +3,7 @@
 Blocks, except for `post`. Whether it is tried, and when again, is `keeper_notices`' to say.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -22,6 +23,8 @@ from gateway.listening import split_address
 from gateway.settings import Settings
 
 TIMEOUT_S: Final = 15.0
+POST_S: Final = 30.0
+"""For all of a webhook: each of its steps may take `TIMEOUT_S`."""
 SECRET_MARK: Final = "whsec_"  # noqa: S105 - how a secret begins, and none
 
 
@@ -110,11 +113,19 @@ async def post(client: httpx2.AsyncClient, settings: Settings, parcel: Parcel, n
     )
     headers = {"content-type": "application/json", **signed(parcel, content, now_s)}
     try:
-        answer = await client.post(parcel.destination, content=content, headers=headers, follow_redirects=False)
+        async with (
+            asyncio.timeout(POST_S),
+            client.stream(
+                "POST", parcel.destination, content=content, headers=headers, follow_redirects=False
+            ) as answer,
+        ):
+            status, delivered = answer.status_code, answer.is_success  # what else it says may be endless
+    except TimeoutError:
+        raise NotDelivered(f"it did not answer within {POST_S:.0f} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise NotDelivered(str(error)[:500] or type(error).__name__) from None
-    if not answer.is_success:
-        raise NotDelivered(f"it answered {answer.status_code}")
+    if not delivered:
+        raise NotDelivered(f"it answered {status}")
 
 
 def signed(parcel: Parcel, content: bytes, now_s: int) -> dict[str, str]:
