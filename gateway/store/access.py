@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
 from gateway.errors import Conflict, Forbidden, NotFound, PreconditionFailed
-from gateway.policy.roles import Authority, Role
+from gateway.policy.roles import Authority, Permission, Role
 from gateway.store import notices, problems
 from gateway.store.access_documents import (
     AccessApproval,
@@ -23,6 +23,7 @@ from gateway.store.access_documents import (
     Deed,
     RequestState,
 )
+from gateway.store.access_grants import grants_by_app, in_force
 from gateway.store.config.editing import GREATEST_ID, Editing
 from gateway.store.config.providers import unknown
 from gateway.store.config.routes import callable_by
@@ -37,6 +38,8 @@ from gateway.store.service_documents import Access
 
 MOST_PENDING: Final = 100
 """Of one team."""
+MOST_IN_FORCE: Final = 1_000
+"""Approved requests of one team that have not ended."""
 DECIDERS: Final = frozenset({Role.OWNER, Role.ADMIN, Role.OPERATOR})
 """They decide on every request."""
 TEAM_DECIDES: Final = frozenset({Access.OPEN, Access.TEAM})
@@ -120,7 +123,9 @@ class AccessRequests:
         self._session.add(row)
         self._session.flush()
         self._record("create", row, None)
-        if all(self._access(route) is Access.OPEN for route in routes):
+        # An app is made at once for those alone who may make one without asking.
+        may_have = app is not None or Permission.APPS_WRITE in self._editing.authority.permissions
+        if may_have and all(self._access(route) is Access.OPEN for route in routes):
             self._approve(row, None, None, row.asked_until)
         else:
             self._tell(Kind.ACCESS_REQUESTED, row)
@@ -173,13 +178,19 @@ class AccessRequests:
 
     def _refuse_needless(self, wanted: AccessAsked, app: App | None, team: Team, routes: Iterable[Route]) -> None:
         names = {route.name for route in routes}
-        if app is not None and (app.all_routes or names <= {route.name for route in app.routes}):
+        if app is not None and (app.all_routes or names <= self._had(app, wanted.expires_at)):
             raise Conflict(f"the app {app.name!r} may call that already", fix="make a key for it and call")
         pending = self._session.scalars(
             self._loaded().where(AccessRequest.team_id == team.id, AccessRequest.state == RequestState.PENDING.value)
         ).all()
         if len(pending) >= MOST_PENDING:
             raise Conflict(f"the team {team.name!r} has {MOST_PENDING} requests open", fix="withdraw some first")
+        granted = select(func.count()).select_from(AccessRequest).where(AccessRequest.team_id == team.id, in_force())
+        if (self._session.scalar(granted) or 0) >= MOST_IN_FORCE:
+            raise Conflict(
+                f"the team {team.name!r} has {MOST_IN_FORCE} approved requests in force",
+                fix="withdraw those that it needs no more",
+            )
         for each in pending:
             if name_of_app(each) == wanted.app and names & {route.name for route in each.routes}:
                 raise Conflict(
@@ -187,6 +198,16 @@ class AccessRequests:
                     fix="wait for its decision, or withdraw it",
                     request=each.id,
                 )
+
+    def _had(self, app: App, until: datetime | None) -> set[str]:
+        """Routes that the app may call already, for at least as long as is asked for."""
+        granted = grants_by_app(self._session, app.team_id).get(app.id, ())
+        lasting = {
+            each.route
+            for each in granted
+            if each.expires_at is None or (until is not None and until <= each.expires_at)
+        }
+        return lasting | {route.name for route in app.routes}
 
     # ---- decide
 
@@ -259,7 +280,13 @@ class AccessRequests:
             authority.role is Role.TEAM_ADMIN and all(self._access(route) in TEAM_DECIDES for route in row.routes)
         )
         asks = authority.role is not Role.VIEWER
-        allowed = {Deed.APPROVE: decides, Deed.DENY: decides, Deed.REVOKE: decides, Deed.WITHDRAW: asks}
+        # A route that was hidden since is not handed on any more, by those who would not see it themselves.
+        approves = decides and (
+            authority.role in DECIDERS
+            or state is not RequestState.PENDING
+            or all(self.sees(route, row.team_id) for route in row.routes)
+        )
+        allowed = {Deed.APPROVE: approves, Deed.DENY: decides, Deed.REVOKE: decides, Deed.WITHDRAW: asks}
         return [deed for deed in _POSSIBLE.get(state, ()) if allowed[deed]]
 
     # ---- inside
@@ -280,7 +307,7 @@ class AccessRequests:
         owners = [service_of(route, self._teams).owner for route in row.routes]
         to = (
             self._contacts.of_platform(owners)
-            if kind in (Kind.ACCESS_REQUESTED, Kind.ACCESS_WITHDRAWN)
+            if kind in notices.TO_PLATFORM
             else self._contacts.of_team(self._session, row.team_id)
         )
         notices.write(self._session, kind, title_of(kind, row), notice_of(row), team_id=row.team_id, to=to)

@@ -27,6 +27,10 @@ class Kind(StrEnum):
     BUDGET = "budget"
 
 
+TO_PLATFORM: Final = frozenset({Kind.ACCESS_REQUESTED, Kind.ACCESS_WITHDRAWN})
+"""Of a team, and told to the platform's people: where these went is not the team's to read."""
+
+
 class Channel(StrEnum):
     EMAIL = "email"
     WEBHOOK = "webhook"
@@ -121,13 +125,15 @@ def events_after(session: Session, after_id: int, limit: int = 200) -> list[dict
 
 
 def forget_oldest(session: Session, most: int = MOST_KEPT) -> None:
+    """Those that are still on their way stay until they have arrived, or were given up."""
     last = newest_id(session)
     if last > most:
-        session.execute(delete(Notice).where(Notice.id <= last - most))
+        waiting = select(NoticeDelivery.notice_id).where(NoticeDelivery.state == DeliveryState.WAITING.value)
+        session.execute(delete(Notice).where(Notice.id <= last - most, Notice.id.not_in(waiting)))
 
 
 def _view(row: Notice, team_id: int | None) -> NoticeView:
-    shown = row.deliveries if team_id is None or row.kind != Kind.ACCESS_REQUESTED.value else ()
+    shown = row.deliveries if team_id is None or Kind(row.kind) not in TO_PLATFORM else ()
     return NoticeView(
         id=row.id,
         at=row.at,

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.policy.roles import Authority, Role
 from gateway.settings import Settings
+from gateway.store import access
 from gateway.store.access import AccessRequests
 from gateway.store.compiler import compile_snapshot
 from gateway.store.config.editing import Editing
@@ -320,6 +321,61 @@ def test_what_cannot_be_asked_for_is_refused(people: People) -> None:
     assert asked(people.viewer, "chat").status_code == 403
     # An operator may ask for a team, and name its new app's team.
     assert made(people.operator, "crm", app="fresh", new_app=True, team="ads")["team"] == "ads"
+
+
+def test_what_is_granted_is_not_asked_for_again(people: People) -> None:
+    soon, later = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
+    made(people.member, "chat", expires_at=later.isoformat())
+    assert asked(people.member, "chat", expires_at=soon.isoformat()).status_code == 409
+    made(people.member, "chat")  # for longer
+    again = asked(people.member, "chat", "embed")
+    assert again.status_code == 409
+    assert "may call that already" in again.json()["detail"]
+    assert asked(people.member, "chat", expires_at=later.isoformat()).status_code == 409
+
+
+def test_a_team_has_so_many_approved_requests(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "MOST_IN_FORCE", 2)
+    requests = [
+        made(people.member, "chat", expires_at=(datetime.now(UTC) + timedelta(hours=hours)).isoformat())
+        for hours in (1, 2)
+    ]
+    refused = asked(people.member, "chat")
+    assert refused.status_code == 409
+    assert "2 approved requests" in refused.json()["detail"]
+    decide(people.member, requests[0], "withdraw").raise_for_status()
+    assert made(people.member, "chat")["state"] == "approved"
+    assert made(people.ads, "chat", app="banner")["state"] == "approved"
+
+
+def test_an_app_is_made_at_once_for_those_who_may_make_one(people: People) -> None:
+    request = made(people.member, "chat", app="crawler", new_app=True)
+    assert request["state"] == "pending"
+    assert people.allowed("crawler") is None
+    assert decide(people.admin, request, "approve").json()["state"] == "approved"
+    assert people.allowed("crawler") == ["chat"]
+    assert made(people.admin, "chat", app="spider", new_app=True)["state"] == "approved"
+
+
+def test_a_team_admin_hands_on_no_route_that_was_hidden_since(people: People) -> None:
+    request = made(people.member, "draft")
+    people.owner.patch("/api/v1/routes/draft", json={"service": {"teams": ["ads"]}}).raise_for_status()
+    assert people.admin.get(f"/api/v1/access-requests/{request['id']}").json()["you_may"] == ["deny", "withdraw"]
+    assert decide(people.admin, request, "approve").status_code == 403
+    assert decide(people.operator, request, "approve").json()["state"] == "approved"
+
+
+def test_where_the_platform_heard_of_it_is_not_the_teams_to_read(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_to = Contacts(sends_mail=False, emails=(), webhook="https://hooks.example.com/token")
+    monkeypatch.setattr(Contacts, "of", lambda _settings: told_to)
+    decide(people.member, made(people.member, "crm"), "withdraw").raise_for_status()
+    for client, told in ((people.member, 0), (people.admin, 0), (people.owner, 1)):
+        items = client.get("/api/v1/notices").json()["items"]
+        assert [(each["kind"], len(each["deliveries"])) for each in items] == [
+            ("access-withdrawn", told), ("access-requested", told)
+        ]  # fmt: skip
 
 
 def test_a_decision_on_what_has_changed_meanwhile_is_refused(people: People) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from gateway.settings import Settings
 from gateway.store import keeper_notices, keeper_portal, notice_delivery, notices
@@ -16,8 +16,8 @@ from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.keeper_events import EventFeed
 from gateway.store.keeper_notices import KeeperNotices
 from gateway.store.keeper_portal import KeeperPortal
-from gateway.store.notices import Channel, Destination, Kind
-from gateway.store.portal_models import NoticeDelivery
+from gateway.store.notices import Channel, DeliveryState, Destination, Kind
+from gateway.store.portal_models import Notice, NoticeDelivery
 from gateway.store.sealing import load_sealer
 from gateway.store.sql_thread import SqlThread
 from tests.support import mailbox
@@ -175,3 +175,14 @@ def test_the_portals_work_goes_on_after_any_error(
     asyncio.run(go_on())
     assert "the portal's work waits" in caplog.text
     assert "notices wait" in caplog.text
+
+
+def test_the_oldest_notices_go_once_they_are_delivered(engine: Engine) -> None:
+    for number in range(4):
+        send(engine, *[Destination(Channel.EMAIL, f"{number}@example.com")] if number != 1 else [])
+    with write_session(engine) as session:
+        notices.forget_oldest(session, most=1)
+        assert set(session.scalars(select(Notice.id))) == {1, 3, 4}
+        session.execute(update(NoticeDelivery).values(state=DeliveryState.FAILED.value))
+        notices.forget_oldest(session, most=1)
+        assert set(session.scalars(select(Notice.id))) == {4}
