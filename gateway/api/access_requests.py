@@ -20,7 +20,7 @@ from gateway.store.access_documents import (
 from gateway.store.config.editing import Editing
 from gateway.store.contacts import Contacts
 from gateway.store.notices import NoticeView
-from gateway.store.team_contacts import ContactDocument, ContactView, SecretView, TeamContacts
+from gateway.store.team_contacts import ContactDocument, ContactView, SecretView, TeamContacts, names_webhooks
 from gateway.store.views import View
 
 router = APIRouter(prefix="/api/v1", tags=["portal"])
@@ -114,8 +114,9 @@ def withdraw_access_request(
 def list_notices(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor = None) -> Page[NoticeView]:
     """What people were told of: budgets that run out, access asked for and decided. The newest first; team roles see
     their team's."""
+    whole = names_webhooks(desk.caller.authority)
     with desk.read() as session:
-        found = notices.listed(session, desk.team_id, before_id=_before(cursor), limit=limit + 1)
+        found = notices.listed(session, desk.team_id, before_id=_before(cursor), limit=limit + 1, whole=whole)
     items = found[:limit]
     return Page(items=items, next_cursor=str(items[-1].id) if len(found) > limit else None)
 

@@ -35,10 +35,14 @@ class Reached:
     start_s: int
     threshold: int
     ratio: float
+    account: int
+    """Limit and metric in one (`quota.account_of`)."""
+    at_most: int
 
     @property
     def once(self) -> str:
-        return f"budget:{self.limit_id}:{self.start_s}:{self.threshold}"
+        """A budget that is raised, or counts something else, is told of anew."""
+        return f"budget:{self.account}:{self.at_most}:{self.start_s}:{self.threshold}"
 
 
 def reached(uses: Iterable[LimitUse], refused: Iterable[int]) -> list[Reached]:
@@ -53,7 +57,7 @@ def reached(uses: Iterable[LimitUse], refused: Iterable[int]) -> list[Reached]:
             ratio = max(ratio, 1.0)
         threshold = next((each for each in THRESHOLDS if ratio * 100 >= each), None)
         if threshold is not None:
-            found.append(Reached(use.limit_id, use.key[1], threshold, use.ratio))
+            found.append(Reached(use.limit_id, use.key[1], threshold, use.ratio, use.key[0], use.at_most))
     return found
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload, selectinload
@@ -94,14 +95,25 @@ def write(
     return notice
 
 
-def listed(session: Session, team_id: int | None, *, before_id: int | None, limit: int) -> list[NoticeView]:
-    """The newest first; with `team_id` of this team alone, without where others than itself were told."""
+def shown_address(channel: Channel, address: str, *, whole: bool) -> str:
+    """Of a webhook no more than scheme and host, unless `whole`: what follows is often what lets one in."""
+    if whole or channel is not Channel.WEBHOOK:
+        return address
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def listed(
+    session: Session, team_id: int | None, *, before_id: int | None, limit: int, whole: bool
+) -> list[NoticeView]:
+    """The newest first; with `team_id` of this team alone, without where others than itself were told. `whole`: with
+    all of the webhooks' URLs."""
     query = select(Notice).options(joinedload(Notice.team), selectinload(Notice.deliveries))
     if team_id is not None:
         query = query.where(Notice.team_id == team_id)
     if before_id is not None:
         query = query.where(Notice.id < before_id)
-    return [_view(row, team_id) for row in session.scalars(query.order_by(Notice.id.desc()).limit(limit))]
+    return [_view(row, team_id, whole) for row in session.scalars(query.order_by(Notice.id.desc()).limit(limit))]
 
 
 def newest_id(session: Session) -> int:
@@ -132,7 +144,7 @@ def forget_oldest(session: Session, most: int = MOST_KEPT) -> None:
         session.execute(delete(Notice).where(Notice.id <= last - most, Notice.id.not_in(waiting)))
 
 
-def _view(row: Notice, team_id: int | None) -> NoticeView:
+def _view(row: Notice, team_id: int | None, whole: bool) -> NoticeView:
     shown = row.deliveries if team_id is None or Kind(row.kind) not in TO_PLATFORM else ()
     return NoticeView(
         id=row.id,
@@ -141,14 +153,17 @@ def _view(row: Notice, team_id: int | None) -> NoticeView:
         team=None if row.team is None else row.team.name,
         title=row.title,
         document=row.document,
-        deliveries=[
-            DeliveryView(
-                channel=Channel(each.channel),
-                destination=each.destination,
-                state=DeliveryState(each.state),
-                attempts=each.attempts,
-                error=each.error,
-            )
-            for each in shown
-        ],
+        deliveries=[_delivery(each, whole) for each in shown],
+    )
+
+
+def _delivery(row: NoticeDelivery, whole: bool) -> DeliveryView:
+    channel = Channel(row.channel)
+    destination = shown_address(channel, row.destination, whole=whole)
+    return DeliveryView(
+        channel=channel,
+        destination=destination,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        error=None if row.error is None else row.error.replace(row.destination, destination),
     )

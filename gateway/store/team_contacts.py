@@ -7,11 +7,13 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 
 from gateway.errors import Conflict, Forbidden
+from gateway.policy.roles import Authority, Permission
 from gateway.store.config.editing import Editing
 from gateway.store.config.teams import Teams
 from gateway.store.contacts import ADDRESS
 from gateway.store.document import Document
 from gateway.store.fields import refused, web_address
+from gateway.store.notices import Channel, shown_address
 from gateway.store.portal_models import TeamContact
 from gateway.store.views import View
 
@@ -35,6 +37,7 @@ class ContactDocument(Document):
 class ContactView(View):
     emails: list[str]
     webhook: str | None
+    """Scheme and host alone for those who may not name one."""
     signed: bool
     """Whether a secret was made, with which messages to the webhook are signed."""
     sends_mail: bool
@@ -44,6 +47,12 @@ class ContactView(View):
 class SecretView(View):
     secret: str
     """Shown this once (standardwebhooks.com: HMAC-SHA-256 over id, time and body)."""
+
+
+def names_webhooks(authority: Authority) -> bool:
+    """Whether it is theirs to say where webhooks go: others see scheme and host alone."""
+    may = authority.permissions
+    return Permission.CONFIGURATION_WRITE in may or (authority.team_id is None and Permission.APPS_WRITE in may)
 
 
 class TeamContacts:
@@ -56,7 +65,7 @@ class TeamContacts:
 
     def get(self, team: str) -> ContactView:
         """Raises NotFound."""
-        return self._view(self._session.get(TeamContact, Teams(self._editing).find(team).id))
+        return self._shown(self._view(self._session.get(TeamContact, Teams(self._editing).find(team).id)))
 
     def put(self, team: str, wanted: ContactDocument) -> ContactView:
         """Raises NotFound, Forbidden."""
@@ -64,13 +73,16 @@ class TeamContacts:
         found = Teams(self._editing).find(team)
         row = self._session.get(TeamContact, found.id)
         before = self._view(row)
-        if self._editing.own_team_only() is not None and wanted.webhook != before.webhook:
-            raise Forbidden("`webhook` is not a team's to change", fix="ask an operator")
+        webhook = wanted.webhook
+        if not names_webhooks(self._editing.authority):
+            if webhook not in (before.webhook, self._shown(before).webhook):
+                raise Forbidden("`webhook` is not a team's to change", fix="ask an operator")
+            webhook = before.webhook
         if row is None:
             row = TeamContact(team_id=found.id)
             self._session.add(row)
-        row.emails, row.webhook = list(dict.fromkeys(wanted.emails)), wanted.webhook
-        if wanted.webhook is None:
+        row.emails, row.webhook = list(dict.fromkeys(wanted.emails)), webhook
+        if webhook is None:
             row.sealed, row.sealing_key_id = None, None
         self._session.flush()
         after = self._view(row)
@@ -79,7 +91,7 @@ class TeamContacts:
             self._editing.record(
                 "update", "contact", found.name, before.model_dump(exclude=shown), after.model_dump(exclude=shown)
             )
-        return after
+        return self._shown(after)
 
     def make_secret(self, team: str) -> SecretView:
         """A new one; messages are signed with it from now on. Raises NotFound, and Conflict without a webhook."""
@@ -93,6 +105,13 @@ class TeamContacts:
         self._session.flush()
         self._editing.record("rotate", "webhook secret", found.name, None, None)
         return SecretView(secret=secret)
+
+    def _shown(self, view: ContactView) -> ContactView:
+        """As the caller may see it."""
+        if view.webhook is None:
+            return view
+        whole = names_webhooks(self._editing.authority)
+        return view.model_copy(update={"webhook": shown_address(Channel.WEBHOOK, view.webhook, whole=whole)})
 
     def _view(self, row: TeamContact | None) -> ContactView:
         if row is None:

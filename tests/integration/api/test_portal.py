@@ -492,6 +492,16 @@ def test_a_team_names_addresses_and_the_platform_a_webhook(people: People) -> No
     assert people.admin.post(f"{path}/secret").status_code == 409
     hook = {"emails": ["a@example.com"], "webhook": "https://hooks.example.com/x"}
     assert people.operator.put(path, json=hook).status_code == 200
+    # The path often is what lets one in: those who may not name it see scheme and host, and send that back.
+    for client in (people.member, people.admin, people.viewer):
+        assert client.get(path).json()["webhook"] == "https://hooks.example.com"
+    shown = people.admin.put(path, json=hook | {"emails": ["b@example.com"], "webhook": "https://hooks.example.com"})
+    assert (shown.status_code, shown.json()["webhook"]) == (200, "https://hooks.example.com")
+    assert people.operator.get(path).json()["webhook"] == hook["webhook"]
+    decide(people.operator, made(people.member, "crm"), "deny").raise_for_status()
+    for client, destination in ((people.admin, "https://hooks.example.com"), (people.operator, hook["webhook"])):
+        newest = client.get("/api/v1/notices").json()["items"][0]
+        assert [each["destination"] for each in newest["deliveries"]] == [destination]
     secret = people.admin.post(f"{path}/secret").json()["secret"]
     assert secret.startswith("whsec_")
     assert people.member.get(path).json()["signed"] is True

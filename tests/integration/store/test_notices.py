@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,6 +58,10 @@ def use(limit_id: int, ratio: float, *, concurrent: bool = False) -> LimitUse:
     return LimitUse(limit_id=limit_id, name="x", key=key, at_most=50, ratio=ratio, concurrent=concurrent)
 
 
+def reached_of(limit_id: int, start_s: int, threshold: int, ratio: float, at_most: int = 50) -> Reached:
+    return Reached(limit_id, start_s, threshold, ratio, account_of(limit_id, Metric.COST_USD), at_most)
+
+
 def test_the_highest_threshold_is_told_of() -> None:
     def found(ratio: float, refused: bool = False) -> list[int]:
         return [each.threshold for each in reached([use(1, ratio)], [1] if refused else [])]
@@ -67,6 +72,8 @@ def test_the_highest_threshold_is_told_of() -> None:
     # A refusal says that it is used up only near its end: before, others hold what is left.
     assert [found(ratio, refused=True) for ratio in (0.1, 0.6, 0.8)] == [[], [50], [100]]
     assert reached([use(1, 1.0, concurrent=True)], [1]) == []
+    once = {each.once for at_most in (50, 100) for each in reached([replace(use(1, 0.5), at_most=at_most)], [])}
+    assert len(once) == 2
 
 
 def test_many_keepers_write_a_budgets_notice_once(engine: Engine, settings: Settings) -> None:
@@ -74,15 +81,19 @@ def test_many_keepers_write_a_budgets_notice_once(engine: Engine, settings: Sett
 
     def write(_: int) -> bool:
         with write_session(engine) as session:
-            return budget_notices.write(session, NOBODY, Reached(limit_id, 1_000, 80, 0.83))
+            return budget_notices.write(session, NOBODY, reached_of(limit_id, 1_000, 80, 0.83))
 
     with ThreadPoolExecutor(KEEPERS) as pool:
         assert sorted(pool.map(write, range(KEEPERS))) == [False] * (KEEPERS - 1) + [True]
     with read_session(engine) as session:
         (found,) = session.scalars(select(Notice)).all()
         assert found.title == "Budget month: 80 % of $50.00 a month is used"
-        # Another threshold and another window are told of for themselves.
-    for what in (Reached(limit_id, 1_000, 100, 1.0), Reached(limit_id, 2_000, 80, 0.8)):
+        # Another threshold, another window and a raised budget are told of for themselves.
+    for what in (
+        reached_of(limit_id, 1_000, 100, 1.0),
+        reached_of(limit_id, 2_000, 80, 0.8),
+        reached_of(limit_id, 1_000, 80, 0.8, at_most=99),
+    ):
         with write_session(engine) as session:
             assert budget_notices.write(session, NOBODY, what)
 
@@ -98,7 +109,7 @@ def test_many_keepers_write_a_budgets_notice_once(engine: Engine, settings: Sett
 def test_what_is_no_budget_is_not_told_of(engine: Engine, settings: Settings, fields: dict[str, object]) -> None:
     limit_id = limit_of(engine, settings, **fields)
     with write_session(engine) as session:
-        assert not budget_notices.write(session, NOBODY, Reached(limit_id, 1_000, 100, 1.0))
+        assert not budget_notices.write(session, NOBODY, reached_of(limit_id, 1_000, 100, 1.0))
 
 
 def test_a_delivery_is_one_keepers_at_a_time(engine: Engine, settings: Settings) -> None:

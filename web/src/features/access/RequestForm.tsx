@@ -4,7 +4,7 @@ import { MultiSelect, Select, Textarea, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { sessionQuery } from "@/api/session";
+import { sessionQuery, useMay } from "@/api/session";
 import { appsQuery, teamsQuery } from "@/features/apps/queries";
 import { catalogueQuery } from "@/features/catalogue/queries";
 import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
@@ -16,6 +16,7 @@ import { ask } from "./queries";
 const NEW = "/new";
 
 export function RequestForm({ routes, app, close }: { routes: readonly string[]; app?: string; close: () => void }) {
+  const may = useMay();
   const team = useQuery(sessionQuery).data?.team ?? null;
   const apps = useQuery(appsQuery).data ?? [];
   const teams = useQuery({ ...teamsQuery, enabled: team === null }).data?.map((each) => each.name) ?? [];
@@ -29,7 +30,7 @@ export function RequestForm({ routes, app, close }: { routes: readonly string[];
   const queries = useQueryClient();
   const navigate = useNavigate();
   const isNew = chosen === NEW || (chosen === "" && apps.length === 0);
-  const open = wanted.length > 0 && wanted.every((each) => services.find((service) => service.name === each)?.access === "open");
+  const open = wanted.length > 0 && (!isNew || may("apps:write")) && wanted.every((each) => services.find((service) => service.name === each)?.access === "open");
   return (
     <FormDialog
       title={t`Ask for access`}
