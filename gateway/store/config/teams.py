@@ -13,6 +13,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from gateway.errors import Conflict, Forbidden
 from gateway.store import problems
+from gateway.store.access_documents import RequestState
 from gateway.store.access_grants import Grant, grants_by_app
 from gateway.store.config.editing import Collection, Editing, is_new, joined
 from gateway.store.config.providers import unknown
@@ -31,6 +32,7 @@ from gateway.store.models import (
     User,
     now,
 )
+from gateway.store.portal_models import AccessRequest
 from gateway.store.views import AppView, CorsView, GrantView, KeyCreated, KeyView, TeamView
 
 KEY_MARK: Final = "sk-sg-"
@@ -140,6 +142,8 @@ class Apps(Collection[App, AppEntry, AppView]):
         team = self._team(wanted)
         self._refuse_beyond_team(row, wanted)  # first: what others have is not told apart from what is not
         routes = self._routes(wanted)
+        if not is_new(row) and row.team_id != team.id:
+            self._move_requests(row, team)
         row.name, row.team, row.team_id = wanted.name, team, team.id
         row.all_routes = wanted.routes == "*"
         row.routes = routes
@@ -174,6 +178,24 @@ class Apps(Collection[App, AppEntry, AppView]):
         if self._granted is None:
             self._granted = grants_by_app(self.session, self.editing.own_team_only())
         return self._granted
+
+    def _move_requests(self, row: App, team: Team) -> None:
+        """The app takes along what it was granted. What its old team still asks for is nobody's to decide any more;
+        what has ended stays with that team."""
+        live = (RequestState.PENDING.value, RequestState.APPROVED.value)
+        query = select(AccessRequest).where(AccessRequest.app_id == row.id, AccessRequest.state.in_(live))
+        for request in self.session.scalars(query.order_by(AccessRequest.id)).all():
+            before, after = {"team": row.team.name}, {"team": team.name}
+            action = "update"
+            if request.state == RequestState.PENDING.value:
+                action, before, after = "deny", {"state": request.state}, {"state": RequestState.DENIED.value}
+                request.state = RequestState.DENIED.value
+                request.decided_by, request.decided_at = self.editing.authority.actor, now()
+                request.decision_reason = "The app has moved to another team."
+            else:
+                request.team_id = team.id
+            request.updated_at = now()
+            self.editing.record(action, "access-request", str(request.id), before, after)
 
     def _team(self, wanted: AppEntry) -> Team:
         query = select(Team).where(Team.name == wanted.team)

@@ -378,6 +378,27 @@ def test_where_the_platform_heard_of_it_is_not_the_teams_to_read(
         ]  # fmt: skip
 
 
+def test_an_app_that_moves_takes_along_what_it_was_granted(people: People) -> None:
+    granted, pending = made(people.member, "chat"), made(people.member, "crm")
+    ended = made(people.member, "draft")
+    decide(people.member, ended, "withdraw").raise_for_status()
+    people.operator.patch("/api/v1/apps/indexer", json={"team": "ads"}).raise_for_status()
+    theirs = people.ads.get("/api/v1/access-requests").json()["items"]
+    assert [(each["id"], each["state"], each["team"]) for each in theirs] == [(granted["id"], "approved", "ads")]
+    old = {each["id"]: each for each in people.member.get("/api/v1/access-requests").json()["items"]}
+    assert {number: each["state"] for number, each in old.items()} == {
+        pending["id"]: "denied", ended["id"]: "withdrawn"
+    }  # fmt: skip
+    assert "moved" in old[pending["id"]]["decision_reason"]
+    assert people.allowed("indexer") == ["chat", "embed"]
+    assert decide(people.operator, pending, "approve").status_code == 409
+    assert decide(people.ads, granted, "withdraw").json()["state"] == "withdrawn"
+    entries = people.owner.get("/api/v1/audit", params={"kind": "access-request"}).json()["items"]
+    assert {(each["action"], each["name"]) for each in entries} >= {
+        ("update", str(granted["id"])), ("deny", str(pending["id"]))
+    }  # fmt: skip
+
+
 def test_a_decision_on_what_has_changed_meanwhile_is_refused(people: People) -> None:
     request = made(people.member, "crm")
     decide(people.member, request, "withdraw").raise_for_status()
