@@ -131,7 +131,7 @@ def test_a_dry_run_says_what_a_run_does_and_does_nothing(engine: Engine, run: Ap
         digest = session.scalars(select(models.Key.digest)).one()
         assert digest == hashlib.sha256(done.keys[0].key.encode()).digest()
         assert compiler.generation(session) == 2
-    assert run(CONTRACT.replace(', value: "${INDEXER_KEY}"', "")).changes == []
+    assert not run(CONTRACT.replace(', value: "${INDEXER_KEY}"', "")).changes
 
 
 def test_changes_are_named_field_by_field(run: Apply) -> None:
@@ -334,5 +334,5 @@ def test_many_apps_apply_in_bounded_time(run: Apply) -> None:
     began = time.monotonic()
     assert len(run(text).changes) == 603
     first_s, began = time.monotonic() - began, time.monotonic()
-    assert run(text).changes == []
+    assert not run(text).changes
     print(f"\n300 apps and keys: first {first_s:.1f} s, again {time.monotonic() - began:.1f} s")
