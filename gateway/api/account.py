@@ -41,7 +41,7 @@ class Confirmed(Document):
 
 
 class TotpCode(Document):
-    code: str = Field(pattern=r"^\d{6}$")
+    code: str = Field(pattern=r"^[0-9]{6}$")
 
 
 class NewPasskey(Document):

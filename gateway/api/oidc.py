@@ -202,6 +202,11 @@ class Providers:
         self, provider: KnownProvider, metadata: Metadata, id_token: str, access_token: Any, nonce: str
     ) -> dict[str, Any]:
         """The claims of an ID token that is good (OpenID Connect Core 3.1.3.7). Raises TokenRefused."""
+        if not metadata.algorithms:  # joserfc would take its own list
+            raise TokenRefused(
+                "the provider signs ID tokens by no algorithm that is taken here",
+                fix=f"have it sign by one of {', '.join(sorted(ALGORITHMS))}",
+            )
         registry = JWSRegistry(algorithms=list(metadata.algorithms), strict_check_header=False)
         try:
             try:

@@ -148,7 +148,7 @@ async def end_sign_on(
 ) -> Response:
     """Where the provider sends the browser back to. Who may come in gets a session; who may not is told why."""
     attempt = await _in_thread(partial(Attempt.opened, services.sealer, request.cookies.get(COOKIE, "")))
-    if attempt is None or not hmac.compare_digest(attempt.state, state):
+    if attempt is None or not hmac.compare_digest(attempt.state.encode(), state.encode()):
         return _page(400, "This sign-in was not begun here", _BEGIN_AGAIN)
     if attempt.expires_at <= datetime.now(UTC).timestamp():
         return _page(400, "This sign-in took too long", "It has to be done within ten minutes. Begin again.")

@@ -60,6 +60,15 @@ def name_in(claims: Mapping[str, Any], claim: str) -> str:
     return _usable(f"user-{claims['sub']}")
 
 
+def directory_name_in(claims: Mapping[str, Any], claim: str) -> str | None:
+    """The configured claim as it stands, to find a directory's account by. None = it proves nobody's name: absent, no
+    text, or an address that the provider does not call verified."""
+    found = claim_at(claims, claim)
+    if claim == "email" and claims.get("email_verified") is not True:
+        return None
+    return found if isinstance(found, str) else None
+
+
 def _usable(text: str) -> str:
     """A name as users have them: no control characters, no slash, not digits alone."""
     name = "".join(each for each in text if each.isprintable() and each != "/").strip()[:LONGEST_NAME].strip()

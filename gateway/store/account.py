@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from gateway.errors import Conflict
@@ -11,6 +12,8 @@ from gateway.store.account_documents import AccountView
 from gateway.store.factors import Factors
 from gateway.store.identity import GENERATED_PASSWORD_LENGTH, Caller, Method, end_sessions
 from gateway.store.models import User
+from gateway.store.scim_models import ScimMember, ScimUser
+from gateway.store.sign_on_models import UserIdentity
 
 
 def view(session: Session, caller: Caller, required_for: Collection[Role]) -> AccountView:
@@ -74,11 +77,13 @@ def end_sessions_of(session: Session, authority: Authority, reference: str) -> N
 
 def break_glass(session: Session, user: User, actor: str) -> str:
     """Let a user in again, whatever has been lost: another password, which is returned; no second factor, no session,
-    no wait after failures; enabled where it was not. For whoever holds the data folder. The caller commits."""
+    no wait after failures; enabled where it was not; no provider's and no directory's any more. For whoever holds the data folder. The caller commits."""
     password = passwords.random_text(GENERATED_PASSWORD_LENGTH)
     user.password_hash = passwords.hash_password(password)
     user.disabled = False
     user.source = None  # whoever manages it may be what is lost
+    for tie in (ScimMember, ScimUser, UserIdentity):
+        session.execute(delete(tie).where(tie.user_id == user.id))
     session.flush()
     before = factors.remove_all(session, user.id)
     end_sessions(session, user.id)

@@ -78,6 +78,7 @@ def _end_of_chain(session: Session) -> _Chain:
     """The last entry. Read once a transaction: while we hold the lock nobody appends but we.
 
     Where `meta` knows a later one than there is, the log was cut: it goes on behind the gap, which stays to be seen.
+    Where it knows another hash of the last, that was forged: what follows is chained to the one that `meta` noted.
     (Entries behind what `meta` knows come from a release that did not know of it, while this one took over.)
     """
     chain: _Chain | None = session.info.get(_CHAIN)
@@ -87,7 +88,7 @@ def _end_of_chain(session: Session) -> _Chain:
         last = session.execute(select(AuditEntry.seq, AuditEntry.hash).order_by(AuditEntry.seq.desc()).limit(1)).first()
         transaction = session.get_transaction()
         chain = _Chain(transaction, 0, FIRST_HASH) if last is None else _Chain(transaction, last.seq, last.hash)
-        if noted.audit_seq is not None and noted.audit_hash is not None and noted.audit_seq > chain.seq:
+        if noted.audit_seq is not None and noted.audit_hash is not None and noted.audit_seq >= chain.seq:
             chain = _Chain(transaction, noted.audit_seq, noted.audit_hash)
         session.info[_CHAIN] = chain
     return chain

@@ -32,7 +32,7 @@ RECOVERY_LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 RECOVERY_GROUPS: Final = 4
 """Of four letters: 80 bits, so that one SHA-256 is enough."""
 
-_CODE: Final = re.compile(r"\d{6}")
+_CODE: Final = re.compile(r"[0-9]{6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

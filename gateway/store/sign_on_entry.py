@@ -1,7 +1,8 @@
 """Somebody comes from an identity provider: who they are here, as what they may come in, and their session.
 
 A user is made at the first sign-in, and role and team are settled anew at each. Who is refused is told why. A local
-account is never taken over by a name that a provider gives: only accounts that SCIM made are found by it.
+account is never taken over by a name that a provider gives. Accounts that SCIM made are found by it once, where one
+provider alone is enabled: with several, one could name people of another's directory.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, joinedload
 
 from gateway.policy import sign_on as claims_policy
@@ -22,7 +23,7 @@ from gateway.store.login_sessions import SignedIn, Visitor
 from gateway.store.models import User
 from gateway.store.scim_groups import groups_of
 from gateway.store.sign_on import KnownProvider
-from gateway.store.sign_on_models import SignOnSession, UserIdentity
+from gateway.store.sign_on_models import SignOnProvider, SignOnSession, UserIdentity
 
 ASK: Final = "ask an owner of this gateway"
 
@@ -33,6 +34,8 @@ class Person:
 
     subject: str
     name: str
+    directory_name: str | None
+    """As a directory's account has to be called to be theirs; None = none is."""
     groups: tuple[str, ...]
 
     @classmethod
@@ -41,6 +44,7 @@ class Person:
         return cls(
             subject=claims["sub"],
             name=claims_policy.name_in(claims, provider.name_claim),
+            directory_name=claims_policy.directory_name_in(claims, provider.name_claim),
             groups=claims_policy.groups_in(claims, provider.groups_claim) or (),
         )
 
@@ -61,7 +65,7 @@ def enter(
     audit.come_from(session, visitor.address)
     audit.lock(session)  # two first sign-ins of one person at once make one user
     identity = _identity(session, provider, person)
-    user = identity.user if identity is not None else _provisioned(session, provider, person.name)
+    user = identity.user if identity is not None else _provisioned(session, person)
     groups = set(person.groups) if user is None else groups_of(session, user, person.groups)
     rule = claims_policy.admit(groups, sign_on.rules(session))
     refusal = _refusal(session, provider, person, user, rule)
@@ -77,6 +81,11 @@ def enter(
     if identity is None:
         identity = UserIdentity(provider_id=provider.id, subject=person.subject, user_id=user.id)
         session.add(identity)
+        if user.source == Source.SCIM:
+            audit.record(
+                session, actor=f"sign-on:{provider.name}", action="link", kind="user", name=user.name,
+                after={"provider": provider.name, "subject": person.subject},
+            )  # fmt: skip
     identity.groups, identity.seen_at = sorted(set(person.groups)), at
     session.flush()
     signed_in = login_sessions.begin(session, user, Method.SIGN_ON, visitor, at)
@@ -91,13 +100,20 @@ def _identity(session: Session, provider: KnownProvider, person: Person) -> User
     return session.scalars(query.options(joinedload(UserIdentity.user).joinedload(User.team))).one_or_none()
 
 
-def _provisioned(session: Session, provider: KnownProvider, name: str) -> User | None:
-    """The account that SCIM made for them, where nobody has come to it from this provider yet."""
-    query = select(User).where(User.name == name, User.source == Source.SCIM).options(joinedload(User.team))
+def _provisioned(session: Session, person: Person) -> User | None:
+    """The account that SCIM made for them, where nobody has come to it yet and no other provider could have meant it."""
+    enabled = select(func.count()).select_from(SignOnProvider).where(SignOnProvider.enabled)
+    if person.directory_name is None or session.scalar(enabled) != 1:
+        return None
+    query = (
+        select(User)
+        .where(User.name == person.directory_name, User.source == Source.SCIM)
+        .options(joinedload(User.team))
+    )
     user = session.scalars(query).one_or_none()
     if user is None:
         return None
-    taken = select(UserIdentity.id).where(UserIdentity.provider_id == provider.id, UserIdentity.user_id == user.id)
+    taken = select(UserIdentity.id).where(UserIdentity.user_id == user.id).limit(1)
     return None if session.scalar(taken) is not None else user
 
 
@@ -116,7 +132,15 @@ def _refusal(
         if not user.disabled:
             return None
         return Refusal(code="disabled", reason=f"the account {user.name} is disabled here", fix=ASK)
-    if session.scalar(select(User.id).where(User.name == person.name)) is not None:
+    present = session.execute(select(User.source).where(User.name == person.name)).one_or_none()
+    if present is not None and present.source == Source.SCIM:
+        return Refusal(
+            code="name_taken",
+            reason=f"there is an account {person.name} of the directory's, and it is not certain that it is yours",
+            fix=f"{ASK}: such an account goes to the first who comes by the one provider that is enabled, with just "
+            f"this name in its claim {provider.name_claim} (an address only if verified)",
+        )
+    if present is not None:
         return Refusal(
             code="name_taken",
             reason=f"there is an account {person.name} here already, which is not {provider.label}'s",

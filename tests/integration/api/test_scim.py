@@ -167,6 +167,46 @@ def test_who_is_deactivated_is_out_at_once(api: ServedApi, directory: httpx2.Cli
         assert owner.get("/api/v1/users/ann").status_code == 404
 
 
+def test_an_account_of_scims_is_nobodys_by_a_name_that_proves_nothing(
+    api: ServedApi, directory: httpx2.Client, owner: httpx2.Client
+) -> None:
+    made(directory, "ann")
+    group(directory, "staff", made(directory, "bob")["id"], made(directory, "eve@example.com")["id"])
+    accounts = {
+        "s-fallback": {"email": "ann", "email_verified": True, "groups": ["platform"]},
+        "s-cleaned": {"preferred_username": "/ann", "groups": ["platform"]},
+        "s-ann": {"preferred_username": "ann", "groups": ["platform"]},
+        "s-other": {"preferred_username": "ann", "groups": ["platform"]},
+        "s-bob": {"preferred_username": "bob", "groups": []},
+    }
+    with identity_provider(api.url, accounts=accounts) as corp:
+        document = {
+            "issuer": corp.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+            "scopes": "openid profile email groups",
+        }  # fmt: skip
+
+        def enter(login: str, provider: str = "corp") -> int:
+            with api.bare_client() as browser:
+                back = corp.sign_in(browser, f"{api.url}/api/v1/sign-on/start?provider={provider}", login)
+                return browser.get(back).status_code
+
+        owner.post("/api/v1/sign-on/providers", json=document | {"name": "corp"}).raise_for_status()
+        assert [enter("s-fallback"), enter("s-cleaned")] == [403, 403]
+        assert not owner.get("/api/v1/audit", params={"kind": "user", "action": "link"}).json()["items"]
+        assert enter("s-ann") == 303
+        linked = owner.get("/api/v1/audit", params={"kind": "user", "action": "link"}).json()["items"]
+        assert [(each["actor"], each["name"], each["after"]) for each in linked] == [
+            ("sign-on:corp", "ann", {"provider": "corp", "subject": "s-ann"})
+        ]
+        assert enter("s-other") == 403, "it is somebody's already"
+        assert enter("s-ann") == 303
+        owner.post("/api/v1/sign-on/providers", json=document | {"name": "second"}).raise_for_status()
+        assert [enter("s-bob"), enter("s-bob", "second")] == [403, 403], "either could have named them"
+        assert enter("s-ann") == 303, "who is linked stays so"
+        owner.delete("/api/v1/sign-on/providers/second").raise_for_status()
+        assert enter("s-bob") == 303
+
+
 def test_an_account_of_scims_has_no_other_way_in(
     api: ServedApi, directory: httpx2.Client, owner: httpx2.Client
 ) -> None:

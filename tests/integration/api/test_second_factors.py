@@ -94,6 +94,20 @@ def test_a_code_and_a_ticket_are_good_once(api: ServedApi) -> None:
         assert client.get("/api/v1/session").json()["method"] == "password+recovery"
 
 
+def test_digits_of_other_scripts_are_no_code(sqlite_api: ServedApi) -> None:
+    other = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+    with browser(sqlite_api) as client:
+        secret = client.post("/api/v1/account/totp", json={"password": OWNER_PASSWORD}).json()["secret"]
+        confirm = {"code": code_of(secret).translate(other)}
+        assert client.post("/api/v1/account/totp/confirm", json=confirm).status_code == 422
+        client.post("/api/v1/account/totp/confirm", json={"code": code_of(secret)}).raise_for_status()
+    forget_used_codes(sqlite_api)
+    with sqlite_api.bare_client(headers={"origin": sqlite_api.url}) as client:
+        ticket = sign_in(client).json()["ticket"]
+        answer = client.post("/api/v1/session/code", json={"ticket": ticket, "code": code_of(secret).translate(other)})
+        assert answer.status_code == 401
+
+
 def test_of_many_at_once_one_gets_in(api: ServedApi) -> None:
     """The same code, recovery code and ticket, each in parallel."""
     with browser(api) as client:

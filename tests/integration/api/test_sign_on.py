@@ -182,6 +182,12 @@ def test_an_answer_is_good_once_and_in_the_browser_that_asked(api: ServedApi, co
         assert again.get("/api/v1/session").status_code == 401
 
 
+def test_a_state_of_other_signs_is_refused(api: ServedApi, corp: IdentityProvider) -> None:
+    with api.bare_client() as browser:
+        back = with_query(corp.sign_in(browser, api.url + START, "s-ann"), state="é")
+        assert browser.get(back).status_code == 400
+
+
 def test_a_mixed_up_answer_is_refused(api: ServedApi, corp: IdentityProvider) -> None:
     """RFC 9207: the provider says whose answer it is."""
     for iss in ("https://other.example", None):

@@ -12,6 +12,8 @@ from gateway.store.database import make_engine, read_session, write_session
 from gateway.store.factor_models import RecoveryCode, Totp
 from gateway.store.identity import Caller
 from gateway.store.models import AuditEntry, LoginSession, User
+from gateway.store.scim_models import ScimGroup, ScimMember, ScimUser
+from gateway.store.sign_on_models import SignOnProvider, UserIdentity
 from tests.support.cli import Cli
 
 
@@ -26,6 +28,17 @@ def test_an_owner_gets_in_again(cli: Cli, database_url: str) -> None:
             admin.disabled = True
             session.add(LoginSession(digest=b"x" * 32, user_id=admin.id, expires_at=now))
             sealer = sealing.load_sealer(settings)
+            group = ScimGroup(display_name="platform")
+            provider = SignOnProvider(
+                name="corp", label="Corp", issuer="https://idp.example", client_id="us", scopes="openid",
+                groups_claim="groups", name_claim="preferred_username",
+            )  # fmt: skip
+            session.add_all([group, provider])
+            session.flush()
+            session.add(ScimUser(user_id=admin.id, attributes={}))
+            session.flush()
+            session.add(ScimMember(group_id=group.id, user_id=admin.id))
+            session.add(UserIdentity(provider_id=provider.id, subject="s-1", user_id=admin.id))
             caller = Caller(name="admin", role=Role.OWNER, team_id=None, team=None, user_id=admin.id)
             begun = factors.begin_totp(session, sealer, caller, "gw")
             factors.confirm_totp(session, sealer, caller, pyotp.TOTP(begun.secret).at(now), now)
@@ -43,6 +56,8 @@ def test_an_owner_gets_in_again(cli: Cli, database_url: str) -> None:
             assert not session.scalars(select(Totp)).all()
             assert not session.scalars(select(RecoveryCode)).all()
             assert not session.scalars(select(LoginSession)).all()
+            for tie in (ScimUser, ScimMember, UserIdentity):
+                assert not session.scalars(select(tie)).all(), "neither provider nor directory has it any more"
             last = session.scalars(select(AuditEntry).order_by(AuditEntry.seq.desc())).first()
             assert last is not None
             assert (last.action, last.kind, last.name) == ("break-glass", "factor", "admin")

@@ -141,3 +141,16 @@ def test_a_release_that_knew_of_no_end_may_append_while_this_one_takes_over(writ
     assert verify(written).broken_at is None
     record(written, "next")
     assert verify(written).entries == COUNT + 1
+
+
+def test_a_forged_end_stays_to_be_seen_behind_later_entries(written: Engine) -> None:
+    change(written, f"UPDATE audit_entry SET actor = 'user:bob' WHERE seq = {COUNT}")
+    with written.connect() as connection:
+        noted = connection.execute(text("SELECT audit_hash FROM meta")).scalar_one()
+        rehashed(connection, COUNT, COUNT)
+        connection.execute(text("UPDATE meta SET audit_hash = :noted"), {"noted": noted})
+        connection.commit()
+    record(written, "later")
+    found = verify(written)
+    assert found.broken_at == COUNT + 1
+    assert f"not written behind the entry {COUNT}" in (found.problem or "")
