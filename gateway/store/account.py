@@ -77,7 +77,8 @@ def end_sessions_of(session: Session, authority: Authority, reference: str) -> N
 
 def break_glass(session: Session, user: User, actor: str) -> str:
     """Let a user in again, whatever has been lost: another password, which is returned; no second factor, no session,
-    no wait after failures; enabled where it was not; no provider's and no directory's any more. For whoever holds the data folder. The caller commits."""
+    no wait after failures; enabled where it was not; no provider's and no directory's any more. For whoever holds the
+    data folder. The caller commits."""
     password = passwords.random_text(GENERATED_PASSWORD_LENGTH)
     user.password_hash = passwords.hash_password(password)
     user.disabled = False

@@ -101,7 +101,7 @@ def _identity(session: Session, provider: KnownProvider, person: Person) -> User
 
 
 def _provisioned(session: Session, person: Person) -> User | None:
-    """The account that SCIM made for them, where nobody has come to it yet and no other provider could have meant it."""
+    """The account that SCIM made for them, where nobody has come to it yet and one provider alone is enabled."""
     enabled = select(func.count()).select_from(SignOnProvider).where(SignOnProvider.enabled)
     if person.directory_name is None or session.scalar(enabled) != 1:
         return None
