@@ -20,6 +20,9 @@ NO_CONTENT_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 """For answers that are not pages: were a browser talked into rendering one, nothing in it would run."""
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """Of a request to the API: room for an `apply` of some ten thousand keys."""
+MAX_UNKNOWN_BODY_BYTES: Final = 64 * 1024
+"""Where bodies are read before anybody is known: room for a passkey with its attestation."""
+BEFORE_SIGN_IN: Final = ("/api/v1/session", "/api/v1/account")
 
 
 class Edge:
@@ -36,13 +39,14 @@ class Edge:
         scope["sluicegate.request_id"] = request_id
         started = False
         taken = 0
+        limit = MAX_UNKNOWN_BODY_BYTES if scope["path"].startswith(BEFORE_SIGN_IN) else MAX_BODY_BYTES
 
         async def receive_within_limit() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
-            if taken > MAX_BODY_BYTES:
-                raise too_large()
+            if taken > limit:
+                raise too_large(limit)
             return message
 
         async def send_with_headers(message: Message) -> None:
@@ -58,8 +62,8 @@ class Edge:
             await send(message)
 
         try:
-            if declared_length(scope["headers"]) > MAX_BODY_BYTES:
-                answer = await on_http_exception(Request(scope), too_large())
+            if declared_length(scope["headers"]) > limit:
+                answer = await on_http_exception(Request(scope), too_large(limit))
                 await answer(scope, receive, send_with_headers)
                 return
             await self._app(scope, receive_within_limit, send_with_headers)
@@ -70,10 +74,8 @@ class Edge:
             await answer(scope, receive, send_with_headers)
 
 
-def too_large() -> HTTPException:
-    return HTTPException(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {MAX_BODY_BYTES // 1024 // 1024} MiB here"
-    )
+def too_large(limit: int) -> HTTPException:
+    return HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body may have {limit // 1024} KiB here")
 
 
 def declared_length(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -73,6 +73,17 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(sqlite_api: Serve
         problem_of(answer)
 
 
+def test_who_is_nobody_yet_sends_little(sqlite_api: ServedApi) -> None:
+    json = {"content-type": "application/json"}
+    with sqlite_api.bare_client(headers=json) as nobody:
+        for path in ("/api/v1/session", "/api/v1/session/passkey", "/api/v1/account/totp"):
+            assert nobody.post(path, content=b" " * (64 * 1024 + 1)).status_code == 413
+            assert nobody.post(path, content=iter([b" " * 40_000] * 2)).status_code == 413, "without a length too"
+            assert nobody.post(path, content=b" " * 60_000).status_code != 413
+    with sqlite_api.client() as owner:
+        assert owner.post("/api/v1/users", content=b" " * 100_000, headers=json).status_code == 422
+
+
 def test_what_nobody_foresaw_is_a_bare_500(sqlite_api: ServedApi, caplog: pytest.LogCaptureFixture) -> None:
     with sqlite_api.client() as owner:
         with sqlite_api.engine.begin() as connection:
