@@ -231,7 +231,7 @@ class Key(Entity, Base):
     prefix: Mapped[str] = mapped_column(String(16))
     """How the key begins, to be recognised by; empty where only its digest was ever known."""
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
-    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), unique=True)
+    previous_digest: Mapped[bytes | None] = mapped_column(LargeBinary(32), index=True, unique=True)
     """Of the text before the last rotation, good until `previous_until`."""
     previous_until: Mapped[datetime | None] = mapped_column(UtcTime)
     app: Mapped[App] = relationship(lazy="raise")

@@ -29,12 +29,11 @@ def _part_of(table: str, *, nullable: bool = False, column: str | None = None) -
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("route") as route:
-        route.add_column(sa.Column("service", sa.JSON(), nullable=True))
-    with op.batch_alter_table("key") as key:
-        key.add_column(sa.Column("previous_digest", sa.LargeBinary(length=32), nullable=True))
-        key.add_column(sa.Column("previous_until", sa.BigInteger(), nullable=True))
-        key.create_unique_constraint("uq_key_previous_digest", ["previous_digest"])
+    # Not in a batch: SQLite would make the table anew, and forget which ids were given.
+    op.add_column("route", sa.Column("service", sa.JSON(), nullable=True))
+    op.add_column("key", sa.Column("previous_digest", sa.LargeBinary(length=32), nullable=True))
+    op.add_column("key", sa.Column("previous_until", sa.BigInteger(), nullable=True))
+    op.create_index("ix_key_previous_digest", "key", ["previous_digest"], unique=True)
     op.create_table(
         "access_request",
         _id(),
@@ -112,9 +111,7 @@ def downgrade() -> None:
         "team_contact", "notice_delivery", "notice", "service_file", "access_request_route", "access_request"
     ):  # fmt: skip
         op.drop_table(table)
-    with op.batch_alter_table("key") as key:
-        key.drop_constraint("uq_key_previous_digest", type_="unique")
-        key.drop_column("previous_until")
-        key.drop_column("previous_digest")
-    with op.batch_alter_table("route") as route:
-        route.drop_column("service")
+    op.drop_index("ix_key_previous_digest", "key")
+    op.drop_column("key", "previous_until")
+    op.drop_column("key", "previous_digest")
+    op.drop_column("route", "service")
