@@ -9,6 +9,12 @@ from playwright.sync_api import Page, expect
 SIZES: Final = {"desk": (1440, 900), "phone": (390, 844), "small": (360, 640)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
+COME_TO_REST: Final = """async () => {
+    const ends = each => each.effect.getComputedTiming().iterations !== Infinity;
+    await Promise.allSettled(document.getAnimations().filter(ends).map(each => each.finished));
+}"""
+"""Colours that change do so at once for nobody: half-way they have no contrast."""
+
 
 def ready(page: Page) -> None:
     """The page stands: its title is there and nothing is loading any more."""
@@ -30,6 +36,7 @@ def wrong_with(page: Page, path: str | None = None, *, pictures: Path | None = N
         page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
+            page.evaluate(COME_TO_REST)
             if pictures is not None:
                 pictures.mkdir(parents=True, exist_ok=True)
                 page.screenshot(path=pictures / f"{size}-{scheme}.png", full_page=True)

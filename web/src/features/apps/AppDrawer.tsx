@@ -39,21 +39,7 @@ function Details({ app }: { app: App }) {
         <Facts
           facts={[
             [t`Team`, app.team],
-            [
-              t`May call`,
-              app.routes === "*"
-                ? t`all routes`
-                : app.routes.length === 0
-                  ? t`nothing yet`
-                  : app.routes.map((route, index) => (
-                      <span key={route}>
-                        {index > 0 ? ", " : ""}
-                        <Link to="/routes/$name" params={{ name: route }}>
-                          {route}
-                        </Link>
-                      </span>
-                    )),
-            ],
+            [t`May call`, <MayCall key="own" app={app} />],
             ...(app.granted.length > 0 ? ([[t`Granted`, <Granted key="granted" app={app} />]] as const) : []),
             [t`Made`, <When key="made" at={app.created_at} />],
           ]}
@@ -109,6 +95,20 @@ function WebPages({ cors }: { cors: Cors }) {
 }
 
 const Codes = ({ texts }: { texts: readonly string[] }) => <code>{texts.join(", ")}</code>;
+
+/** What it may call by itself. */
+function MayCall({ app }: { app: App }) {
+  if (app.routes === "*") return t`all routes`;
+  if (app.routes.length === 0) return app.granted.length > 0 ? t`what it was granted` : t`nothing yet`;
+  return app.routes.map((route, index) => (
+    <span key={route}>
+      {index > 0 ? ", " : ""}
+      <Link to="/routes/$name" params={{ name: route }}>
+        {route}
+      </Link>
+    </span>
+  ));
+}
 
 /** What requests for access allow beside the app's own routes, each until when. */
 function Granted({ app }: { app: App }) {
