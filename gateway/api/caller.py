@@ -232,10 +232,7 @@ def own_host(request: Request) -> str:
     settings = services_of(request).settings
     if settings.console_url is not None:
         return urlsplit(settings.console_url).netloc
-    host = request.headers.get("host", "")
-    if settings.trusted_hops:
-        host = request.headers.get("x-forwarded-host", host)
-    return host.lower()
+    return (_forwarded(request, "x-forwarded-host") or request.headers.get("host", "")).lower()
 
 
 def is_https(request: Request) -> bool:
@@ -243,17 +240,20 @@ def is_https(request: Request) -> bool:
     settings = services_of(request).settings
     if settings.console_url is not None:
         return settings.console_url.startswith("https:")
-    if settings.trusted_hops:
-        return request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    return request.url.scheme == "https"
+    return (_forwarded(request, "x-forwarded-proto") or request.url.scheme) == "https"
 
 
 def client_address(request: Request) -> str:
     """The caller's address: the peer's, or what the outermost trusted proxy saw."""
-    peer = request.client.host if request.client else ""
+    return _forwarded(request, "x-forwarded-for") or (request.client.host if request.client else "")
+
+
+def _forwarded(request: Request, name: str) -> str | None:
+    """What the outermost proxy that is believed wrote; what stands before it anybody may have sent, also in a line of
+    its own (RFC 9110 5.2: lines of one name are one list)."""
     hops = services_of(request).settings.trusted_hops
-    forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",") if part.strip()]
-    return forwarded[-min(hops, len(forwarded))] if hops and forwarded else peer
+    parts = [part.strip() for line in request.headers.getlist(name) for part in line.split(",") if part.strip()]
+    return parts[-min(hops, len(parts))] if hops and parts else None
 
 
 def client_is_local(request: Request) -> bool:

@@ -238,15 +238,18 @@ def _enter(
 
 
 def _end_session(desk: Desk) -> tuple[KnownProvider, str] | None:
-    """Sign out here. The provider that began the session, and its ID token."""
-    found: tuple[KnownProvider, str] | None = None
+    """Sign out here. The provider that began the session, and its ID token; None where it cannot be asked."""
     with desk.change() as session:
         begun = session.get(SignOnSession, desk.caller.session_id) if desk.caller.session_id is not None else None
-        if begun is not None:
-            provider = sign_on.known_provider(session, desk.services.sealer, str(begun.provider_id), enabled_only=False)
-            found = provider, begun.id_token
+        provider, id_token = (str(begun.provider_id), begun.id_token) if begun is not None else (None, "")
         identity.sign_out(session, desk.caller)
-    return found
+    if provider is None:
+        return None
+    try:
+        with desk.read() as session:
+            return sign_on.known_provider(session, desk.services.sealer, provider, enabled_only=False), id_token
+    except (NotFound, SealingKeyError):
+        return None
 
 
 async def _note_endpoints(services: Services, known: KnownProvider) -> None:

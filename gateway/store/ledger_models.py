@@ -83,12 +83,9 @@ class LedgerEntry(Base):
     bytes_out: Mapped[int | None] = mapped_column(BigInteger)
 
 
-class UsageHour(Base):
-    """Sums of the ledger by hour, written in the transaction that inserts the rows. Absent names are ''."""
+class UsageSums:
+    """Sums of the ledger in a step of time, written in the transaction that inserts the rows. Absent names are ''."""
 
-    __tablename__ = "usage_hour"
-
-    hour_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     team: Mapped[str] = mapped_column(Text, primary_key=True)
     app: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -109,28 +106,18 @@ class UsageHour(Base):
     cost_usd_micros: Mapped[int] = mapped_column(BigInteger)
 
 
-class UsageDay(Base):
-    """The same by day (UTC), written in the same transaction: a month is read as its days and the hours at its ends."""
+class UsageHour(UsageSums, Base):
+    __tablename__ = "usage_hour"
+
+    hour_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, sort_order=-1)
+
+
+class UsageDay(UsageSums, Base):
+    """By day (UTC): a month is read as its days and the hours at its ends."""
 
     __tablename__ = "usage_day"
 
-    day_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    team: Mapped[str] = mapped_column(Text, primary_key=True)
-    app: Mapped[str] = mapped_column(Text, primary_key=True)
-    key: Mapped[str] = mapped_column(Text, primary_key=True)
-    route: Mapped[str] = mapped_column(Text, primary_key=True)
-    target: Mapped[str] = mapped_column(Text, primary_key=True)
-    provider: Mapped[str] = mapped_column(Text, primary_key=True)
-    model: Mapped[str] = mapped_column(Text, primary_key=True)
-    requests: Mapped[int] = mapped_column(BigInteger)
-    errors: Mapped[int] = mapped_column(BigInteger)
-    unpriced: Mapped[int] = mapped_column(BigInteger)
-    input_tokens: Mapped[int] = mapped_column(BigInteger)
-    cached_tokens: Mapped[int] = mapped_column(BigInteger)
-    cache_write_tokens: Mapped[int] = mapped_column(BigInteger)
-    output_tokens: Mapped[int] = mapped_column(BigInteger)
-    reasoning_tokens: Mapped[int] = mapped_column(BigInteger)
-    cost_usd_micros: Mapped[int] = mapped_column(BigInteger)
+    day_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False, sort_order=-1)
 
 
 class LimitAccount(Base):

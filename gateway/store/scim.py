@@ -29,7 +29,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from gateway.policy.roles import Role
-from gateway.store import audit
+from gateway.store import audit, scim_groups
 from gateway.store.accounts import Source, as_audited, require_another_owner
 from gateway.store.models import User, now
 from gateway.store.scim_admission import settle
@@ -235,6 +235,8 @@ def replace_group(session: Session, client: Client, reference: str, wanted: Grou
     _audit_group(
         session, client, "update", before, _group_audited(before, len(present)), _group_audited(name, len(members))
     )
+    if name != before:
+        scim_groups.forget(session, before)
     _settle_all(session, client, present | members if name != before else present ^ members)
     return get_group(session, client, reference)
 
@@ -249,6 +251,7 @@ def delete_group(session: Session, client: Client, reference: str, expected: str
     session.delete(row)
     session.flush()
     _audit_group(session, client, "delete", name, _group_audited(name, len(members)), None)
+    scim_groups.forget(session, name)
     _settle_all(session, client, members)
 
 

@@ -11,6 +11,15 @@ from gateway.store.scim_models import ScimGroup, ScimMember
 from gateway.store.sign_on_models import UserIdentity
 
 
+def forget(session: Session, name: str) -> None:
+    """SCIM keeps the group no more: what providers said of it before is not believed of SCIM's users in its place."""
+    query = select(UserIdentity).join(User, User.id == UserIdentity.user_id).where(User.source == Source.SCIM)
+    for identity in session.scalars(query):
+        if name in identity.groups:
+            identity.groups = [group for group in identity.groups if group != name]
+    session.flush()
+
+
 def groups_of(session: Session, user: User, said: Iterable[str] | None = None) -> set[str]:
     """`said`: what a provider says now; None = what each said last.
 

@@ -207,6 +207,27 @@ def test_an_account_of_scims_is_nobodys_by_a_name_that_proves_nothing(
         assert enter("s-bob") == 303
 
 
+def test_a_group_that_is_no_more_gives_no_role_by_what_a_provider_said_of_it(
+    api: ServedApi, directory: httpx2.Client, owner: httpx2.Client
+) -> None:
+    ann = made(directory, "ann")
+    group(directory, "staff", ann["id"])
+    platform = group(directory, "platform", ann["id"])
+    accounts = {"s-ann": {"preferred_username": "ann", "groups": ["platform"]}}
+    with identity_provider(api.url, accounts=accounts) as corp, api.bare_client() as browser:
+        document = {
+            "name": "corp", "issuer": corp.url, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+            "scopes": "openid profile email groups",
+        }  # fmt: skip
+        owner.post("/api/v1/sign-on/providers", json=document).raise_for_status()
+        back = corp.sign_in(browser, f"{api.url}/api/v1/sign-on/start?provider=corp", "s-ann")
+        assert browser.get(back).status_code == 303
+        assert owner.get("/api/v1/users/ann").json()["role"] == "operator"
+        assert directory.delete(f"/Groups/{platform['id']}").status_code == 204
+        assert owner.get("/api/v1/users/ann").json()["role"] == "team-member"
+        assert browser.get("/api/v1/session").status_code == 401, "who comes to another role has no session left"
+
+
 def test_an_account_of_scims_has_no_other_way_in(
     api: ServedApi, directory: httpx2.Client, owner: httpx2.Client
 ) -> None:

@@ -185,12 +185,20 @@ def test_changing_the_own_password_ends_the_other_sessions(api: ServedApi) -> No
 def test_behind_a_trusted_proxy_the_cookie_is_secure_and_the_origin_is_the_proxys(
     sqlite_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    proxied = {"x-forwarded-proto": "https", "x-forwarded-host": "gw.example.com", "x-forwarded-for": "192.0.2.7"}
+    proxied = [
+        ("x-forwarded-for", "203.0.113.66"),  # the browser's own line: nobody believes it
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-forwarded-host", "gw.example.com"),
+        ("x-forwarded-proto", "http, https"),
+    ]
     with (
         served(tmp_path_factory.mktemp("data"), sqlite_url, trusted_hops=1) as api,
-        api.bare_client(headers=proxied) as browser,
+        httpx2.Client(base_url=api.url, headers=proxied, timeout=30) as browser,
+        api.client() as owner,
     ):
         answer = sign_in(browser)
+        told = owner.get("/api/v1/audit", params={"kind": "session"}).json()["items"][0]
+        assert (told["action"], told["origin"]) == ("sign-in", "192.0.2.7")
         assert "Secure" in answer.headers["set-cookie"]
         cookie = {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
         allowed = browser.post(
