@@ -15,7 +15,7 @@ from gateway.api.paging import Page
 from gateway.api.sessions import HashingTurn, PasskeyCeremony, TicketText, set_session_cookie
 from gateway.errors import BadRequest
 from gateway.policy.roles import Permission
-from gateway.store import account, factors, login_sessions, passkeys, signing_in
+from gateway.store import account, factors, login_sessions, passkeys, signing_in, throttle
 from gateway.store.account_documents import (
     AccountView,
     PasskeyMade,
@@ -84,9 +84,14 @@ def begin_totp(body: Confirmed, desk: Own, request: Request) -> TotpBegun:
 
 @router.post("/totp/confirm")
 def confirm_totp(body: TotpCode, desk: Own, request: Request, response: Response) -> RecoveryCodes:
-    """Put the app in force. All other sessions end; recovery codes come along with the first factor."""
+    """Put the app in force. All other sessions end; recovery codes come along with the first factor.
+
+    A wrong code counts as a failed sign-in."""
+    at, address = datetime.now(UTC), visitor_of(request).address
+    signing_in.admit_attempt(desk.services.engine, desk.caller.name, address, at)
     with desk.change() as session:
-        codes = factors.confirm_totp(session, desk.services.sealer, desk.caller, body.code, datetime.now(UTC))
+        codes = factors.confirm_totp(session, desk.services.sealer, desk.caller, body.code, at)
+        throttle.forgive(session, desk.caller.name, address)
         cookie = login_sessions.raise_to(session, desk.caller, Method.TOTP)
     set_session_cookie(request, response, cookie)
     return RecoveryCodes(recovery_codes=codes)

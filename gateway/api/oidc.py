@@ -107,7 +107,8 @@ def read_metadata(issuer: str, stated: Any) -> Metadata:
             raise ProviderAway(f"the discovery document names no {name}", fix="is this an OpenID provider?")
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint", "end_session_endpoint"):
         url = stated.get(name)
-        if url is not None and not (isinstance(url, str) and is_secure(url)):
+        # A provider elsewhere that sends us to this host's own ports would have us ask what it cannot reach.
+        if url is not None and not (isinstance(url, str) and is_secure(url) and _as_safe(url, issuer)):
             raise ProviderAway(f"its {name} is not https", fix="have the provider serve https")
     named = stated.get("id_token_signing_alg_values_supported") or ["RS256"]
     return Metadata(
@@ -119,6 +120,10 @@ def read_metadata(issuer: str, stated: Any) -> Metadata:
         algorithms=tuple(each for each in named if each in ALGORITHMS),
         stated=stated,
     )
+
+
+def _as_safe(url: str, issuer: str) -> bool:
+    return not issuer.startswith("https:") or url.startswith("https:")
 
 
 class Providers:

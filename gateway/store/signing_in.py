@@ -19,7 +19,7 @@ from gateway.store.database import read_session, write_session
 from gateway.store.factors import Factors
 from gateway.store.identity import Caller, Method, end_sessions
 from gateway.store.login_sessions import SignedIn, Visitor
-from gateway.store.models import User
+from gateway.store.models import LoginSession, User
 from gateway.store.sealing import Sealer
 from gateway.store.tickets import Purpose
 
@@ -98,8 +98,11 @@ def with_code(engine: Engine, sealer: Sealer, ticket_text: str, code: str, visit
     raise SignInRefused("the code is wrong or was used before", fix="wait for the next one, or use a recovery code")
 
 
-def confirm_presence(engine: Engine, caller: Caller, password: str | None, visitor: Visitor, at: datetime) -> None:
-    """Whether it is still the user who sits there, before factors change: by the password, where there is one.
+def confirm_presence(
+    engine: Engine, caller: Caller, password: str | None, visitor: Visitor, at: datetime
+) -> str | None:
+    """Whether it is still the user who sits there, before factors change: by the password, where there is one. Returns
+    its hash.
 
     A wrong one counts as a failed sign-in. Raises SignInRefused, TooManyAttempts; SignInAgain for a user without a
     password whose session did not begin within the last minutes.
@@ -109,26 +112,30 @@ def confirm_presence(engine: Engine, caller: Caller, password: str | None, visit
     if password_hash is None:
         if caller.begun_at is None or at - caller.begun_at > RECENT:
             raise SignInAgain("you signed in too long ago to change this", fix="sign out, sign in, and do it then")
-        return
+        return None
     admit_attempt(engine, caller.name, visitor.address, at)
     if not passwords.password_matches(password_hash, password or ""):
         note_refusal(engine, caller.name, visitor.address, known=True, step="confirm")
         raise SignInRefused("the password is wrong", fix="try again, or ask an owner to set a new one")
     with write_session(engine) as session:
         throttle.forgive(session, caller.name, visitor.address)
+    return password_hash
 
 
 def change_own_password(engine: Engine, caller: Caller, current: str, new: str, visitor: Visitor, at: datetime) -> str:
     """Replace the caller's password, end their other sessions, and give this one a new cookie, which is returned.
 
-    A wrong `current` counts as a failed sign-in.
+    A wrong `current` counts as a failed sign-in. Raises SignInAgain where the account has changed meanwhile: whoever
+    reset it has the last word.
     """
     passwords.require_good_password(new, caller.name)
-    confirm_presence(engine, caller, current, visitor, at)
+    confirmed = confirm_presence(engine, caller, current, visitor, at)
     new_hash = passwords.hash_password(new)
     with write_session(engine) as session:
         audit.come_from(session, visitor.address)
         user = session.get_one(User, caller.user_id)
+        if user.password_hash != confirmed or session.get(LoginSession, caller.session_id) is None:
+            raise SignInAgain("the account has just been changed", fix="sign in again")
         user.password_hash = new_hash
         end_sessions(session, user.id, but=caller.session_id)
         cookie = login_sessions.renew_cookie(session, caller)

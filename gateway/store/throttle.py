@@ -7,6 +7,7 @@ out by failing in their name.
 """
 
 import hashlib
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -50,12 +51,24 @@ class Subject:
 
 
 def subjects(account: str, address: str) -> tuple[Subject, ...]:
-    """Pair, address, account: what one attempt to sign in counts for."""
+    """Pair, address, account: what one attempt to sign in counts for. Of an IPv6 address its /64: whoever has one of
+    these has them all (RFC 6177)."""
+    address = _network(address)
     named = ((f"pair\0{account}\0{address}", 5), (f"address\0{address}", 30), (f"account\0{account}", 100))
     return tuple(
         Subject(digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), allowance=allowance)
         for text, allowance in named
     )
+
+
+def _network(address: str) -> str:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, ipaddress.IPv6Address) or parsed.ipv4_mapped is not None:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 def admit_attempt(session: Session, account: str, address: str, now: datetime) -> None:

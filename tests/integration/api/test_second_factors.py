@@ -317,3 +317,10 @@ def test_unknown_names_take_as_long_as_wrong_passwords(sqlite_api: ServedApi) ->
             took[known].append(time.perf_counter() - begun)
     known_s, unknown_s = (sorted(took[which])[3] for which in (True, False))
     assert 0.75 < known_s / unknown_s < 1.33
+
+
+def test_guessing_an_apps_first_code_is_slowed_down(api: ServedApi) -> None:
+    with browser(api) as here:
+        here.post("/api/v1/account/totp", json={"password": OWNER_PASSWORD}).raise_for_status()
+        tried = [here.post("/api/v1/account/totp/confirm", json={"code": f"00000{at}"}).status_code for at in range(6)]
+    assert tried == [422] * 5 + [429]

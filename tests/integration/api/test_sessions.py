@@ -140,6 +140,15 @@ def test_waits_double_up_to_a_quarter_of_an_hour() -> None:
     assert seconds == [0, 1, 2, 4, 512, 900, 900]
 
 
+def test_whoever_has_a_network_is_one_guesser() -> None:
+    def address(text: str) -> bytes:
+        return throttle.subjects("ann", text)[1].digest
+
+    assert address("2001:db8:1:2::3") == address("2001:db8:1:2:ffff::9") != address("2001:db8:1:3::3")
+    assert address("192.0.2.1") != address("192.0.2.2")
+    assert address("::ffff:192.0.2.1") != address("::ffff:192.0.2.2")
+
+
 def test_unknown_names_look_like_wrong_passwords(sqlite_api: ServedApi) -> None:
     with sqlite_api.bare_client() as client:
         known, unknown = (sign_in(client, username=name, password="wrong") for name in ("admin", "nobody"))
@@ -180,6 +189,27 @@ def test_changing_the_own_password_ends_the_other_sessions(api: ServedApi) -> No
         assert elsewhere.get("/api/v1/session").status_code == 401
         assert sign_in(elsewhere).status_code == 401
         assert sign_in(elsewhere, password="another long one").status_code == 201
+
+
+def test_who_resets_a_password_has_the_last_word(api: ServedApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a change of the same account that was under way."""
+    hashed = passwords.hash_password
+    with api.client() as owner, api.bare_client(headers={"origin": api.url}) as intruder:
+        user = {"name": "ann", "role": "viewer", "password": "one long enough"}
+        owner.post("/api/v1/users", json=user).raise_for_status()
+        assert sign_in(intruder, username="ann", password="one long enough").status_code == 201
+
+        def meanwhile(password: str) -> str:
+            monkeypatch.setattr(passwords, "hash_password", hashed)
+            owner.patch("/api/v1/users/ann", json={"password": "reset by the owner"}).raise_for_status()
+            return hashed(password)
+
+        monkeypatch.setattr(passwords, "hash_password", meanwhile)
+        change = {"current": "one long enough", "new": "mine for ever now"}
+        refused = intruder.put("/api/v1/session/password", json=change)
+        assert (refused.status_code, refused.json()["code"]) == (403, "sign_in_again")
+        assert sign_in(intruder, username="ann", password="mine for ever now").status_code == 401
+        assert sign_in(intruder, username="ann", password="reset by the owner").status_code == 201
 
 
 def test_behind_a_trusted_proxy_the_cookie_is_secure_and_the_origin_is_the_proxys(
