@@ -224,10 +224,10 @@ class Examination:
         self._made_s = 0.0
 
     async def findings(self, services: Services, *, again: bool) -> DoctorFindings:
-        """Raises Unavailable where the doctor does not come to an end."""
+        """`again`: not what was found before this was asked for. Raises Unavailable where the doctor does not end."""
+        old_s = time.monotonic() - (0.0 if again else EXAMINED_FOR_S)
         async with self._turn:
-            fresh = time.monotonic() - self._made_s < EXAMINED_FOR_S
-            if self._found is None or again or not fresh:
+            if self._found is None or self._made_s < old_s:
                 self._found = await _examine(services.settings, services.ending)
                 self._made_s = time.monotonic()
             return self._found

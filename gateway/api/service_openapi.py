@@ -1,5 +1,6 @@
 """`/api/v1/service-openapi/{route}`: an HTTP route's OpenAPI document, to be read and tried out in the catalogue."""
 
+import time
 from typing import Annotated, Any, Final
 
 import httpx2
@@ -79,6 +80,7 @@ def delete_service_openapi(ref: str, desk: Changing) -> None:
 def _fetch(url: str) -> bytes:
     """At most one byte more than is stored. Raises UpstreamFailed."""
     found = bytearray()
+    end_s = time.monotonic() + FETCH_TIMEOUT_S
     try:
         with httpx2.stream("GET", url, timeout=FETCH_TIMEOUT_S, follow_redirects=False) as answer:
             if answer.status_code != 200:
@@ -87,7 +89,9 @@ def _fetch(url: str) -> bytes:
                 found += piece
                 if len(found) > MOST_BYTES:
                     break
-    except httpx2.HTTPError as error:
+                if time.monotonic() > end_s:
+                    raise UpstreamFailed(f"{url} takes too long", fix="send the document as the body")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         raise UpstreamFailed(f"{url} could not be read: {reason}", fix="send the document as the body") from None
     return bytes(found[: MOST_BYTES + 1])

@@ -71,11 +71,11 @@ class ServiceFiles:
         route = self._http_route(reference)
         try:
             parts = urlsplit(url)
-            asked = (parts.hostname, parts.port)
+            asked = (parts.scheme, parts.hostname, parts.port)
         except ValueError:
             raise _invalid("url", "is not a URL", "write e.g. https://crm.internal/openapi.json") from None
         known = {urlsplit(target.provider.base_url) for target in route.targets}
-        if parts.scheme not in ("http", "https") or asked not in {(each.hostname, each.port) for each in known}:
+        if parts.username or asked not in {(each.scheme, each.hostname, each.port) for each in known}:
             hosts = ", ".join(sorted(each.netloc for each in known))
             raise _invalid("url", f"is on no host of the route: {hosts}", "fetch it yourself and send it as the body")
 
