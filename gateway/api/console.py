@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import gateway
+from gateway.api.caller import SESSION_COOKIE
 
 BUILT: Final = Path(gateway.__file__).parent / "console"
 
@@ -36,7 +37,7 @@ SMALLEST_COMPRESSED: Final = 1024
 NOT_BUILT: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sluicegate</title>
 <h1>The console is not built</h1>
 <p>The gateway runs; its REST API is documented at <a href="/api/docs">/api/docs</a>.</p>
-<p>To build the console in a checkout (Node 20 or newer):</p>
+<p>To build the console in a checkout (Node 22.19 or newer):</p>
 <pre>cd web &amp;&amp; npm ci &amp;&amp; npm run build</pre>
 <p>A released wheel, and <code>./install.sh</code>, bring it built.</p></html>
 """
@@ -130,6 +131,10 @@ def console(path: str, request: Request) -> Response:
         "x-frame-options": "DENY",
         "cross-origin-opener-policy": "same-origin",
     }
+    if asset.media_type.startswith("text/html"):
+        # What a page cannot see of an HttpOnly cookie: without one it asks for no session, which could only fail.
+        known = "maybe" if SESSION_COOKIE in request.cookies else "none"
+        headers["server-timing"] = f'session;desc="{known}"'
     if request.headers.get("if-none-match") == asset.etag:
         return Response(status_code=304, headers=headers)
     content = asset.content

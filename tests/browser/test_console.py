@@ -71,6 +71,23 @@ def test_wrong_password_is_refused_and_the_right_one_leads_on(chromium: Browser,
     context.close()
 
 
+def test_whoever_is_not_signed_in_is_led_to_do_so_without_a_failed_request(chromium: Browser, running: Live) -> None:
+    context = chromium.new_context(base_url=running.url)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("response", lambda response: complaints.append(response.url) if response.status >= 400 else None)
+    for _ in range(2):  # the second time the page comes from the browser's cache
+        page.goto("/console/limits")
+        page.get_by_role("button", name="Sign in").wait_for()
+    sign_in(page, PASSWORD)
+    page.get_by_role("heading", name="Overview").wait_for()
+    page.reload()
+    page.get_by_role("heading", name="Overview").wait_for()
+    context.close()
+    assert not complaints
+
+
 def test_signing_out_ends_the_session(chromium: Browser, running: Live) -> None:
     context = chromium.new_context(base_url=running.url)
     page = context.new_page()

@@ -1,11 +1,26 @@
 /** Who is signed in, and what they may do. The server enforces it; the console only leaves out what would be refused. */
 import { queryOptions, useQuery, type QueryClient } from "@tanstack/react-query";
 import { api, unwrap } from "./client";
+import { ApiProblem } from "./problem";
 import type { Permission, SecondStep, Session } from "./model";
+
+/** Whether this page came without a session's cookie, which it cannot see itself: the gateway says so along with it. */
+function cameWithout(): boolean {
+  const [page] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
+  // Not told outside of secure contexts: then the session is asked for.
+  return page?.serverTiming?.some(({ name, description }) => name === "session" && description === "none") ?? false;
+}
+
+let isFirst = true;
 
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
-  queryFn: () => unwrap(api.GET("/api/v1/session")),
+  queryFn: () => {
+    const inVain = isFirst && cameWithout();
+    isFirst = false;
+    if (inVain) throw new ApiProblem(401, {});
+    return unwrap(api.GET("/api/v1/session"));
+  },
   staleTime: 5 * 60_000,
   retry: false,
 });
