@@ -283,7 +283,8 @@ def test_dark_is_chosen_and_kept(page: Page) -> None:
 def test_every_page_is_accessible_and_fits_a_phone(page: Page, running: Live, name: str) -> None:
     running.row(call(running, running.key("ci")).headers["x-request-id"])
     # A range holds from page to page, and what somebody else put into the address harms none.
-    assert not wrong_with(page, f"{PAGES[name]}?range=7d&stranger=1")
+    path = PAGES[name]
+    assert not wrong_with(page, f"{path}{'&' if '?' in path else '?'}range=7d&stranger=1")
 
 
 def test_the_first_page_is_small_and_its_files_are_kept(page: Page) -> None:

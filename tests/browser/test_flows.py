@@ -54,7 +54,7 @@ def test_flows_draws_five_columns_narrows_and_leads_on(page: Page, filled: Live,
     expect(page.get_by_role("button", name=re.compile("^refused here"))).to_be_visible()
     # What goes past is beneath, with those who do.
     expect(page.get_by_role("button", name=re.compile("^cursor, lea, goes past the gateway"))).to_be_visible()
-    expect(page.get_by_text("how much goes past it is not known")).to_be_visible()
+    expect(page.get_by_text("what goes past it has no known tokens")).to_be_visible()
 
     storefront = page.get_by_role("button", name=re.compile("^storefront, "))
     storefront.click()
