@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import orjson
@@ -136,9 +137,10 @@ def view(session: Session) -> DraftView:
 
 def document(editing: Editing) -> tuple[int, str]:
     """Revision and YAML of the configuration as it would be; without a draft, as it is."""
-    work = _open(editing)
-    revision = work.row.revision if work.row is not None else 0
-    return revision, to_yaml(values_of(work.mine)) if work.exists else work.in_force_text
+    row = editing.session.get(ConfigurationDraft, 1)
+    if row is None or row.document is None:
+        return row.revision if row is not None else 0, export(editing)
+    return row.revision, to_yaml(values_of(_open(editing).mine))
 
 
 def put(editing: Editing, text: str, expected_revision: int | None) -> DraftView:
@@ -318,16 +320,26 @@ def text_to_try(editing: Editing) -> str:
 def _open(editing: Editing) -> _Work:
     row = editing.session.get(ConfigurationDraft, 1)
     text = export(editing)
-    in_force = _entries(text)
+    in_force = _exported(text)
     if row is None or row.document is None:
         return _Work(row=row, in_force=in_force, in_force_text=text, mine=_copied(in_force), conflicts=[])
     conflicts = [Conflicting(**each) for each in row.conflicts]
-    mine = _entries(row.document)
+    mine = _exported(row.document)
     if row.base != text:
-        mine, found = merge_entries(_entries(row.base), mine, in_force)
+        mine, found = merge_entries(_exported(row.base), mine, in_force)
         known = {(one.kind, one.name, one.field) for one in found}
         conflicts = [one for one in conflicts if (one.kind, one.name, one.field) not in known] + found
     return _Work(row=row, in_force=in_force, in_force_text=text, mine=_copied(mine), conflicts=conflicts)
+
+
+def _exported(text: str) -> Entries:
+    """The same of what `export` or a draft has written: it is read many times, and holds no secrets."""
+    return _copied(_remembered(text))
+
+
+@lru_cache(8)
+def _remembered(text: str) -> Entries:
+    return _entries(text)
 
 
 def _entries(text: str) -> Entries:

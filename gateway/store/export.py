@@ -5,8 +5,10 @@ tells this installation whether it is the one it has. Elsewhere such a reference
 """
 
 import io
+from functools import lru_cache
 from typing import Any, Final
 
+import orjson
 from ruamel.yaml import YAML
 from sqlalchemy import select
 
@@ -31,7 +33,20 @@ def export(editing: Editing) -> str:
         "limits": _limits(editing),
         "interception": _plain(InterceptionRules(editing)),
     }
-    return to_yaml({name: section for name, section in document.items() if section})
+    return (
+        "".join([f"{name}:\n" + "".join(map(_listed, section)) for name, section in document.items() if section])
+        or "{}\n"
+    )
+
+
+def _listed(entry: dict[str, Any]) -> str:
+    return _written(orjson.dumps(entry))
+
+
+@lru_cache(1 << 13)
+def _written(entry: bytes) -> str:
+    """An entry in its list. Most stay as they are from export to export, and writing YAML takes its time."""
+    return to_yaml([orjson.loads(entry)])
 
 
 def to_yaml(values: Any) -> str:

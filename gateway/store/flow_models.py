@@ -1,7 +1,8 @@
 """Sums behind the picture of flows (`store.flows`): who called what, how soon answers began, what went past us.
 
-Each is kept by hour and by day, in the transaction that inserts what it counts: a month is read as its days and the
-hours at its ends, and no list of rows is ever scanned. Absent names are ''.
+Each is kept by hour, day and week, in the transaction that inserts what it counts: a month is read as its weeks, and
+the days and hours at its ends; no list of rows is ever scanned. Absent names are ''. In SQLite the rows lie in the
+order of their keys, so that the rows of a time are read in one go.
 """
 
 from typing import Final
@@ -13,13 +14,20 @@ from gateway.store.base import Base
 from gateway.store.ledger_models import HOUR_S
 
 DAY_S: Final = 24 * HOUR_S
-STEPS_S: Final = (HOUR_S, DAY_S)
+WEEK_S: Final = 7 * DAY_S
+"""From Thursday to Thursday, as Unix time counts."""
+STEPS_S: Final = (HOUR_S, DAY_S, WEEK_S)
+"""Each a multiple of the one before."""
+EVERY_TEAM: Final = "*"
+"""Stands for all teams together; no team has this name (`store.fields.Name`)."""
+IN_KEY_ORDER: Final = {"sqlite_with_rowid": False}
 
 
 class FlowSum(Base):
     """Sums of the ledger by who called: `usage_hour` knows neither process nor container."""
 
     __tablename__ = "flow_sum"
+    __table_args__ = IN_KEY_ORDER
 
     step_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     """One of STEPS_S."""
@@ -51,10 +59,12 @@ class FirstTokenSum(Base):
     """How many answers began after how long: a histogram a route and target."""
 
     __tablename__ = "first_token_sum"
+    __table_args__ = IN_KEY_ORDER
 
     step_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     team: Mapped[str] = mapped_column(Text, primary_key=True)
+    """EVERY_TEAM once more for all: who may see all does not add up those of each."""
     route: Mapped[str] = mapped_column(Text, primary_key=True)
     target: Mapped[str] = mapped_column(Text, primary_key=True)
     provider: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -67,6 +77,7 @@ class RouteBytes(Base):
     """TCP payload between us and upstreams, both ways, as the kernel counts it. Of all nodes."""
 
     __tablename__ = "route_bytes"
+    __table_args__ = IN_KEY_ORDER
 
     step_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at_s: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table
 from gateway.policy.usage import Outcome
 from gateway.probes.histogram import bucket_of
 from gateway.store.base import Base
-from gateway.store.flow_models import STEPS_S, FirstTokenSum, FlowSum, PastSum, RouteBytes
+from gateway.store.flow_models import EVERY_TEAM, STEPS_S, FirstTokenSum, FlowSum, PastSum, RouteBytes
 from gateway.store.ledger_models import HOUR_S
 from gateway.store.rollup import by_hour, is_error, unpriced
 from gateway.store.row_groups import RowGroup
@@ -47,12 +47,12 @@ _ADD_PAST: Final = _adding("past_sum", ("discovery_id", "step_s", "at_s"), PAST_
 
 
 def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
-    """Add rows that are new in the ledger to the sums of their hours and days."""
+    """Add rows that are new in the ledger to the sums of their times."""
     paths: dict[tuple[int | str, ...], list[int]] = {}
     answers: Counter[tuple[int | str, ...]] = Counter()
     for group in groups:
         path = [group.shared(name) or "" for name in PATH]
-        answered = [group.shared(name) or "" for name in ANSWERED]
+        team, *answered = [group.shared(name) or "" for name in ANSWERED]
         for hour, part in by_hour(group):
             figures = _figures(part)
             buckets = Counter([bucket_of(int(ms * 1_000_000)) for ms in part.column("ttft_ms") if ms is not None])
@@ -62,7 +62,8 @@ def add_groups(connection: Connection, groups: Iterable[RowGroup]) -> None:
                 for i, figure in enumerate(figures):
                     sums[i] += figure
                 for bucket, count in buckets.items():
-                    answers[step_s, at_s, *answered, bucket] += count
+                    answers[step_s, at_s, team, *answered, bucket] += count
+                    answers[step_s, at_s, EVERY_TEAM, *answered, bucket] += count
     # In one order on every node, so that two keepers never wait for each other's rows.
     _ADD_FLOW.run_each(connection, [(*key, *paths[key]) for key in sorted(paths)])
     _ADD_FIRST_TOKEN.run_each(connection, [(*key, answers[key]) for key in sorted(answers)])
@@ -103,8 +104,8 @@ def add_past(connection: Connection, sums: Iterable[tuple[int, float, Sequence[i
 
 
 def forget(connection: Connection, cutoff_s: int) -> int:
-    """Remove sums of steps that began before a full hour: few rows. Returns how many went. A day goes with its hours'
-    last one."""
+    """Remove sums of steps that began before a full hour: few rows. Returns how many went. A day or week goes with
+    its last hour."""
     gone = 0
     for table in (FLOW_SUM, FIRST_TOKEN_SUM, ROUTE_BYTES, PAST_SUM):
         for step_s in STEPS_S:

@@ -1,11 +1,12 @@
-"""Questions about flows: sums of any time as days, hours at its ends, and rows within the first and the last hour."""
+"""Questions about flows: sums of any time as weeks, the days and hours at its ends, and rows within the first and the
+last hour."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Engine, Integer, Select, Table, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Engine, Integer, Select, Table, cast, false, func, or_, select
 from sqlalchemy.sql.elements import NamedColumn
 
 from gateway.errors import BadRequest
@@ -13,7 +14,7 @@ from gateway.policy.discovery import State
 from gateway.policy.usage import Outcome
 from gateway.store.config.discoveries import state_now
 from gateway.store.discovery_models import Discovery
-from gateway.store.flow_models import DAY_S
+from gateway.store.flow_models import DAY_S, EVERY_TEAM, STEPS_S
 from gateway.store.flow_report import FirstTokenQuestion, FlowQuestion
 from gateway.store.flow_rollup import (
     ANSWERED,
@@ -35,7 +36,7 @@ Only: TypeAlias = Mapping[str, str | None]
 """What is asked for, by name; None = all, '' = where there is none."""
 Column: TypeAlias = NamedColumn[Any]
 
-DAY_NS: Final = DAY_S * 1_000_000_000
+LONGEST_NS: Final = STEPS_S[-1] * 1_000_000_000
 TIMES: Final = {"hour": HOUR_S, "day": DAY_S}
 FIRST_TOKEN_GROUPS: Final = (*ANSWERED, *TIMES)
 _PAST_FIELDS: Final = {
@@ -64,9 +65,9 @@ class Span:
         return cls(unix_ns(since), unix_ns(until))
 
     def summed(self, now: datetime) -> "Span":
-        """The same, to the end of a day if it reaches to now: today's own sum then stands for all hours since midnight.
+        """The same, to the end of a week if it reaches to now: today's own sum then stands for its hours until now.
         What begins in the future is nothing."""
-        return self if self.end < unix_ns(now) else Span(self.begin, (self.end // DAY_NS + 2) * DAY_NS)
+        return self if self.end < unix_ns(now) else Span(self.begin, (self.end // LONGEST_NS + 2) * LONGEST_NS)
 
     def before(self) -> "Span":
         """As much time, up to this one's beginning."""
@@ -153,13 +154,17 @@ def _first_tokens(engine: Engine, groups: Sequence[str], span: Span, only: Only)
         table.c.at_s - table.c.at_s % TIMES[name] if name in TIMES else table.c[name] for name in groups
     ]
     wanted = {name: value for name, value in only.items() if name in ANSWERED}
-    whole = Span(begin, end)
-    steps = _in_steps(table, HOUR_S, begin // HOUR_NS, end // HOUR_NS) if "hour" in groups else _steps(table, whole)
+    if "team" not in groups:
+        wanted["team"] = EVERY_TEAM if only.get("team") is None else only["team"]
+    longest_s = min([TIMES[name] for name in groups if name in TIMES], default=STEPS_S[-1])
+    steps = _steps(table, Span(begin, end), [step_s for step_s in STEPS_S if step_s <= longest_s])
     query = (
         select(*columns, table.c.bucket, _sum(table.c.answers))
         .where(steps, *_equal(table, wanted))
         .group_by(*columns, table.c.bucket)
     )
+    if "team" in groups:
+        query = query.where(table.c.team != EVERY_TEAM)
     return [written_out(engine, query)]
 
 
@@ -202,23 +207,28 @@ def _whole_hours(span: Span) -> Span:
     return Span(span.begin // HOUR_NS * HOUR_NS, -(-span.end // HOUR_NS) * HOUR_NS)
 
 
-def _steps(table: Table, span: Span) -> ColumnElement[bool]:
-    """Whole hours within the time: as days where there are any, and the hours before and after those."""
-    first, end = -(-span.begin // HOUR_NS), span.end // HOUR_NS
-    first_day, end_day = -(-first * HOUR_S // DAY_S), end * HOUR_S // DAY_S
-    if first_day >= end_day:
-        return _in_steps(table, HOUR_S, first, end)
-    hours_a_day = DAY_S // HOUR_S
-    return or_(
-        _in_steps(table, HOUR_S, first, first_day * hours_a_day),
-        _in_steps(table, DAY_S, first_day, end_day),
-        _in_steps(table, HOUR_S, end_day * hours_a_day, end),
-    )
+def _steps(table: Table, span: Span, steps_s: Sequence[int] = STEPS_S) -> ColumnElement[bool]:
+    """Whole hours within the time, in the longest of these steps that fit."""
+    hours = in_longest(steps_s, -(-span.begin // HOUR_NS) * HOUR_S, span.end // HOUR_NS * HOUR_S)
+    return or_(false(), *[_in_steps(table, *part) for part in hours])
 
 
-def _in_steps(table: Table, step_s: int, first: int, end: int) -> ColumnElement[bool]:
+def in_longest(steps_s: Sequence[int], begin_s: int, end_s: int) -> Iterator[tuple[int, int, int]]:
+    """Step, begin, end: what a time (both multiples of the shortest step) is put together from."""
+    *shorter, step_s = steps_s
+    first, last = -(-begin_s // step_s) * step_s, end_s // step_s * step_s
+    ends = [(begin_s, end_s)]
+    if first < last:
+        yield step_s, first, last
+        ends = [(begin_s, first), (last, end_s)]
+    for begin, end in ends:
+        if shorter and begin < end:
+            yield from in_longest(shorter, begin, end)
+
+
+def _in_steps(table: Table, step_s: int, begin_s: int, end_s: int) -> ColumnElement[bool]:
     at = table.c.at_s
-    return (table.c.step_s == step_s) & (at >= first * step_s) & (at < end * step_s)
+    return (table.c.step_s == step_s) & (at >= begin_s) & (at < end_s)
 
 
 def _edges(span: Span) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ Four fifths of each day's requests fall into the half of it that ends at this ti
 full ones; few apps make most of the traffic. Everything follows from the row's number: two runs make the same ledger.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from gateway.policy.usage import LEDGER_FIELDS
 from gateway.probes.histogram import lower_ns
-from gateway.store.flow_models import STEPS_S
+from gateway.store.flow_models import EVERY_TEAM, STEPS_S
 from gateway.store.flow_rollup import ANSWERED, PATH, PATH_SUMS
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger_models import DAY_S, HOUR_S
@@ -178,7 +179,7 @@ def _add_up(connection: Connection) -> int:
 
 
 def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:
-    """The same of `store.flow_rollup`, days from hours."""
+    """The same of `store.flow_rollup`, each step from the one before."""
     carried = "coalesce(sum(coalesce(bytes_in, 0) + coalesce(bytes_out, 0)), 0)"
     sums = counts | {"refused": "sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END)", "bytes": carried}
     figures = [sums.get(name, f"coalesce(sum({name}), 0)") for name in PATH_SUMS]
@@ -186,12 +187,17 @@ def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:
     _add_up_steps(connection, "flow_sum", PATH, "", PATH_SUMS, figures)
     bucket = f", CASE {buckets} END AS bucket"
     _add_up_steps(connection, "first_token_sum", ANSWERED, bucket, ("answers",), ["count(*)"])
+    key = "route, target, provider, bucket"
+    connection.exec_driver_sql(
+        f"INSERT INTO first_token_sum (step_s, at_s, team, {key}, answers)"
+        f" SELECT step_s, at_s, '{EVERY_TEAM}', {key}, sum(answers) FROM first_token_sum GROUP BY step_s, at_s, {key}"
+    )
 
 
 def _add_up_steps(
     connection: Connection, table: str, key: Sequence[str], more: str, kept: Sequence[str], figures: Sequence[str]
 ) -> None:
-    hour_s, day_s = STEPS_S
+    hour_s = STEPS_S[0]
     hour = f"started_at_ns / {hour_s * 1_000_000_000} * {hour_s}"
     columns = ", ".join([f'"{name}"' for name in (*key, *(["bucket"] if more else []))])
     names = ", ".join(f"coalesce(\"{name}\", '')" for name in key)
@@ -201,8 +207,9 @@ def _add_up_steps(
         f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
         f" SELECT {hour_s}, {hour}, {names}{more}, {', '.join(figures)} FROM ledger {answered} GROUP BY {groups}"
     )
-    connection.exec_driver_sql(
-        f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
-        f" SELECT {day_s}, at_s / {day_s} * {day_s}, {columns}, {', '.join([f'sum({name})' for name in kept])}"
-        f" FROM {table} WHERE step_s = {hour_s} GROUP BY {groups}"
-    )
+    for shorter_s, step_s in itertools.pairwise(STEPS_S):
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
+            f" SELECT {step_s}, at_s / {step_s} * {step_s}, {columns}, {', '.join([f'sum({name})' for name in kept])}"
+            f" FROM {table} WHERE step_s = {shorter_s} GROUP BY {groups}"
+        )

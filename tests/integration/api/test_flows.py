@@ -17,12 +17,14 @@ from tests.integration.api.served import ServedApi
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 COUNT = 400
-HOURS_APART = 0.25
-"""Rows reach four days back: days, the hours at their ends, and parts of hours."""
+CLOSE = 360
+HOURS_APART, HOURS_FAR_APART = 0.25, 15
+"""Rows reach four weeks back: weeks, the days and hours at their ends, and parts of hours."""
 
 
 def row(number: int) -> LedgerRow:
-    started = NOW - timedelta(hours=HOURS_APART * (number + 0.5))
+    hours = HOURS_APART * (min(number, CLOSE) + 0.5) + HOURS_FAR_APART * max(0, number - CLOSE)
+    started = NOW - timedelta(hours=hours)
     local = number % 4 == 0
     refused = number % 20 == 7
     return LedgerRow(
@@ -81,7 +83,7 @@ def flows(client: httpx2.Client, hours: float, **query: object) -> dict[str, Any
     return found
 
 
-@pytest.mark.parametrize("hours", [0.1, 0.6, 3.2, 30, 71.9, 99.9])
+@pytest.mark.parametrize("hours", [0.1, 0.6, 3.2, 30, 71.9, 99.9, 250, 690])
 def test_paths_add_up_to_the_rows_of_any_time(gateway: ServedApi, hours: float) -> None:
     since_ns = int((NOW - timedelta(hours=hours)).timestamp()) * 1_000_000_000
     rows = [row(number) for number in range(COUNT) if row(number).started_at_ns >= since_ns]

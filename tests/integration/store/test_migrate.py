@@ -126,3 +126,34 @@ def test_tables_without_a_revision_are_refused(engine: Engine) -> None:
         connection.execute(text("DELETE FROM alembic_version"))
     with pytest.raises(migrate.SchemaMismatch, match="names no revision"):
         migrate.upgrade(engine)
+
+
+def test_sums_of_before_become_weeks_and_those_of_all_teams(engine: Engine) -> None:
+    migrate.downgrade(engine, "0024")
+    thursday = 20_412 * 86_400 - 20_412 * 86_400 % (7 * 86_400)
+    rows = [
+        {"at": thursday + day * 86_400, "team": team, "answers": 10 + day} for day in (0, 6, 7) for team in ("a", "b")
+    ]
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO first_token_sum (step_s, at_s, team, route, target, provider, bucket, answers)"
+                " VALUES (86400, :at, :team, 'chat', 't', 'p', 80, :answers)"
+            ),
+            rows,
+        )
+    migrate.upgrade(engine)
+    asked = text("SELECT at_s, team, answers FROM first_token_sum WHERE step_s = :step ORDER BY at_s, team")
+    with engine.begin() as connection:
+        days = [tuple(row) for row in connection.execute(asked, {"step": 86_400})]
+        weeks = [tuple(row) for row in connection.execute(asked, {"step": 7 * 86_400})]
+    assert len(days) == 9
+    assert days[0] == (thursday, "*", 20)
+    assert weeks == [
+        (at, team, count * (2 if team == "*" else 1))
+        for at, count in ((thursday, 26), (thursday + 7 * 86_400, 17))
+        for team in ("*", "a", "b")
+    ]
+    migrate.downgrade(engine, "0024")
+    with engine.begin() as connection:
+        assert connection.execute(text("SELECT count(*), sum(answers) FROM first_token_sum")).one() == (6, 86)
