@@ -168,18 +168,18 @@ def _add_up(connection: Connection) -> int:
     _add_up_flows(connection, dict(zip(("requests", "errors", "unpriced"), sums, strict=False)))
     hours = connection.exec_driver_sql(
         f"INSERT INTO usage_hour (hour_s, {kept}, {', '.join(SUMS)})"
-        f" SELECT {hour}, {names}, {', '.join(sums)} FROM ledger GROUP BY {groups}"
+        f" SELECT {hour}, {names}, {', '.join(sums)} FROM ledger GROUP BY {groups} ORDER BY 1"
     ).rowcount
     connection.exec_driver_sql(
         f"INSERT INTO usage_day (day_s, {kept}, {', '.join(SUMS)})"
         f" SELECT hour_s / {DAY_S} * {DAY_S}, {kept}, {', '.join([f'sum({name})' for name in SUMS])}"
-        f" FROM usage_hour GROUP BY {groups}"
+        f" FROM usage_hour GROUP BY {groups} ORDER BY 1"
     )
     return hours
 
 
 def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:
-    """The same of `store.flow_rollup`, each step from the one before."""
+    """The same of `store.flow_rollup`, each step from the one before. As there, rows of one time lie together."""
     carried = "coalesce(sum(coalesce(bytes_in, 0) + coalesce(bytes_out, 0)), 0)"
     sums = counts | {"refused": "sum(CASE WHEN outcome = 'refused' THEN 1 ELSE 0 END)", "bytes": carried}
     figures = [sums.get(name, f"coalesce(sum({name}), 0)") for name in PATH_SUMS]
@@ -190,7 +190,8 @@ def _add_up_flows(connection: Connection, counts: dict[str, str]) -> None:
     key = "route, target, provider, bucket"
     connection.exec_driver_sql(
         f"INSERT INTO first_token_sum (step_s, at_s, team, {key}, answers)"
-        f" SELECT step_s, at_s, '{EVERY_TEAM}', {key}, sum(answers) FROM first_token_sum GROUP BY step_s, at_s, {key}"
+        f" SELECT step_s, at_s, '{EVERY_TEAM}', {key}, sum(answers) FROM first_token_sum"
+        f" GROUP BY step_s, at_s, {key} ORDER BY step_s, at_s"
     )
 
 
@@ -205,11 +206,12 @@ def _add_up_steps(
     answered = "WHERE ttft_ms IS NOT NULL" if more else ""
     connection.exec_driver_sql(
         f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
-        f" SELECT {hour_s}, {hour}, {names}{more}, {', '.join(figures)} FROM ledger {answered} GROUP BY {groups}"
+        f" SELECT {hour_s}, {hour}, {names}{more}, {', '.join(figures)} FROM ledger {answered}"
+        f" GROUP BY {groups} ORDER BY 2"
     )
     for shorter_s, step_s in itertools.pairwise(STEPS_S):
         connection.exec_driver_sql(
             f"INSERT INTO {table} (step_s, at_s, {columns}, {', '.join(kept)})"
             f" SELECT {step_s}, at_s / {step_s} * {step_s}, {columns}, {', '.join([f'sum({name})' for name in kept])}"
-            f" FROM {table} WHERE step_s = {shorter_s} GROUP BY {groups}"
+            f" FROM {table} WHERE step_s = {shorter_s} GROUP BY {groups} ORDER BY 2"
         )

@@ -5,7 +5,7 @@ import { ApiProblem } from "./problem";
 import type { Permission, SecondStep, Session } from "./model";
 
 /** Whether this page came without a session's cookie, which it cannot see itself: the gateway says so along with it. */
-function cameWithout(): boolean {
+export function cameWithout(): boolean {
   const [page] = performance.getEntriesByType("navigation") as PerformanceNavigationTiming[];
   // Not told outside of secure contexts: then the session is asked for.
   return page?.serverTiming?.some(({ name, description }) => name === "session" && description === "none") ?? false;

@@ -12,6 +12,7 @@ import { i18n } from "@lingui/core";
 import { I18nProvider } from "@lingui/react";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { cameWithout } from "@/api/session";
 import { queries, router } from "./router";
 
 // Colours and sizes stand in tokens.css and mantine.css: the provider must write no <style> element (strict CSP).
@@ -24,6 +25,12 @@ const theme = createTheme({
     return input.variant === "filled" ? { ...colors, color: "var(--sg-on-accent)" } : colors;
   },
 });
+
+// The page's own files come while it is asked who is signed in.
+if (!cameWithout()) {
+  const [matched] = router.getMatchedRoutes(router.latestLocation.pathname);
+  for (const route of matched) void router.loadRouteChunk(route);
+}
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");
