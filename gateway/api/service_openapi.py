@@ -3,6 +3,7 @@
 import time
 from typing import Annotated, Any, Final
 
+import anyio.from_thread
 import httpx2
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -10,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from gateway.api.caller import Desk, permit, permit_change
 from gateway.errors import BadRequest, BodyTooLarge, NotFound, UpstreamFailed
 from gateway.policy.roles import Permission
+from gateway.store.openapi_document import OpenApiDocument, heard, text_of
 from gateway.store.service_catalogue import ServiceCatalogue
 from gateway.store.service_files import MOST_BYTES, ServiceFiles, ServiceFileView
 
@@ -67,8 +69,16 @@ def _put(desk: Desk, ref: str, sent: bytes, url: str | None) -> ServiceFileView:
         raise BodyTooLarge(f"the document has {len(sent)} bytes", fix=f"up to {MOST_BYTES} are stored")
     if not sent.strip():
         raise BadRequest("there is no document", fix="send it as the body, or say with `url` where it is")
+    document = _read(desk, sent)
     with desk.changing() as editing:
-        return ServiceFiles(editing).put(ref, sent, url)
+        return ServiceFiles(editing).put(ref, document, url)
+
+
+def _read(desk: Desk, sent: bytes) -> OpenApiDocument:
+    """By a reporter: what is sent may take long to read, and calls are served here. Raises Invalid, and what
+    `Reporters.report` does."""
+    question = {"kind": "openapi", "text": text_of(sent)}
+    return heard(anyio.from_thread.run(desk.services.reports.reporters.report, question))
 
 
 @router.delete("/service-openapi/{ref:path}", status_code=204)

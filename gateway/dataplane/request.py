@@ -1,6 +1,7 @@
 """One inbound request as its bytes arrive: head and body, the body bounded in memory."""
 
 import asyncio
+import os
 import tempfile
 from collections import deque
 from collections.abc import Sequence
@@ -181,10 +182,15 @@ class RequestBody:
         self._chunks = [joined]
         return joined
 
+    def lend_file(self) -> int:
+        """A descriptor of the temporary file, for a thread that reads it at its own pace (`os.pread`): it outlives the
+        body, and whoever has it closes it. Raises OSError where no more files can be opened."""
+        if self._file is None:
+            raise ValueError("the body is in memory")
+        return os.dup(self._file.fileno())
+
     def beginning(self, most_bytes: int) -> bytes:
-        """The first bytes of what lies in memory or in the file: all of a body that was not streamed."""
-        if self._file is not None:
-            return self.read_file(0, most_bytes)
+        """The first bytes of what lies in memory: all of a body that was neither streamed nor is in the file."""
         found: list[bytes] = []
         for chunk in self._chunks:
             found.append(chunk[:most_bytes])

@@ -79,10 +79,13 @@ class Redactor:
         known = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
         edits: list[Hit] = []
         channels: dict[Channel, list[Text]] = defaultdict(list)
+        places: dict[Channel, list[Text]] = defaultdict(list)
         clean: set[bytes] = set()
         for text in texts_of(body, kind):
-            if text.channel is not None:
-                channels[text.channel].append(text)
+            for channel in text.channels:
+                channels[channel].append(text)
+            if text.place is not None:
+                places[text.place].append(text)
             if text.decoded in clean:
                 continue  # events of a stream repeat most of what they say
             hits = self._hits(text.decoded, known)
@@ -91,8 +94,13 @@ class Redactor:
             quoted = kind is Kind.JSON and not text.in_string
             for start, end, what in hits:
                 edits.append((text.at(start), text.at(end), f'"[{what}]"' if quoted else f"[{what}]"))
-        for pieces in channels.values():
-            if len(pieces) > 1:
+        alone = {pieces[0].start for pieces in channels.values() if len(pieces) == 1}
+        by_place = [pieces for pieces in places.values() if any(piece.start in alone for piece in pieces)]
+        looked_at: set[tuple[int, ...]] = set()
+        for pieces in [*channels.values(), *by_place]:
+            starts = tuple(piece.start for piece in pieces)
+            if len(pieces) > 1 and starts not in looked_at:
+                looked_at.add(starts)
                 edits += self._across(pieces, known)
         told, counts = _edited(body, edits, most_bytes)
         # Once more, as it will stand in the file: whatever its writer meant, nothing that looks so stays.
@@ -188,12 +196,12 @@ def _checks(digits: bytes) -> bool:
 
 
 def _apart(found: list[Hit]) -> list[Hit]:
-    """Without overlaps: what overlaps becomes one, called as its first."""
+    """Without overlaps: what overlaps becomes one, called as its first that has a name."""
     merged: list[Hit] = []
     for start, end, what in sorted(found, key=lambda hit: hit[:2]):
         if merged and start < merged[-1][1]:
             first, until, name = merged[-1]
-            merged[-1] = (first, max(until, end), name)
+            merged[-1] = (first, max(until, end), name or what)
         else:
             merged.append((start, end, what))
     return merged

@@ -6,6 +6,7 @@ under the same id.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from datetime import timedelta
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 PAUSE_S: Final = 1.0
 FAILED_PAUSE_S: Final = 5.0
 AT_ONCE: Final = 8
+"""Deliveries that are being tried. Each takes its place until its deadline at most, and holds up no other."""
 CLAIM_S: Final = 120
 """How long whoever tries a delivery has it: longer than any attempt takes."""
 FIRST_RETRY_S: Final = 2
@@ -46,37 +48,71 @@ class KeeperNotices:
         self._sealer = sealer
         self._sql = sql
         self._reading = reading
+        self._trying: set[int] = set()
+        """Deliveries that are under way."""
+        self._ended = asyncio.Event()
+        """One of them is over."""
 
     async def run(self) -> None:
         """For ever. Raises nothing but CancelledError."""
-        async with httpx2.AsyncClient(timeout=15.0) as client:
+        async with httpx2.AsyncClient(timeout=15.0) as client, asyncio.TaskGroup() as tasks:
             while True:
+                self._ended.clear()
                 try:
                     due = await self._reading.run(self._due)
-                    if due:
-                        await asyncio.gather(*[self._try(client, each) for each in due])
-                        continue
                 except Exception as error:  # noqa: BLE001 - the keeper ends with this task
-                    log.error("notices wait", extra={"error": in_words(error)})
-                    await asyncio.sleep(FAILED_PAUSE_S)
-                await asyncio.sleep(PAUSE_S)
+                    await self._sql_is_away(error)
+                    continue
+                for delivery_id in due:
+                    if delivery_id not in self._trying and len(self._trying) < AT_ONCE:
+                        self._trying.add(delivery_id)
+                        tasks.create_task(self._try(client, delivery_id))
+                # Others may wait for the place of an attempt that ends.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PAUSE_S):
+                        await self._ended.wait()
 
     async def _try(self, client: httpx2.AsyncClient, delivery_id: int) -> None:
-        parcel = await self._sql.run(self._claim, delivery_id)
-        if parcel is None:
-            return
-        problem = None
+        """Raises nothing but CancelledError."""
+        try:
+            try:
+                parcel = await self._sql.run(self._claim, delivery_id)
+            except Exception as error:  # noqa: BLE001 - the keeper ends with this task
+                await self._sql_is_away(error)
+                return
+            if parcel is not None:
+                await self._write_down(parcel, await self._deliver(client, parcel))
+        finally:
+            self._trying.discard(delivery_id)
+            self._ended.set()
+
+    async def _write_down(self, parcel: Parcel, problem: str | None) -> None:
+        """As soon as SQL answers: what is not written down is sent once more."""
+        while True:
+            try:
+                return await self._sql.run(self._settle, parcel, problem)
+            except Exception as error:  # noqa: BLE001 - the same
+                await self._sql_is_away(error)
+
+    @staticmethod
+    async def _sql_is_away(error: Exception) -> None:
+        log.error("notices wait", extra={"error": in_words(error)})
+        await asyncio.sleep(FAILED_PAUSE_S)
+
+    async def _deliver(self, client: httpx2.AsyncClient, parcel: Parcel) -> str | None:
+        """Why not; None: it has arrived."""
         try:
             if parcel.channel == Channel.EMAIL.value:
-                await asyncio.to_thread(mail, self._settings, parcel)
+                await mail(self._settings, parcel)
             else:
                 await post(client, self._settings, parcel, int(time.time()))
         except NotDelivered as error:
-            problem = str(error)
+            return str(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one notice, it counts as a try, and the others go on
             problem = in_words(error)
             log.error("notice not delivered", extra={"notice": parcel.notice_id, "error": problem})
-        await self._sql.run(self._settle, parcel, problem)
+            return problem
+        return None
 
     # -- SQL
 

@@ -1,14 +1,15 @@
 """Bring one notice to one destination: mail by SMTP, webhooks by POST, signed as standardwebhooks.com says.
 
-Blocks, except for `post`. Whether it is tried, and when again, is `keeper_notices`' to say.
+Each attempt has one deadline for all of it, whatever the other side sends meanwhile. Whether it is tried, and when
+again, is `keeper_notices`' to say.
 """
 
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
-import smtplib
 import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,15 +17,18 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any, Final
 
+import aiosmtplib
 import httpx2
 import orjson
 
 from gateway.listening import split_address
 from gateway.settings import Settings
 
-TIMEOUT_S: Final = 15.0
+MAIL_S: Final = 60.0
+"""For all of a mail, from looking its server up to what that says in the end."""
+FAREWELL_S: Final = 2.0
 POST_S: Final = 30.0
-"""For all of a webhook: each of its steps may take `TIMEOUT_S`."""
+"""For all of a webhook."""
 SECRET_MARK: Final = "whsec_"  # noqa: S105 - how a secret begins, and none
 
 
@@ -51,31 +55,35 @@ class Parcel:
     """Of a webhook whose messages are signed."""
 
 
-def mail(settings: Settings, parcel: Parcel) -> None:
-    """Raises NotDelivered."""
+async def mail(settings: Settings, parcel: Parcel) -> None:
+    """Done when the server has taken it: how it says good-bye does not matter. Raises NotDelivered."""
     if settings.smtp is None:
         raise NotDelivered("no mail server is named any more: set `smtp`")
+    letter = message(settings, parcel)
     host, port = split_address(settings.smtp)
+    server = aiosmtplib.SMTP(
+        hostname=host,
+        port=port,
+        timeout=None,
+        use_tls=settings.smtp_security == "tls",
+        start_tls=settings.smtp_security == "starttls",
+        tls_context=None if settings.smtp_security == "none" else ssl.create_default_context(),
+    )
     try:
-        with _connected(settings, host, port) as server:
+        async with asyncio.timeout(MAIL_S):
+            await server.connect()
             if settings.smtp_user is not None and settings.smtp_password is not None:
-                server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
-            server.send_message(message(settings, parcel))
-    except (OSError, smtplib.SMTPException, ValueError) as error:
+                await server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            await server.send_message(letter)
+        with contextlib.suppress(OSError, aiosmtplib.SMTPException):
+            async with asyncio.timeout(FAREWELL_S):
+                await server.quit()
+    except TimeoutError:
+        raise NotDelivered(f"{settings.smtp}: it did not take the mail within {MAIL_S:.0f} s") from None
+    except (OSError, aiosmtplib.SMTPException, ValueError) as error:
         raise NotDelivered(f"{settings.smtp}: {str(error) or type(error).__name__}"[:500]) from None
-
-
-def _connected(settings: Settings, host: str, port: int) -> smtplib.SMTP:
-    if settings.smtp_security == "tls":
-        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=ssl.create_default_context())
-    server = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
-    if settings.smtp_security == "starttls":
-        try:
-            server.starttls(context=ssl.create_default_context())
-        except BaseException:
-            server.close()
-            raise
-    return server
+    finally:
+        server.close()
 
 
 def message(settings: Settings, parcel: Parcel) -> EmailMessage:

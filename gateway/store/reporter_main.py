@@ -1,8 +1,8 @@
 """`python -m gateway.store.reporter_main`: the reporter, which answers what would take a worker's time from its calls.
 
-A worker starts it for big reports (`store.report`) and for ledger exports, and ends it when nobody has asked for a
-while: reading, adding up and writing out many rows holds Python's lock and the core that the data plane's event loop
-needs. The reporter comes last on its core: calls wait for it as little as the kernel allows.
+A worker starts it for big reports (`store.report`), for ledger exports and for documents that people send, and ends it
+when nobody has asked for a while: reading, adding up and writing out much holds Python's lock and the core that the
+data plane's event loop needs. The reporter comes last on its core: calls wait for it as little as the kernel allows.
 
 Standard input is a socket: a question a line (JSON), then the answer in frames of a kind, a length and so many bytes.
 The reporter imports little (13 MB, 0.1 s); only an export loads SQLAlchemy, and its process is not used again.
@@ -120,6 +120,15 @@ def bodies(named: dict[str, Any]) -> Iterator[bytes]:
     yield orjson.dumps({"found": found, "bodies": recorded})
 
 
+def openapi(named: dict[str, Any]) -> Iterator[bytes]:
+    """An OpenAPI document that was sent, as JSON, or what is wrong with it (`openapi_document.told`)."""
+    from gateway.store.openapi_document import told
+
+    signal.alarm(WITHIN_S)
+    yield from told(named["text"])
+    signal.alarm(0)
+
+
 def serve(worker: socket.socket) -> None:
     """Until the worker hangs up."""
     for line in worker.makefile("rb"):
@@ -139,7 +148,11 @@ def serve(worker: socket.socket) -> None:
         worker.sendall(last)
 
 
-ANSWERS: Final[dict[str, Callable[[dict[str, Any]], Iterator[bytes]]]] = {"export": export, "bodies": bodies}
+ANSWERS: Final[dict[str, Callable[[dict[str, Any]], Iterator[bytes]]]] = {
+    "export": export,
+    "bodies": bodies,
+    "openapi": openapi,
+}
 """By kind of question; all others are reports."""
 
 

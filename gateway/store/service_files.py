@@ -1,23 +1,18 @@
-"""OpenAPI documents of HTTP routes: checked to be such, bounded in size, kept as JSON."""
+"""OpenAPI documents of HTTP routes, bounded in size, kept as JSON. What makes one: `openapi_document`."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
-
-import orjson
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
 
 from gateway.errors import Invalid, NotFound
 from gateway.store.config.editing import Editing
 from gateway.store.config.routes import Routes
 from gateway.store.models import Route, now
+from gateway.store.openapi_document import OpenApiDocument
 from gateway.store.portal_models import ServiceFile
 from gateway.store.views import View
 
 MOST_BYTES: Final = 1024 * 1024
-DEEPEST: Final = 100
 
 
 class ServiceFileView(View):
@@ -38,18 +33,16 @@ class ServiceFiles:
         self._editing = editing
         self._session = editing.session
 
-    def put(self, reference: str, sent: bytes, source: str | None) -> ServiceFileView:
-        """Raises NotFound, and Invalid for what is no OpenAPI 3 document or no HTTP route."""
-        document = read(sent)
+    def put(self, reference: str, document: OpenApiDocument, source: str | None) -> ServiceFileView:
+        """Raises NotFound, and Invalid for what is no HTTP route."""
         self._editing.lock()
         route = self._http_route(reference)
-        content = orjson.dumps(document).decode()
         row = self._session.get(ServiceFile, route.id)
         action = "create" if row is None else "update"
         if row is None:
             row = ServiceFile(route_id=route.id)
             self._session.add(row)
-        row.content, row.source, row.updated_at = content, source, now()
+        row.content, row.source, row.updated_at = document.content, source, now()
         self._session.flush()
         view = _view(route, row, document)
         self._editing.record(action, "openapi document", route.name, None, view.model_dump(mode="json"))
@@ -88,60 +81,12 @@ class ServiceFiles:
         return route
 
 
-def read(sent: bytes) -> dict[str, Any]:
-    """JSON or YAML as an OpenAPI 3 document. Raises Invalid."""
-    try:
-        document = orjson.loads(sent)
-    except orjson.JSONDecodeError:
-        document = _read_yaml(sent)
-    if not isinstance(document, dict) or not isinstance(document.get("paths"), dict):
-        raise _invalid("document", "has no `paths`", "send an OpenAPI document")
-    if not str(document.get("openapi", "")).startswith("3."):
-        raise _invalid(
-            "document", "is not OpenAPI 3", "convert it, e.g. at converter.swagger.io, or with swagger2openapi"
-        )
-    if _depth(document) > DEEPEST:
-        raise _invalid("document", "is nested too deeply", f"{DEEPEST} levels are read")
-    return document
-
-
-def _read_yaml(sent: bytes) -> Any:
-    """Without aliases: a few lines of them may stand for gigabytes."""
-    try:
-        text = sent.decode()
-        yaml = YAML(typ="safe", pure=True)
-        if any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
-            raise _invalid("document", "uses YAML aliases", "write them out, or send JSON")
-        found = YAML(typ="safe", pure=True).load(text)
-        return orjson.loads(orjson.dumps(found, option=orjson.OPT_NON_STR_KEYS))
-    except (UnicodeDecodeError, YAMLError, TypeError, ValueError, RecursionError):
-        raise _invalid("document", "is neither JSON nor YAML", "send an OpenAPI document") from None
-
-
-def _depth(value: Any) -> int:
-    deepest, present = 0, [value]
-    while present and deepest <= DEEPEST:
-        deepest += 1
-        below: list[Any] = []
-        for each in present:
-            if isinstance(each, dict):
-                below += each.values()
-            elif isinstance(each, list):
-                below += each
-        present = below
-    return deepest
-
-
-def _view(route: Route, row: ServiceFile, document: dict[str, Any]) -> ServiceFileView:
-    told = document.get("info")
-    about = told if isinstance(told, dict) else {}
-    methods = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
-    operations = sum(len(methods & set(path)) for path in document["paths"].values() if isinstance(path, dict))
+def _view(route: Route, row: ServiceFile, document: OpenApiDocument) -> ServiceFileView:
     return ServiceFileView(
         route=route.name,
-        title=str(about.get("title", ""))[:200],
-        api_version=str(about.get("version", ""))[:64],
-        operations=operations,
+        title=document.title,
+        api_version=document.api_version,
+        operations=document.operations,
         bytes=len(row.content.encode()),
         source=row.source,
         updated_at=row.updated_at,

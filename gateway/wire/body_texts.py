@@ -27,7 +27,7 @@ _DEEPEST: Final = 64
 _SHORTEST_GAP: Final = 6
 """Signs between strings that are worth a look: bare numbers, and what is no JSON."""
 
-Channel: TypeAlias = tuple[bytes | int | None, ...]
+Channel: TypeAlias = tuple[object, ...]
 """The place in each event at which pieces of one text stand."""
 
 
@@ -50,7 +50,10 @@ class Text:
 
     start: int
     decoded: bytes
-    channel: Channel | None = None
+    channels: tuple[Channel, ...] = ()
+    """Which longer texts of a stream it is a piece of; more than one where that can be read in two ways."""
+    place: Channel | None = None
+    """The same by its place alone: for a piece that is the only one of its channels."""
     in_string: bool = False
     steps: list[tuple[int, int]] = field(default_factory=list)
     """After each escape: offset in `decoded`, offset in the body."""
@@ -71,7 +74,7 @@ class Text:
 
 
 def texts_of(body: bytes, kind: Kind) -> Iterator[Text]:
-    """All texts of a body, in order."""
+    """All texts of a body; those of one channel in order."""
     match kind:
         case Kind.PLAIN:
             yield Text(0, body)
@@ -85,16 +88,16 @@ def texts_of(body: bytes, kind: Kind) -> Iterator[Text]:
                 if body[start : start + 1] in (b"{", b"["):
                     yield from _json(body, start, end, stream=True)
                 else:
-                    yield Text(start, body[start:end], channel=())
+                    yield Text(start, body[start:end], channels=((),), place=())
         case Kind.FORM:
             for found in _FORM_FIELD.finditer(body):
-                yield _decoded(body, *found.span(), _FORM_ESCAPE, None)
+                yield _decoded(body, *found.span(), _FORM_ESCAPE)
 
 
-def _decoded(body: bytes, start: int, end: int, escapes: "re.Pattern[bytes]", channel: Channel | None) -> Text:
+def _decoded(body: bytes, start: int, end: int, escapes: "re.Pattern[bytes]") -> Text:
     raw = body[start:end]
     in_string = escapes is _JSON_ESCAPE
-    text = Text(start, raw, channel, in_string)
+    text = Text(start, raw, in_string=in_string)
     if (b"\\" if in_string else b"%") not in raw and (in_string or b"+" not in raw):
         return text
     pieces: list[bytes] = []
@@ -125,7 +128,7 @@ def _form_sign(found: "re.Match[bytes]") -> bytes:
 class _Frame:
     """An object or array that is being read."""
 
-    __slots__ = ("is_object", "key", "naming", "ordinal", "place")
+    __slots__ = ("is_object", "key", "naming", "ordinals", "place")
 
     def __init__(self, *, is_object: bool) -> None:
         self.is_object = is_object
@@ -133,15 +136,41 @@ class _Frame:
         """The next string is a member's name."""
         self.key = b""
         self.place = 0
-        self.ordinal: int | None = None
+        self.ordinals: dict[bytes, int] | None = None
+        """What tells this object apart. It may come behind the texts that it is about."""
 
-    def step(self) -> tuple[bytes | int | None, ...]:
-        return (self.key, self.ordinal) if self.is_object else (self.place,)
+
+_Way: TypeAlias = list[tuple[_Frame, bytes | int]]
+"""From an event down to a string of it: in each object a member's name, in each array a place."""
+
+
+def _join(text: Text, way: _Way) -> None:
+    """Say what the text is a piece of. To be called when its event has been read: `index` may come behind the text.
+
+    Ordinals go before places in arrays: a choice comes alone as the first, or as the second of two. Where they count
+    something else, events perhaps, there is the place alone."""
+    by_place: list[object] = []
+    by_ordinal: list[object] = ["ordinals"]
+    by_both: list[object] = ["both"]
+    for at, (frame, step) in enumerate(way):
+        by_place.append(step)
+        if frame.is_object:
+            known = None if frame.ordinals is None else tuple(sorted(frame.ordinals.items()))
+            by_ordinal += (known, step)
+            by_both += (known, step)
+        else:
+            below = way[at + 1][0] if at + 1 < len(way) else None
+            by_ordinal.append(None if below is not None and below.ordinals else step)
+            by_both.append(step)
+    text.place = tuple(by_place)
+    has_ordinals = any(frame.ordinals for frame, _ in way)
+    text.channels = (tuple(by_ordinal), tuple(by_both)) if has_ordinals else (text.place,)
 
 
 def _json(body: bytes, start: int, end: int, *, stream: bool) -> Iterator[Text]:
     """Strings, names of members too, and what stands between them where it is more than JSON's signs."""
     frames: list[_Frame] = []
+    pieces: list[tuple[Text, _Way]] = []
     last = start
     for found in _STRING_OR_SIGN.finditer(body, start, end):
         token = found[0]
@@ -154,17 +183,20 @@ def _json(body: bytes, start: int, end: int, *, stream: bool) -> Iterator[Text]:
         last = until
         inner_end = until - 1 if until - at > 1 and token.endswith(b'"') else until
         frame = frames[-1] if frames else None
+        text = _decoded(body, at + 1, inner_end, _JSON_ESCAPE)
         if frame is not None and frame.naming:
             frame.key = token[1:-1]
-            yield _decoded(body, at + 1, inner_end, _JSON_ESCAPE, None)
-            continue
-        channel = None
-        if stream and len(frames) <= _DEEPEST and (frame is None or frame.key not in _NAMES):
+            yield text
+        elif stream and len(frames) <= _DEEPEST and (frame is None or frame.key not in _NAMES):
             steps = frames if not frames or frames[0].is_object else frames[1:]  # events in one array
-            channel = tuple(part for each in steps for part in each.step())
-        yield _decoded(body, at + 1, inner_end, _JSON_ESCAPE, channel)
+            pieces.append((text, [(each, each.key if each.is_object else each.place) for each in steps]))
+        else:
+            yield text
     if end - last >= _SHORTEST_GAP:
         yield Text(last, body[last:end])
+    for text, way in pieces:
+        _join(text, way)
+        yield text
 
 
 def _follow(frames: list[_Frame], token: bytes) -> None:
@@ -184,4 +216,6 @@ def _follow(frames: list[_Frame], token: bytes) -> None:
                 frame.naming = False
         case _:
             if frame is not None and frame.key in _ORDINALS and len(token) < 9:
-                frame.ordinal = int(token)
+                if frame.ordinals is None:
+                    frame.ordinals = {}
+                frame.ordinals[frame.key] = int(token)

@@ -8,6 +8,7 @@ Its end is part of the test: it must exit 0 after SIGTERM and leave no process a
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,6 +267,20 @@ def gateway(
     running.keys = keys_of(yaml)
     try:
         running.start(*options)
+        yield running
+    finally:
+        running.finish()
+
+
+@contextmanager
+def beside(first: Live, folder: Path, *, workers: int = 1, env: Mapping[str, str] | None = None) -> Iterator[Live]:
+    """Another gateway with a folder of its own, on the database of one that runs (PostgreSQL)."""
+    running = Live(folder, workers=workers, database_url=first.database_url, env=env or {})
+    running.data.mkdir(mode=0o700, parents=True)
+    shutil.copy(first.data / "sealing.key", running.data)
+    running.token, running.keys = first.token, first.keys
+    try:
+        running.start()
         yield running
     finally:
         running.finish()

@@ -5,6 +5,7 @@ writes, so that every dialect, HTTP routes and errors of our own are recorded at
 """
 
 import logging
+import os
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -30,14 +31,18 @@ _CODING: Final = re.compile(rb"^content-encoding:[ \t]*([^\r\n]*)", re.IGNORECAS
 class Copy:
     """The beginning of one body."""
 
-    __slots__ = ("_recorder", "_room", "busy", "pieces", "shape", "size", "tunnel")
+    __slots__ = ("_lent", "_recorder", "_room", "busy", "held_bytes", "pieces", "shape", "size", "tunnel")
 
     def __init__(self, recorder: "Recorder", most_bytes: int) -> None:
         """`most_bytes` 0: it is counted and not kept."""
         self._recorder = recorder
         self._room = most_bytes + MARGIN_BYTES if most_bytes else 0
+        self._lent: int | None = None
+        """Descriptor of the file from which the `held_bytes` are still to be read."""
         self.busy = False
         """There was no memory for more of it."""
+        self.held_bytes = 0
+        """What it has of the recorder's memory."""
         self.pieces: list[bytes] = []
         self.shape = Shape()
         self.size = 0
@@ -55,17 +60,43 @@ class Copy:
             return
         if len(piece) > self._room:
             piece = piece[: self._room]
-        if not self._recorder.hold(len(piece)):
-            self.busy, self._room = True, 0
-            return
-        self._room -= len(piece)
-        self.pieces.append(piece)
+        if self._hold(len(piece)):
+            self.pieces.append(piece)
 
     def add_body(self, body: "RequestBody") -> None:
-        """What is still there of a request's body that was not taken piece by piece."""
-        if self._room > 0:
+        """What is still there of a request's body that was not taken piece by piece. A file is lent, to be read by the
+        recorder's thread: the disk may be slow."""
+        if self._room > 0 and not body.in_file:
             self.add(body.beginning(self._room))
+        elif self._room > 0 and self._hold(min(self._room, body.size)):
+            self._lent = self._recorder.lend(body)
+            self.busy = self._lent is None
         self.size = max(self.size, body.size)
+
+    def fetch(self) -> None:
+        """Read what was lent. In the recorder's thread. Raises OSError."""
+        descriptor, offset = self._lent, 0
+        if descriptor is None:
+            return
+        while offset < self.held_bytes and (piece := os.pread(descriptor, self.held_bytes - offset, offset)):
+            self.pieces.append(piece)
+            offset += len(piece)
+
+    def close(self) -> bool:
+        """Give back what was lent. Whether anything was."""
+        if self._lent is None:
+            return False
+        os.close(self._lent)
+        self._lent = None
+        return True
+
+    def _hold(self, size: int) -> bool:
+        if not self._recorder.hold(size):
+            self.busy, self._room = True, 0
+            return False
+        self.held_bytes += size
+        self._room -= size
+        return True
 
 
 class BodyCapture:

@@ -5,6 +5,7 @@ bounded, what is written has a bound on the disk and leaves the spool its room; 
 and no request ever waits or fails for it.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -24,6 +25,7 @@ from gateway.wire.body_texts import Kind
 
 if TYPE_CHECKING:
     from gateway.dataplane.bodies.capture import BodyCapture, Copy
+    from gateway.dataplane.request import RequestBody
     from gateway.policy.redaction import Redactor
 
 log = logging.getLogger("sluicegate.bodies")
@@ -31,6 +33,8 @@ log = logging.getLogger("sluicegate.bodies")
 MOST_HELD_BYTES: Final = 64 * 1024 * 1024
 """Of copies that are being taken or wait to be written, in one worker."""
 MOST_WAITING: Final = 2_000
+MOST_LENT: Final = 32
+"""Files of large bodies that wait to be read: descriptors, and room on the disk that their bodies still take."""
 LAST_WORDS_S: Final = 2.0
 """How long a worker that ends waits for what is still to be written."""
 _REDACTORS: Final = 64
@@ -38,7 +42,7 @@ _GZIP_OR_ZLIB: Final = 47
 
 
 class Recorder:
-    """Of one worker. `hold`, `lose`, `take` are the event loop's."""
+    """Of one worker. `hold`, `lend`, `lose`, `take` are the event loop's."""
 
     def __init__(self, folder: Path, writer: str, most_bytes: int, spare_bytes: int) -> None:
         """`writer`: the worker's part of request ids. `most_bytes`: of all bodies on the disk; `spare_bytes`: what must
@@ -48,6 +52,7 @@ class Recorder:
         self.kept = 0
         self._files = BodyFiles(folder, writer, most_bytes, spare_bytes)
         self._held = self._released = 0  # each has one thread that changes it
+        self._lent = self._returned = 0  # the same
         self._waiting: queue.SimpleQueue[BodyCapture | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._redactors: dict[tuple[str, ...], Redactor] = {}
@@ -61,6 +66,16 @@ class Recorder:
         self._held += size
         return True
 
+    def lend(self, body: "RequestBody") -> int | None:
+        """A descriptor of the file that the body lies in, until the copy is closed. None where too many wait."""
+        if self._lent - self._returned < MOST_LENT:
+            with contextlib.suppress(OSError):  # no more files can be opened
+                descriptor = body.lend_file()
+                self._lent += 1
+                return descriptor
+        self.lost["busy"] += 1
+        return None
+
     def lose(self, why: str) -> None:
         self.lost[why] += 1
 
@@ -69,6 +84,7 @@ class Recorder:
         if self._waiting.qsize() >= MOST_WAITING:
             self.lost["busy"] += 1
             self._held -= _size(capture)
+            self._lent -= capture.request.close()
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="bodies", daemon=True)
@@ -99,6 +115,7 @@ class Recorder:
                 self.lost["fault"] += 1
             finally:
                 self._released += _size(capture)
+                self._returned += capture.request.close()
         self._files.close()
 
     def _tell(self, why: str, reason: str) -> None:
@@ -109,6 +126,7 @@ class Recorder:
 
     def _write(self, capture: "BodyCapture") -> None:
         choice = capture.choice
+        capture.request.fetch()
         redactor = self._redactor(choice.redact)
         request = _body(capture.request, choice.max_bytes, redactor, capture.secrets, wanted=choice.request)
         response = _body(capture.answer, choice.max_bytes, redactor, capture.secrets, wanted=choice.response)
@@ -136,7 +154,7 @@ class Recorder:
 
 
 def _size(capture: "BodyCapture") -> int:
-    return sum(map(len, capture.request.pieces)) + sum(map(len, capture.answer.pieces))
+    return capture.request.held_bytes + capture.answer.held_bytes
 
 
 def _body(copy: "Copy", most_bytes: int, redactor: "Redactor", secrets: list[bytes], *, wanted: bool) -> Body:

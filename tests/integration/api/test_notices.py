@@ -4,8 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import httpx2
 import pytest
 
 from tests.support import live, mailbox
+from tests.support.certificates import Certificates, make_certificates
 from tests.support.provider import Provider
 
 KEY = "sk-test-notices-0123456789"
@@ -36,14 +40,14 @@ teams:
 class Post:
     """What the three ways of delivery need, and how they are set."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self.mail = stack.enter_context(mailbox.mailbox())
+    def __init__(self, stack: ExitStack, certificates: Certificates) -> None:
+        self.mail = stack.enter_context(mailbox.mailbox("starttls", certificates))
         self.hook = stack.enter_context(mailbox.receiver())
         self.platform_hook = stack.enter_context(mailbox.receiver())
         self.platform_secret = "whsec_" + base64.b64encode(b"p" * 32).decode()
         self.env = {
             "SLUICEGATE_SMTP": f"127.0.0.1:{self.mail.port}",
-            "SLUICEGATE_SMTP_SECURITY": "none",
+            "SSL_CERT_FILE": str(certificates.authority),
             "SLUICEGATE_SMTP_USER": mailbox.USER,
             "SLUICEGATE_SMTP_PASSWORD": mailbox.PASSWORD,
             "SLUICEGATE_SMTP_FROM": "gateway@example.com",
@@ -55,9 +59,9 @@ class Post:
 
 
 @pytest.fixture
-def post() -> Iterator[Post]:
+def post(tmp_path: Path) -> Iterator[Post]:
     with ExitStack() as stack:
-        yield Post(stack)
+        yield Post(stack, make_certificates(tmp_path / "mail"))
 
 
 @pytest.fixture
@@ -203,3 +207,63 @@ def test_what_cannot_be_delivered_is_tried_again_under_the_same_id(
         assert len(post.hook.posts) == 3
         running.until(lambda: delivery("email")["state"] == "sent", 2 * WITHIN_S)
         assert post.mail.to.count(TEAM_MAIL) == 1
+
+
+def test_two_gateways_on_one_database_tell_everything_once(
+    tmp_path: Path, provider: Provider, post: Post, postgres_url: str
+) -> None:
+    """Each has a keeper that sees the same budgets, the same ends of access, and the same deliveries."""
+    (tmp_path / "second").mkdir()
+    with (
+        live.gateway(tmp_path, yaml_for(provider.url), database_url=postgres_url, env=post.env) as first,
+        live.beside(first, tmp_path / "second", env=post.env) as second,
+    ):
+        both = (first, second)
+        name_contacts(first, post)
+        bound = tokens_of_a_call(first) * 8
+        limit = {
+            "name": "tokens", "scope": {"app": "indexer"}, "metric": "total_tokens", "window": "lifetime",
+            "at_most": bound,
+        }  # fmt: skip
+        first.api.post("/api/v1/limits", json=limit).raise_for_status()
+        for running in both:
+            running.until(lambda running=running: running.api.get("/api/v1/limits/tokens/state").is_success, 5)
+
+        def told() -> Counter[str]:
+            items = first.api.get("/api/v1/notices", params={"limit": 1000}).json()["items"]
+            return Counter(str(item["document"].get("threshold", item["kind"])) for item in items)
+
+        for threshold in (50, 80, 100):
+            for number in range(200):
+                share = first.api.get("/api/v1/limits/tokens/state").json()["used"] / bound
+                refused = share * 100 < threshold and call(both[number % 2]).status_code == 429
+                if share * 100 >= threshold or (refused and share > 0.8):
+                    break
+                time.sleep(0.1 if refused else 0)  # the other node holds what is left, for a moment
+            first.until(lambda: told()[str(threshold)] == 1, WITHIN_S, lambda: str(told()))  # noqa: B023
+        # Requests that are asked for through one, decided through the other, and that end by themselves.
+        soon = (datetime.now(UTC) + timedelta(seconds=10)).isoformat()
+        for number in range(6):
+            body = {"app": f"new-{number}", "new_app": True, "team": "search", "routes": ["other"], "reason": "a test"}
+            request = both[number % 2].api.post("/api/v1/access-requests", json=body).json()
+            approval = both[1 - number % 2].api.post(
+                f"/api/v1/access-requests/{request['id']}/approve", json={"expires_at": soon}
+            )
+            approval.raise_for_status()
+
+        access = {"access-requested": 6, "access-approved": 6, "access-expired": 6}
+        first.until(lambda: told() == {**access, "50": 1, "80": 1, "100": 1}, 2 * WITHIN_S, lambda: str(told()))
+
+        def settled() -> bool:
+            return all(sent["state"] == "sent" for notice in notices(first) for sent in notice["deliveries"])
+
+        first.until(settled, WITHIN_S)
+        time.sleep(2)  # whoever would tell once more has had the time
+        ids = Counter(mail["Message-ID"] for mail in post.mail.mails)
+        assert set(ids.values()) == {1}
+        # The team's address hears of 12 decisions and ends and 3 thresholds, the platform's of 6 requests.
+        assert Counter(post.mail.to) == {TEAM_MAIL: 15, OPS_MAIL: 6}
+        hooks = Counter(sent.headers["webhook-id"] for sent in post.hook.posts)
+        assert (len(hooks), set(hooks.values())) == (15, {1})
+        assert len(post.platform_hook.posts) == 6
+        assert told() == {**access, "50": 1, "80": 1, "100": 1}

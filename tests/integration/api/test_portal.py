@@ -1,5 +1,6 @@
 """The portal by REST: the catalogue as each sees it, requests for access from wish to end, keys that overlap."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -487,6 +488,20 @@ def test_an_openapi_document_is_stored_and_read(people: People) -> None:
 )
 def test_what_is_no_openapi_document_is_refused(people: People, content: bytes, status: int) -> None:
     assert people.operator.put("/api/v1/service-openapi/crm", content=content).status_code == status
+
+
+def test_a_large_document_takes_no_time_of_the_workers(people: People) -> None:
+    """A reporter reads it: this process, which stands for the worker, only passes it on."""
+    paths = "".join(f"  /v2/{number}: {{get: {{summary: one of many, tags: [a, b]}}}}\n" for number in range(16_000))
+    content = f"openapi: 3.0.3\ninfo: {{title: CRM, version: 1}}\npaths:\n{paths}".encode()
+    assert 900_000 < len(content) < 1024 * 1024
+    begun_s = time.process_time()
+    stored = people.operator.put("/api/v1/service-openapi/crm", content=content, timeout=60)
+    took_s = time.process_time() - begun_s
+    assert (stored.status_code, stored.json()["operations"]) == (200, 16_000), stored.text
+    assert took_s < 1.5  # to read it here took eight
+    refused = people.operator.put("/api/v1/service-openapi/crm", content=content + b"x: &a [1]\ny: *a\n", timeout=60)
+    assert (refused.status_code, refused.json()["errors"][0]["problem"]) == (422, "uses YAML aliases")
 
 
 def test_a_document_is_fetched_from_a_host_of_the_route_alone(people: People) -> None:

@@ -146,6 +146,62 @@ def test_a_webhook_is_done_with_its_status_whatever_it_goes_on_to_say(
     asyncio.run(deliver())
 
 
+def test_a_mail_server_that_drips_holds_up_no_other_delivery(
+    engine: Engine, settings: Settings, sql: SqlThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_notices, "AT_ONCE", 2)
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError), contextlib.closing(writer):
+            while True:
+                writer.write(b"220-w\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    async def deliver() -> None:
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        slow = settings.model_copy(
+            update={"smtp": f"127.0.0.1:{server.sockets[0].getsockname()[1]}", "smtp_security": "none"}
+        )
+        with mailbox.receiver() as hook:
+            send(engine, Destination(Channel.EMAIL, "a@example.com"), Destination(Channel.WEBHOOK, hook.url + "/1"))
+            async with running(KeeperNotices(slow, engine, load_sealer(settings), sql, sql)):
+                await until(lambda: len(hook.posts) == 1)
+                send(engine, Destination(Channel.WEBHOOK, hook.url + "/2"))  # while the mail is still under way
+                await until(lambda: len(hook.posts) == 2)
+                assert deliveries(engine)["a@example.com"] == ("waiting", 1, None)
+        server.close()
+        await server.wait_closed()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(deliver())
+
+
+def test_what_became_of_a_delivery_is_written_down_when_sql_is_back(
+    engine: Engine, settings: Settings, sql: SqlThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be sent once more."""
+    monkeypatch.setattr(keeper_notices, "FAILED_PAUSE_S", 0.01)
+    keeper = KeeperNotices(settings, engine, load_sealer(settings), sql, sql)
+    settle, failures = keeper._settle, [KeyError("away"), KeyError("still away")]
+
+    def stumble(parcel: notice_delivery.Parcel, problem: str | None) -> None:
+        if failures:
+            raise failures.pop()
+        settle(parcel, problem)
+
+    monkeypatch.setattr(keeper, "_settle", stumble)
+
+    async def deliver() -> None:
+        with mailbox.receiver() as hook:
+            send(engine, Destination(Channel.WEBHOOK, hook.url))
+            async with running(keeper):
+                await until(lambda: deliveries(engine)[hook.url][0] == "sent")
+            assert len(hook.posts) == 1
+
+    asyncio.run(deliver())
+
+
 def test_the_portals_work_goes_on_after_any_error(
     engine: Engine,
     settings: Settings,

@@ -1,5 +1,7 @@
 """Copies of bodies: bounded each and all together; what finds no place is lost, counted, and harms nothing else."""
 
+import os
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +126,76 @@ def test_too_many_that_wait_are_lost(recorder: Recorder, monkeypatch: pytest.Mon
     end(capture(recorder))
     recorder.close()
     assert dict(recorder.lost) == {"busy": 1}
+
+
+class Sender:
+    """Of a body that is never paused."""
+
+    def pause_reading(self) -> None:
+        raise AssertionError
+
+    resume_reading = pause_reading
+
+
+def spilled(folder: Path, content: bytes) -> RequestBody:
+    """A whole body that lies in a file."""
+    body = RequestBody(Sender(), folder, memory_bytes=10, max_bytes=1 << 24)
+    body.feed(content)
+    body.end()
+    assert body.in_file
+    return body
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_body_in_a_file_is_read_by_the_thread(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop lends the file and goes on; the body is closed before anybody has read it."""
+    before = open_files()
+    content = b'{"a": "' + b"x" * 50_000 + b'"}'
+    whole, cut = capture(recorder, 1), capture(recorder, 2, max_bytes=1000)
+    readers: list[str] = []
+    pread = os.pread
+
+    def seen(descriptor: int, length: int, offset: int) -> bytes:
+        readers.append(threading.current_thread().name)
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", seen)
+    monkeypatch.delattr(RequestBody, "read_file")
+    for taken in (whole, cut):
+        body = spilled(tmp_path, content)
+        taken.end(JSON, body, 200)
+        body.close()
+    recorder.close()
+    monkeypatch.undo()
+    assert set(readers) == {"bodies"}
+    assert (recorder.kept, dict(recorder.lost)) == (2, {})
+    assert read(tmp_path, whole)[1].request.text == content.decode()
+    kept = read(tmp_path, cut)[1].request
+    assert (len(kept.text), kept.cut, kept.size) == (1000, True, len(content))
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("bound", ["MOST_LENT", "MOST_WAITING"])
+def test_so_many_files_wait_to_be_read(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    before = open_files()
+    monkeypatch.setattr(recording, bound, 0)
+    taken = capture(recorder)
+    body = spilled(tmp_path, b'{"a": "too much for memory"}')
+    taken.end(JSON, body, 200)
+    body.close()
+    recorder.close()
+    assert dict(recorder.lost) == {"busy": 1}
+    assert open_files() == before
+    assert recorder.hold(recording.MOST_HELD_BYTES)  # what it had of the memory was given back
+    if bound == "MOST_LENT":
+        assert read(tmp_path, taken)[1].request.why_not == "busy"
 
 
 def test_a_disk_that_takes_nothing_harms_nobody(tmp_path: Path) -> None:

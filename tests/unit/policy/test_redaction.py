@@ -139,6 +139,74 @@ def test_what_is_redacted_never_appears_in_any_chunking(
             assert harmless in read
 
 
+def choice(index: int, piece: str, *, late: bool) -> dict[str, object]:
+    told: dict[str, object] = {"delta": {"content": piece}, "finish_reason": None}
+    return {**told, "index": index} if late else {"index": index, **told}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.tuples(TEXTS, TEXTS),
+    cuts=st.lists(st.integers(0, 200), max_size=40),
+    order=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40),
+    late=st.booleans(),
+    kind=st.sampled_from([Kind.EVENTS, Kind.LINES, Kind.JSON]),
+)
+def test_choices_of_one_stream_hide_nothing_in_each_other(
+    texts: tuple[list[str], list[str]], cuts: list[int], order: list[tuple[bool, bool]], late: bool, kind: Kind
+) -> None:
+    """Each event has the next piece of one choice, or of both in either order; their `index` may come behind them."""
+    rest: list[list[str]] = []
+    for text in (" , ".join(each) for each in texts):
+        places = [0, *sorted(cut for cut in cuts if cut <= len(text)), len(text)]
+        rest.append([text[start:end] for start, end in pairwise(places)])
+    told: list[dict[str, object]] = []
+    turn = 0
+    while any(rest):
+        second, both = order[turn % len(order)]
+        turn += 1
+        chosen = [index for index in (int(second), int(not second)) if rest[index]]
+        chosen = chosen if both else chosen[:1]
+        told.append({"choices": [choice(index, rest[index].pop(0), late=late) for index in chosen]})
+    lines = [json.dumps(event, ensure_ascii=False) for event in told]
+    if kind is Kind.EVENTS:
+        body = "".join(f"data: {line}\n\n" for line in lines)
+    else:
+        body = "\n".join(lines) if kind is Kind.LINES else f"[{','.join(lines)}]"
+    redacted = REDACTOR.redact(body.encode(), kind, len(body.encode())).text
+    bare = [line.removeprefix("data: ") for line in redacted.splitlines()] if kind is not Kind.JSON else []
+    events_read = json.loads(redacted) if kind is Kind.JSON else [json.loads(line) for line in bare if line]
+    for index, words in enumerate(texts):
+        read = "".join(
+            each["delta"]["content"] for event in events_read for each in event["choices"] if each["index"] == index
+        )
+        for word in words:
+            if word in SECRETS:
+                assert word not in read
+                assert any(f"[{what}]" in read for what in SECRETS.values())
+
+
+def test_an_index_that_counts_events_does_not_part_a_text() -> None:
+    pieces = ["sk-proj-abcdef", "ghijklmnopqr", "stuvwx"]
+    lines = [json.dumps({"index": number, "text": piece}) for number, piece in enumerate(pieces)]
+    redacted = REDACTOR.redact("\n".join(lines).encode(), Kind.LINES, 9999).text
+    assert "".join(json.loads(line)["text"] for line in redacted.splitlines()) == "[key]"
+
+
+def test_outputs_are_told_apart_by_all_their_numbers() -> None:
+    """Two outputs of the Responses API, each with its content 0."""
+    pieces = [(0, "sk-proj-abcdef"), (1, "Hel"), (0, "ghijklmnopqrstuvwx"), (1, "lo")]
+    told = [
+        {"type": "response.output_text.delta", "delta": piece, "output_index": number, "content_index": 0}
+        for number, piece in pieces
+    ]
+    body = "".join(f"data: {json.dumps(event)}\n\n" for event in told)
+    redacted = REDACTOR.redact(body.encode(), Kind.EVENTS, 9999).text
+    read = [json.loads(line.removeprefix("data: ")) for line in redacted.splitlines() if line]
+    assert "".join(event["delta"] for event in read if event["output_index"] == 0) == "[key]"
+    assert "".join(event["delta"] for event in read if event["output_index"] == 1) == "Hello"
+
+
 @settings(max_examples=100, deadline=None)
 @given(body=st.binary(max_size=300), kind=st.sampled_from(Kind), most=st.integers(0, 300))
 def test_nothing_that_comes_is_too_broken(body: bytes, kind: Kind, most: int) -> None:
