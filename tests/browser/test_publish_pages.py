@@ -36,7 +36,7 @@ def draft(running: Live, kind: str, name: str, **patch: Any) -> None:
 
 def open_form(page: Page, path: str) -> None:
     page.goto(path)
-    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_role("button", name="Edit", exact=True).click()
 
 
 def set_retries(page: Page, retries: int) -> None:
@@ -208,8 +208,8 @@ def test_a_key_is_tested_for_real(page: Page, running: Live) -> None:
 
 
 FORMS = {
-    "/console/routes/chat": "Change",
-    "/console/providers/mock": "Change",
+    "/console/routes/chat": "Edit",
+    "/console/providers/mock": "Edit",
     "/console/prices": "Set a price",
     "/console/routes": "Add a route",
 }

@@ -3,9 +3,10 @@ import { t } from "@lingui/core/macro";
 import { sentence } from "@/units/words";
 
 export interface FieldProblem {
+  /** `targets.0.provider` */
   field: string;
   problem: string;
-  fix: string;
+  remedy: string;
 }
 
 export class ApiProblem extends Error {

@@ -4,9 +4,11 @@ import { Trans } from "@lingui/react/macro";
 import { Button, Group } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { FormEvent, ReactNode } from "react";
+import { ApiProblem, type FieldProblem } from "@/api/problem";
 import { Problem } from "./Answer";
 import { Dialog } from "./Confirm";
 import styles from "./FormDialog.module.css";
+import { Wrong } from "./wrong";
 
 interface FormDialogProps<Result> {
   title: string;
@@ -47,7 +49,7 @@ export function FormDialog<Result>({ title, deed, complete, act, done, draft, cl
     <Dialog title={title} close={close} wide={wide}>
       <form onSubmit={submit} className={styles.form}>
         {error ? (problem?.(error, () => (drafting.error ? drafting.mutate() : deeds.mutate())) ?? <Problem error={error} />) : null}
-        {children}
+        <Wrong.Provider value={error instanceof ApiProblem ? error.fields : NOTHING}>{children}</Wrong.Provider>
         <Group justify="flex-end" gap="xs">
           <Button variant="default" onClick={close}>
             <Trans>Cancel</Trans>
@@ -75,6 +77,8 @@ export function FormDialog<Result>({ title, deed, complete, act, done, draft, cl
     </Dialog>
   );
 }
+
+const NOTHING: readonly FieldProblem[] = [];
 
 /** Two or three fields in one line, where there is room. */
 export function Line({ children }: { children: ReactNode }) {

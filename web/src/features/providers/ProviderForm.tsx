@@ -8,6 +8,8 @@ import type { DialectName } from "@/api/model";
 import { draftEntry } from "@/features/publish/queries";
 import { FormDialog } from "@/ui/FormDialog";
 import { makeProvider, providersQuery } from "./queries";
+import { isReachComplete, reachWanted, USUAL } from "./reach";
+import { ReachFields } from "./ReachFields";
 
 /** Where each vendor is usually found; of the others only the operator knows. */
 const DIALECTS: readonly { value: DialectName; label: string; address: string }[] = [
@@ -26,6 +28,7 @@ export function ProviderForm({ close }: { close: () => void }) {
   const [dialect, setDialect] = useState<DialectName>("openai");
   const [address, setAddress] = useState(usual("openai"));
   const [secret, setSecret] = useState("");
+  const [reach, setReach] = useState(USUAL);
   const queries = useQueryClient();
   const navigate = useNavigate();
 
@@ -34,15 +37,15 @@ export function ProviderForm({ close }: { close: () => void }) {
     setDialect(chosen);
   }
 
+  const wanted = { name: name.trim(), dialect, base_url: address.trim(), credentials: secret === "" ? [] : [{ name: "main", value: secret }], ...reachWanted(reach) };
+
   return (
     <FormDialog
       title={t`Add a provider`}
       deed={name.trim() ? t`Add ${name.trim()}` : t`Add the provider`}
-      complete={name.trim() !== "" && address.trim() !== ""}
-      act={() => makeProvider({ name: name.trim(), dialect, base_url: address.trim(), credentials: secret === "" ? [] : [{ name: "main", value: secret }] })}
-      draft={() =>
-        draftEntry("provider", name.trim(), { dialect, base_url: address.trim(), ...(secret === "" ? {} : { credentials: [{ name: "main", value: secret }] }) }, "none")
-      }
+      complete={name.trim() !== "" && address.trim() !== "" && isReachComplete(reach)}
+      act={() => makeProvider(wanted)}
+      draft={() => draftEntry("provider", wanted.name, { ...wanted }, "none")}
       done={async (provider) => {
         await queries.invalidateQueries({ queryKey: providersQuery.queryKey });
         close();
@@ -61,6 +64,7 @@ export function ProviderForm({ close }: { close: () => void }) {
         autoComplete="off"
         visibilityToggleButtonProps={{ "aria-label": t`Show the credential` }}
       />
+      <ReachFields address={address} reach={reach} change={(part) => setReach({ ...reach, ...part })} />
     </FormDialog>
   );
 }

@@ -1,60 +1,28 @@
-/** What can be done with a route: change it, ask what it would do, remove it. */
+/** What can be done with a route: edit it, ask what it would do, remove it. */
 import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
-import { IconHelpHexagon, IconPencil, IconTrash } from "@tabler/icons-react";
+import { IconHelpHexagon } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link, useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { useNavigate } from "@tanstack/react-router";
 import type { Route } from "@/api/model";
 import { useMay } from "@/api/session";
 import { appsQuery } from "@/features/apps/queries";
-import { draftEntryQuery, draftQuery, draftRemoval } from "@/features/publish/queries";
+import { Deeds } from "@/features/publish/Deeds";
+import { draftRemoval } from "@/features/publish/queries";
 import { Confirm } from "@/ui/Confirm";
 import { removeRoute, routesQuery } from "./queries";
 import { RouteEditForm } from "./RouteForm";
-import styles from "./routes.module.css";
 
 export function RouteDeeds({ route }: { route: Route }) {
-  const may = useMay();
-  const canChange = may("configuration:write");
-  const [doing, setDoing] = useState<"change" | "remove" | undefined>();
+  const may = useMay()("configuration:write");
   const navigate = useNavigate();
   return (
-    <>
-      <div className={styles.deeds}>
-        {canChange ? (
-          <Button size="xs" leftSection={<IconPencil size={15} />} onClick={() => setDoing("change")}>
-            <Trans>Change</Trans>
-          </Button>
-        ) : null}
-        <Button size="xs" variant="default" leftSection={<IconHelpHexagon size={15} />} onClick={() => void navigate({ to: "/explain", search: { route: route.name } })}>
-          <Trans>What would happen to a request?</Trans>
-        </Button>
-        {canChange ? (
-          <Button size="xs" variant="default" leftSection={<IconTrash size={15} />} onClick={() => setDoing("remove")}>
-            <Trans>Remove</Trans>
-          </Button>
-        ) : null}
-      </div>
-      {canChange ? <DraftNote route={route} /> : null}
-      {doing === "change" ? <RouteEditForm route={route} close={() => setDoing(undefined)} /> : null}
-      {doing === "remove" ? <RemoveRoute route={route} close={() => setDoing(undefined)} /> : null}
-    </>
-  );
-}
-
-function DraftNote({ route }: { route: Route }) {
-  const draft = useQuery(draftQuery).data;
-  const entry = useQuery({ ...draftEntryQuery("route", route.name), enabled: draft?.exists === true }).data;
-  if (!draft?.exists || !entry?.drafted) return null;
-  return (
-    <p className={styles.how}>
-      {entry.entry === null ? <Trans>The draft removes this route.</Trans> : <Trans>The draft changes this route.</Trans>}{" "}
-      <Link to="/publish" className={styles.noted ?? ""}>
-        <Trans>Review and publish</Trans>
-      </Link>
-    </p>
+    <Deeds kind="route" name={route.name} may={may} edit={(close) => <RouteEditForm route={route} close={close} />} remove={(close) => <RemoveRoute route={route} close={close} />}>
+      <Button size="xs" variant="default" leftSection={<IconHelpHexagon size={15} />} onClick={() => void navigate({ to: "/explain", search: { route: route.name } })}>
+        <Trans>What would happen to a request?</Trans>
+      </Button>
+    </Deeds>
   );
 }
 

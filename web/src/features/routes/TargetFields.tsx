@@ -7,6 +7,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useRef } from "react";
 import { usageQuery } from "@/features/overview/queries";
 import { providersQuery } from "@/features/providers/queries";
+import { useWrong } from "@/ui/wrong";
 import styles from "./routes.module.css";
 import type { RouteWritten, TargetWritten } from "./written";
 
@@ -19,6 +20,7 @@ export function TargetFields({ written, set }: TargetFieldsProps) {
   const { targets, http, strategy } = written;
   const providers = useQuery(providersQuery).data?.filter((each) => (each.dialect === "http") === http).map((each) => each.name) ?? [];
   const fields = useRef<HTMLDivElement>(null);
+  const wrong = useWrong();
   const change = (at: number, part: Partial<TargetWritten>): void => set(targets.map((target, index) => (index === at ? { ...target, ...part } : target)));
 
   function move(at: number, by: -1 | 1): void {
@@ -36,7 +38,7 @@ export function TargetFields({ written, set }: TargetFieldsProps) {
       {targets.map((target, at) => (
         <fieldset key={at} className={styles.wanted}>
           <legend>{t`Target ${at + 1}`}</legend>
-          <Select aria-label={t`Provider of target ${at + 1}`} placeholder={t`Provider`} data={providers} value={target.provider || null} onChange={(chosen) => change(at, { provider: chosen ?? "" })} searchable />
+          <Select aria-label={t`Provider of target ${at + 1}`} placeholder={t`Provider`} data={providers} value={target.provider || null} onChange={(chosen) => change(at, { provider: chosen ?? "" })} searchable error={wrong(`targets.${at}.provider`)} />
           {http ? null : <ModelField at={at} target={target} change={(model) => change(at, { model })} />}
           {strategy === "weighted" ? (
             <NumberInput aria-label={t`Weight of target ${at + 1}`} min={0} max={1_000_000} allowDecimal={false} hideControls value={target.weight} onChange={(weight) => change(at, { weight: Number(weight) })} className={styles.weight ?? ""} />

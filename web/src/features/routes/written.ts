@@ -1,6 +1,8 @@
 /** A route as the form holds it: read from the API's views and from a draft's entries, which leave out what is as usual. */
 import type { components } from "@/api/schema";
 import type { Strategy } from "@/api/model";
+import type { Shape } from "@/features/publish/useEditing";
+import { areComplete, rulesOf, rulesWanted, type HeaderRule } from "./headerRules";
 
 type Schemas = components["schemas"];
 export type RouteWanted = Schemas["RouteDocument"];
@@ -28,6 +30,9 @@ export interface RouteWritten {
   preserveHost: boolean;
   readToEnd: boolean;
   prefer: readonly string[];
+  /** Of HTTP routes only, as are the answers'. */
+  requestHeaders: readonly HeaderRule[];
+  responseHeaders: readonly HeaderRule[];
 }
 
 export const NEW: RouteWritten = {
@@ -45,10 +50,12 @@ export const NEW: RouteWritten = {
   preserveHost: false,
   readToEnd: false,
   prefer: [],
+  requestHeaders: [],
+  responseHeaders: [],
 };
 
 /** `source`: a `RouteView`, or a route's entry of the draft. */
-export function writtenOf(source: Readonly<Record<string, unknown>>): RouteWritten {
+function writtenOf(source: Readonly<Record<string, unknown>>): RouteWritten {
   const route = source as Partial<RouteWanted>;
   const match = route.match;
   return {
@@ -71,6 +78,8 @@ export function writtenOf(source: Readonly<Record<string, unknown>>): RouteWritt
     preserveHost: route.preserve_host ?? false,
     readToEnd: route.read_to_end ?? false,
     prefer: route.prefer ?? [],
+    requestHeaders: rulesOf(route.request_headers),
+    responseHeaders: rulesOf(route.response_headers),
   };
 }
 
@@ -92,19 +101,17 @@ export function wantedOf(written: RouteWritten): RouteWanted {
           auth: written.auth,
           strip_prefix: written.stripPrefix,
           preserve_host: written.preserveHost,
+          request_headers: rulesWanted(written.requestHeaders),
+          response_headers: rulesWanted(written.responseHeaders),
         }
       : { max_output_tokens: written.maxOutputTokens }),
   };
 }
 
-/** The fields that somebody has changed: what is sent, so that the others stay as they are. */
-export function changesOf(before: RouteWritten, after: RouteWritten): Partial<RouteWanted> {
-  const was = wantedOf(before);
-  return Object.fromEntries(Object.entries(wantedOf(after)).filter(([field, value]) => JSON.stringify(value) !== JSON.stringify(was[field as keyof RouteWanted])));
-}
+export const ROUTE: Shape<RouteWritten> = { kind: "route", read: writtenOf, wanted: (written) => ({ ...wantedOf(written) }) };
 
 export const isComplete = (written: RouteWritten): boolean =>
   written.name.trim() !== "" &&
   written.targets.length > 0 &&
   written.targets.every((target) => target.provider !== "" && (written.http || target.model.trim() !== "")) &&
-  (!written.http || written.host.trim() !== "" || written.path.trim() !== "");
+  (!written.http || ((written.host.trim() !== "" || written.path.trim() !== "") && areComplete(written.requestHeaders) && areComplete(written.responseHeaders)));
