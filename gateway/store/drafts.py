@@ -29,9 +29,11 @@ from gateway.store.entries import (
     Entries,
     Entry,
     EntryId,
+    checked,
     entries_of,
     keep_secrets,
     name_of,
+    own_problems,
     secrets_in,
     values_of,
 )
@@ -170,7 +172,7 @@ def change(editing: Editing, entry_id: EntryId, patch: Mapping[str, Any], etag: 
             f"a draft does not rename: {entry_id.name!r} is not {name_of(entry_id.kind, wanted)!r}",
             fix="rename it at once, or draft a new one and the removal of this one",
         )
-    return _change(editing, work, entry_id, wanted)
+    return _change(editing, work, entry_id, checked(entry_id, wanted))
 
 
 def remove(editing: Editing, entry_id: EntryId, etag: str | None) -> DraftEntryView:
@@ -371,7 +373,12 @@ def _change(editing: Editing, work: _Work, entry_id: EntryId, wanted: Entry | No
     keep_secrets(mine, work.mine)
     secrets = _plain_secrets(mine)
     _forget_conflicts(work, entry_id)
-    _save(editing, work, _tried(editing, to_yaml(values_of(mine))), secrets)
+    text = to_yaml(values_of(mine))
+    try:
+        tried = _tried(editing, text)
+    except Invalid as error:
+        raise (error if wanted is None else own_problems(error, entry_id, mine)) from None
+    _save(editing, work, tried, secrets)
     return _entry_view(_open(editing), entry_id)
 
 

@@ -8,8 +8,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from gateway.errors import Conflict
-from gateway.store.documents import GatewayDocument
+from pydantic import ValidationError
+
+from gateway.errors import Conflict, Invalid
+from gateway.store import problems
+from gateway.store.document import Document
+from gateway.store.documents import (
+    AppEntry,
+    GatewayDocument,
+    InterceptionDocument,
+    LimitDocument,
+    PriceDocument,
+    ProviderDocument,
+    RouteDocument,
+    TeamEntry,
+)
+from gateway.store.problems import Path, Problem
+from gateway.store.upstream_documents import proxy_from_text
 
 
 class EntryId(NamedTuple):
@@ -28,6 +43,15 @@ _SECTIONS: Final[Mapping[str, str]] = {
     "prices": "price",
     "limits": "limit",
     "interception": "interception rule",
+}
+_DOCUMENTS: Final[Mapping[str, type[Document]]] = {
+    "provider": ProviderDocument,
+    "route": RouteDocument,
+    "team": TeamEntry,
+    "app": AppEntry,
+    "price": PriceDocument,
+    "limit": LimitDocument,
+    "interception rule": InterceptionDocument,
 }
 KINDS: Final = ("provider", "route", "team", "app", "key", "price", "limit", "interception rule")
 
@@ -95,6 +119,44 @@ def name_of(kind: str, entry: Mapping[str, Any]) -> str:
     return f"{entry.get('app')}/{entry.get('name')}" if kind == "key" else str(entry.get("name"))
 
 
+def checked(entry_id: EntryId, wanted: Entry) -> Entry:
+    """An entry that somebody wrote, in the form of `entries_of`. Raises Invalid, which names the entry's own fields."""
+    model = _DOCUMENTS[entry_id.kind]
+    try:
+        model.model_validate(wanted)
+    except ValidationError as error:
+        raise problems.invalid(problems.from_validation(error, model), _subject(entry_id)) from None
+    if isinstance(wanted.get("proxy"), str):
+        parts = proxy_from_text(wanted["proxy"])
+        return {**wanted, "proxy": {name: part for name, part in parts.items() if part is not None}}
+    return wanted
+
+
+def own_problems(error: Invalid, entry_id: EntryId, entries: Entries) -> Invalid:
+    """What is wrong with the document of `entries` by the fields of one entry, where all of it is in that entry."""
+    path = _path_of(entry_id, entries)
+    found = problems.of_error(error)
+    if any(each.path[: len(path)] != path for each in found):
+        return error
+    own = [Problem(each.path[len(path) :], each.problem, each.remedy) for each in found]
+    return problems.invalid(own, _subject(entry_id))
+
+
+def _path_of(entry_id: EntryId, entries: Entries) -> Path:
+    """Where `values_of` puts an entry."""
+    kind, name = entry_id
+    if kind == "app":
+        team = entries[entry_id]["team"]
+        siblings = [each.name for each, entry in entries.items() if each.kind == kind and entry["team"] == team]
+        return (*_path_of(EntryId("team", team), entries), "apps", siblings.index(name))
+    section = next((section for section, of in _SECTIONS.items() if of == kind), "teams")
+    return (section, [each.name for each in entries if each.kind == kind].index(name))
+
+
+def _subject(entry_id: EntryId) -> str:
+    return f"{entry_id.kind} {entry_id.name!r}"
+
+
 def merge(base: Entries, mine: Entries, theirs: Entries) -> tuple[Entries, list[Conflicting]]:
     """Both changes of `base` in one, field by field; where they contradict each other, mine, and the contradiction."""
     merged: Entries = {}
@@ -133,7 +195,8 @@ def _conflict(entry_id: EntryId, field: str | None, before: Any, my: Any, their:
 
 
 def keep_secrets(mine: Entries, present: Entries) -> None:
-    """Where `mine` leaves a secret out, the one that is there stays: it says so by the same reference."""
+    """Where `mine` leaves a secret out, the one that is there stays: it says so by the same reference. A secret goes
+    with what it belongs to."""
     for entry_id, entry in mine.items():
         before = present.get(entry_id)
         if before is None:
@@ -145,8 +208,8 @@ def keep_secrets(mine: Entries, present: Entries) -> None:
             for each in entry.get("credentials", ()):
                 if each["name"] in stored:
                     each.setdefault("value", stored[each["name"]])
-            for part, field in (("proxy", "password"), ("tls", "key")):
-                if part in entry and field in before.get(part, {}):
+            for part, owner, field in (("proxy", "user", "password"), ("tls", "cert", "key")):
+                if owner in entry.get(part, {}) and field in before.get(part, {}):
                     entry[part].setdefault(field, before[part][field])
 
 

@@ -44,7 +44,7 @@ def _proxy_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _from_text(value: Any) -> Any:
+def proxy_from_text(value: Any) -> Any:
     """`proxy: URL` is `proxy: {url: URL}`; user and password within the URL go where they belong."""
     if not isinstance(value, str):
         return value
@@ -92,7 +92,7 @@ class _OrText:
         return {"anyOf": [{"type": "string", "examples": ["http://proxy.internal:3128", DIRECT]}, handler(schema)]}
 
 
-ProxyField = Annotated[ProxyDocument, BeforeValidator(_from_text), _OrText]
+ProxyField = Annotated[ProxyDocument, BeforeValidator(proxy_from_text), _OrText]
 
 
 # ---- TLS

@@ -242,6 +242,46 @@ def test_renaming_and_discarding(sqlite_api: ServedApi) -> None:
         assert diff(owner)["differences"] == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "patch", "field"),
+    [
+        ("route", "chat", {"retries": 1000}, "retries"),
+        ("route", "chat", {"targets": [{"provider": "nobody", "model": "m"}]}, "targets.0.provider"),
+        ("app", "indexer", {"sources": ["nowhere"]}, "sources.0"),
+        ("app", "indexer", {"team": "nobody"}, ""),
+        ("app", "lost", {"routes": []}, "team"),
+        ("limit", "budget", {"scope": {"route": "nowhere"}}, "scope.route"),
+        ("provider", "openai", {"credentials": ["main"]}, "credentials.0"),
+        ("provider", "openai", {"tls": "none"}, "tls"),
+    ],
+)
+def test_what_is_wrong_names_the_entrys_own_field(
+    sqlite_api: ServedApi, kind: str, name: str, patch: dict[str, Any], field: str
+) -> None:
+    with sqlite_api.client() as owner:
+        apply(owner, BASE)
+        refused = owner.patch(f"/api/v1/draft/entries/{kind}/{name}", json=patch)
+        assert refused.status_code in (409, 422), refused.text
+        if field:
+            assert [each["field"] for each in refused.json()["errors"]] == [field]
+            assert refused.json()["detail"].startswith(f"{kind} {name!r}: {field} ")
+        assert owner.get("/api/v1/draft").json()["exists"] is False
+
+
+def test_a_proxys_password_goes_with_its_user(sqlite_api: ServedApi) -> None:
+    with sqlite_api.client() as owner:
+        apply(owner, BASE)
+        made = draft(owner, "provider", "openai", {"proxy": "http://sluice:gate-keeper@proxy.internal:3128"})["entry"]
+        assert made["proxy"]["user"] == "sluice"
+        assert made["proxy"]["password"].startswith("sealed:")
+        assert publish(owner).status_code == 201
+        draft(owner, "provider", "openai", {"proxy": {"user": "other"}})
+        only = draft(owner, "provider", "openai", {"proxy": {"user": None, "password": None}})["entry"]
+        assert only["proxy"] == {"url": "http://proxy.internal:3128"}
+        assert publish(owner).status_code == 201
+        assert owner.get("/api/v1/providers/openai").json()["proxy"]["has_password"] is False
+
+
 def test_a_draft_that_no_longer_applies_says_why(sqlite_api: ServedApi) -> None:
     with sqlite_api.client() as owner:
         apply(owner, BASE)
