@@ -1,4 +1,4 @@
-/** ⌘K: go to any page, route, app, provider or limit by its name; `/` opens it too. */
+/** ⌘K: go to any page, app, team, route, provider or limit by its name; `/` opens it too. */
 import { t } from "@lingui/core/macro";
 import "@mantine/spotlight/styles.css";
 import { Spotlight, spotlight, type SpotlightActionGroupData } from "@mantine/spotlight";
@@ -7,7 +7,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect } from "react";
 import { sessionQuery, useMay } from "@/api/session";
-import { appsQuery } from "@/features/apps/queries";
+import { appsQuery, teamsQuery } from "@/features/apps/queries";
 import { limitsQuery } from "@/features/limits/queries";
 import { providersQuery } from "@/features/providers/queries";
 import { routesQuery } from "@/features/routes/queries";
@@ -21,6 +21,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
   const services = may("services:read");
   const routes = useQuery({ ...routesQuery, enabled: services }).data ?? [];
   const apps = useQuery({ ...appsQuery, enabled: services }).data ?? [];
+  const teams = useQuery({ ...teamsQuery, enabled: services && session?.team === null }).data ?? [];
   const limits = useQuery({ ...limitsQuery, enabled: services }).data ?? [];
   const providers = useQuery({ ...providersQuery, enabled: may("configuration:read") }).data ?? [];
 
@@ -49,6 +50,10 @@ export default function CommandPalette({ asked }: { asked: number }) {
       })),
     },
     {
+      group: t`Teams`,
+      actions: teams.map(({ name }) => ({ id: `team ${name}`, label: name, description: t`Team`, onClick: () => void navigate({ to: "/teams/$name", params: { name } }) })),
+    },
+    {
       group: t`Routes`,
       actions: routes.map(({ name }) => ({ id: `route ${name}`, label: name, onClick: () => void navigate({ to: "/routes/$name", params: { name } }) })),
     },
@@ -58,7 +63,7 @@ export default function CommandPalette({ asked }: { asked: number }) {
     },
     {
       group: t`Limits`,
-      actions: limits.map(({ name }) => ({ id: `limit ${name}`, label: name, onClick: () => void navigate({ to: "/limits" }) })),
+      actions: limits.map(({ name }) => ({ id: `limit ${name}`, label: name, onClick: () => void navigate({ to: "/limits/$name", params: { name } }) })),
     },
   ].filter((group) => group.actions.length > 0);
 

@@ -55,6 +55,7 @@ export function Shell() {
 function SideNav({ open }: { open: boolean }) {
   const may = useMay();
   const entries = entriesFor(may, useQuery(sessionQuery).data?.role);
+  const here = useLocation({ select: (location) => location.pathname });
   return (
     <nav className={styles.nav} data-open={open} aria-label={t`Pages`} id="side-nav">
       <Link to="/" className={styles.brand}>
@@ -67,8 +68,14 @@ function SideNav({ open }: { open: boolean }) {
         return (
           <div key={group} className={styles.group}>
             <div className={styles.groupName}>{name}</div>
-            {shown.map(({ to, label, icon: Icon }) => (
-              <Link key={to} to={to} className={styles.entry} activeOptions={{ exact: to === "/", includeSearch: false }}>
+            {shown.map(({ to, also, label, icon: Icon }) => (
+              <Link
+                key={to}
+                to={to}
+                className={styles.entry}
+                activeOptions={{ exact: to === "/", includeSearch: false }}
+                {...(also && `${here}/`.startsWith(`${also}/`) ? { "aria-current": "page" as const } : {})}
+              >
                 <Icon size={17} stroke={1.7} aria-hidden />
                 {label}
                 {to === "/access-requests" && may("access:decide") ? <ToDecide /> : null}

@@ -16,6 +16,8 @@ export interface Entry {
   label: string;
   icon: typeof IconApps;
   group: keyof typeof GROUPS;
+  /** Another page of the same: there the entry stands as the open one, too. */
+  also?: "/teams";
   needs: Permission;
   /** Left out: for everybody who may. App teams have a few pages, the platform's people the rest. */
   whose?: "platform" | "team";
@@ -29,7 +31,7 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/providers", label: t`Providers`, icon: IconPlugConnected, group: "govern", needs: "configuration:read" },
   { to: "/prices", label: t`Models & prices`, icon: IconCoins, group: "govern", needs: "configuration:read" },
   { to: "/publish", label: t`Publish`, icon: IconUpload, group: "govern", needs: "configuration:read" },
-  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", needs: "services:read", whose: "platform" },
+  { to: "/apps", label: t`Teams & keys`, icon: IconApps, group: "govern", also: "/teams", needs: "services:read", whose: "platform" },
   { to: "/limits", label: t`Limits`, icon: IconGauge, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/access-requests", label: t`Access requests`, icon: IconUserCheck, group: "govern", needs: "services:read", whose: "platform" },
   { to: "/interception", label: t`Interception`, icon: IconShieldBolt, group: "kernel", needs: "configuration:read" },

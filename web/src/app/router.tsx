@@ -174,6 +174,11 @@ const limits = createRoute({
   path: "/limits",
   component: lazyRouteComponent(() => import("@/features/limits/LimitsPage"), "LimitsPage"),
 });
+const limit = createRoute({
+  getParentRoute: () => limits,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/limits/LimitDrawer"), "LimitDrawer"),
+});
 
 const routes = createRoute({
   getParentRoute: () => frame,
@@ -206,6 +211,17 @@ const app = createRoute({
   getParentRoute: () => apps,
   path: "$name",
   component: lazyRouteComponent(() => import("@/features/apps/AppDrawer"), "AppDrawer"),
+});
+
+const teams = createRoute({
+  getParentRoute: () => frame,
+  path: "/teams",
+  component: lazyRouteComponent(() => import("@/features/teams/TeamsPage"), "TeamsPage"),
+});
+const team = createRoute({
+  getParentRoute: () => teams,
+  path: "$name",
+  component: lazyRouteComponent(() => import("@/features/teams/TeamDrawer"), "TeamDrawer"),
 });
 
 const interception = createRoute({
@@ -380,10 +396,11 @@ export const router = createRouter({
       alerts.addChildren([alert]),
       coverage,
       kernel.addChildren([measured]),
-      limits,
+      limits.addChildren([limit]),
       routes.addChildren([route]),
       providers.addChildren([provider]),
       apps.addChildren([app]),
+      teams.addChildren([team]),
       interception.addChildren([interceptionRule]),
       connections,
       authority,

@@ -1,20 +1,25 @@
 /** One app: what it may call, what it has used, its keys, and where else it may come from or go to. */
-import { t } from "@lingui/core/macro";
+import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback } from "react";
 import { RANGES, useRange } from "@/app/range";
 import type { App, Cors } from "@/api/model";
+import { sessionQuery, useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { Deeds } from "@/features/publish/Deeds";
+import { draftRemoval } from "@/features/publish/queries";
 import { Problem } from "@/ui/Answer";
+import { Confirm } from "@/ui/Confirm";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
 import { Count, When } from "@/ui/Figure";
 import { span } from "@/units/time";
+import { AppEditForm } from "./AppForm";
 import { Keys } from "./Keys";
-import { appQuery } from "./queries";
+import { appQuery, appsQuery, keysQuery, removeApp, teamsQuery } from "./queries";
 
 export function AppDrawer() {
   const { name } = useParams({ from: "/frame/apps/$name" });
@@ -31,14 +36,26 @@ export function AppDrawer() {
 
 function Details({ app }: { app: App }) {
   const range = useRange();
+  const may = useMay();
+  const own = useQuery(sessionQuery).data?.team ?? null;
   const used = useQuery(usageQuery("app", range)).data?.find((item) => item.app === app.name);
   const quiet = t`no requests in this range`;
   return (
     <>
+      {may("apps:write") ? <Deeds kind="app" name={app.name} may edit={(close) => <AppEditForm app={app} close={close} />} remove={(close) => <RemoveApp app={app} close={close} />} /> : null}
       <Part title={t`App`}>
         <Facts
           facts={[
-            [t`Team`, app.team],
+            [
+              t`Team`,
+              own === null ? (
+                <Link key="team" to="/teams/$name" params={{ name: app.team }}>
+                  {app.team}
+                </Link>
+              ) : (
+                app.team
+              ),
+            ],
             [t`May call`, <MayCall key="own" app={app} />],
             ...(app.granted.length > 0 ? ([[t`Granted`, <Granted key="granted" app={app} />]] as const) : []),
             [t`Made`, <When key="made" at={app.created_at} />],
@@ -73,6 +90,32 @@ function Details({ app }: { app: App }) {
         </Part>
       ) : null}
     </>
+  );
+}
+
+function RemoveApp({ app, close }: { app: App; close: () => void }) {
+  const mayDraft = useMay()("configuration:write");
+  const keys = useQuery(keysQuery).data?.filter((key) => key.app === app.name).length;
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  return (
+    <Confirm
+      title={t`Remove ${app.name}?`}
+      consequence={
+        <p>
+          {keys === undefined ? null : plural(keys, { 0: "It has no keys.", one: "Its # key is refused in every worker within a second.", other: "Its # keys are refused in every worker within a second." })}{" "}
+          <Trans>Limits that name it go with it; its rows in the ledger stay.</Trans>
+        </p>
+      }
+      deed={t`Remove ${app.name}`}
+      draft={mayDraft ? () => draftRemoval("app", app.name) : undefined}
+      act={async () => {
+        await removeApp(app.name);
+        await Promise.all([queries.invalidateQueries({ queryKey: appsQuery.queryKey, exact: true }), queries.invalidateQueries({ queryKey: keysQuery.queryKey }), queries.invalidateQueries({ queryKey: teamsQuery.queryKey })]);
+        await navigate({ to: "/apps" });
+      }}
+      close={close}
+    />
   );
 }
 

@@ -1,47 +1,46 @@
-/** A new app, in a team that exists or in a new one. */
+/** An app, new or edited: in a team that exists or, for a new app, in a new one. */
 import { t } from "@lingui/core/macro";
-import { Autocomplete, MultiSelect, Switch, TextInput } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { App } from "@/api/model";
 import { useMay } from "@/api/session";
+import { EditForm } from "@/features/publish/EditForm";
 import { draftEntry } from "@/features/publish/queries";
-import { routesQuery } from "@/features/routes/queries";
 import { FormDialog } from "@/ui/FormDialog";
-import { appsQuery, makeApp, makeTeam, teamsQuery } from "./queries";
+import { AppFields } from "./AppFields";
+import { appQuery, appsQuery, changeApp, keysQuery, makeApp, makeTeam, teamsQuery } from "./queries";
+import { APP, isComplete, NEW, wantedOf, type AppWritten } from "./written";
 
 export function AppForm({ close }: { close: () => void }) {
   const may = useMay();
-  const teams = useQuery(teamsQuery).data?.map((each) => each.name) ?? [];
-  const routes = useQuery(routesQuery).data?.map((route) => route.name) ?? [];
-  const [name, setName] = useState("");
-  const [team, setTeam] = useState("");
-  const [all, setAll] = useState(false);
-  const [chosen, setChosen] = useState<string[]>([]);
+  const teams = useQuery(teamsQuery).data;
+  const [written, setWritten] = useState<AppWritten>(NEW);
   const queries = useQueryClient();
   const navigate = useNavigate();
-  const isNewTeam = team.trim() !== "" && !teams.includes(team.trim());
+  const name = written.name.trim();
+  const team = written.team.trim();
+  const isNewTeam = teams !== undefined && team !== "" && !teams.some((each) => each.name === team);
 
   async function make(): Promise<App> {
     if (isNewTeam) {
-      await makeTeam(team.trim());
+      await makeTeam(team);
       // At once: it exists now, even if its app is refused.
       await queries.invalidateQueries({ queryKey: teamsQuery.queryKey });
     }
-    return makeApp({ name: name.trim(), team: team.trim(), routes: all ? "*" : chosen });
+    return makeApp(wantedOf(written));
   }
 
   async function draft(): Promise<void> {
-    if (isNewTeam) await draftEntry("team", team.trim(), { name: team.trim() });
-    await draftEntry("app", name.trim(), { team: team.trim(), routes: all ? "*" : chosen }, "none");
+    if (isNewTeam) await draftEntry("team", team, { name: team });
+    await draftEntry("app", name, { ...wantedOf(written) }, "none");
   }
 
   return (
     <FormDialog
       title={t`Add an app`}
-      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the app`}
-      complete={name.trim() !== "" && team.trim() !== ""}
+      deed={name ? t`Add ${name}` : t`Add the app`}
+      complete={isComplete(written)}
       act={make}
       draft={may("configuration:write") ? draft : undefined}
       done={async (app) => {
@@ -51,17 +50,26 @@ export function AppForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label={t`App`} description={t`Its requests, cost and limits stand under this name`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
-      <Autocomplete
-        label={t`Team`}
-        description={isNewTeam && may("configuration:write") ? t`The team “${team.trim()}” will be made` : t`Whose app it is`}
-        required
-        data={teams}
-        value={team}
-        onChange={setTeam}
-      />
-      <Switch label={t`May call all routes, those made later too`} checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />
-      {all ? null : <MultiSelect label={t`May call`} data={routes} value={chosen} onChange={setChosen} searchable clearable placeholder={chosen.length === 0 ? t`Routes` : ""} />}
+      <AppFields written={written} change={(part) => setWritten({ ...written, ...part })} anyTeam />
     </FormDialog>
+  );
+}
+
+export function AppEditForm({ app, close }: { app: App; close: () => void }) {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  return (
+    <EditForm
+      shape={APP}
+      thing={app}
+      save={(version, patch) => changeApp(app.name, version, patch)}
+      reread={() => queries.fetchQuery({ ...appQuery(app.name), staleTime: 0 })}
+      shown={[appsQuery.queryKey, keysQuery.queryKey, teamsQuery.queryKey]}
+      done={(saved) => navigate({ to: "/apps/$name", params: { name: saved.name } })}
+      complete={isComplete}
+      close={close}
+    >
+      {(written, change) => <AppFields written={written} change={change} />}
+    </EditForm>
   );
 }

@@ -18,6 +18,7 @@ import { Count } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
 import { AppForm } from "./AppForm";
 import { appsQuery } from "./queries";
+import { TeamTabs } from "./TeamTabs";
 
 export function AppsPage() {
   const may = useMay();
@@ -53,6 +54,7 @@ export function AppsPage() {
       line={team === null ? t`Which team's apps may call which routes, with which keys.` : t`What apps of ${team} may call, with which keys, and what they use.`}
       action={action}
     >
+      {team === null ? <TeamTabs here="/apps" /> : null}
       <DataTable
         label={t`Apps`}
         columns={columns}

@@ -4,6 +4,7 @@ import { Trans } from "@lingui/react/macro";
 import { Skeleton } from "@mantine/core";
 import { useInViewport } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import type { Limit } from "@/api/model";
 import { Unknown, Until } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
@@ -13,10 +14,11 @@ import { amount, bare, promise, whom } from "./amount";
 import styles from "./limits.module.css";
 import { limitStateQuery } from "./queries";
 
-export function LimitRow({ limit }: { limit: Limit }) {
+/** `linked`: its name leads to its drawer. */
+export function LimitRow({ limit, linked = false }: { limit: Limit; linked?: boolean }) {
   // Only of what can be seen is the state asked for: there may be hundreds.
   const { ref, inViewport } = useInViewport<HTMLLIElement>();
-  const state = useQuery({ ...limitStateQuery(limit.name), enabled: inViewport });
+  const state = useQuery({ ...limitStateQuery(limit.id), enabled: inViewport });
   const figures = state.data;
   const used = Number(figures?.used ?? 0);
   const reserved = Number(figures?.reserved ?? 0);
@@ -26,7 +28,15 @@ export function LimitRow({ limit }: { limit: Limit }) {
   return (
     <li ref={ref} className={styles.limit}>
       <div className={styles.what}>
-        <div className={styles.name}>{limit.name}</div>
+        <div className={styles.name}>
+          {linked ? (
+            <Link to="/limits/$name" params={{ name: limit.name }}>
+              {limit.name}
+            </Link>
+          ) : (
+            limit.name
+          )}
+        </div>
         <div className={styles.promise}>
           <Trans>
             {promise(limit)} for {whom(limit.scope)}

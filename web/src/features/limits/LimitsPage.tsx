@@ -4,6 +4,7 @@ import { Trans } from "@lingui/react/macro";
 import { Button, Skeleton } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
+import { Outlet } from "@tanstack/react-router";
 import { useState } from "react";
 import { useMay } from "@/api/session";
 import { Empty, Problem } from "@/ui/Answer";
@@ -43,12 +44,13 @@ export function LimitsPage() {
           </div>
           <ul className={styles.limits} aria-label={t`Limits`}>
             {limits.data.map((limit) => (
-              <LimitRow key={limit.id} limit={limit} />
+              <LimitRow key={limit.id} limit={limit} linked />
             ))}
           </ul>
         </>
       ) : null}
       {making ? <LimitForm close={() => setMaking(false)} /> : null}
+      <Outlet />
     </Page>
   );
 }

@@ -1,0 +1,120 @@
+/** One team: its apps, its members, the limits that hold it. */
+import { plural, t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
+import { Skeleton } from "@mantine/core";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
+import { useCallback } from "react";
+import { RANGES, useRange } from "@/app/range";
+import type { Team } from "@/api/model";
+import { useMay } from "@/api/session";
+import { removeTeam, teamQuery, teamsQuery } from "@/features/apps/queries";
+import { promise } from "@/features/limits/amount";
+import { limitsQuery } from "@/features/limits/queries";
+import { usageQuery } from "@/features/overview/queries";
+import { Spend } from "@/features/overview/Spend";
+import { Deeds } from "@/features/publish/Deeds";
+import { draftRemoval } from "@/features/publish/queries";
+import { usersQuery } from "@/features/users/queries";
+import { Problem } from "@/ui/Answer";
+import { Confirm } from "@/ui/Confirm";
+import { Drawer, Facts, Part } from "@/ui/Drawer";
+import { Count, When } from "@/ui/Figure";
+import { TeamEditForm } from "./TeamForm";
+
+export function TeamDrawer() {
+  const { name } = useParams({ from: "/frame/teams/$name" });
+  const navigate = useNavigate();
+  const team = useQuery(teamQuery(name));
+  const close = useCallback(() => void navigate({ to: "/teams" }), [navigate]);
+  return (
+    <Drawer title={name} label={t`Team ${name}`} close={close}>
+      {team.error ? <Problem error={team.error} again={() => void team.refetch()} /> : null}
+      {team.data ? <Details team={team.data} /> : team.error ? null : <Skeleton height={240} />}
+    </Drawer>
+  );
+}
+
+function Details({ team }: { team: Team }) {
+  const may = useMay();
+  const range = useRange();
+  const used = useQuery(usageQuery("team", range)).data?.find((item) => item.team === team.name);
+  const limits = useQuery(limitsQuery).data?.filter((limit) => limit.scope.team === team.name);
+  const members = useQuery({ ...usersQuery, enabled: may("members") }).data?.filter((user) => user.team === team.name);
+  const quiet = t`no requests in this range`;
+  return (
+    <>
+      {may("configuration:write") ? <Deeds kind="team" name={team.name} may edit={(close) => <TeamEditForm team={team} close={close} />} remove={(close) => <RemoveTeam team={team} close={close} />} /> : null}
+      <Part title={t`Apps`}>
+        {team.apps.length === 0 ? <p>{t`None: it can call nothing yet.`}</p> : null}
+        {team.apps.map((app) => (
+          <div key={app}>
+            <Link to="/apps/$name" params={{ name: app }}>
+              {app}
+            </Link>
+          </div>
+        ))}
+      </Part>
+      <Part title={RANGES[range].label}>
+        <Facts
+          facts={[
+            [t`Requests`, <Count key="r" n={used?.requests} unit={t`requests`} why={quiet} />],
+            [t`Tokens in`, <Count key="i" n={used?.input_tokens} unit={t`tokens`} why={quiet} />],
+            [t`Tokens out`, <Count key="o" n={used?.output_tokens} unit={t`tokens`} why={quiet} />],
+            [t`Spend`, <Spend key="s" of={used} why={quiet} />],
+          ]}
+        />
+      </Part>
+      {limits ? (
+        <Part title={t`Limits that name it`}>
+          {limits.length === 0 ? <p>{t`None: what its apps may spend together is not bounded.`}</p> : null}
+          <Facts
+            facts={limits.map((limit) => [
+              limit.name,
+              <Link key="limit" to="/limits/$name" params={{ name: limit.name }}>
+                {promise(limit)}
+              </Link>,
+            ])}
+          />
+        </Part>
+      ) : null}
+      {members ? (
+        <Part title={t`Members`}>
+          {members.length === 0 ? <p>{t`None: nobody sees this team's own pages.`}</p> : <Facts facts={members.map((user) => [user.name, user.role])} />}
+        </Part>
+      ) : null}
+      <p>
+        <Trans>
+          Made <When at={team.created_at} />
+        </Trans>
+      </p>
+    </>
+  );
+}
+
+function RemoveTeam({ team, close }: { team: Team; close: () => void }) {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  const names = team.apps.join(", ");
+  return (
+    <Confirm
+      title={t`Remove ${team.name}?`}
+      consequence={
+        <>
+          <p>
+            <Trans>Limits that name it go with it. Its users and tokens must be moved or removed first; its rows in the ledger stay.</Trans>
+          </p>
+          {team.apps.length > 0 ? <p>{plural(team.apps.length, { one: `# app is still its own: ${names}. Move or remove it first.`, other: `# apps are still its own: ${names}. Move or remove them first.` })}</p> : null}
+        </>
+      }
+      deed={t`Remove ${team.name}`}
+      draft={() => draftRemoval("team", team.name)}
+      act={async () => {
+        await removeTeam(team.name);
+        await queries.invalidateQueries({ queryKey: teamsQuery.queryKey, exact: true });
+        await navigate({ to: "/teams" });
+      }}
+      close={close}
+    />
+  );
+}
