@@ -63,7 +63,7 @@ def test_a_rule_is_made_changed_and_removed(page: Page, running: Live) -> None:
     assert made["destinations"] == {"hosts": ["api.anthropic.com", "api.openai.com"], "cidrs": [], "ports": [80, 443]}
     assert made["sources"]["users"] == ["batch"]
 
-    drawer.get_by_role("button", name="Change the rule").click()
+    drawer.get_by_role("button", name="Edit", exact=True).click()
     dialog.get_by_role("combobox", name="Mode").click()
     page.get_by_role("option", name=re.compile("^Deny")).click()
     dialog.get_by_label("Of users").fill("")
@@ -72,7 +72,7 @@ def test_a_rule_is_made_changed_and_removed(page: Page, running: Live) -> None:
     changed = running.api.get("/api/v1/interception-rules/claude-direct").json()
     assert (changed["mode"], changed["sources"]) == ("deny", None)
 
-    drawer.get_by_role("button", name="Remove the rule").click()
+    drawer.get_by_role("button", name="Remove").click()
     expect(dialog).to_contain_text("directly, past the gateway")
     dialog.get_by_role("button", name="Remove claude-direct").click()
     expect(page.get_by_text("No rule catches anything")).to_be_visible()

@@ -95,7 +95,7 @@ export function InterceptionPage() {
           />
         }
       />
-      {adding ? <RuleForm before={null} close={() => setAdding(false)} /> : null}
+      {adding ? <RuleForm close={() => setAdding(false)} /> : null}
       <Outlet />
     </Page>
   );

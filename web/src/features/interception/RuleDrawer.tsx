@@ -1,11 +1,13 @@
 /** One rule: what it catches, how it stands in the kernel, and what became of its last connections. */
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { Button, Group, Skeleton } from "@mantine/core";
+import { Skeleton } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { useCallback, useState } from "react";
+import { useCallback } from "react";
 import { useMay } from "@/api/session";
+import { Deeds } from "@/features/publish/Deeds";
+import { draftRemoval } from "@/features/publish/queries";
 import { Problem } from "@/ui/Answer";
 import { Confirm } from "@/ui/Confirm";
 import { Drawer, Facts, Part } from "@/ui/Drawer";
@@ -14,7 +16,7 @@ import { exact } from "@/units/count";
 import { plain, sentence } from "@/units/words";
 import styles from "./interception.module.css";
 import { endedFlowsQuery, interceptionQuery, removeRule, rulesQuery, type Rule, type RuleState } from "./queries";
-import { RuleForm } from "./RuleForm";
+import { RuleEditForm } from "./RuleForm";
 import { ADDRESSES, callerLine, CREDENTIALS, MODES, ON_FAILURE, REFUSED, sourcesOf, StateMark, TLS, UNMATCHED, wordOf } from "./words";
 
 export function RuleDrawer() {
@@ -27,7 +29,7 @@ export function RuleDrawer() {
   return (
     <Drawer title={name} label={t`Rule`} close={close}>
       {rule ? (
-        <Details rule={rule} state={standing.data?.rules.find((each) => each.rule === name)} close={close} />
+        <Details rule={rule} state={standing.data?.rules.find((each) => each.rule === name)} />
       ) : rules.data ? (
         <p>
           <Trans>There is no such rule: it was renamed or removed.</Trans>
@@ -41,15 +43,22 @@ export function RuleDrawer() {
   );
 }
 
-function Details({ rule, state, close }: { rule: Rule; state: RuleState | undefined; close: () => void }) {
+function Details({ rule, state }: { rule: Rule; state: RuleState | undefined }) {
   const may = useMay()("configuration:write");
-  const queries = useQueryClient();
-  const [doing, setDoing] = useState<"edit" | "remove">();
   const why = t`counted by the agent, which is away`;
   const { hosts, cidrs, ports } = rule.destinations;
   const governs = rule.mode === "govern";
   return (
     <>
+      {may ? (
+        <Deeds
+          kind="interception-rule"
+          name={rule.name}
+          may
+          edit={(close) => <RuleEditForm rule={rule} close={close} />}
+          remove={(close) => <RemoveRule rule={rule} open={state?.open} close={close} />}
+        />
+      ) : null}
       <div className={styles.state}>
         <StateMark state={state} />
         {state?.reason ? <span>{sentence(plain(state.reason))}.</span> : null}
@@ -113,37 +122,32 @@ function Details({ rule, state, close }: { rule: Rule; state: RuleState | undefi
         ) : null}
       </Part>
       <LastConnections rule={rule.name} />
-      {may ? (
-        <Group gap="xs">
-          <Button variant="default" onClick={() => setDoing("edit")}>
-            <Trans>Change the rule</Trans>
-          </Button>
-          <Button variant="outline" color="red" onClick={() => setDoing("remove")}>
-            <Trans>Remove the rule</Trans>
-          </Button>
-        </Group>
-      ) : null}
-      {doing === "edit" ? <RuleForm before={rule} close={() => setDoing(undefined)} /> : null}
-      {doing === "remove" ? (
-        <Confirm
-          title={t`Remove ${rule.name}?`}
-          consequence={
-            state?.open ? (
-              <Trans>New connections go to their destinations directly, past the gateway. The {exact(state.open)} that are open end in their own time.</Trans>
-            ) : (
-              <Trans>From then on these connections go to their destinations directly, past the gateway.</Trans>
-            )
-          }
-          deed={t`Remove ${rule.name}`}
-          act={async () => {
-            await removeRule(rule.id);
-            await Promise.all([queries.invalidateQueries({ queryKey: rulesQuery.queryKey }), queries.invalidateQueries({ queryKey: interceptionQuery.queryKey })]);
-            close();
-          }}
-          close={() => setDoing(undefined)}
-        />
-      ) : null}
     </>
+  );
+}
+
+function RemoveRule({ rule, open, close }: { rule: Rule; open: number | null | undefined; close: () => void }) {
+  const queries = useQueryClient();
+  const navigate = useNavigate();
+  return (
+    <Confirm
+      title={t`Remove ${rule.name}?`}
+      consequence={
+        open ? (
+          <Trans>New connections go to their destinations directly, past the gateway. The {exact(open)} that are open end in their own time.</Trans>
+        ) : (
+          <Trans>From then on these connections go to their destinations directly, past the gateway.</Trans>
+        )
+      }
+      deed={t`Remove ${rule.name}`}
+      draft={() => draftRemoval("interception-rule", rule.name)}
+      act={async () => {
+        await removeRule(rule.id);
+        await Promise.all([queries.invalidateQueries({ queryKey: rulesQuery.queryKey }), queries.invalidateQueries({ queryKey: interceptionQuery.queryKey })]);
+        await navigate({ to: "/interception", search: (old) => old });
+      }}
+      close={close}
+    />
   );
 }
 

@@ -33,17 +33,14 @@ export const endedFlowsQuery = (rule: string | null, limit: number) =>
 
 export const authorityQuery = queryOptions({ queryKey: ["authority"], queryFn: () => unwrap(api.GET("/api/v1/authority")) });
 
-/** The rule as it is now; `version`: what was read, so that nobody's change is overwritten unseen. */
-export const saveRule = (rule: RuleWanted, before: Rule | null) =>
-  before === null
-    ? unwrap(api.POST("/api/v1/interception-rules", { body: rule }))
-    : unwrap(
-        api.PATCH("/api/v1/interception-rules/{ref}", {
-          params: { path: { ref: String(before.id) }, header: { "if-match": `"${before.version}"` } },
-          body: { ...rule, sources: rule.sources ?? null, app: rule.app ?? null },
-        }),
-      );
+export const ruleQuery = (id: number) =>
+  queryOptions({ queryKey: ["interception-rules", id], queryFn: () => unwrap(api.GET("/api/v1/interception-rules/{ref}", { params: { path: { ref: String(id) } } })) });
 
+export const makeRule = (rule: RuleWanted) => unwrap(api.POST("/api/v1/interception-rules", { body: rule }));
+
+/** `version`: the one that was seen; 412 where it is another by now. */
+export const changeRule = (id: number, version: number, patch: Schemas["InterceptionPatch"]) =>
+  unwrap(api.PATCH("/api/v1/interception-rules/{ref}", { params: { path: { ref: String(id) }, header: { "if-match": `"${version}"` } }, body: patch }));
 export const removeRule = (id: number) => unwrap(api.DELETE("/api/v1/interception-rules/{ref}", { params: { path: { ref: String(id) } } }));
 
 export const makeAuthority = (action: MakeAction) => unwrap(api.POST("/api/v1/authority", { body: { action } }));

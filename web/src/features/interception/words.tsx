@@ -59,9 +59,9 @@ export function sourcesOf(rule: Rule): string {
 }
 
 /** `unit=indexer.service app=indexer`: as the form has them, a line each. */
-export const callerLine = (caller: Caller): string =>
+export const callerLine = (caller: Partial<Caller>): string =>
   Object.entries(caller)
-    .flatMap(([name, value]) => (value === null ? [] : [`${name}=${value}`]))
+    .flatMap(([name, value]) => (value === null || value === undefined ? [] : [`${name}=${value}`]))
     .join(" ");
 
 export function StateMark({ state }: { state: RuleState | undefined }) {
