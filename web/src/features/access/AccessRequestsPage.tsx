@@ -10,6 +10,7 @@ import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Ago, Unknown, When } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
+import { usePaged } from "@/ui/usePaged";
 import styles from "./access.module.css";
 import { AccessTabs } from "./AccessTabs";
 import { requestFilters } from "./filters";
@@ -24,10 +25,7 @@ export function AccessRequestsPage() {
   const navigate = useNavigate();
   const [asking, setAsking] = useState(false);
   const openId = useParams({ strict: false, select: (params) => params.id });
-  const pages = useInfiniteQuery(requestsQuery(state));
-  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
-  const { fetchNextPage } = pages;
-  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const paged = usePaged(useInfiniteQuery(requestsQuery(state)));
   const open = useCallback((request: AccessRequest) => void navigate({ to: "/access-requests/$id", params: { id: String(request.id) }, search: requestFilters }), [navigate]);
   const choose = (chosen: string): void => void navigate({ to: ".", search: (old: Record<string, unknown>) => ({ ...old, state: chosen === "all" ? undefined : chosen }), replace: true });
   const columns = useMemo(() => (team === null ? COLUMNS : COLUMNS.filter((column) => column.id !== "team")), [team]);
@@ -55,14 +53,10 @@ export function AccessRequestsPage() {
       <DataTable
         label={t`Access requests`}
         columns={columns}
-        rows={rows}
+        {...paged}
         rowId={(request) => String(request.id)}
-        error={rows ? undefined : pages.error}
-        again={() => void pages.refetch()}
         open={open}
         openId={openId}
-        more={pages.hasNextPage ? more : undefined}
-        loadingMore={pages.isFetchingNextPage}
         fill
         empty={
           state === "pending" ? (

@@ -2,7 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { Select } from "@mantine/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { useCallback, useMemo, useState } from "react";
+import { useMemo, useState } from "react";
 import type { Told } from "@/api/model";
 import { sessionQuery, useMay } from "@/api/session";
 import { teamsQuery } from "@/features/apps/queries";
@@ -12,16 +12,14 @@ import { Dialog } from "@/ui/Confirm";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { When } from "@/ui/Figure";
 import { Page } from "@/ui/Page";
+import { usePaged } from "@/ui/usePaged";
 import { AccessTabs } from "./AccessTabs";
 import { Deliveries, NoticeTitle } from "./Notices";
 import { noticesQuery } from "./queries";
 
 export function NoticesPage() {
   const team = useQuery(sessionQuery).data?.team ?? null;
-  const pages = useInfiniteQuery(noticesQuery);
-  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
-  const { fetchNextPage } = pages;
-  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const paged = usePaged(useInfiniteQuery(noticesQuery));
   const columns = useMemo(() => (team === null ? COLUMNS : COLUMNS.filter((column) => column.id !== "team")), [team]);
   return (
     <Page title={t`Notices`} line={t`Budgets at 50, 80 and 100 %, access that was asked for, decided or has ended; and whether mail and webhooks were delivered.`} action={team === null ? <OfTeam /> : null} fill>
@@ -29,12 +27,8 @@ export function NoticesPage() {
       <DataTable
         label={t`Notices`}
         columns={columns}
-        rows={rows}
+        {...paged}
         rowId={(notice) => String(notice.id)}
-        error={rows ? undefined : pages.error}
-        again={() => void pages.refetch()}
-        more={pages.hasNextPage ? more : undefined}
-        loadingMore={pages.isFetchingNextPage}
         fill
         empty={<Empty title={t`No notices`} why={t`A notice is written when a budget reaches 50, 80 or 100 %, and when access is asked for or decided. Mail goes out once a mail server is named.`} snippet="SLUICEGATE_SMTP=mail.example.com:587 SLUICEGATE_NOTICE_EMAILS='[&quot;ops@example.com&quot;]'" />}
       />

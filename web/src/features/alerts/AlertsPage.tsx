@@ -11,6 +11,7 @@ import { DataTable, type Column } from "@/ui/DataTable";
 import { Count, When } from "@/ui/Figure";
 import { FilterBar, type Choice } from "@/ui/FilterBar";
 import { Page } from "@/ui/Page";
+import { usePaged } from "@/ui/usePaged";
 import styles from "./alerts.module.css";
 import { alertFilters, FILTER_LABELS, type FilterName } from "./filters";
 import { alertsQuery } from "./queries";
@@ -49,10 +50,7 @@ export function AlertsPage() {
   const range = useRange();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.id });
-  const pages = useInfiniteQuery(alertsQuery(filters, range));
-  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
-  const { fetchNextPage } = pages;
-  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const paged = usePaged(useInfiniteQuery(alertsQuery(filters, range)));
   const open = useCallback((alert: Alert) => void navigate({ to: "/discoveries/alerts/$id", params: { id: String(alert.id) }, search: (old) => old }), [navigate]);
   const filtered = Object.keys(filters).length > 0;
   return (
@@ -62,14 +60,10 @@ export function AlertsPage() {
       <DataTable
         label={t`Alerts`}
         columns={COLUMNS}
-        rows={rows}
+        {...paged}
         rowId={(alert) => String(alert.id)}
-        error={rows ? undefined : pages.error}
-        again={() => void pages.refetch()}
         open={open}
         openId={openId}
-        more={pages.hasNextPage ? more : undefined}
-        loadingMore={pages.isFetchingNextPage}
         fill
         empty={
           filtered ? (

@@ -12,6 +12,7 @@ import { DataTable, type Column } from "@/ui/DataTable";
 import { Unknown, When } from "@/ui/Figure";
 import { FilterBar, type Choice } from "@/ui/FilterBar";
 import { Page } from "@/ui/Page";
+import { usePaged } from "@/ui/usePaged";
 import styles from "./audit.module.css";
 import { auditFilters, FILTER_LABELS, type FilterName } from "./filters";
 import { auditQuery, exportUrl } from "./queries";
@@ -68,10 +69,7 @@ export function AuditPage() {
   const range = useRange();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.seq });
-  const pages = useInfiniteQuery(auditQuery(filters, range));
-  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
-  const { fetchNextPage } = pages;
-  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
+  const paged = usePaged(useInfiniteQuery(auditQuery(filters, range)));
   const open = useCallback((entry: AuditEntry) => void navigate({ to: "/audit/$seq", params: { seq: String(entry.seq) }, search: (old) => old }), [navigate]);
   const filtered = Object.keys(filters).length > 0;
   const span = RANGES[range].label.toLowerCase();
@@ -93,14 +91,10 @@ export function AuditPage() {
       <DataTable
         label={t`Audit log`}
         columns={COLUMNS}
-        rows={rows}
+        {...paged}
         rowId={(entry) => String(entry.seq)}
-        error={rows ? undefined : pages.error}
-        again={() => void pages.refetch()}
         open={open}
         openId={openId}
-        more={pages.hasNextPage ? more : undefined}
-        loadingMore={pages.isFetchingNextPage}
         fill
         empty={
           filtered ? (

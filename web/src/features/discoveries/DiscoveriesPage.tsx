@@ -12,6 +12,7 @@ import { FilterBar, type Choice } from "@/ui/FilterBar";
 import { Mark } from "@/ui/Mark";
 import { Notice } from "@/ui/Notice";
 import { Page } from "@/ui/Page";
+import { usePaged } from "@/ui/usePaged";
 import { bytes, exact } from "@/units/count";
 import { plain, sentence } from "@/units/words";
 import styles from "./discoveries.module.css";
@@ -55,13 +56,11 @@ export function DiscoveriesPage() {
   const openId = useParams({ strict: false, select: (params) => params.id });
   const navigate = useNavigate();
   const pages = useInfiniteQuery(discoveriesQuery(wanted));
-  const rows = useMemo(() => pages.data?.pages.flatMap((page) => page.items), [pages.data]);
+  const paged = usePaged(pages);
   const reason = pages.data?.pages[0]?.reason ?? null;
-  const { fetchNextPage } = pages;
-  const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
   const open = useCallback((found: Discovery) => void navigate({ to: "/discoveries/$id", params: { id: String(found.id) }, search: (old) => old }), [navigate]);
   const filtered = Object.keys(wanted).length > 0;
-  const nothingYet = rows?.length === 0 && !filtered;
+  const nothingYet = paged.rows?.length === 0 && !filtered;
 
   return (
     <Page title={t`Discovery`} line={t`Who talks to an AI provider past the gateway.`} fill action={reason === null && pages.data ? <Mark tone="ok">{t`Probes are looking`}</Mark> : null}>
@@ -79,14 +78,10 @@ export function DiscoveriesPage() {
       <DataTable
         label={t`Findings`}
         columns={COLUMNS}
-        rows={rows}
+        {...paged}
         rowId={(found) => String(found.id)}
-        error={rows ? undefined : pages.error}
-        again={() => void pages.refetch()}
         open={open}
         openId={openId}
-        more={pages.hasNextPage ? more : undefined}
-        loadingMore={pages.isFetchingNextPage}
         dense
         fill
         empty={

@@ -1,5 +1,6 @@
 /** The ledger's filters as they stand in the URL: any of them together. */
 import { t } from "@lingui/core/macro";
+import { filtersIn } from "@/ui/filters";
 
 export const FILTERS = ["app", "route", "team", "key", "target", "provider", "model", "process", "user", "container", "outcome", "status", "latency", "cost", "id"] as const;
 export type FilterName = (typeof FILTERS)[number];
@@ -26,14 +27,9 @@ export const FILTER_LABELS: Record<FilterName, string> = {
 
 export const OUTCOMES = ["completed", "client_gone", "upstream_failed", "refused", "interrupted"] as const;
 
-/** What the URL says, nothing else: unknown names are dropped. */
-export function ledgerFilters(search: Record<string, unknown>): LedgerSearch {
-  const filters: LedgerSearch = {};
-  for (const name of FILTERS) {
-    const value = search[name];
-    if (typeof value === "string" && value !== "") filters[name] = value;
-    else if (typeof value === "number") filters[name] = String(value);
-  }
+/** What the URL says, nothing else. */
+export function ledgerFilters(search: Readonly<Record<string, unknown>>): LedgerSearch {
+  const filters: LedgerSearch = filtersIn(FILTER_LABELS, search);
   if (search["live"] === true) filters.live = true;
   return filters;
 }
