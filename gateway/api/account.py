@@ -133,18 +133,12 @@ def begin_passkey(body: Confirmed, desk: Own, request: Request) -> PasskeyCeremo
 @router.post("/passkeys", status_code=201)
 def create_passkey(body: NewPasskey, desk: Own, request: Request, response: Response) -> PasskeyMade:
     """Keep it. With the first factor come recovery codes, and all other sessions end."""
-    site = Site(origin=own_origin(request))
+    site, at = Site(origin=own_origin(request)), datetime.now(UTC)
+    ticket, checked = passkeys.check_registration(
+        desk.services.sealer, desk.caller, site, body.ticket, body.credential, at
+    )
     with desk.change() as session:
-        made = passkeys.finish_registration(
-            session,
-            desk.services.sealer,
-            desk.caller,
-            site,
-            body.ticket,
-            body.credential,
-            body.name,
-            datetime.now(UTC),
-        )
+        made = passkeys.finish_registration(session, desk.caller, site, ticket, checked, body.name, at)
         cookie = login_sessions.raise_to(session, desk.caller, Method.PASSKEY) if made.recovery_codes else None
     if cookie is not None:
         set_session_cookie(request, response, cookie)

@@ -25,10 +25,11 @@ async def try_provider(providers: Providers, provider: KnownProvider, redirect_u
     """Ask for real: discovery, keys, the client's id and secret, the redirect URI."""
     findings: list[SignOnFinding] = []
     try:
-        metadata = await providers.metadata(provider, anew=True)
+        providers.forget(provider)
+        metadata = await providers.metadata(provider)
         _add(findings, True, "Discovery", f"{discovery_url(provider.issuer)} answers as {provider.issuer}")
         _look_at(metadata, provider, findings)
-        keys = await providers.keys(provider, metadata, anew=True)
+        keys = await providers.keys(provider, metadata)
         _add(
             findings,
             bool(keys.keys),
@@ -92,7 +93,8 @@ async def _try_client(
 ) -> None:
     """With a code that cannot be good: whether it is the code that is refused, or the client."""
     try:
-        await providers.token(
+        client = await providers.client()
+        await client.token(
             provider, metadata, code=NO_CODE, redirect_uri=redirect_uri, verifier=secrets.token_urlsafe(48)
         )
     except TokenRefused as error:

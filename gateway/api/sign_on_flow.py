@@ -234,20 +234,21 @@ def _enter(
     request: Request, services: Services, known: KnownProvider, person: Person, id_token: str
 ) -> SignedIn | Refusal:
     with write_session(services.engine) as session:
-        return enter(session, known, person, id_token, visitor_of(request), datetime.now(UTC))
+        return enter(session, services.sealer, known, person, id_token, visitor_of(request), datetime.now(UTC))
 
 
-def _end_session(desk: Desk) -> tuple[KnownProvider, str] | None:
+def _end_session(desk: Desk) -> tuple[KnownProvider, str | None] | None:
     """Sign out here. The provider that began the session, and its ID token; None where it cannot be asked."""
+    sealer = desk.services.sealer
     with desk.change() as session:
         begun = session.get(SignOnSession, desk.caller.session_id) if desk.caller.session_id is not None else None
-        provider, id_token = (str(begun.provider_id), begun.id_token) if begun is not None else (None, "")
         identity.sign_out(session, desk.caller)
-    if provider is None:
+    if begun is None:
         return None
     try:
+        id_token = sealer.open_row(begun) if begun.sealed is not None else None
         with desk.read() as session:
-            return sign_on.known_provider(session, desk.services.sealer, provider, enabled_only=False), id_token
+            return sign_on.known_provider(session, sealer, str(begun.provider_id), enabled_only=False), id_token
     except (NotFound, SealingKeyError):
         return None
 

@@ -8,7 +8,7 @@ out. Reading and verifying are next door (`audit_trail`).
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,9 +19,22 @@ from sqlalchemy.orm import Session, SessionTransaction
 from gateway.store.models import AuditEntry, Meta, now
 
 FIRST_HASH: Final = bytes(32)
+COLUMNS: Final = tuple(AuditEntry.__table__.columns.keys())
 
 _CHAIN: Final = "sluicegate_audit_chain"
 _ORIGIN: Final = "sluicegate_audit_origin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an entry tells. `before` and `after` are JSON-ready and hold no secret."""
+
+    actor: str
+    action: str
+    kind: str
+    name: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +67,35 @@ def record(
     after: Mapping[str, Any] | None = None,
 ) -> None:
     """Append one entry. `before` and `after` are JSON-ready and hold no secret. The caller commits."""
+    record_all(session, [Change(actor=actor, action=action, kind=kind, name=name, before=before, after=after)])
+
+
+def record_all(session: Session, changes: Sequence[Change]) -> None:
+    """Append an entry for each, in their order."""
+    if not changes:
+        return
     chain = _end_of_chain(session)
-    entry = AuditEntry(
-        seq=chain.seq + 1,
-        at=now(),
-        actor=actor,
-        action=action,
-        kind=kind,
-        name=name,
-        before=_canonical(before),
-        after=_canonical(after),
-        origin=session.info.get(_ORIGIN),
-        previous_hash=chain.hash,
-    )
-    columns = {name: getattr(entry, name) for name in AuditEntry.__table__.columns.keys()}  # noqa: SIM118 (no mapping)
-    columns["hash"] = hash_of(entry)
-    session.execute(insert(AuditEntry).values(columns))  # at once: the order of a flush is not ours
-    session.execute(update(Meta).values(audit_seq=entry.seq, audit_hash=columns["hash"]))
-    session.info[_CHAIN] = _Chain(chain.transaction, chain.seq + 1, columns["hash"])
+    seq, last_hash, at, rows = chain.seq, chain.hash, now(), []
+    for change in changes:
+        seq += 1
+        entry = AuditEntry(
+            seq=seq,
+            at=at,
+            actor=change.actor,
+            action=change.action,
+            kind=change.kind,
+            name=change.name,
+            before=_canonical(change.before),
+            after=_canonical(change.after),
+            origin=session.info.get(_ORIGIN),
+            previous_hash=last_hash,
+        )
+        last_hash = hash_of(entry)
+        columns = {name: getattr(entry, name) for name in COLUMNS}
+        rows.append(columns | {"hash": last_hash})
+    session.execute(insert(AuditEntry), rows)  # at once: the order of a flush is not ours
+    session.execute(update(Meta).values(audit_seq=seq, audit_hash=last_hash))
+    session.info[_CHAIN] = _Chain(chain.transaction, seq, last_hash)
 
 
 def _end_of_chain(session: Session) -> _Chain:

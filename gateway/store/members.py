@@ -78,6 +78,7 @@ def update_user(
 ) -> UserView:
     """A new role, password or a disabling ends the user's sessions. Raises Conflict for one's own password, which takes
     the present one."""
+    audit.lock(session)  # before the user's row, as SCIM and sign-on take them
     user = find_user(session, authority, reference)
     _require_version(user, expected_version)
     if patch.password is not None and authority.actor == f"user:{user.name}":
@@ -87,7 +88,9 @@ def update_user(
     if before.source is not Source.LOCAL:
         _require_ours(before, patch)
         if before.source is Source.SCIM and patch.disabled is not None:
-            session.get_one(ScimUser, user.id).active = not patch.disabled
+            said = session.get_one(ScimUser, user.id)
+            if said.active == patch.disabled:  # the directory sees another resource: another ETag
+                said.active, said.revision, said.changed_at = not patch.disabled, said.revision + 1, now()
     role = patch.role if "role" in changed and patch.role is not None else Role(user.role)
     team_name = patch.team if "team" in changed else before.team
     if role is not before.role or team_name != before.team:
@@ -114,6 +117,7 @@ def update_user(
 
 
 def delete_user(session: Session, authority: Authority, reference: str, expected_version: int | None) -> None:
+    audit.lock(session)
     user = find_user(session, authority, reference)
     _require_version(user, expected_version)
     before = _user_view(session, user)

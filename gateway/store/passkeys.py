@@ -2,31 +2,23 @@
 
 A passkey is bound to the host name that the console was opened at (the relying party's id). User verification is
 required, so that one is two factors by itself. Both ceremonies begin with a ticket (`tickets`), whose nonce is the
-challenge. Attestation is not asked for: any maker's authenticator will do.
+challenge. What browser and authenticator are told, and whether their answer is right, is next door (`webauthn_answers`,
+loaded when somebody has a passkey).
 """
 
 import hashlib
-import json
-import logging
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-import webauthn
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session, joinedload
-from webauthn.helpers import base64url_to_bytes
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
-from gateway.errors import Conflict, Invalid, NotFound
+from gateway.errors import Conflict, NotFound
+from gateway.late import importing
 from gateway.store import audit, factors, login_sessions, throttle, tickets
 from gateway.store.account_documents import PasskeyMade, PasskeyView
 from gateway.store.database import read_session, write_session
@@ -36,13 +28,13 @@ from gateway.store.login_sessions import SignedIn, Visitor
 from gateway.store.models import Meta, User
 from gateway.store.sealing import Sealer
 from gateway.store.signing_in import SignInRefused, admit_attempt, note_refusal
-from gateway.store.tickets import Purpose
+from gateway.store.tickets import Purpose, Ticket
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from gateway.store.webauthn_answers import Registered
 
 MOST_PASSKEYS: Final = 20
 """Of a user."""
-RP_NAME: Final = "Sluicegate"
 
 _REFUSED: Final = "this passkey is not known here"
 _REMEDY: Final = "sign in with your password"
@@ -70,54 +62,39 @@ class Ceremony:
 def begin_registration(session: Session, sealer: Sealer, caller: Caller, site: Site, at: datetime) -> Ceremony:
     """Options for a new passkey. Raises Conflict where there are enough."""
     assert caller.user_id is not None
+    with importing():
+        from gateway.store import webauthn_answers
     present = session.scalars(select(Passkey).where(Passkey.user_id == caller.user_id)).all()
-    if len(present) >= MOST_PASSKEYS:
-        raise Conflict(f"there are {len(present)} passkeys", fix="remove one that is not used any more")
+    _require_room(len(present))
     text, ticket = tickets.issue(sealer, Purpose.NEW_PASSKEY, at, user_id=caller.user_id)
-    options = webauthn.generate_registration_options(
-        rp_id=site.rp_id,
-        rp_name=RP_NAME,
-        user_name=caller.name,
-        user_id=_user_handle(session, caller.user_id),
-        challenge=ticket.nonce,
-        timeout=int(tickets.GOOD_FOR.total_seconds() * 1000),
-        authenticator_selection=AuthenticatorSelectionCriteria(
-            resident_key=ResidentKeyRequirement.REQUIRED,
-            require_resident_key=True,
-            user_verification=UserVerificationRequirement.REQUIRED,
-        ),
-        exclude_credentials=[_descriptor(each) for each in present],
+    user_handle = _user_handle(session, caller.user_id)
+    options = webauthn_answers.creation_options(
+        site, ticket.nonce, user_name=caller.name, user_handle=user_handle, present=present
     )
-    return Ceremony(ticket=text, options=json.loads(webauthn.options_to_json(options)))
+    return Ceremony(ticket=text, options=options)
 
 
-def finish_registration(
-    session: Session,
-    sealer: Sealer,
-    caller: Caller,
-    site: Site,
-    ticket_text: str,
-    credential: Mapping[str, Any],
-    name: str,
-    at: datetime,
-) -> PasskeyMade:
-    """Keep what the authenticator made. Raises TicketRefused, Invalid, Conflict. The caller commits."""
-    assert caller.user_id is not None
+def check_registration(
+    sealer: Sealer, caller: Caller, site: Site, ticket_text: str, credential: Mapping[str, Any], at: datetime
+) -> "tuple[Ticket, Registered]":
+    """What the authenticator made for the caller; to be kept by `finish_registration`, which takes the ticket too.
+    Before the transaction: it may load a library. Raises TicketRefused, Invalid."""
+    with importing():
+        from gateway.store import webauthn_answers
     ticket = tickets.read(sealer, ticket_text, Purpose.NEW_PASSKEY, at)
     if ticket.user_id != caller.user_id:
         raise tickets.TicketRefused
+    return ticket, webauthn_answers.registered(credential, ticket.nonce, site)
+
+
+def finish_registration(
+    session: Session, caller: Caller, site: Site, ticket: Ticket, made: "Registered", name: str, at: datetime
+) -> PasskeyMade:
+    """Keep it. Raises TicketRefused, Conflict. The caller commits."""
+    assert caller.user_id is not None
     tickets.spend(session, ticket, at)
-    try:
-        made = webauthn.verify_registration_response(
-            credential=dict(credential),
-            expected_challenge=ticket.nonce,
-            expected_rp_id=site.rp_id,
-            expected_origin=site.origin,
-            require_user_verification=True,
-        )
-        transports = [AuthenticatorTransport(each).value for each in credential["response"].get("transports") or []]
-    except Exception as error:  # noqa: BLE001  the library lets through what its parsers raise on what is malformed
-        raise Invalid(f"the authenticator's answer cannot be used: {error}", fix="try again") from None
+    audit.lock(session)  # of those that end at once, no more are kept than there may be
+    _require_room(session.scalar(select(func.count()).where(Passkey.user_id == caller.user_id)) or 0)
     if session.scalar(select(Passkey.id).where(Passkey.credential_id == made.credential_id)) is not None:
         raise Conflict("this passkey is registered already", fix="use another authenticator")
     passkey = Passkey(
@@ -125,10 +102,10 @@ def finish_registration(
         name=_free_name(session, caller.user_id, name),
         rp_id=site.rp_id,
         credential_id=made.credential_id,
-        public_key=made.credential_public_key,
+        public_key=made.public_key,
         sign_count=made.sign_count,
-        transports=transports,
-        synced=made.credential_backed_up,
+        transports=made.transports,
+        synced=made.synced,
         created_at=at,
     )
     session.add(passkey)
@@ -145,6 +122,7 @@ def list_own(session: Session, caller: Caller) -> list[PasskeyView]:
 def rename(session: Session, caller: Caller, passkey_id: int, name: str) -> PasskeyView:
     """Raises NotFound, Conflict."""
     row = _find(session, caller, passkey_id)
+    audit.lock(session)  # no two get one name; behind the row, as signing in takes them
     if name != row.name:
         row.name = _free_name(session, row.user_id, name)
         session.flush()
@@ -163,14 +141,10 @@ def remove(session: Session, caller: Caller, passkey_id: int) -> None:
 
 def begin_sign_in(sealer: Sealer, site: Site, at: datetime) -> Ceremony:
     """Options to sign in with whichever passkey the authenticator has for this site; they say nothing about anybody."""
+    with importing():
+        from gateway.store import webauthn_answers
     text, ticket = tickets.issue(sealer, Purpose.PASSKEY, at)
-    options = webauthn.generate_authentication_options(
-        rp_id=site.rp_id,
-        challenge=ticket.nonce,
-        timeout=int(tickets.GOOD_FOR.total_seconds() * 1000),
-        user_verification=UserVerificationRequirement.REQUIRED,
-    )
-    return Ceremony(ticket=text, options=json.loads(webauthn.options_to_json(options)))
+    return Ceremony(ticket=text, options=webauthn_answers.request_options(site, ticket.nonce))
 
 
 def sign_in(
@@ -183,6 +157,8 @@ def sign_in(
     at: datetime,
 ) -> SignedIn:
     """Raises TicketRefused, SignInRefused, TooManyAttempts."""
+    with importing():
+        from gateway.store import webauthn_answers
     ticket = tickets.read(sealer, ticket_text, Purpose.PASSKEY, at)
     credential_id = _credential_id(credential)
     with read_session(engine) as session:
@@ -192,7 +168,12 @@ def sign_in(
     admit_attempt(engine, account, visitor.address, at)
     with write_session(engine) as session:
         row = session.scalars(select(Passkey).where(Passkey.credential_id == credential_id).with_for_update()).first()
-        if row is not None and _answers(session, row, ticket.nonce, site, credential, at):
+        shown = None
+        if row is not None and row.rp_id == site.rp_id:
+            handle = _user_handle(session, row.user_id)
+            shown = webauthn_answers.signed(credential, ticket.nonce, site, row, handle)
+        if row is not None and shown is not None:
+            row.sign_count, row.synced, row.last_used_at = shown.sign_count, shown.synced, at
             owner = select(User).where(User.id == row.user_id, ~User.disabled).options(joinedload(User.team))
             user = session.scalars(owner).one_or_none()
             if user is not None:
@@ -203,36 +184,9 @@ def sign_in(
     raise SignInRefused(_REFUSED, fix=_REMEDY)
 
 
-def _answers(
-    session: Session, row: Passkey, challenge: bytes, site: Site, credential: Mapping[str, Any], at: datetime
-) -> bool:
-    """Whether the passkey has signed the challenge, here and now, for a user whom the authenticator has verified; its
-    count of signatures moves on. One that does not has been copied."""
-    if row.rp_id != site.rp_id:
-        return False
-    try:
-        shown = webauthn.verify_authentication_response(
-            credential=dict(credential),
-            expected_challenge=challenge,
-            expected_rp_id=site.rp_id,
-            expected_origin=site.origin,
-            credential_public_key=row.public_key,
-            credential_current_sign_count=row.sign_count,
-            require_user_verification=True,
-        )
-        handle = credential["response"].get("userHandle")
-        if handle is not None and base64url_to_bytes(handle) != _user_handle(session, row.user_id):
-            return False
-    except Exception as error:  # noqa: BLE001  as above
-        log.warning("passkey refused", extra={"passkey": row.id, "why": str(error)})
-        return False
-    row.sign_count, row.synced, row.last_used_at = shown.new_sign_count, shown.credential_backed_up, at
-    return True
-
-
 def _credential_id(credential: Mapping[str, Any]) -> bytes:
     try:
-        return base64url_to_bytes(credential["id"])[:1023]
+        return urlsafe_b64decode(f"{credential['id']}===")[:1023]
     except (KeyError, TypeError, ValueError, AttributeError):
         raise SignInRefused(_REFUSED, fix=_REMEDY) from None
 
@@ -244,14 +198,14 @@ def _user_handle(session: Session, user_id: int) -> bytes:
     return hashlib.sha256(f"sluicegate user handle {installation} {user_id}".encode()).digest()
 
 
-def _descriptor(row: Passkey) -> PublicKeyCredentialDescriptor:
-    transports = [AuthenticatorTransport(each) for each in row.transports]
-    return PublicKeyCredentialDescriptor(id=row.credential_id, transports=transports)
+def _require_room(present: int) -> None:
+    if present >= MOST_PASSKEYS:
+        raise Conflict(f"there are {present} passkeys", fix="remove one that is not used any more")
 
 
 def _find(session: Session, caller: Caller, passkey_id: int) -> Passkey:
     found = select(Passkey).where(Passkey.id == passkey_id, Passkey.user_id == caller.user_id)
-    row = session.scalars(found).one_or_none()
+    row = session.scalars(found.with_for_update()).one_or_none()
     if row is None:
         raise NotFound(f"you have no passkey {passkey_id}", fix="GET /api/v1/account/passkeys lists them")
     return row

@@ -2,9 +2,12 @@
 
 Only accounts that SCIM made are SCIM's: others do not exist for it, but that their names are taken. Deleting a user
 removes the account; `active: false` disables it; either ends its sessions with the transaction.
+
+What is shown is read, and a PATCH worked out, without the lock on changes; `replace_…` takes what was `seen` and
+refuses where somebody else was faster. Loaded when a directory asks (`gateway.late`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
@@ -17,6 +20,7 @@ from scim2_models import (
     Mutability,
     NotFoundException,
     PreconditionFailedException,
+    Reference,
     ScimFilter,
     ScimPolicy,
     UniquenessException,
@@ -25,7 +29,7 @@ from scim2_models import Group as CoreGroup
 from scim2_models import GroupMember as CoreGroupMember
 from scim2_models import User as CoreUser
 from scim2_models.path import CompareOperator, Comparison, FilterNode, LogicalExpr, LogicalOperator
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.orm import Session, joinedload
 
 from gateway.policy.roles import Role
@@ -33,6 +37,7 @@ from gateway.store import audit, scim_groups
 from gateway.store.accounts import Source, as_audited, require_another_owner
 from gateway.store.models import User, now
 from gateway.store.scim_admission import settle
+from gateway.store.scim_groups import portions
 from gateway.store.scim_models import ScimGroup, ScimMember, ScimUser
 
 UserResource: TypeAlias = CoreUser[EnterpriseUser]
@@ -61,6 +66,10 @@ OURS: Final = {"id", "meta", "schemas", "groups", "password", "userName", "exter
 """Of a user, what is not kept as it came: we know it better, or never keep it."""
 
 
+class ChangedMeanwhile(Exception):
+    """Not as it was seen any more: read it again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
     """Who asks, and where it finds us."""
@@ -85,28 +94,29 @@ def get_user(session: Session, client: Client, reference: str) -> UserResource:
     return _shown(session, client, [_user_row(session, reference)])[0]
 
 
-def list_users(session: Session, client: Client, filter_: str | None, start: int, count: int) -> Found:
-    """`start` counts from 0."""
+def list_users(
+    session: Session, client: Client, filter_: str | None, start: int, count: int, left_out: Collection[str] = ()
+) -> Found:
+    """`start` counts from 0; `left_out`: attributes, in lower case."""
+    asked = (filter_ or "").lower()  # what it compares has to be there
     query = select(ScimUser, User).join(User, User.id == ScimUser.user_id).options(joinedload(User.team))
-    query = query.order_by(ScimUser.user_id)
-    if filter_ is None:
-        total = session.scalar(select(func.count()).select_from(ScimUser)) or 0
-        rows = session.execute(query.offset(start).limit(count)).all()
-        return Found(total=total, resources=_shown(session, client, [(said, user) for said, user in rows]))
-    wanted = ScimFilter[UserResource](filter_)
-    for name, value in _equals(wanted.ast):
-        if name == "username":
-            query = query.where(func.lower(User.name) == value.lower())
-        elif name == "externalid":
-            query = query.where(ScimUser.external_id == value)
-        elif name == "id":
-            query = query.where(ScimUser.user_id == _number(value))
-    rows = session.execute(query).all()
-    fitting = [each for each in _shown(session, client, [(said, user) for said, user in rows]) if wanted.match(each)]
-    return Found(total=len(fitting), resources=fitting[start : start + count])
+    return _found(
+        session,
+        query.order_by(ScimUser.user_id),
+        ScimFilter[UserResource](filter_) if filter_ is not None else None,
+        {
+            "username": lambda value: func.lower(User.name) == value.lower(),
+            "externalid": lambda value: ScimUser.external_id == value,
+            "id": lambda value: ScimUser.user_id == _number(value),
+        },
+        lambda rows: _shown(session, client, rows, groups="groups" not in left_out or "groups" in asked),
+        start,
+        count,
+    )
 
 
-def create_user(session: Session, client: Client, wanted: UserResource) -> UserResource:
+def create_user(session: Session, client: Client, wanted: UserResource) -> str:
+    """Returns its id."""
     audit.lock(session)
     name = _good_name(wanted.user_name)
     _require_free(session, name)
@@ -119,18 +129,20 @@ def create_user(session: Session, client: Client, wanted: UserResource) -> UserR
     session.add(said)
     session.flush()
     audit.record(session, actor=client.actor, action="create", kind="user", name=name, after=as_audited(user))
-    settle(session, user.id, client.actor)
-    return get_user(session, client, str(user.id))
+    settle(session, [user.id], client.actor)
+    return str(user.id)
 
 
-def replace_user(
-    session: Session, client: Client, reference: str, wanted: UserResource, expected: str | None
-) -> UserResource:
-    """What PUT and PATCH come to: the resource as it is to be."""
+def replace_user(session: Session, client: Client, reference: str, wanted: UserResource, seen: str) -> None:
+    """What PUT and PATCH come to: the resource as it is to be. `seen`: its ETag where `wanted` was made of it.
+
+    Raises ChangedMeanwhile.
+    """
     audit.lock(session)
     said, user = _user_row(session, reference)
-    _require_etag(expected, said.revision)
-    before = as_audited(user), said.external_id, said.active, dict(said.attributes)
+    if etag(said.revision) != seen:
+        raise ChangedMeanwhile
+    before = user.name, said.external_id, said.active, dict(said.attributes)
     name = _good_name(wanted.user_name)
     if name != user.name:
         _require_free(session, name, but=user.id)
@@ -143,20 +155,18 @@ def replace_user(
         )  # fmt: skip
     said.active = wanted.active is not False
     _take(said, wanted)
-    session.flush()
-    settle(session, user.id, client.actor)
-    if before != (as_audited(user), said.external_id, said.active, dict(said.attributes)):
+    if before != (name, said.external_id, said.active, dict(said.attributes)):
         said.revision += 1
         said.changed_at = now()
     session.flush()
-    return get_user(session, client, reference)
+    settle(session, [user.id], client.actor)
 
 
 def delete_user(session: Session, client: Client, reference: str, expected: str | None) -> None:
     """The account goes, with its sessions. Raises OutcomeRefused for the last owner."""
     audit.lock(session)
     said, user = _user_row(session, reference)
-    _require_etag(expected, said.revision)
+    require_etag(expected, etag(said.revision))
     if user.role == Role.OWNER and not user.disabled:
         require_another_owner(session, user)
     before = as_audited(user)
@@ -176,30 +186,29 @@ def get_group(session: Session, client: Client, reference: str) -> Group:
 
 
 def list_groups(
-    session: Session, client: Client, filter_: str | None, start: int, count: int, *, members: bool = True
+    session: Session, client: Client, filter_: str | None, start: int, count: int, left_out: Collection[str] = ()
 ) -> Found:
-    """`start` counts from 0. Without `members` they are left out, of groups that are large."""
-    query = select(ScimGroup).order_by(ScimGroup.id)
-    if filter_ is None:
-        total = session.scalar(select(func.count()).select_from(ScimGroup)) or 0
-        rows = session.scalars(query.offset(start).limit(count)).all()
-        return Found(total=total, resources=_group_shown(session, client, rows, members=members))
-    wanted = ScimFilter[Group](filter_)
-    for name, value in _equals(wanted.ast):
-        if name == "displayname":
-            query = query.where(func.lower(ScimGroup.display_name) == value.lower())
-        elif name == "externalid":
-            query = query.where(ScimGroup.external_id == value)
-        elif name == "id":
-            query = query.where(ScimGroup.id == _number(value))
-    fitting = [each for each in _group_shown(session, client, session.scalars(query).all()) if wanted.match(each)]
-    if not members:
-        for each in fitting:
-            each.members = None
-    return Found(total=len(fitting), resources=fitting[start : start + count])
+    """`start` counts from 0; `left_out`: attributes, in lower case, such as the members of groups that are large."""
+    asked = (filter_ or "").lower()  # what it compares has to be there
+    return _found(
+        session,
+        select(ScimGroup).order_by(ScimGroup.id),
+        ScimFilter[Group](filter_) if filter_ is not None else None,
+        {
+            "displayname": lambda value: func.lower(ScimGroup.display_name) == value.lower(),
+            "externalid": lambda value: ScimGroup.external_id == value,
+            "id": lambda value: ScimGroup.id == _number(value),
+        },
+        lambda rows: _group_shown(
+            session, client, [row for (row,) in rows], members="members" not in left_out or "members" in asked
+        ),
+        start,
+        count,
+    )
 
 
-def create_group(session: Session, client: Client, wanted: Group) -> Group:
+def create_group(session: Session, client: Client, wanted: Group) -> str:
+    """Returns its id."""
     audit.lock(session)
     name = _good_group_name(wanted.display_name)
     _require_free_group(session, name)
@@ -207,52 +216,54 @@ def create_group(session: Session, client: Client, wanted: Group) -> Group:
     session.add(row)
     session.flush()
     members = _members(session, wanted)
-    session.add_all(ScimMember(group_id=row.id, user_id=user_id) for user_id in sorted(members))
-    session.flush()
+    _put_in(session, row.id, members)
     _audit_group(session, client, "create", name, None, _group_audited(name, len(members)))
-    _settle_all(session, client, members)
-    return get_group(session, client, str(row.id))
+    settle(session, members, client.actor)
+    return str(row.id)
 
 
-def replace_group(session: Session, client: Client, reference: str, wanted: Group, expected: str | None) -> Group:
-    """What PUT and PATCH come to. Whoever comes or goes has another role, and no session, at once."""
+def replace_group(session: Session, client: Client, reference: str, wanted: Group, seen: str) -> None:
+    """What PUT and PATCH come to. Whoever comes or goes has another role, and no session, at once. `seen`: its ETag
+    where `wanted` was made of it.
+
+    Raises ChangedMeanwhile.
+    """
     audit.lock(session)
     row = _group_row(session, reference)
-    _require_etag(expected, row.version)
-    present = set(session.scalars(select(ScimMember.user_id).where(ScimMember.group_id == row.id)))
+    if etag(row.version) != seen:
+        raise ChangedMeanwhile
+    present = _present(session, row.id)
     before = row.display_name
     name = _good_group_name(wanted.display_name)
     if name != before:
         _require_free_group(session, name, but=row.id)
     members = _members(session, wanted)
     if (name, wanted.external_id) == (before, row.external_id) and members == present:
-        return get_group(session, client, reference)
+        return
     row.display_name, row.external_id, row.updated_at = name, wanted.external_id, now()
-    gone = ScimMember.user_id.in_(present - members)
-    session.execute(delete(ScimMember).where(ScimMember.group_id == row.id, gone))
-    session.add_all(ScimMember(group_id=row.id, user_id=user_id) for user_id in sorted(members - present))
     session.flush()
+    _take_out(session, row.id, present - members)
+    _put_in(session, row.id, members - present)
     _audit_group(
         session, client, "update", before, _group_audited(before, len(present)), _group_audited(name, len(members))
     )
     if name != before:
         scim_groups.forget(session, before)
-    _settle_all(session, client, present | members if name != before else present ^ members)
-    return get_group(session, client, reference)
+    settle(session, present | members if name != before else present ^ members, client.actor)
 
 
 def delete_group(session: Session, client: Client, reference: str, expected: str | None) -> None:
     audit.lock(session)
     row = _group_row(session, reference)
-    _require_etag(expected, row.version)
-    members = set(session.scalars(select(ScimMember.user_id).where(ScimMember.group_id == row.id)))
+    require_etag(expected, etag(row.version))
+    members = _present(session, row.id)
     name = row.display_name
     session.execute(delete(ScimMember).where(ScimMember.group_id == row.id))
     session.delete(row)
     session.flush()
     _audit_group(session, client, "delete", name, _group_audited(name, len(members)), None)
     scim_groups.forget(session, name)
-    _settle_all(session, client, members)
+    settle(session, members, client.actor)
 
 
 # ---- what both share
@@ -260,6 +271,26 @@ def delete_group(session: Session, client: Client, reference: str, expected: str
 
 def etag(version: int) -> str:
     return f'W/"{version}"'
+
+
+def _found(
+    session: Session,
+    query: Any,
+    wanted: ScimFilter[Any] | None,
+    columns: Mapping[str, Callable[[str], ColumnElement[bool]]],
+    show: Callable[[Sequence[Any]], Sequence[Any]],
+    start: int,
+    count: int,
+) -> Found:
+    """A page of what `query`, a select, finds. `columns`: attributes, in lower case, that SQL may compare."""
+    if wanted is None:
+        total = session.scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
+        return Found(total=total, resources=show(session.execute(query.offset(start).limit(count)).all()))
+    for name, value in _equals(wanted.ast):
+        if name in columns:
+            query = query.where(columns[name](value))
+    fitting = [each for each in show(session.execute(query).all()) if wanted.match(each)]
+    return Found(total=len(fitting), resources=fitting[start : start + count])
 
 
 def _user_row(session: Session, reference: str) -> tuple[ScimUser, User]:
@@ -283,16 +314,24 @@ def _number(reference: str) -> int:
     return int(reference) if reference.isascii() and reference.isdigit() and len(reference) < 10 else -1
 
 
-def _shown(session: Session, client: Client, rows: Sequence[tuple[ScimUser, User]]) -> list[UserResource]:
-    ids = [user.id for _, user in rows]
+def _shown(session: Session, client: Client, rows: Sequence[Any], *, groups: bool = True) -> list[UserResource]:
+    """`rows`: of `ScimUser` and `User`."""
+    inside = _groups_shown_of(session, client, [user.id for _, user in rows]) if groups else {}
+    return [_user_shown(client, said, user, inside.get(user.id, [])) for said, user in rows]
+
+
+def _groups_shown_of(session: Session, client: Client, ids: Sequence[int]) -> dict[int, list[dict[str, str]]]:
     groups: dict[int, list[dict[str, str]]] = {}
     query = select(ScimMember.user_id, ScimGroup.id, ScimGroup.display_name).join(
         ScimGroup, ScimGroup.id == ScimMember.group_id
     )
-    for user_id, group_id, name in session.execute(query.where(ScimMember.user_id.in_(ids)).order_by(ScimGroup.id)):
-        ref = f"{client.base_url}/Groups/{group_id}"
-        groups.setdefault(user_id, []).append({"value": str(group_id), "display": name, "$ref": ref, "type": "direct"})
-    return [_user_shown(client, said, user, groups.get(user.id, [])) for said, user in rows]
+    for some in portions(ids):
+        found = session.execute(query.where(ScimMember.user_id.in_(some)).order_by(ScimGroup.id))
+        for user_id, group_id, name in found:
+            ref = f"{client.base_url}/Groups/{group_id}"
+            group = {"value": str(group_id), "display": name, "$ref": ref, "type": "direct"}
+            groups.setdefault(user_id, []).append(group)
+    return groups
 
 
 def _user_shown(client: Client, said: ScimUser, user: User, groups: list[dict[str, str]]) -> UserResource:
@@ -318,9 +357,11 @@ def _group_shown(session: Session, client: Client, rows: Sequence[ScimGroup], *,
     if members:
         query = select(ScimMember.group_id, ScimMember.user_id).order_by(ScimMember.user_id)
         for group_id, user_id in session.execute(query.where(ScimMember.group_id.in_([row.id for row in rows]))):
-            place = f"{client.base_url}/Users/{user_id}"
-            member = GroupMember.model_validate({"value": str(user_id), "type": "User", "$ref": place})
-            inside.setdefault(group_id, []).append(member)
+            inside.setdefault(group_id, []).append(
+                GroupMember.model_construct(  # ours, and good: checking thousands of them takes its time
+                    value=str(user_id), type="User", ref=Reference(f"{client.base_url}/Users/{user_id}")
+                )
+            )
     shown = []
     for row in rows:
         group = Group(
@@ -375,23 +416,37 @@ def _require_free_group(session: Session, name: str, but: int = 0) -> None:
         raise UniquenessException(detail=f"there is a group {name!r} already")
 
 
-def _require_etag(expected: str | None, version: int) -> None:
-    if expected is not None and expected.strip() not in ("*", etag(version), etag(version).removeprefix("W/")):
-        raise PreconditionFailedException(detail=f"it has been changed since; it is {etag(version)} now")
+def require_etag(expected: str | None, present: str) -> None:
+    """`expected`: what If-Match says. Raises PreconditionFailedException."""
+    if expected is not None and expected.strip() not in ("*", present, present.removeprefix("W/")):
+        raise PreconditionFailedException(detail=f"it has been changed since; it is {present} now")
 
 
 def _members(session: Session, wanted: Group) -> set[int]:
     """Raises InvalidValueException for who is no user of SCIM's."""
     asked = {_number(each.value or "") for each in wanted.members or ()}
-    known = set(session.scalars(select(ScimUser.user_id).where(ScimUser.user_id.in_(asked))))
+    known: set[int] = set()
+    for ids in portions(sorted(asked)):
+        known.update(session.scalars(select(ScimUser.user_id).where(ScimUser.user_id.in_(ids))))
     if asked - known:
         raise InvalidValueException(detail="members: only users that SCIM manages can be in its groups")
     return known
 
 
-def _settle_all(session: Session, client: Client, user_ids: Iterable[int]) -> None:
-    for user_id in sorted(user_ids):
-        settle(session, user_id, client.actor)
+def _present(session: Session, group_id: int) -> set[int]:
+    return set(session.scalars(select(ScimMember.user_id).where(ScimMember.group_id == group_id)))
+
+
+def _put_in(session: Session, group_id: int, user_ids: set[int]) -> None:
+    if user_ids:
+        rows = [{"group_id": group_id, "user_id": user_id} for user_id in sorted(user_ids)]
+        session.execute(insert(ScimMember), rows)
+
+
+def _take_out(session: Session, group_id: int, user_ids: set[int]) -> None:
+    for ids in portions(sorted(user_ids)):
+        gone = delete(ScimMember).where(ScimMember.group_id == group_id, ScimMember.user_id.in_(ids))
+        session.execute(gone.execution_options(synchronize_session=False))
 
 
 def _group_audited(name: str, members: int) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Provider credentials, the certificate authority's key, the secrets of authenticator apps and of sign-on at rest:
-AES-256-GCM, its key not in the database.
+"""Provider credentials, the certificate authority's key, the secrets of authenticator apps, of sign-on and its sessions
+at rest: AES-256-GCM, its key not in the database.
 
 The key is `SLUICEGATE_SEALING_KEY`, else the file `sealing.key` (0600) in the data folder, made at first use. Either
 holds base64 of 32 bytes; several, separated by white space or commas, are the present key first and former ones after
@@ -32,13 +32,21 @@ from gateway.store.draft_models import DraftSecret
 from gateway.store.factor_models import Totp
 from gateway.store.models import CertificateAuthority, Credential, ProviderSecret
 from gateway.store.portal_models import TeamContact
-from gateway.store.sign_on_models import SignOnSecret
+from gateway.store.sign_on_models import SignOnSecret, SignOnSession
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 
 SealedRow: TypeAlias = (
-    Credential | ProviderSecret | CertificateAuthority | DraftSecret | Totp | BodyKey | SignOnSecret | TeamContact
+    Credential
+    | ProviderSecret
+    | CertificateAuthority
+    | DraftSecret
+    | Totp
+    | BodyKey
+    | SignOnSecret
+    | SignOnSession
+    | TeamContact
 )
 
 
@@ -96,7 +104,7 @@ class Sealer:
             ) from None
 
     def open_row(self, row: SealedRow) -> str:
-        assert row.sealed is not None, "a contact without a secret was asked for it"
+        assert row.sealed is not None, "a row without a secret was asked for it"
         assert row.sealing_key_id is not None
         return self.open(Sealed(row.sealing_key_id, row.sealed), *sealed_to(row))
 
@@ -142,6 +150,8 @@ def sealed_to(row: SealedRow) -> tuple[int, str]:
             return 0, "/bodies"
         case SignOnSecret():
             return 0, f"/sign-on {row.provider_id}"
+        case SignOnSession():
+            return 0, f"/sign-on session {row.session_id}"
         case TeamContact():
             return 0, f"/contact/{row.team_id}"
 
@@ -151,6 +161,7 @@ def sealed_rows(session: Session) -> list[SealedRow]:
     found: list[SealedRow] = []
     for kind in (Credential, ProviderSecret, CertificateAuthority, DraftSecret, Totp, BodyKey, SignOnSecret):
         found += session.scalars(select(kind))
+    found += session.scalars(select(SignOnSession).where(SignOnSession.sealed.is_not(None)))
     return [*found, *session.scalars(select(TeamContact).where(TeamContact.sealed.is_not(None)))]
 
 

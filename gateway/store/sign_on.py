@@ -56,6 +56,7 @@ class KnownProvider:
     scopes: str
     groups_claim: str
     name_claim: str
+    provisions: bool
     endpoints: tuple[str, ...]
 
 
@@ -159,6 +160,7 @@ def known_provider(session: Session, sealer: Sealer, reference: str, *, enabled_
         scopes=row.scopes,
         groups_claim=row.groups_claim,
         name_claim=row.name_claim,
+        provisions=row.provisions,
         endpoints=tuple(row.endpoints),
     )
 
@@ -169,6 +171,8 @@ def create_provider(editing: Editing, wanted: SignOnProviderDocument) -> SignOnP
     _require_free_name(session, wanted.name)
     if session.scalar(select(func.count()).select_from(SignOnProvider)) == MOST_PROVIDERS:
         raise Conflict(f"there are {MOST_PROVIDERS} providers already", fix="remove one that nobody uses")
+    if wanted.provisions:
+        _require_no_other_directory(session, 0)
     row = SignOnProvider(
         name=wanted.name,
         label=wanted.label or wanted.name,
@@ -178,6 +182,7 @@ def create_provider(editing: Editing, wanted: SignOnProviderDocument) -> SignOnP
         groups_claim=wanted.groups_claim,
         name_claim=wanted.name_claim,
         enabled=wanted.enabled,
+        provisions=wanted.provisions,
         endpoints=[],
     )
     session.add(row)
@@ -201,7 +206,9 @@ def update_provider(
     before = _view(session, row)
     if patch.name is not None and patch.name != row.name:
         _require_free_name(session, patch.name)
-    for name in ("name", "label", "client_id", "scopes", "groups_claim", "name_claim", "enabled"):
+    if patch.provisions:
+        _require_no_other_directory(session, row.id)
+    for name in ("name", "label", "client_id", "scopes", "groups_claim", "name_claim", "enabled", "provisions"):
         value = getattr(patch, name)
         if value is not None:
             setattr(row, name, value)
@@ -239,6 +246,9 @@ def delete_provider(editing: Editing, reference: str, expected_version: int | No
 
 def note_endpoints(session: Session, provider_id: int, urls: Sequence[str]) -> None:
     """Remember where a provider's discovery document leads, for the list of where our processes may go."""
+    present = session.scalar(select(SignOnProvider.endpoints).where(SignOnProvider.id == provider_id).with_for_update())
+    if present is None or set(present) == set(urls):
+        return  # of many who begin at once the first has noted it
     session.execute(
         update(SignOnProvider)
         .where(SignOnProvider.id == provider_id)
@@ -290,6 +300,13 @@ def _require_free_name(session: Session, name: str) -> None:
         raise Conflict(f"the sign-on provider {name!r} exists already", fix="choose another name")
 
 
+def _require_no_other_directory(session: Session, but: int) -> None:
+    other = select(SignOnProvider.name).where(SignOnProvider.provisions, SignOnProvider.id != but).limit(1)
+    name = session.scalar(other)
+    if name is not None:
+        raise Conflict(f"the directory's provider is {name!r}", fix=f"take the mark `provisions` from {name!r} first")
+
+
 def _require_version(what: str, present: int, expected: int | None) -> None:
     if expected is not None and present != expected:
         raise PreconditionFailed(
@@ -322,6 +339,7 @@ def _view(session: Session, row: SignOnProvider) -> SignOnProviderView:
         groups_claim=row.groups_claim,
         name_claim=row.name_claim,
         enabled=row.enabled,
+        provisions=row.provisions,
         users=session.scalar(counted) or 0,
         created_at=row.created_at,
         updated_at=row.updated_at,

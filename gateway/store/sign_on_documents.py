@@ -116,6 +116,8 @@ class SignOnProviderDocument(Document):
     """Of the ID token, else of the userinfo endpoint; with dots where it is nested."""
     name_claim: Claim = "preferred_username"
     enabled: bool = True
+    provisions: bool = False
+    """It is the directory's, which makes users by SCIM: they, and no other provider's people, are those. One may be."""
 
 
 class SignOnProviderPatch(Document):
@@ -131,6 +133,7 @@ class SignOnProviderPatch(Document):
     groups_claim: Claim | None = None
     name_claim: Claim | None = None
     enabled: bool | None = None
+    provisions: bool | None = None
 
 
 class SignOnProviderView(Document):
@@ -144,6 +147,7 @@ class SignOnProviderView(Document):
     groups_claim: str
     name_claim: str
     enabled: bool
+    provisions: bool
     users: int
     """Who have come by it."""
     created_at: datetime

@@ -1,8 +1,8 @@
 """Somebody comes from an identity provider: who they are here, as what they may come in, and their session.
 
 A user is made at the first sign-in, and role and team are settled anew at each. Who is refused is told why. A local
-account is never taken over by a name that a provider gives. Accounts that SCIM made are found by it once, where one
-provider alone is enabled: with several, one could name people of another's directory.
+account is never taken over by a name that a provider gives. Accounts that SCIM made are found once, by the directory's
+provider, or where none is marked so by the only one that is enabled: another could name people of its own so.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, joinedload
 
 from gateway.policy import sign_on as claims_policy
@@ -22,6 +22,8 @@ from gateway.store.identity import Method, end_sessions
 from gateway.store.login_sessions import SignedIn, Visitor
 from gateway.store.models import User
 from gateway.store.scim_groups import groups_of
+from gateway.store.scim_models import ScimUser
+from gateway.store.sealing import Sealer
 from gateway.store.sign_on import KnownProvider
 from gateway.store.sign_on_models import SignOnProvider, SignOnSession, UserIdentity
 
@@ -36,6 +38,8 @@ class Person:
     name: str
     directory_name: str | None
     """As a directory's account has to be called to be theirs; None = none is."""
+    email: str | None
+    """Only where the provider calls it verified."""
     groups: tuple[str, ...]
 
     @classmethod
@@ -45,6 +49,7 @@ class Person:
             subject=claims["sub"],
             name=claims_policy.name_in(claims, provider.name_claim),
             directory_name=claims_policy.directory_name_in(claims, provider.name_claim),
+            email=claims_policy.directory_name_in(claims, "email"),
             groups=claims_policy.groups_in(claims, provider.groups_claim) or (),
         )
 
@@ -59,13 +64,19 @@ class Refusal:
 
 
 def enter(
-    session: Session, provider: KnownProvider, person: Person, id_token: str, visitor: Visitor, at: datetime
+    session: Session,
+    sealer: Sealer,
+    provider: KnownProvider,
+    person: Person,
+    id_token: str,
+    visitor: Visitor,
+    at: datetime,
 ) -> SignedIn | Refusal:
     """A new session, or why not; either is audited. The caller commits."""
     audit.come_from(session, visitor.address)
     audit.lock(session)  # two first sign-ins of one person at once make one user
     identity = _identity(session, provider, person)
-    user = identity.user if identity is not None else _provisioned(session, person)
+    user = identity.user if identity is not None else _provisioned(session, provider, person)
     groups = set(person.groups) if user is None else groups_of(session, user, person.groups)
     rule = claims_policy.admit(groups, sign_on.rules(session))
     refusal = _refusal(session, provider, person, user, rule)
@@ -90,7 +101,9 @@ def enter(
     session.flush()
     signed_in = login_sessions.begin(session, user, Method.SIGN_ON, visitor, at)
     assert signed_in.caller.session_id is not None
-    session.add(SignOnSession(session_id=signed_in.caller.session_id, provider_id=provider.id, id_token=id_token))
+    begun = SignOnSession(session_id=signed_in.caller.session_id, provider_id=provider.id)
+    sealer.seal_row(begun, id_token)
+    session.add(begun)
     session.flush()
     return signed_in
 
@@ -100,21 +113,35 @@ def _identity(session: Session, provider: KnownProvider, person: Person) -> User
     return session.scalars(query.options(joinedload(UserIdentity.user).joinedload(User.team))).one_or_none()
 
 
-def _provisioned(session: Session, person: Person) -> User | None:
-    """The account that SCIM made for them, where nobody has come to it yet and one provider alone is enabled."""
-    enabled = select(func.count()).select_from(SignOnProvider).where(SignOnProvider.enabled)
-    if person.directory_name is None or session.scalar(enabled) != 1:
+def _provisioned(session: Session, provider: KnownProvider, person: Person) -> User | None:
+    """The account that SCIM made for them, where nobody has come to it yet.
+
+    The directory's own provider may know it by what the directory calls them (`externalId` is the subject: Okta), or by
+    a verified address; one that is merely the only one, by just its name.
+    """
+    accounts = select(User).join(ScimUser, ScimUser.user_id == User.id).where(User.source == Source.SCIM)
+    ways: list[ColumnElement[bool]] = []
+    if provider.provisions:
+        ways.append(ScimUser.external_id == person.subject)
+    elif not _is_the_only_one(session):
         return None
-    query = (
-        select(User)
-        .where(User.name == person.directory_name, User.source == Source.SCIM)
-        .options(joinedload(User.team))
-    )
-    user = session.scalars(query).one_or_none()
-    if user is None:
-        return None
-    taken = select(UserIdentity.id).where(UserIdentity.user_id == user.id).limit(1)
-    return None if session.scalar(taken) is not None else user
+    if person.directory_name is not None:
+        ways.append(User.name == person.directory_name)
+    if provider.provisions and person.email is not None:
+        ways.append(func.lower(User.name) == person.email.lower())
+    free = User.id.not_in(select(UserIdentity.user_id))
+    for way in ways:
+        found = session.scalars(accounts.where(way, free).options(joinedload(User.team)).limit(2)).all()
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _is_the_only_one(session: Session) -> bool:
+    """Whether there is one provider enabled, and none marked as the directory's."""
+    if session.scalar(select(SignOnProvider.id).where(SignOnProvider.provisions).limit(1)) is not None:
+        return False
+    return session.scalar(select(func.count()).select_from(SignOnProvider).where(SignOnProvider.enabled)) == 1
 
 
 def _refusal(
@@ -137,8 +164,9 @@ def _refusal(
         return Refusal(
             code="name_taken",
             reason=f"there is an account {person.name} of the directory's, and it is not certain that it is yours",
-            fix=f"{ASK}: such an account goes to the first who comes by the one provider that is enabled, with just "
-            f"this name in its claim {provider.name_claim} (an address only if verified)",
+            fix=f"{ASK}: such an account goes to the first who comes by the directory's provider (the one marked so, "
+            f"else the only one that is enabled) with just this name in its claim {provider.name_claim} (an address "
+            "only if verified)",
         )
     if present is not None:
         return Refusal(

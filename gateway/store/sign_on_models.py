@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, LargeBinary, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from gateway.store.base import Base
@@ -50,6 +50,8 @@ class SignOnProvider(Entity, Base):
     groups_claim: Mapped[str] = mapped_column(String(NAME_LENGTH))
     name_claim: Mapped[str] = mapped_column(String(NAME_LENGTH))
     enabled: Mapped[bool] = mapped_column(default=True)
+    provisions: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It is the directory's, which makes users by SCIM: they come in by it. At most one is."""
     endpoints: Mapped[list[str]] = mapped_column(JSON, default=list)
     """URLs that its discovery document named, for the list of where our processes have reason to go."""
     secret: Mapped["SignOnSecret | None"] = relationship(
@@ -87,7 +89,8 @@ class UserIdentity(Base):
 
 
 class SignOnSession(Base):
-    """A console session that was begun at a provider: what signing out there takes."""
+    """A console session that was begun at a provider: what signing out there takes, its ID token, sealed like a
+    credential."""
 
     __tablename__ = "sign_on_session"
 
@@ -95,4 +98,6 @@ class SignOnSession(Base):
         ForeignKey("login_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
     provider_id: Mapped[int] = mapped_column(ForeignKey("sign_on_provider.id", ondelete="CASCADE"), index=True)
-    id_token: Mapped[str] = mapped_column(Text)
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """None of a session from before they were sealed: the provider asks whether to sign out."""
+    sealing_key_id: Mapped[str | None] = mapped_column(String(16))

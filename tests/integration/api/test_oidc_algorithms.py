@@ -9,7 +9,7 @@ from gateway.store.sign_on import KnownProvider
 ISSUER = "https://idp.example"
 PROVIDER = KnownProvider(
     id=1, name="corp", label="Corp", issuer=ISSUER, client_id="us", client_secret="of a test", scopes="openid",
-    groups_claim="groups", name_claim="preferred_username", endpoints=(),
+    groups_claim="groups", name_claim="preferred_username", provisions=False, endpoints=(),
 )  # fmt: skip
 
 

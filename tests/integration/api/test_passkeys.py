@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.store import tickets
+from gateway.store import passkeys, tickets
 from tests.integration.api.served import OWNER_PASSWORD, ServedApi, served
 from tests.integration.api.signing import (
     audited,
@@ -82,6 +83,27 @@ def test_a_passkey_is_made_used_renamed_and_removed(api: ServedApi) -> None:
         assert client.get("/api/v1/account").json()["recovery_codes"] == 0, "nothing to stand in for"
         assert enter(client, laptop).status_code == 401
     assert [action for _, action, _ in audited(api, "factor")] == ["add", "add", "add", "update", "remove", "remove"]
+
+
+def test_no_more_are_kept_than_there_may_be_however_they_are_begun(api: ServedApi) -> None:
+    with browser(api) as client:
+        at_localhost(api, client)
+        bodies = []
+        for number in range(passkeys.MOST_PASSKEYS + 6):  # while there is room for each
+            begun = client.post("/api/v1/account/passkey-options", json={"password": OWNER_PASSWORD}).json()
+            credential = Authenticator(origin_of(api)).create(begun["options"])
+            bodies.append({"ticket": begun["ticket"], "name": f"key {number}", "credential": credential})
+        first = client.post("/api/v1/account/passkeys", json=bodies.pop(0))
+        assert first.status_code == 201, first.text  # the first factor: the session has another cookie now
+        with ThreadPoolExecutor(6) as threads:
+            statuses = list(
+                threads.map(lambda body: client.post("/api/v1/account/passkeys", json=body).status_code, bodies)
+            )
+        assert statuses.count(201) == passkeys.MOST_PASSKEYS - 1
+        assert set(statuses) == {201, 409}
+        assert len(client.get("/api/v1/account/passkeys").json()["items"]) == passkeys.MOST_PASSKEYS
+        refused = client.post("/api/v1/account/passkey-options", json={"password": OWNER_PASSWORD})
+        assert (refused.status_code, "20 passkeys" in refused.json()["detail"]) == (409, True)
 
 
 def with_other_key(credential: dict[str, Any], api: ServedApi, options: dict[str, Any]) -> dict[str, Any]:

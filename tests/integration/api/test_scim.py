@@ -1,6 +1,9 @@
 """SCIM over sockets: by a compliance tester, by a client, and in what it does to accounts."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -8,8 +11,13 @@ import pytest
 from scim2_client.engines.httpx2 import SyncSCIMClient
 from scim2_models import PatchOp, PatchOperation, User
 from scim2_tester import Status, check_server
+from sqlalchemy import Engine, event, text
 
 from gateway.policy.roles import Role
+from gateway.store.database import write_session
+from gateway.store.models import LoginSession
+from gateway.store.models import User as UserRow
+from gateway.store.scim_models import ScimUser
 from tests.integration.api.served import ServedApi
 from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, identity_provider
 
@@ -205,6 +213,169 @@ def test_an_account_of_scims_is_nobodys_by_a_name_that_proves_nothing(
         assert enter("s-ann") == 303, "who is linked stays so"
         owner.delete("/api/v1/sign-on/providers/second").raise_for_status()
         assert enter("s-bob") == 303
+
+
+def test_with_several_providers_the_directorys_is_the_one_that_is_marked(
+    api: ServedApi, directory: httpx2.Client, owner: httpx2.Client
+) -> None:
+    people = [
+        made(directory, "ann"), made(directory, "Bob@Example.com"), made(directory, "cy", externalId="00u-cy"),
+        made(directory, "dan@example.com"),
+    ]  # fmt: skip
+    group(directory, "staff", *(each["id"] for each in people))
+    accounts = {
+        "s-ann": {"preferred_username": "ann", "groups": []},
+        "s-bob": {"preferred_username": "bob", "email": "bob@example.com", "email_verified": True, "groups": []},
+        "00u-cy": {"preferred_username": "cyril", "groups": []},
+        "s-dan": {
+            "preferred_username": "dan",
+            "email": "dan@example.com",
+            "email_verified": False,
+            "groups": ["staff"],
+        },
+    }
+    with identity_provider(api.url, accounts=accounts) as corp, identity_provider(api.url, accounts=accounts) as other:
+
+        def document(name: str, issuer: str, **more: Any) -> dict[str, Any]:
+            return {
+                "name": name, "issuer": issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET,
+                "scopes": "openid profile email groups", **more,
+            }  # fmt: skip
+
+        def enter(login: str, provider: str) -> str | None:
+            """As whom; None = not at all."""
+            at = corp if provider == "corp" else other
+            with api.bare_client() as browser:
+                back = at.sign_in(browser, f"{api.url}/api/v1/sign-on/start?provider={provider}", login)
+                if browser.get(back).status_code != 303:
+                    return None
+                name: str = browser.get("/api/v1/session").json()["username"]
+                return name
+
+        created = owner.post("/api/v1/sign-on/providers", json=document("corp", corp.url, provisions=True))
+        assert created.json()["provisions"] is True
+        second = owner.post("/api/v1/sign-on/providers", json=document("other", other.url, provisions=True))
+        assert second.status_code == 409
+        assert "'corp'" in second.json()["detail"]
+        owner.post("/api/v1/sign-on/providers", json=document("other", other.url)).raise_for_status()
+        assert owner.patch("/api/v1/sign-on/providers/other", json={"provisions": True}).status_code == 409
+
+        assert enter("s-ann", "other") is None, "another's people are not the directory's"
+        assert enter("s-ann", "corp") == "ann", "by the name"
+        assert enter("s-bob", "corp") == "Bob@Example.com", "by a verified address, whatever its case"
+        assert enter("00u-cy", "other") is None
+        assert enter("00u-cy", "corp") == "cy", "by what the directory calls them"
+        assert enter("s-dan", "corp") != "dan@example.com", "an address that is not verified is nobody's"
+        linked = owner.get("/api/v1/audit", params={"kind": "user", "action": "link"}).json()["items"]
+        assert sorted((each["actor"], each["name"]) for each in linked) == [
+            ("sign-on:corp", name) for name in ("Bob@Example.com", "ann", "cy")
+        ]
+
+        owner.patch("/api/v1/sign-on/providers/corp", json={"enabled": False}).raise_for_status()
+        made(directory, "eve")
+        other.has(**{"s-eve": {"preferred_username": "eve", "groups": ["staff"]}})
+        assert enter("s-eve", "other") is None, "the only one that is on is not the directory's for that"
+        owner.patch("/api/v1/sign-on/providers/corp", json={"provisions": False}).raise_for_status()
+        owner.patch("/api/v1/sign-on/providers/other", json={"provisions": True}).raise_for_status()
+        assert enter("s-ann", "other") is None, "she is somebody's already"
+
+
+LARGE = 3_000
+
+
+@pytest.fixture
+def crowd(api: ServedApi, directory: httpx2.Client) -> list[str]:
+    """Ids of many users that SCIM manages, each with a session, put there at once."""
+    at = datetime.now(UTC)
+    with write_session(api.engine) as session:
+        users = [
+            UserRow(name=f"user-{number}", role=Role.VIEWER, disabled=False, source="scim") for number in range(LARGE)
+        ]
+        session.add_all(users)
+        session.flush()
+        session.add_all(ScimUser(user_id=user.id, attributes={}, active=True) for user in users)
+        session.add_all(
+            LoginSession(
+                digest=user.id.to_bytes(32, "big"), user_id=user.id, expires_at=at + timedelta(days=1), method="sign-on"
+            )
+            for user in users
+        )
+        session.flush()
+        return [str(user.id) for user in users]
+
+
+@contextmanager
+def counted(engine: Engine) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    statements: list[str] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_large_group_takes_few_statements(
+    api: ServedApi, directory: httpx2.Client, owner: httpx2.Client, crowd: list[str]
+) -> None:
+    def count(table: str, where: str = "1 = 1") -> int:
+        with api.engine.connect() as connection:
+            found: int = connection.execute(text(f"SELECT count(*) FROM {table} WHERE {where}")).scalar_one()
+            return found
+
+    with counted(api.engine) as statements:
+        staff = group(directory, "staff", *crowd)
+    assert len(statements) < 80, len(statements)
+    assert count("user_account", "role = 'team-member' AND team_id IS NOT NULL AND version = 2") == LARGE
+    assert count("login_session") == 0, "who comes to another role has no session left"
+    assert count("audit_entry", "kind = 'user' AND action = 'update'") == LARGE
+    assert owner.get("/api/v1/audit/verify").json()["intact"] is True
+    assert len(staff["members"]) == LARGE
+
+    with counted(api.engine) as statements:
+        one = {"op": "remove", "path": f'members[value eq "{crowd[0]}"]'}
+        assert patch(directory, f"/Groups/{staff['id']}", one).status_code == 200
+    assert len(statements) < 80, len(statements)
+    assert count("scim_member") == LARGE - 1
+
+    with counted(api.engine) as statements:
+        rules = [{"group": "staff", "role": "viewer"}]
+        owner.put("/api/v1/sign-on", json={"rules": rules}).raise_for_status()
+        assert directory.delete(f"/Groups/{staff['id']}").status_code == 204
+    assert len(statements) < 160, len(statements)
+    assert count("scim_member") == 0
+    assert count("user_account", "role = 'viewer' AND team_id IS NULL") == LARGE - 1, (
+        "whom no rule admits keeps the role"
+    )
+    assert owner.get("/api/v1/audit/verify").json()["intact"] is True
+
+
+def test_nothing_is_lost_of_what_several_change_at_once(directory: httpx2.Client, owner: httpx2.Client) -> None:
+    ids = [made(directory, f"user-{number}")["id"] for number in range(8)]
+    staff = group(directory, "staff")
+
+    def put_in(user_id: str) -> int:
+        add = {"op": "add", "path": "members", "value": [{"value": user_id}]}
+        return patch(directory, f"/Groups/{staff['id']}", add).status_code
+
+    with ThreadPoolExecutor(len(ids)) as threads:
+        assert set(threads.map(put_in, ids)) == {200}
+    members = directory.get(f"/Groups/{staff['id']}").json()["members"]
+    assert sorted(each["value"] for each in members) == sorted(ids)
+    assert all(owner.get(f"/api/v1/users/user-{number}").json()["role"] == "team-member" for number in range(8))
+
+
+def test_who_is_disabled_here_is_another_resource_there(directory: httpx2.Client, owner: httpx2.Client) -> None:
+    ann = made(directory, "ann")
+    owner.patch("/api/v1/users/ann", json={"disabled": True}).raise_for_status()
+    path = f"/Users/{ann['id']}"
+    rename = {"op": "replace", "path": "displayName", "value": "Ann"}
+    assert patch(directory, path, rename, **{"if-match": ann["meta"]["version"]}).status_code == 412
+    assert patch(directory, path, rename).json()["active"] is False
 
 
 def test_a_group_that_is_no_more_gives_no_role_by_what_a_provider_said_of_it(

@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from gateway.policy.roles import Role
+from gateway.store.database import write_session
+from gateway.store.sealing import Sealer, rotate
 from tests.integration.api.served import OWNER_PASSWORD, ServedApi
 from tests.support.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider, identity_provider
 
@@ -300,6 +302,29 @@ def test_signing_out_ends_both_sessions(api: ServedApi, corp: IdentityProvider) 
         local.post("/api/v1/session", json={"username": "admin", "password": OWNER_PASSWORD}).raise_for_status()
         assert local.post("/api/v1/sign-on/sign-out", headers={"origin": api.url}).json() == {"url": None}
         assert local.get("/api/v1/session").status_code == 401
+
+
+def test_id_tokens_are_kept_sealed_and_go_with_the_key(
+    api: ServedApi, owner: httpx2.Client, corp: IdentityProvider
+) -> None:
+    with api.bare_client() as browser:
+        sign_in(api, corp, "s-ann", browser)
+        with api.engine.connect() as connection:
+            row = connection.execute(text("SELECT * FROM sign_on_session")).mappings().one()
+        kept = b"".join(bytes(value) if isinstance(value, bytes | memoryview) else b"" for value in row.values())
+        assert len(kept) > 200, "there is one"
+        shown = " ".join(str(value) for value in row.values())
+        for text_of_it in (kept, shown.encode()):
+            assert b"eyJ" not in text_of_it, "a JSON Web Token begins so"
+        old = api.app.state.services.sealer
+        new = Sealer(lambda: [b"n" * 32, *old._read_keys()])
+        with write_session(api.engine) as session:
+            assert rotate(session, old, new, "cli:tests") == 2, "the client's secret, and this"
+        vars(api.app.state.services)["sealer"] = new
+        url = browser.post("/api/v1/sign-on/sign-out", headers={"origin": api.url}).json()["url"]
+        hint = dict(parse_qsl(urlsplit(url).query))["id_token_hint"]
+        assert hint.startswith("eyJ")
+        assert browser.get(url).status_code == 200, "the provider takes it"
 
 
 def test_a_provider_that_is_turned_off_or_removed_lets_nobody_stay(

@@ -482,6 +482,8 @@ export interface paths {
         /**
          * Confirm Totp
          * @description Put the app in force. All other sessions end; recovery codes come along with the first factor.
+         *
+         *     A wrong code counts as a failed sign-in.
          */
         post: operations["confirm_totp"];
         delete?: never;
@@ -6073,6 +6075,11 @@ export interface components {
              * @default true
              */
             enabled?: boolean;
+            /**
+             * Provisions
+             * @default false
+             */
+            provisions?: boolean;
         };
         /**
          * SignOnProviderPatch
@@ -6097,6 +6104,8 @@ export interface components {
             name_claim?: string | null;
             /** Enabled */
             enabled?: boolean | null;
+            /** Provisions */
+            provisions?: boolean | null;
         };
         /** SignOnProviderView */
         SignOnProviderView: {
@@ -6120,6 +6129,8 @@ export interface components {
             name_claim: string;
             /** Enabled */
             enabled: boolean;
+            /** Provisions */
+            provisions: boolean;
             /** Users */
             users: number;
             /**

@@ -75,6 +75,7 @@ function Details({ provider, close }: { provider: SignOnProvider; close: () => v
             [t`Scopes`, <code key="p">{provider.scopes}</code>],
             [t`Groups from`, <code key="g">{provider.groups_claim}</code>],
             [t`Name from`, <code key="n">{provider.name_claim}</code>],
+            [t`SCIM's users`, provider.provisions ? t`come in by it: it is the directory's` : t`not by it, unless it is the only one`],
             [t`Users`, <Count key="u" n={provider.users} unit={t`users have come by it`} />],
             [t`Changed`, <When key="w" at={provider.updated_at} />],
           ]}

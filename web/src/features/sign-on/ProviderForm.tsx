@@ -6,7 +6,7 @@ import { useState } from "react";
 import type { SignOnProvider } from "@/api/model";
 import { Id } from "@/ui/Copy";
 import { FormDialog, Line } from "@/ui/FormDialog";
-import { addProvider, changeProvider, policyQuery } from "./queries";
+import { addProvider, changeProvider, policyQuery, signOnProvidersQuery } from "./queries";
 import styles from "./sign-on.module.css";
 
 interface ProviderFormProps {
@@ -25,6 +25,8 @@ export function ProviderForm({ before, close, done }: ProviderFormProps) {
   const [groups, setGroups] = useState(before?.groups_claim ?? "groups");
   const [naming, setNaming] = useState(before?.name_claim ?? "preferred_username");
   const [enabled, setEnabled] = useState(before?.enabled ?? true);
+  const [provisions, setProvisions] = useState(before?.provisions ?? false);
+  const other = useQuery(signOnProvidersQuery).data?.find((each) => each.provisions && each.id !== before?.id);
   const queries = useQueryClient();
 
   const fields = {
@@ -35,6 +37,7 @@ export function ProviderForm({ before, close, done }: ProviderFormProps) {
     groups_claim: groups.trim(),
     name_claim: naming.trim(),
     enabled,
+    provisions,
     ...(secret ? { client_secret: secret } : {}),
   };
   const otherIssuer = before !== undefined && before.users > 0 && fields.issuer !== before.issuer;
@@ -84,6 +87,13 @@ export function ProviderForm({ before, close, done }: ProviderFormProps) {
         <TextInput label={t`Claim of groups`} description={t`With dots where nested`} value={groups} onChange={(event) => setGroups(event.currentTarget.value)} autoComplete="off" />
         <TextInput label={t`Claim of the name`} description={t`At the first sign-in`} value={naming} onChange={(event) => setNaming(event.currentTarget.value)} autoComplete="off" />
       </Line>
+      <Switch
+        label={t`The directory's: users that SCIM makes come in by it`}
+        description={other ? t`${other.label} is, at most one may be` : t`By externalId, user name or verified address, and by no other provider`}
+        disabled={other !== undefined}
+        checked={provisions}
+        onChange={(event) => setProvisions(event.currentTarget.checked)}
+      />
       <Switch label={t`On: the sign-in page offers it`} checked={enabled} onChange={(event) => setEnabled(event.currentTarget.checked)} />
     </FormDialog>
   );
