@@ -28,6 +28,7 @@ from gateway.store.member_documents import (
 )
 from gateway.store.models import Team, Token, User, now
 from gateway.store.scim_models import ScimUser
+from gateway.store.team_names import require_name_of_team
 
 TOKEN_MARK: Final = "sgt_"  # noqa: S105  how a token begins, not a secret
 TOKEN_LENGTH: Final = 40
@@ -52,9 +53,9 @@ def get_user(session: Session, authority: Authority, reference: str) -> UserView
 
 
 def create_user(session: Session, authority: Authority, wanted: UserDocument) -> UserCreated:
-    """Raises Conflict where the name is taken (in whatever team: names are one space)."""
+    """Raises Conflict where the name is taken, Invalid where it is not one that the authority may give."""
     team = _team_for(session, authority, wanted.role, wanted.team)
-    _require_free_name(session, User, wanted.name)
+    _require_free_name(session, authority, User, wanted.name)
     made = None if wanted.password else passwords.random_text(GENERATED_PASSWORD_LENGTH)
     password = wanted.password.get_secret_value() if wanted.password else made
     assert password is not None
@@ -100,7 +101,7 @@ def update_user(
     if before.role is Role.OWNER and not before.disabled and (role is not Role.OWNER or disabled):
         _require_another_owner(session, user)
     if patch.name is not None and patch.name != user.name:
-        _require_free_name(session, User, patch.name)
+        _require_free_name(session, authority, User, patch.name)
         user.name = patch.name
     user.role = role
     user.disabled = disabled
@@ -153,7 +154,8 @@ def get_token(session: Session, authority: Authority, reference: str) -> TokenVi
 def create_token(session: Session, authority: Authority, wanted: TokenDocument) -> TokenCreated:
     team = _team_for(session, authority, wanted.role, wanted.team, wanted.scopes)
     name = wanted.name or f"{wanted.role}-{passwords.random_text(6)}"
-    _require_free_name(session, Token, name)
+    if wanted.name is not None:
+        _require_free_name(session, authority, Token, name)
     text = TOKEN_MARK + passwords.random_text(TOKEN_LENGTH)
     token = Token(
         name=name,
@@ -179,7 +181,7 @@ def update_token(
     _require_version(token, expected_version)
     before = _token_view(token)
     if patch.name is not None and patch.name != token.name:
-        _require_free_name(session, Token, patch.name)
+        _require_free_name(session, authority, Token, patch.name)
         token.name = patch.name
     if "expires_at" in patch.model_fields_set:
         token.expires_at = patch.expires_at
@@ -261,9 +263,14 @@ def _invalid_team(problem: str, remedy: str) -> Invalid:
     return Invalid(f"team: {problem}", fix=remedy, errors=[{"field": "team", "problem": problem, "remedy": remedy}])
 
 
-def _require_free_name(session: Session, kind: type[Member], name: str) -> None:
-    if session.scalar(select(kind.id).where(kind.name == name)) is not None:
-        raise Conflict(f"the {kind.__name__.lower()} {name!r} exists already", fix="choose another name")
+def _require_free_name(session: Session, authority: Authority, kind: type[Member], name: str) -> None:
+    """Names are one space for all teams: see `team_names`. Raises Conflict, Invalid."""
+    word = kind.__name__.lower()
+    holder = session.scalars(select(kind).where(kind.name == name)).one_or_none()
+    if authority.team_id is not None and (holder is None or holder.team_id != authority.team_id):
+        require_name_of_team(session, int(authority.team_id), name, field="name", subject=f"{word} {name!r}")
+    if holder is not None:
+        raise Conflict(f"the {word} {name!r} exists already", fix="choose another name")
 
 
 def _require_version(member: User | Token, expected: int | None) -> None:

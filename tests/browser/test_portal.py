@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import call, sign_in_as
 from tests.browser.looking import ready, wrong_with
@@ -27,6 +27,17 @@ OPENAPI = {
         }
     },
 }
+
+
+MICROS = re.compile(r"\(([\d,]+) micro-USD\)")
+"""What a sum says when the pointer rests on it."""
+
+
+def micros_of(place: Locator) -> int:
+    """The sum that stands there, in micro-USD."""
+    found = MICROS.search(place.get_by_title(MICROS).get_attribute("title") or "")
+    assert found is not None
+    return int(found[1].replace(",", ""))
 
 
 def told(running: Live, method: str, path: str, **body: Any) -> Any:
@@ -106,6 +117,7 @@ def test_an_app_team_asks_an_owner_approves_and_both_see_spend_move(page: Page, 
     dialog.get_by_role("combobox", name="For which app").click()
     member.get_by_role("option", name="A new app").click()
     dialog.get_by_label("Name of the new app").fill("answers")
+    expect(dialog).to_contain_text("Its whole name: search.answers")
     dialog.get_by_label("What for").fill("Answers beside search results, some 200 calls an hour")
     dialog.get_by_role("button", name="Send the request").click()
     drawer = member.get_by_role("complementary", name=re.compile("Request for access"))
@@ -128,8 +140,8 @@ def test_an_app_team_asks_an_owner_approves_and_both_see_spend_move(page: Page, 
 
     # Mia sees it by itself, makes a key and calls.
     expect(drawer).to_contain_text("Welcome")
-    drawer.get_by_role("link", name="answers").first.click()
-    app = member.get_by_role("complementary", name="App answers")
+    drawer.get_by_role("link", name="search.answers").first.click()
+    app = member.get_by_role("complementary", name="App search.answers")
     app.get_by_role("button", name="Make a key").click()
     member.get_by_role("textbox", name="Name").fill("ci")
     member.get_by_role("dialog").get_by_role("button", name="Make the key").click()
@@ -137,21 +149,35 @@ def test_an_app_team_asks_an_owner_approves_and_both_see_spend_move(page: Page, 
     member.get_by_role("button", name="I have it, close").click()
     running.until(lambda: call(running, key).status_code == 200, 5)
 
-    # Both see spend move.
+    # Both have a page open that says what it costs, and see it move with each call, without a reload.
     member.goto("/console/usage")
-    ready(member)
-    spend = member.get_by_role("row", name=re.compile("answers chat"))
-    expect(spend).to_be_visible()
-    before = spend.inner_text()
     page.goto("/console/")
-    ready(page)
-    for _ in range(3):
+    rows = [
+        member.get_by_role("table", name="Usage by app and service").get_by_role(
+            "row", name=re.compile("search.answers")
+        ),
+        page.get_by_role("table", name="Apps by spend").get_by_role("row", name=re.compile("search.answers")),
+    ]
+    totals = [each.get_by_text("Spend", exact=True).first.locator("xpath=../div[2]") for each in (member, page)]
+    for each in (member, page):
+        ready(each)
+        each.evaluate("() => { window.isTheSamePage = true }")
+    one = [micros_of(row) for row in rows]
+    assert one[0] == one[1] > 0
+    before = [micros_of(total) for total in totals]
+    for calls in (2, 3):
         assert call(running, key).status_code == 200
-    expect(spend).not_to_have_text(before)
-    expect(page.get_by_role("row", name=re.compile("answers"))).to_contain_text("4")
+        for row, total, was in zip(rows, totals, before, strict=True):
+            expect(row.get_by_title(MICROS)).to_have_attribute(
+                "title", re.compile(rf"\({one[0] * calls:,} micro-USD\)")
+            )
+            moved = was + one[0] * (calls - 1)
+            expect(total.get_by_title(MICROS)).to_have_attribute("title", re.compile(rf"\({moved:,} micro-USD\)"))
+    for each in (member, page):
+        assert each.evaluate("() => window.isTheSamePage")
 
     # The key gets a new text, and the old one is good for a while.
-    member.goto("/console/apps/answers")
+    member.goto("/console/apps/search.answers")
     ready(member)
     member.get_by_role("button", name="Rotate ci").click()
     member.get_by_role("dialog").get_by_role("button", name="Make a new text").click()

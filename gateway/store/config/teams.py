@@ -33,6 +33,7 @@ from gateway.store.models import (
     now,
 )
 from gateway.store.portal_models import AccessRequest
+from gateway.store.team_names import require_name_of_team
 from gateway.store.views import AppView, CorsView, GrantView, KeyCreated, KeyView, TeamView
 
 KEY_MARK: Final = "sk-sg-"
@@ -149,6 +150,15 @@ class Apps(Collection[App, AppEntry, AppView]):
         row.routes = routes
         row.cors = None if wanted.cors is None else wanted.cors.model_dump(mode="json")
         row.egress, row.sources = wanted.egress or None, wanted.sources or None
+
+    def _require_free_name(self, wanted: AppEntry, row: App | None) -> None:
+        team_id = self.editing.own_team_only()
+        if team_id is not None and (row is None or row.name != wanted.name):
+            own = select(App.id).where(App.name == wanted.name, App.team_id == team_id)
+            if self.session.scalar(own) is None:  # what it has itself is no secret
+                subject = self._subject(wanted.name)
+                require_name_of_team(self.session, team_id, wanted.name, field="name", subject=subject)
+        super()._require_free_name(wanted, row)
 
     def limits_naming(self, row: App) -> ColumnElement[bool]:
         keys = select(Key.id).where(Key.app_id == row.id)

@@ -79,11 +79,11 @@ def test_the_guides_snippets_run_in_their_order(running: live.Live, tmp_path: Pa
             pieces.append(f"{sys.executable} {script}")
     said = run(["bash", "-c", "\n".join(pieces)], environment(running, TOKEN=member, ADMIN_TOKEN=running.token))
     assert '"chat"' in said
-    (grant,) = running.api.get("/api/v1/apps/answers").json()["granted"]
+    (grant,) = running.api.get("/api/v1/apps/search.answers").json()["granted"]
     assert (grant["route"], grant["expires_at"]) == ("chat", "2099-12-31T00:00:00Z")
-    (key,) = running.api.get("/api/v1/keys", params={"app": "answers"}).json()["items"]
+    (key,) = running.api.get("/api/v1/keys", params={"app": "search.answers"}).json()["items"]
     assert key["previous_until"] is None
-    running.until(lambda: len(running.api.get("/api/v1/ledger?app=answers").json()["items"]) == 2, 5)
+    running.until(lambda: len(running.api.get("/api/v1/ledger?app=search.answers").json()["items"]) == 2, 5)
     assert running.api.get("/api/v1/teams/search/contact").json()["signed"] is True
 
 

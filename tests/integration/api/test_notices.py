@@ -164,7 +164,7 @@ def test_whoever_decides_is_told_and_then_the_team(tmp_path: Path, provider: Pro
     with live.gateway(tmp_path, yaml_for(provider.url), workers=1, env=post.env) as running:
         name_contacts(running, post)
         token = running.api.post("/api/v1/tokens", json={"role": "team-member", "team": "search"}).json()["token"]
-        body = {"app": "answers", "new_app": True, "routes": ["chat", "other"], "reason": "because\nof tests"}
+        body = {"app": "search.answers", "new_app": True, "routes": ["chat", "other"], "reason": "because\nof tests"}
         with httpx2.Client(base_url=running.url, headers={"authorization": f"Bearer {token}"}) as member:
             request = member.post("/api/v1/access-requests", json=body).json()
             running.until(lambda: len(post.mail.mails) == 2 and len(post.platform_hook.posts) == 1, WITHIN_S)

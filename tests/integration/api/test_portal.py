@@ -1,5 +1,6 @@
 """The portal by REST: the catalogue as each sees it, requests for access from wish to end, keys that overlap."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -217,11 +218,11 @@ def test_an_open_route_is_there_at_once(people: People) -> None:
 
 
 def test_the_owner_approves_and_the_app_is_made(people: People) -> None:
-    request = made(people.member, "chat", "draft", "crm", app="crawler", new_app=True)
+    request = made(people.member, "chat", "draft", "crm", app="search.crawler", new_app=True)
     assert request["state"] == "pending"
     assert request["new_app"]
     assert request["you_may"] == ["withdraw"]
-    assert people.allowed("crawler") is None
+    assert people.allowed("search.crawler") is None
     assert people.operator.get("/api/v1/access-requests/pending").json() == {"pending": 1}
     shown = people.operator.get(f"/api/v1/access-requests/{request['id']}").json()
     assert shown["you_may"] == ["approve", "deny", "withdraw"]
@@ -229,8 +230,8 @@ def test_the_owner_approves_and_the_app_is_made(people: People) -> None:
     approved = decide(people.operator, request, "approve", reason="welcome", expires_at=until.isoformat()).json()
     assert (approved["state"], approved["new_app"], approved["decision_reason"]) == ("approved", False, "welcome")
     assert datetime.fromisoformat(approved["expires_at"]) == until
-    assert people.allowed("crawler") == ["chat", "crm", "draft"]
-    key = people.member.post("/api/v1/keys", json={"app": "crawler", "name": "ci"})
+    assert people.allowed("search.crawler") == ["chat", "crm", "draft"]
+    key = people.member.post("/api/v1/keys", json={"app": "search.crawler", "name": "ci"})
     assert key.status_code == 201
     assert key.json()["key"].startswith("sk-sg-")
     assert people.operator.get("/api/v1/access-requests/pending").json() == {"pending": 0}
@@ -315,13 +316,39 @@ def test_what_cannot_be_asked_for_is_refused(people: People) -> None:
     made(people.member, "crm")
     assert asked(people.member, "crm", "draft").status_code == 409
     assert asked(people.member, "chat", app="indexer", new_app=True).status_code == 409
-    assert asked(people.member, "chat", app="x", new_app=True, team="ads").status_code == 422
+    assert asked(people.member, "chat", app="search.x", new_app=True, team="ads").status_code == 422
     past = datetime.now(UTC) - timedelta(minutes=1)
     assert asked(people.member, "chat", expires_at=past.isoformat()).status_code == 422
     assert asked(people.member, "chat", reason="  ").status_code == 422
     assert asked(people.viewer, "chat").status_code == 403
     # An operator may ask for a team, and name its new app's team.
     assert made(people.operator, "crm", app="fresh", new_app=True, team="ads")["team"] == "ads"
+
+
+def test_a_name_that_others_have_is_refused_like_any_that_is_not_the_teams(people: People) -> None:
+    """Whether the app `banner` of the team ads exists is not to be learned by asking for one of that name."""
+    for client in (people.member, people.admin):
+        for routes in (["crm"], ["chat"]):  # to be decided, and open
+            theirs, nobodys = (asked(client, *routes, app=name, new_app=True) for name in ("banner", "poster"))
+            assert theirs.status_code == nobodys.status_code == 422
+            assert alike(theirs, "banner") == alike(nobodys, "poster")
+    # What the team itself has is no secret to it, and within its own part it names as it likes.
+    assert asked(people.member, "crm", app="indexer", new_app=True).status_code == 409
+    assert made(people.member, "crm", app="search.poster", new_app=True)["state"] == "pending"
+    assert made(people.operator, "crm", app="poster", new_app=True, team="search")["state"] == "pending"
+
+
+def test_what_others_have_asked_for_by_another_name_is_not_a_team_admins_to_name(people: People) -> None:
+    """A request of the platform's, or one from before names were the teams'."""
+    request = made(people.operator, "draft", app="banner-2", new_app=True, team="search")
+    assert decide(people.admin, request, "approve").status_code == 422
+    assert decide(people.operator, request, "approve").json()["state"] == "approved"
+
+
+def alike(answer: httpx2.Response, name: str) -> dict[str, Any]:
+    """What it says, but for the name that was asked for."""
+    text = answer.text.replace(name, "NAME")
+    return {key: value for key, value in json.loads(text).items() if key != "request_id"}
 
 
 def test_what_is_granted_is_not_asked_for_again(people: People) -> None:
@@ -350,12 +377,12 @@ def test_a_team_has_so_many_approved_requests(people: People, monkeypatch: pytes
 
 
 def test_an_app_is_made_at_once_for_those_who_may_make_one(people: People) -> None:
-    request = made(people.member, "chat", app="crawler", new_app=True)
+    request = made(people.member, "chat", app="search.crawler", new_app=True)
     assert request["state"] == "pending"
-    assert people.allowed("crawler") is None
+    assert people.allowed("search.crawler") is None
     assert decide(people.admin, request, "approve").json()["state"] == "approved"
-    assert people.allowed("crawler") == ["chat"]
-    assert made(people.admin, "chat", app="spider", new_app=True)["state"] == "approved"
+    assert people.allowed("search.crawler") == ["chat"]
+    assert made(people.admin, "chat", app="search.spider", new_app=True)["state"] == "approved"
 
 
 def test_a_team_admin_hands_on_no_route_that_was_hidden_since(people: People) -> None:

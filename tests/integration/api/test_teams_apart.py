@@ -81,23 +81,60 @@ def test_a_member_makes_rotates_and_revokes_own_keys(gateway: ServedApi) -> None
 
 def test_a_team_admin_manages_apps_within_the_routes_of_the_team(gateway: ServedApi) -> None:
     with gateway.client(Role.TEAM_ADMIN, "search") as admin:
-        made = admin.post("/api/v1/apps", json={"name": "second", "team": "search", "routes": ["search-route"]})
+        made = admin.post("/api/v1/apps", json={"name": "search.second", "team": "search", "routes": ["search-route"]})
         assert made.status_code == 201
-        assert admin.patch("/api/v1/apps/second", json={"routes": []}).status_code == 200
+        assert admin.patch("/api/v1/apps/search.second", json={"routes": []}).status_code == 200
         for routes in ("*", ["ads-route"]):
-            assert admin.patch("/api/v1/apps/second", json={"routes": routes}).status_code in (403, 422)
-        assert admin.patch("/api/v1/apps/second", json={"team": "ads"}).status_code == 422
-        assert admin.post("/api/v1/apps", json={"name": "third", "team": "ads"}).status_code == 422
-        assert admin.delete("/api/v1/apps/second").status_code == 204
+            assert admin.patch("/api/v1/apps/search.second", json={"routes": routes}).status_code in (403, 422)
+        assert admin.patch("/api/v1/apps/search.second", json={"team": "ads"}).status_code == 422
+        assert admin.post("/api/v1/apps", json={"name": "search.third", "team": "ads"}).status_code == 422
+        assert admin.delete("/api/v1/apps/search.second").status_code == 204
         assert admin.delete("/api/v1/apps/ads-app").status_code == 404
 
 
 def test_routes_of_others_cannot_be_guessed_by_granting_them(gateway: ServedApi) -> None:
     with gateway.client(Role.TEAM_ADMIN, "search") as admin:
-        theirs = admin.post("/api/v1/apps", json={"name": "x", "team": "search", "routes": ["ads-route"]})
-        nothing = admin.post("/api/v1/apps", json={"name": "x", "team": "search", "routes": ["zzz-route"]})
+        theirs = admin.post("/api/v1/apps", json={"name": "search.x", "team": "search", "routes": ["ads-route"]})
+        nothing = admin.post("/api/v1/apps", json={"name": "search.x", "team": "search", "routes": ["zzz-route"]})
         assert theirs.status_code == nothing.status_code
         assert theirs.json()["detail"].replace("ads", "zzz") == nothing.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "body"),
+    [
+        ("apps", "search-app", {"team": "search"}),
+        ("users", "ann", {"role": "team-member", "team": "search", "password": "long enough to be good"}),
+        ("tokens", "of-search", {"role": "team-member", "team": "search"}),
+    ],
+)
+def test_no_answer_tells_whether_another_team_has_a_name(
+    gateway: ServedApi, path: str, own: str, body: dict[str, str]
+) -> None:
+    """Names are one space for all teams: whatever a team role makes or renames begins with its team's name."""
+    with gateway.client() as owner, gateway.client(Role.TEAM_ADMIN, "search") as admin:
+        if path != "apps":
+            owner.post(f"/api/v1/{path}", json={**body, "name": own}).raise_for_status()
+            owner.post(f"/api/v1/{path}", json={**body, "name": "ads-app", "team": "ads"}).raise_for_status()
+
+        def tried(name: str) -> list[tuple[int, str]]:
+            """Making one, and giving the name to one that is there."""
+            answers = [
+                admin.post(f"/api/v1/{path}", json={**body, "name": name}),
+                admin.patch(f"/api/v1/{path}/{own}", json={"name": name}),
+            ]
+            return [
+                (each.status_code, str([each.json()["detail"], each.json()["errors"]]).replace(name, "NAME"))
+                for each in answers
+            ]
+
+        assert tried("ads-app") == tried("zzz-app")
+        assert [status for status, _ in tried("ads-app")] == [422, 422]
+        # Its own names are no secret to it, and those that it gives are free but for its own.
+        assert admin.post(f"/api/v1/{path}", json={**body, "name": own}).status_code == 409
+        assert admin.post(f"/api/v1/{path}", json={**body, "name": "search.one"}).status_code == 201
+        assert admin.post(f"/api/v1/{path}", json={**body, "name": "search.one"}).status_code == 409
+        assert admin.patch(f"/api/v1/{path}/{own}", json={"name": "search.two"}).status_code == 200
 
 
 def test_a_limit_of_the_team_is_seen_and_not_changed(gateway: ServedApi) -> None:

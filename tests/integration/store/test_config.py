@@ -379,13 +379,13 @@ def test_a_team_sees_and_changes_its_own_only(furnished: Engine) -> None:
         with pytest.raises(Invalid, match="names no app: 'theirs'"):
             Keys(edit).create(KeyEntry(name="k", app="theirs"))
         with pytest.raises(Invalid, match="names no team: 'other'"):
-            Apps(edit).create(AppEntry(name="a", team="other"))
+            Apps(edit).create(AppEntry(name="search.a", team="other"))
         with pytest.raises(Forbidden, match="'secret'"):
-            Apps(edit).create(AppEntry(name="a", team="search", routes=["chat", "secret"]))
+            Apps(edit).create(AppEntry(name="search.a", team="search", routes=["chat", "secret"]))
         with pytest.raises(Forbidden):
             Apps(edit).update("indexer", AppPatch(routes="*"))
-        assert Apps(edit).create(AppEntry(name="a", team="search", routes=["chat"])).routes == ["chat"]
-        assert Keys(edit).create(KeyEntry(name="k", app="a")).key
+        assert Apps(edit).create(AppEntry(name="search.a", team="search", routes=["chat"])).routes == ["chat"]
+        assert Keys(edit).create(KeyEntry(name="k", app="search.a")).key
 
 
 def test_a_failed_change_leaves_nothing(furnished: Engine) -> None:

@@ -37,6 +37,12 @@ export async function signOut(queries: QueryClient): Promise<string | null> {
   return url;
 }
 
+/** What names begin with that the signed-in user gives to apps, users and tokens; "" for the platform's people. */
+export function useNameMark(): string {
+  const team = useQuery(sessionQuery).data?.team ?? null;
+  return team === null ? "" : `${team}.`;
+}
+
 /** Asks of a permission whether the signed-in user holds it; false while that is not yet known. */
 export function useMay(): (permission: Permission) => boolean {
   const held = useQuery(sessionQuery).data?.permissions;

@@ -1,15 +1,16 @@
 /** Ask that an app may call services; where all of them are open, the answer is there at once. */
 import { t } from "@lingui/core/macro";
-import { MultiSelect, Select, Textarea, TextInput } from "@mantine/core";
+import { MultiSelect, Select, Textarea } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
-import { sessionQuery, useMay } from "@/api/session";
+import { sessionQuery, useMay, useNameMark } from "@/api/session";
 import { appsQuery, teamsQuery } from "@/features/apps/queries";
 import { catalogueQuery } from "@/features/catalogue/queries";
 import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
 import { FormDialog } from "@/ui/FormDialog";
 import { Mark } from "@/ui/Mark";
+import { OwnName, wholeName } from "@/ui/OwnName";
 import { ask } from "./queries";
 
 /** No app's name has a slash. */
@@ -22,6 +23,7 @@ export function RequestForm({ routes, app, close }: { routes: readonly string[];
   const teams = useQuery({ ...teamsQuery, enabled: team === null }).data?.map((each) => each.name) ?? [];
   const services = useQuery(catalogueQuery).data ?? [];
   const [chosen, setChosen] = useState<string>(app ?? "");
+  const mark = useNameMark();
   const [name, setName] = useState("");
   const [forTeam, setForTeam] = useState("");
   const [wanted, setWanted] = useState<string[]>([...routes]);
@@ -38,7 +40,7 @@ export function RequestForm({ routes, app, close }: { routes: readonly string[];
       complete={wanted.length > 0 && reason.trim() !== "" && (isNew ? name.trim() !== "" && (team !== null || forTeam !== "") : chosen !== "")}
       act={() =>
         ask({
-          app: isNew ? name.trim() : chosen,
+          app: isNew ? wholeName(mark, name) : chosen,
           new_app: isNew,
           ...(isNew && team === null ? { team: forTeam } : {}),
           routes: wanted,
@@ -74,7 +76,7 @@ export function RequestForm({ routes, app, close }: { routes: readonly string[];
         searchable
         onChange={(value) => setChosen(value ?? "")}
       />
-      {isNew ? <TextInput label={t`Name of the new app`} description={t`It is made when the request is approved`} required value={name} onChange={(event) => setName(event.currentTarget.value)} /> : null}
+      {isNew ? <OwnName mark={mark} label={t`Name of the new app`} description={t`It is made when the request is approved`} required value={name} onChange={(event) => setName(event.currentTarget.value)} /> : null}
       {isNew && team === null ? <Select label={t`Its team`} required data={teams} value={forTeam || null} searchable onChange={(value) => setForTeam(value ?? "")} /> : null}
       <Textarea label={t`What for`} description={t`Whoever decides reads this`} required autosize minRows={2} maxRows={6} value={reason} onChange={(event) => setReason(event.currentTarget.value)} />
       <Select label={t`Until when it is needed`} data={EXPIRIES.map((each) => ({ ...each, label: each.value === "never" ? t`For good` : each.label }))} value={expiry} allowDeselect={false} onChange={(value) => setExpiry(value as Expiry)} />

@@ -1,11 +1,12 @@
 /** The fields of an app: whose it is, what it may call, which web pages may use its keys, what it may do on the forward proxy. */
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { Autocomplete, MultiSelect, NumberInput, Select, Switch, TagsInput, TextInput } from "@mantine/core";
+import { Autocomplete, MultiSelect, NumberInput, Select, Switch, TagsInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useMay } from "@/api/session";
+import { useMay, useNameMark } from "@/api/session";
 import { routesQuery } from "@/features/routes/queries";
 import { More } from "@/ui/More";
+import { OwnName } from "@/ui/OwnName";
 import { useWrong } from "@/ui/wrong";
 import { teamsQuery } from "./queries";
 import { METHODS, NO_PAGES, type AppWritten, type CorsWritten } from "./written";
@@ -19,13 +20,14 @@ interface AppFieldsProps {
 
 export function AppFields({ written, change, anyTeam = false }: AppFieldsProps) {
   const platform = useMay()("configuration:write");
+  const mark = useNameMark();
   const teams = useQuery(teamsQuery).data?.map((each) => each.name) ?? [];
   const known = useQuery(routesQuery).data?.map((route) => route.name) ?? [];
   const wrong = useWrong();
   const isNew = written.team.trim() !== "" && !teams.includes(written.team.trim());
   return (
     <>
-      <TextInput label={t`App`} description={t`Its requests, cost and limits stand under this name`} required value={written.name} onChange={(event) => change({ name: event.currentTarget.value })} error={wrong("name")} data-autofocus />
+      <OwnName mark={anyTeam ? mark : ""} label={t`App`} description={t`Its requests, cost and limits stand under this name`} required value={written.name} onChange={(event) => change({ name: event.currentTarget.value })} error={wrong("name")} data-autofocus />
       {anyTeam ? (
         <Autocomplete
           label={t`Team`}

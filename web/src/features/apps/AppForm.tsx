@@ -4,10 +4,11 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import type { App } from "@/api/model";
-import { useMay } from "@/api/session";
+import { useMay, useNameMark } from "@/api/session";
 import { EditForm } from "@/features/publish/EditForm";
 import { draftEntry } from "@/features/publish/queries";
 import { FormDialog } from "@/ui/FormDialog";
+import { wholeName } from "@/ui/OwnName";
 import { AppFields } from "./AppFields";
 import { appQuery, appsQuery, changeApp, keysQuery, makeApp, makeTeam, teamsQuery } from "./queries";
 import { APP, isComplete, NEW, wantedOf, type AppWritten } from "./written";
@@ -15,10 +16,11 @@ import { APP, isComplete, NEW, wantedOf, type AppWritten } from "./written";
 export function AppForm({ close }: { close: () => void }) {
   const may = useMay();
   const teams = useQuery(teamsQuery).data;
+  const mark = useNameMark();
   const [written, setWritten] = useState<AppWritten>(NEW);
   const queries = useQueryClient();
   const navigate = useNavigate();
-  const name = written.name.trim();
+  const name = written.name.trim() === "" ? "" : wholeName(mark, written.name);
   const team = written.team.trim();
   const isNewTeam = teams !== undefined && team !== "" && !teams.some((each) => each.name === team);
 
@@ -28,12 +30,12 @@ export function AppForm({ close }: { close: () => void }) {
       // At once: it exists now, even if its app is refused.
       await queries.invalidateQueries({ queryKey: teamsQuery.queryKey });
     }
-    return makeApp(wantedOf(written));
+    return makeApp(wantedOf({ ...written, name }));
   }
 
   async function draft(): Promise<void> {
     if (isNewTeam) await draftEntry("team", team, { name: team });
-    await draftEntry("app", name, { ...wantedOf(written) }, "none");
+    await draftEntry("app", name, { ...wantedOf({ ...written, name }) }, "none");
   }
 
   return (

@@ -24,7 +24,6 @@ export function HowItFares({ provider }: { provider: Provider }) {
           [t`Requests in this range`, <Count key="n" n={of?.requests} unit={t`requests`} why={quiet} />],
           [t`Failed or refused`, <Count key="e" n={of?.errors} unit={t`requests`} why={quiet} />],
           [t`Spend in this range`, <Spend key="s" of={of} why={quiet} />],
-          ...(provider.credentials.length > 1 ? ([[t`Spend by credential`, <Unknown key="c" why={t`the ledger does not record which credential a request has shown; a limit may count one`} />]] as const) : []),
           [
             t`Last failure`,
             failure.data ? (
@@ -42,7 +41,10 @@ export function HowItFares({ provider }: { provider: Provider }) {
       />
       {provider.credentials.length > 1 ? (
         <p className={styles.took}>
-          <Trans>Requests are spread over the credentials; one that is refused or limited is set aside for a while.</Trans>
+          <Trans>
+            Requests are spread over the credentials; one that is refused or limited is set aside for a while. What each has spent is not known: the ledger records a request's provider, not the credential that it showed. A{" "}
+            <Link to="/limits">limit on a credential</Link> counts it from then on; a provider for each keeps them apart for good.
+          </Trans>
         </p>
       ) : null}
     </Part>

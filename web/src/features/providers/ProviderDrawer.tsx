@@ -136,7 +136,8 @@ function CheckResult({ name }: { name: string }) {
 }
 
 function Credential({ provider, credential }: { provider: string; credential: Provider["credentials"][number] }) {
-  const workers = useQuery(healthQuery).data?.workers ?? [];
+  const health = useQuery(healthQuery);
+  const workers = health.data?.workers ?? [];
   const avoiding = workers.filter((worker) => worker.aside.some((each) => each.provider === provider && each.credential === credential.name)).length;
   return (
     <>
@@ -144,7 +145,13 @@ function Credential({ provider, credential }: { provider: string; credential: Pr
         <Mark tone="warn" title={t`The provider refused or limited it: ${avoiding} of ${plural(workers.length, { one: "# worker", other: "# workers" })} use another`}>
           <Trans>Set aside</Trans>
         </Mark>
-      ) : null}{" "}
+      ) : workers.length > 0 ? (
+        <Mark tone="ok" title={t`No worker has met a refusal of it lately`}>
+          <Trans>No complaint</Trans>
+        </Mark>
+      ) : (
+        <Unknown why={health.error?.message ?? t`no worker has told of it yet`} />
+      )}{" "}
       {credential.last_four ? <code>…{credential.last_four}</code> : <Unknown why={t`the secret is too short to show any of it`} />}
     </>
   );

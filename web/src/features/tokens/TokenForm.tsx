@@ -1,14 +1,15 @@
 /** A new token, shown once. */
 import { t } from "@lingui/core/macro";
-import { MultiSelect, Select, TextInput } from "@mantine/core";
+import { MultiSelect, Select } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Permission, Role, TokenMade } from "@/api/model";
 import { grantable, isTeamRole } from "@/api/roles";
-import { sessionQuery } from "@/api/session";
+import { sessionQuery, useNameMark } from "@/api/session";
 import { teamsQuery } from "@/features/apps/queries";
 import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
 import { FormDialog } from "@/ui/FormDialog";
+import { OwnName, wholeName } from "@/ui/OwnName";
 import { ShownOnce } from "@/ui/ShownOnce";
 import { makeToken, rolesQuery, tokensQuery } from "./queries";
 
@@ -16,6 +17,7 @@ export function TokenForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
   const teams = useQuery(teamsQuery).data?.map((team) => team.name) ?? [];
   const roles = grantable(session?.role);
+  const mark = useNameMark();
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>(roles.at(-3)?.value ?? "team-member");
   const [team, setTeam] = useState<string | null>(session?.team ?? null);
@@ -31,14 +33,14 @@ export function TokenForm({ close }: { close: () => void }) {
       title={t`Make a token`}
       deed={t`Make the token`}
       complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
-      act={() => makeToken({ name: name.trim(), role, ...(isTeamRole(role) && team ? { team } : {}), ...(scopes.length > 0 ? { scopes } : {}), ...expiryOf(expiry, Date.now()) })}
+      act={() => makeToken({ name: wholeName(mark, name), role, ...(isTeamRole(role) && team ? { team } : {}), ...(scopes.length > 0 ? { scopes } : {}), ...expiryOf(expiry, Date.now()) })}
       done={async (token) => {
         setMade(token);
         await queries.invalidateQueries({ queryKey: tokensQuery.queryKey });
       }}
       close={close}
     >
-      <TextInput label={t`Name`} description={t`Who or what will carry it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
+      <OwnName mark={mark} label={t`Name`} description={t`Who or what will carry it`} required value={name} onChange={(event) => setName(event.currentTarget.value)} data-autofocus />
       <Select label={t`Role`} data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => {
         setRole(chosen as Role);
         setScopes([]);

@@ -1,13 +1,14 @@
 /** A new user; without a password one is made and shown once. */
 import { t } from "@lingui/core/macro";
-import { PasswordInput, Select, TextInput } from "@mantine/core";
+import { PasswordInput, Select } from "@mantine/core";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Role, UserMade } from "@/api/model";
 import { grantable, isTeamRole } from "@/api/roles";
-import { sessionQuery } from "@/api/session";
+import { sessionQuery, useNameMark } from "@/api/session";
 import { teamsQuery } from "@/features/apps/queries";
 import { FormDialog } from "@/ui/FormDialog";
+import { OwnName, wholeName } from "@/ui/OwnName";
 import { ShownOnce } from "@/ui/ShownOnce";
 import { makeUser, usersQuery } from "./queries";
 
@@ -15,7 +16,9 @@ export function UserForm({ close }: { close: () => void }) {
   const session = useQuery(sessionQuery).data;
   const teams = useQuery(teamsQuery).data?.map((team) => team.name) ?? [];
   const roles = grantable(session?.role);
-  const [name, setName] = useState("");
+  const mark = useNameMark();
+  const [rest, setRest] = useState("");
+  const name = rest.trim() === "" ? "" : wholeName(mark, rest);
   const [password, setPassword] = useState("");
   const [role, setRole] = useState<Role>(roles.at(-3)?.value ?? "team-member");
   const [team, setTeam] = useState<string | null>(session?.team ?? null);
@@ -26,9 +29,9 @@ export function UserForm({ close }: { close: () => void }) {
   return (
     <FormDialog
       title={t`Add a user`}
-      deed={name.trim() ? t`Add ${name.trim()}` : t`Add the user`}
-      complete={name.trim() !== "" && (!isTeamRole(role) || team !== null)}
-      act={() => makeUser({ name: name.trim(), role, ...(password ? { password } : {}), ...(isTeamRole(role) && team ? { team } : {}) })}
+      deed={name ? t`Add ${name}` : t`Add the user`}
+      complete={name !== "" && (!isTeamRole(role) || team !== null)}
+      act={() => makeUser({ name, role, ...(password ? { password } : {}), ...(isTeamRole(role) && team ? { team } : {}) })}
       done={async (user) => {
         await queries.invalidateQueries({ queryKey: usersQuery.queryKey });
         if (user.password) setMade(user);
@@ -36,7 +39,7 @@ export function UserForm({ close }: { close: () => void }) {
       }}
       close={close}
     >
-      <TextInput label={t`User`} required value={name} onChange={(event) => setName(event.currentTarget.value)} autoComplete="off" data-autofocus />
+      <OwnName mark={mark} label={t`User`} required value={rest} onChange={(event) => setRest(event.currentTarget.value)} autoComplete="off" data-autofocus />
       <Select label={t`Role`} data={[...roles]} value={role} allowDeselect={false} onChange={(chosen) => setRole(chosen as Role)} />
       {isTeamRole(role) ? <Select label={t`Team`} required data={teams} value={team} onChange={setTeam} searchable /> : null}
       <PasswordInput
