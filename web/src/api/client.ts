@@ -3,7 +3,20 @@ import createClient from "openapi-fetch";
 import { ApiProblem } from "./problem";
 import type { paths } from "./schema";
 
-export const api = createClient<paths>({ baseUrl: window.location.origin });
+/** How long the console waits for what it only reads. A deed takes the time that it takes: its button shows that it goes on. */
+const PATIENCE_MS = 30_000;
+
+function impatient(request: Request): Promise<Response> {
+  if (request.method !== "GET") return fetch(request);
+  const waiting = new AbortController();
+  window.setTimeout(() => waiting.abort(new DOMException("", "TimeoutError")), PATIENCE_MS);
+  return fetch(request, { signal: waiting.signal });
+}
+
+/** For what is read but takes long to be worked out: `api.GET(path, { fetch: patient })`. */
+export const patient = (request: Request): Promise<Response> => fetch(request);
+
+export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: impatient });
 
 interface Answer<Body> {
   data?: Body;
@@ -13,8 +26,9 @@ interface Answer<Body> {
 
 /** The body of a good answer; anything else is thrown as a problem. */
 export async function unwrap<Body>(call: Promise<Answer<Body>>): Promise<Body> {
-  const { data, error, response } = await call.catch(() => {
-    throw ApiProblem.unreachable(); // fetch rejects only where no answer came
+  const { data, error, response } = await call.catch((reason: unknown) => {
+    // fetch rejects only where no answer came
+    throw reason instanceof DOMException && reason.name === "TimeoutError" ? ApiProblem.tooSlow(PATIENCE_MS / 1000) : ApiProblem.unreachable();
   });
   if (!response.ok) throw new ApiProblem(response.status, error);
   return data as Body; // of 204 there is none, and Body is undefined

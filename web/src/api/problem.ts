@@ -9,6 +9,9 @@ export interface FieldProblem {
   remedy: string;
 }
 
+/** The code of a problem that is the console's own: its patience is at an end. */
+export const TOO_SLOW = "too_slow";
+
 export class ApiProblem extends Error {
   readonly status: number;
   readonly code: string;
@@ -33,6 +36,10 @@ export class ApiProblem extends Error {
 
   static unreachable(): ApiProblem {
     return new ApiProblem(0, { detail: t`The gateway does not answer`, fix: t`Check that it runs: sluicegate service status` });
+  }
+
+  static tooSlow(afterS: number): ApiProblem {
+    return new ApiProblem(0, { code: TOO_SLOW, detail: t`The gateway has not answered within ${afterS} s`, fix: t`Try again. If it stays so, sluicegate doctor tells what holds it up` });
   }
 
   /** Anything thrown, as a problem. */

@@ -11,7 +11,7 @@ import { appsQuery, teamsQuery } from "@/features/apps/queries";
 import { limitsQuery } from "@/features/limits/queries";
 import { providersQuery } from "@/features/providers/queries";
 import { routesQuery } from "@/features/routes/queries";
-import { entriesFor } from "./entries";
+import { DEEDS, entriesFor } from "./entries";
 
 /** `asked` counts how often it was asked for: each time it opens. */
 export default function CommandPalette({ asked }: { asked: number }) {
@@ -39,6 +39,15 @@ export default function CommandPalette({ asked }: { asked: number }) {
         })),
         { id: "/account", label: t`Account`, leftSection: <IconShieldLock size={16} stroke={1.7} />, onClick: () => void navigate({ to: "/account" }) },
       ],
+    },
+    {
+      group: t`Commands`,
+      actions: DEEDS.filter((deed) => may(deed.needs)).map(({ to, label, icon: Icon, add }) => ({
+        id: `do ${to}`,
+        label,
+        leftSection: <Icon size={16} stroke={1.7} />,
+        onClick: () => void navigate({ to, search: add ? { add: true } : {} }),
+      })),
     },
     {
       group: t`Apps`,

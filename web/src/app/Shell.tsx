@@ -4,7 +4,7 @@ import { Trans } from "@lingui/react/macro";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useHotkeys } from "@mantine/hooks";
-import { lazy, Suspense, useCallback, useEffect, useState } from "react";
+import { lazy, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { LiveFeed } from "@/api/live";
 import { pendingQuery } from "@/features/access/queries";
 import { DraftBar } from "@/features/publish/DraftBar";
@@ -12,9 +12,13 @@ import { sessionQuery, useMay } from "@/api/session";
 import { entriesFor, GROUPS } from "./entries";
 import styles from "./Shell.module.css";
 import { TopBar } from "./TopBar";
+import { Unloaded } from "./Unloaded";
 
 // The palette and what it lists are loaded when it is first asked for, not with the first page.
 const CommandPalette = lazy(() => import("./CommandPalette"));
+
+/** Until a palette that was closed has given the focus back. */
+const SETTLED_MS = 250;
 
 export function Shell() {
   const due = useQuery(sessionQuery).data?.second_factor_due ?? false;
@@ -27,6 +31,19 @@ export function Shell() {
   const [navOpen, setNavOpen] = useState(false);
   const path = useLocation({ select: (location) => location.pathname });
   useEffect(() => setNavOpen(false), [path]);
+  const main = useRef<HTMLElement>(null);
+  const isFirst = useRef(true);
+  useEffect(() => {
+    if (isFirst.current) {
+      isFirst.current = false;
+      return undefined;
+    }
+    // What had the focus has gone with the page before: the keyboard goes on where this one begins.
+    const timer = window.setTimeout(() => {
+      if (document.activeElement === document.body) main.current?.focus({ preventScroll: true });
+    }, SETTLED_MS);
+    return () => window.clearTimeout(timer);
+  }, [path]);
   return (
     <LiveFeed on={!due}>
       <div className={styles.shell}>
@@ -37,9 +54,10 @@ export function Shell() {
         {navOpen ? <div className={styles.veil} onClick={() => setNavOpen(false)} aria-hidden /> : null}
         <TopBar navOpen={navOpen} turnNav={() => setNavOpen(!navOpen)} search={search} />
         <div className={styles.notice}>
+          <Unloaded />
           <DraftBar />
         </div>
-        <main id="page" className={styles.main} tabIndex={-1}>
+        <main id="page" className={styles.main} tabIndex={-1} ref={main}>
           <Outlet />
         </main>
         {asked > 0 ? (

@@ -1,14 +1,17 @@
-/** What holds for every page: search, time range, the live feed, readiness, colours, who is signed in. */
+/** What holds for every page: search, time range, the live feed, health, colours, who is signed in. */
 import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { ActionIcon, Button, Menu, useComputedColorScheme, useMantineColorScheme } from "@mantine/core";
 import { IconChevronDown, IconLogout, IconMenu2, IconMoon, IconSearch, IconShieldLock, IconSun, IconUser } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate } from "@tanstack/react-router";
 import { useFeed } from "@/api/live";
-import { sessionQuery, signOut } from "@/api/session";
+import { sessionQuery, signOut, useMay } from "@/api/session";
+import { healthQuery } from "@/features/installation/queries";
+import { byWorst, StateMark } from "@/features/installation/words";
 import { useNow } from "@/ui/now";
 import { age } from "@/units/time";
+import { sentence } from "@/units/words";
 import { RANGES, useRange, type RangeName } from "./range";
 import styles from "./Shell.module.css";
 
@@ -35,6 +38,7 @@ export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
       </button>
       <div className={styles.room} />
       <FeedState />
+      <HealthState />
       <RangeMenu />
       <SchemeSwitch />
       <UserMenu />
@@ -51,6 +55,24 @@ function FeedState() {
       <span className={styles.dot} aria-hidden />
       <span>{feed.state === "live" && feed.newestMs ? t`Live · ${word}` : word}</span>
     </span>
+  );
+}
+
+const HEALTH_EVERY_MS = 30_000;
+
+/** How the worst part of the gateway stands, and the way to what is wrong. */
+function HealthState() {
+  const may = useMay()("configuration:read");
+  const parts = useQuery({ ...healthQuery, enabled: may, refetchInterval: HEALTH_EVERY_MS }).data?.parts;
+  const worst = parts && byWorst(parts, (part) => part.state)[0];
+  if (!worst) return null;
+  const well = worst.state === "ok" || worst.state === "info";
+  const title = well ? t`All parts of the gateway are well` : `${sentence(worst.name)}: ${worst.detail}`;
+  return (
+    <Link to="/health" className={styles.health} data-well={well} title={title}>
+      <span className="unseen">{t`Health:`} </span>
+      <StateMark state={well ? "ok" : worst.state} />
+    </Link>
   );
 }
 

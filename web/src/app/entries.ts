@@ -2,7 +2,7 @@
 import { t } from "@lingui/core/macro";
 import { IconApps, IconArrowsSplit2, IconChartAreaLine, IconCpu, IconGauge, IconKey, IconListDetails, IconPlugConnected, IconRadar2, IconRoute, IconUsers } from "@tabler/icons-react";
 import { IconAdjustments, IconDatabaseExport, IconFlask2, IconHeartbeat, IconShieldBolt } from "@tabler/icons-react";
-import { IconCoins, IconUpload } from "@tabler/icons-react";
+import { IconCoins, IconPlus, IconRocket, IconUpload } from "@tabler/icons-react";
 import { IconFingerprint, IconScript } from "@tabler/icons-react";
 import { IconBooks, IconReceipt2, IconUserCheck } from "@tabler/icons-react";
 import type { Permission, Role } from "@/api/model";
@@ -49,6 +49,27 @@ export const ENTRIES: readonly Entry[] = [
   { to: "/settings", label: t`Settings`, icon: IconAdjustments, group: "admin", needs: "configuration:read" },
   { to: "/health", label: t`Health`, icon: IconHeartbeat, group: "admin", needs: "configuration:read" },
   { to: "/backups", label: t`Backups`, icon: IconDatabaseExport, group: "admin", needs: "configuration:read" },
+];
+
+export interface Deed {
+  to: Entry["to"] | "/start";
+  label: string;
+  icon: typeof IconApps;
+  needs: Permission;
+  /** What is opened is the page's form for something new. */
+  add: boolean;
+}
+
+/** What the command palette begins by itself. */
+export const DEEDS: readonly Deed[] = [
+  { to: "/routes", label: t`Add a route`, icon: IconPlus, needs: "configuration:write", add: true },
+  { to: "/providers", label: t`Add a provider`, icon: IconPlus, needs: "configuration:write", add: true },
+  { to: "/apps", label: t`Add an app`, icon: IconPlus, needs: "apps:write", add: true },
+  { to: "/limits", label: t`Add a limit`, icon: IconPlus, needs: "configuration:write", add: true },
+  { to: "/interception", label: t`Add an interception rule`, icon: IconPlus, needs: "configuration:write", add: true },
+  { to: "/users", label: t`Add a user`, icon: IconPlus, needs: "members", add: true },
+  { to: "/tokens", label: t`Make a token`, icon: IconPlus, needs: "members", add: true },
+  { to: "/start", label: t`Go through the first run`, icon: IconRocket, needs: "configuration:write", add: false },
 ];
 
 /** `role`: of the reader; undefined while it is not yet known. */

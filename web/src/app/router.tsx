@@ -9,7 +9,7 @@ import {
   redirect,
   retainSearchParams,
 } from "@tanstack/react-router";
-import { ApiProblem } from "@/api/problem";
+import { ApiProblem, TOO_SLOW } from "@/api/problem";
 import { isTeamRole } from "@/api/roles";
 import { sessionQuery } from "@/api/session";
 import { requestFilters } from "@/features/access/filters";
@@ -23,13 +23,13 @@ import { priceSearch } from "@/features/prices/search";
 import { ledgerFilters } from "@/features/requests/filters";
 import { isRange, type RangeName } from "./range";
 import { Shell } from "./Shell";
-import { Failed, Lost } from "./Lost";
+import { Failed, Lost, Waiting } from "./Lost";
 
 export const queries: QueryClient = new QueryClient({
   defaultOptions: {
     queries: {
       staleTime: 5000,
-      retry: (failures, error) => failures < 2 && !(error instanceof ApiProblem && error.status >= 400 && error.status < 500),
+      retry: (failures, error) => failures < 2 && !(error instanceof ApiProblem && ((error.status >= 400 && error.status < 500) || error.code === TOO_SLOW)),
     },
   },
   queryCache: new QueryCache({
@@ -46,9 +46,10 @@ export const queries: QueryClient = new QueryClient({
 const root = createRootRouteWithContext<{ queries: QueryClient }>()({
   component: Outlet,
   errorComponent: Failed,
-  validateSearch: (search: Record<string, unknown>): { range?: RangeName | undefined; sort?: string | undefined } => ({
+  validateSearch: (search: Record<string, unknown>): { range?: RangeName | undefined; sort?: string | undefined; add?: true | undefined } => ({
     ...(isRange(search["range"]) ? { range: search["range"] } : {}),
     ...(typeof search["sort"] === "string" ? { sort: search["sort"] } : {}),
+    ...(search["add"] === true ? { add: true } : {}),
   }),
   search: { middlewares: [retainSearchParams(["range"])] },
 });
@@ -67,6 +68,7 @@ const frame = createRoute({
   getParentRoute: () => root,
   id: "frame",
   component: Shell,
+  pendingComponent: Waiting,
   beforeLoad: async ({ context, location }) => {
     try {
       const session = await context.queries.ensureQueryData(sessionQuery);

@@ -4,11 +4,13 @@ import { Trans } from "@lingui/react/macro";
 import { Button } from "@mantine/core";
 import { IconAlertTriangle } from "@tabler/icons-react";
 import type { ReactNode } from "react";
+import { useSaid } from "@/api/failures";
 import { ApiProblem } from "@/api/problem";
 import { Id, Snippet } from "./Copy";
 import styles from "./Answer.module.css";
 
 export function Problem({ error, again }: { error: unknown; again?: () => void }) {
+  useSaid(error);
   const problem = ApiProblem.of(error);
   return (
     <div className={styles.problem} role="alert">

@@ -5,6 +5,7 @@ import { Button, Group, Modal } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 import { Problem } from "./Answer";
+import { useFocusBack } from "./focusBack";
 
 interface ConfirmProps {
   title: string;
@@ -59,6 +60,7 @@ interface DialogProps {
 
 /** Every dialog of the console. Scrolling is not locked: the lock would be a style element, which the CSP refuses. */
 export function Dialog({ title, close, children, firm = false, wide = false }: DialogProps) {
+  useFocusBack();
   return (
     <Modal
       opened

@@ -6,6 +6,7 @@ import { createSortedRowModel, rowSortingFeature, sortFn_alphanumeric, tableFeat
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useMemo, useRef, type KeyboardEvent, type ReactNode } from "react";
 import { Problem } from "./Answer";
+import { enterDrawer } from "./Drawer";
 import styles from "./DataTable.module.css";
 import type { View } from "./VirtualRows";
 
@@ -15,6 +16,8 @@ export interface Column<Row> {
   /** Under the header, small: which percentile, which unit. */
   note?: string;
   cell: (row: Row) => ReactNode;
+  /** Text of more than a line, written out; not for tables that fill the page, whose rows have one height. */
+  wrap?: boolean;
   /** Right-aligned, tabular: all numbers. */
   number?: boolean;
   /** Left out where there is no room for it. */
@@ -75,6 +78,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
 
   function onKey(event: KeyboardEvent<HTMLTableSectionElement>, view: View): void {
     if (event.target instanceof HTMLElement && event.target.closest("button, input, select, textarea")) return;
+    if (event.key === "Enter" && event.target instanceof HTMLElement && event.target.closest("a")) return;
     const focused = event.target instanceof HTMLElement ? event.target.closest("tr")?.dataset["index"] : undefined;
     const at = focused === undefined ? openAt : Number(focused);
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
@@ -82,15 +86,20 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
       if (!row) return;
       event.preventDefault();
       view.show(row.index);
-      requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`tr[data-id="${CSS.escape(row.id)}"]`)?.focus());
+      const drawn = (): HTMLElement | null | undefined => scroller.current?.querySelector<HTMLElement>(`tr[data-id="${CSS.escape(row.id)}"]`);
+      if (drawn()) drawn()?.focus();
+      else requestAnimationFrame(() => drawn()?.focus());
       if (openId !== undefined) open?.(row.original);
     } else if (event.key === "Enter" && open) {
       const row = shown[at];
-      if (row) open(row.original);
+      if (!row) return;
+      if (row.id !== openId) open(row.original);
+      enterDrawer();
     }
   }
 
-  if (error) return <Problem error={error} {...(again ? { again } : {})} />;
+  // What was loaded before stays: that it could not be loaded anew is said above the page.
+  if (error && rows === undefined) return <Problem error={error} {...(again ? { again } : {})} />;
   if (rows?.length === 0) return <div className={styles.none}>{empty}</div>;
 
   const draw = (view: View): ReactNode => (
@@ -143,7 +152,7 @@ export function DataTable<Row extends object>(props: DataTableProps<Row>) {
                 }}
               >
                 {columns.map((column) => (
-                  <td key={column.id} data-number={column.number} data-hide={column.hide}>
+                  <td key={column.id} data-number={column.number} data-hide={column.hide} data-wrap={column.wrap}>
                     {column.cell(row.original)}
                   </td>
                 ))}

@@ -37,6 +37,7 @@ export function TimeChart({ label, times, bucketS, series, format, formatAxis, h
     if (!element) return;
     const token = (name: string): string => getComputedStyle(element).getPropertyValue(name).trim();
     const axis = { stroke: token("--sg-text-3"), grid: { stroke: token("--sg-line"), width: 1 }, ticks: { show: false }, font: `12px ${token("--sg-font")}` };
+    const top = Math.max(...stacked.flat().map((value) => value ?? 0), 0);
     const bars = uPlot.paths.bars?.({ size: [0.72, 36], radius: 0.08 });
     const chart = new uPlot(
       {
@@ -51,7 +52,8 @@ export function TimeChart({ label, times, bucketS, series, format, formatAxis, h
         },
         axes: [
           { ...axis, grid: { show: false }, size: 30, space: 72, incrs: STEPS.map((step) => step * bucketS), values: (_u, splits) => splits.map((at) => tick(at, bucketS)) },
-          { ...axis, size: 64, values: (_u, splits) => splits.map(formatAxis) },
+          // Where all is nought, the axis has no scale.
+          { ...axis, size: 64, values: (_u, splits) => splits.map((at) => (at === 0 || top > 0 ? formatAxis(at) : "")) },
         ],
         series: [
           {},

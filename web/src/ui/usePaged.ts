@@ -4,7 +4,6 @@ import { useCallback, useMemo } from "react";
 
 interface Paged<Item> {
   rows: readonly Item[] | undefined;
-  /** Only while there are no rows: what is there stays to be seen. */
   error: unknown;
   again: () => void;
   more: (() => void) | undefined;
@@ -15,5 +14,7 @@ export function usePaged<Item>(pages: UseInfiniteQueryResult<InfiniteData<{ item
   const { data, fetchNextPage } = pages;
   const rows = useMemo(() => data?.pages.flatMap((page) => page.items), [data]);
   const more = useCallback(() => void fetchNextPage(), [fetchNextPage]);
-  return { rows, error: rows ? undefined : pages.error, again: () => void pages.refetch(), more: pages.hasNextPage ? more : undefined, loadingMore: pages.isFetchingNextPage };
+  // A page that could not be had is asked for again by who reads, not by the table, for ever.
+  const goesOn = pages.hasNextPage && !pages.isFetchNextPageError;
+  return { rows, error: pages.error, again: () => void pages.refetch(), more: goesOn ? more : undefined, loadingMore: pages.isFetchingNextPage };
 }

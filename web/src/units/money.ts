@@ -16,4 +16,4 @@ export function moneyExact(micros: number): string {
 }
 
 /** As few digits as an axis needs: $0, $0.02, $1.5, $120. */
-export const moneyOnAxis = (micros: number): string => `$${Number((micros / 1e6).toPrecision(3))}`;
+export const moneyOnAxis = (micros: number): string => `$${(micros / 1e6).toLocaleString("en-US", { maximumSignificantDigits: 3 })}`;

@@ -2,8 +2,8 @@
 import { t } from "@lingui/core/macro";
 import type { WindowName } from "@/api/model";
 
-/** With a capital at its beginning. */
-export const sentence = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1);
+/** With a capital at its beginning, unless that is a name that machines read: base_url, targets.0.model. */
+export const sentence = (text: string): string => (/^[a-z]+[_.][a-z0-9]/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1));
 
 /** Without the marks that others put around commands. */
 export const plain = (text: string): string => text.replaceAll("`", "");

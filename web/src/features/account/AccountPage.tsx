@@ -1,7 +1,7 @@
 /** The own account: how one signs in, and where one is signed in. */
 import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { Button } from "@mantine/core";
+import { Button, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
 import type { Account } from "@/api/model";
@@ -38,6 +38,7 @@ export function AccountPage() {
       ) : null}
       <Section title={t`Signing in`}>
         {account.error ? <Problem error={account.error} again={() => void account.refetch()} /> : null}
+        {account.isPending ? <Skeleton height={190} radius={8} /> : null}
         {account.data?.managed ? (
           <Notice title={t`Your identity provider signs you in`}>
             <p>

@@ -10,6 +10,7 @@ import type { App, Cors } from "@/api/model";
 import { sessionQuery, useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { whyNone } from "@/features/overview/words";
 import { Deeds } from "@/features/publish/Deeds";
 import { draftRemoval } from "@/features/publish/queries";
 import { Problem } from "@/ui/Answer";
@@ -38,8 +39,9 @@ function Details({ app }: { app: App }) {
   const range = useRange();
   const may = useMay();
   const own = useQuery(sessionQuery).data?.team ?? null;
-  const used = useQuery(usageQuery("app", range)).data?.find((item) => item.app === app.name);
-  const quiet = t`no requests in this range`;
+  const usage = useQuery(usageQuery("app", range));
+  const used = usage.data?.find((item) => item.app === app.name);
+  const quiet = whyNone(usage);
   return (
     <>
       {may("apps:write") ? <Deeds kind="app" name={app.name} may edit={(close) => <AppEditForm app={app} close={close} />} remove={(close) => <RemoveApp app={app} close={close} />} /> : null}

@@ -6,12 +6,14 @@ import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useCallback, useMemo, useState } from "react";
+import { useAdding } from "@/app/adding";
 import { useRange } from "@/app/range";
 import type { App, UsageItem } from "@/api/model";
 import { sessionQuery, useMay } from "@/api/session";
 import { RequestForm } from "@/features/access/RequestForm";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { whyNone } from "@/features/overview/words";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count } from "@/ui/Figure";
@@ -24,12 +26,13 @@ export function AppsPage() {
   const may = useMay();
   const apps = useQuery(appsQuery);
   const usage = useQuery(usageQuery("app", useRange()));
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((app: App) => void navigate({ to: "/apps/$name", params: { name: app.name } }), [navigate]);
   const team = useQuery(sessionQuery).data?.team ?? null;
-  const columns = useMemo(() => columnsWith(usage.data).filter((column) => team === null || column.id !== "team"), [usage.data, team]);
+  const quiet = whyNone(usage);
+  const columns = useMemo(() => columnsWith(usage.data, quiet).filter((column) => team === null || column.id !== "team"), [usage.data, quiet, team]);
   const [asking, setAsking] = useState(false);
   const make = may("apps:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
@@ -66,16 +69,15 @@ export function AppsPage() {
         openId={openId}
         empty={<Empty title={t`No apps`} why={t`An app belongs to a team, may call the routes that you name, and authenticates with keys of its own.`} action={action} snippet={team === null ? example : undefined} />}
       />
-      {making ? <AppForm close={() => setMaking(false)} /> : null}
+      {making && make ? <AppForm close={() => setMaking(false)} /> : null}
       {asking ? <RequestForm routes={[]} close={() => setAsking(false)} /> : null}
       <Outlet />
     </Page>
   );
 }
 
-function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<App>[] {
+function columnsWith(usage: readonly UsageItem[] | undefined, quiet: string): readonly Column<App>[] {
   const of = (app: App) => usage?.find((item) => item.app === app.name);
-  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",

@@ -1,6 +1,6 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { spanOf, type RangeName } from "@/app/range";
-import { api, unwrap } from "@/api/client";
+import { api, patient, unwrap } from "@/api/client";
 import type { FilterName, Filters } from "./filters";
 
 const PAGE = 100;
@@ -30,7 +30,7 @@ export const entryQuery = (seq: number) =>
     staleTime: Infinity, // an entry never changes
   });
 
-export const verifyAudit = () => unwrap(api.GET("/api/v1/audit/verify", { params: { query: {} } }));
+export const verifyAudit = () => unwrap(api.GET("/api/v1/audit/verify", { params: { query: {} }, fetch: patient }));
 
 /** Where the browser loads the entries that are shown, as JSON lines. */
 export const exportUrl = (filters: Filters, range: RangeName): string => `/api/v1/audit/export?${new URLSearchParams(wanted(filters, range)).toString()}`;

@@ -44,7 +44,7 @@ export function DenialsPage() {
         columns={COLUMNS}
         rows={asked.data}
         rowId={(denial) => denial.name}
-        error={asked.data ? undefined : asked.error}
+        error={asked.error}
         again={() => void asked.refetch()}
         open={open}
         openId={openId}

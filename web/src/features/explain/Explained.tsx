@@ -1,6 +1,8 @@
 /** The answer: outcome, match, access, and the targets in the order in which they would be tried. */
 import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
+import { useLocation } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
 import type { components } from "@/api/schema";
 import { Facts } from "@/ui/Drawer";
 import { Latency, Money, Unknown } from "@/ui/Figure";
@@ -22,6 +24,7 @@ const STATES: Readonly<Record<TargetAnswer["state"], { tone: Tone; word: string 
 
 export function Explained({ told }: { told: Answer }) {
   const { outcome } = told;
+  const hash = useLocation({ select: (location) => location.hash });
   const good = outcome.status === 200;
   return (
     <>
@@ -49,8 +52,8 @@ export function Explained({ told }: { told: Answer }) {
         </p>
       ) : null}
       <ol className={styles.targets}>
-        {told.targets.map((target) => (
-          <Target key={target.target} target={target} />
+        {told.targets.map((target, index) => (
+          <Target key={target.target} target={target} asked={index === 0 && hash === LIMITS} />
         ))}
       </ol>
       {told.skipped.length > 0 ? (
@@ -68,8 +71,17 @@ export function Explained({ told }: { told: Answer }) {
   );
 }
 
-function Target({ target }: { target: TargetAnswer }) {
+/** The address's end of who asks for the limits: they come into sight. */
+const LIMITS = "limits";
+
+function Target({ target, asked }: { target: TargetAnswer; asked: boolean }) {
   const { tone, word } = STATES[target.state];
+  const limits = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (!asked) return;
+    limits.current?.scrollIntoView({ block: "center" });
+    limits.current?.focus({ preventScroll: true });
+  }, [asked]);
   return (
     <li className={styles.target}>
       <div className={styles.targetHead}>
@@ -93,40 +105,42 @@ function Target({ target }: { target: TargetAnswer }) {
           ...(target.credentials_aside.length > 0 ? ([[t`Set aside`, target.credentials_aside.join(", ")]] as const) : []),
         ]}
       />
-      {target.limits.length > 0 ? (
-        <table className={styles.limits} aria-label={t`Limits that apply on ${target.target}`}>
-          <thead>
-            <tr>
-              <th scope="col">{t`Limit`}</th>
-              <th scope="col" data-number>{t`Left`}</th>
-              <th scope="col" data-number>{t`Needs`}</th>
-              <th scope="col">{t`Room`}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {target.limits.map((room, index) => (
-              <tr key={room.limit ?? index}>
-                <td>
-                  {room.limit ?? <Unknown why={t`a limit of the gateway that your role does not show`} />}
-                  <span className={styles.unit}>
-                    <Told>{room.metric.replaceAll("_", " ")}</Told>
-                    {room.window ? ` / ${room.window}` : ""}
-                  </span>
-                </td>
-                <td data-number="true">
-                  <Left room={room} />
-                </td>
-                <td data-number="true">{room.need === null ? <Unknown why={t`the price is not known`} /> : amount(room, room.need)}</td>
-                <td>{room.admits === null ? <Unknown why={t`the keeper is away`} /> : <Mark tone={room.admits ? "ok" : "bad"}>{room.admits ? t`Yes` : t`Refuses`}</Mark>}</td>
+      <div ref={limits} tabIndex={-1} {...(asked ? { id: LIMITS } : {})}>
+        {target.limits.length > 0 ? (
+          <table className={styles.limits} aria-label={t`Limits that apply on ${target.target}`}>
+            <thead>
+              <tr>
+                <th scope="col">{t`Limit`}</th>
+                <th scope="col" data-number>{t`Left`}</th>
+                <th scope="col" data-number>{t`Needs`}</th>
+                <th scope="col">{t`Room`}</th>
               </tr>
-            ))}
-          </tbody>
-        </table>
-      ) : (
-        <p className={styles.quiet}>
-          <Trans>No limit applies.</Trans>
-        </p>
-      )}
+            </thead>
+            <tbody>
+              {target.limits.map((room, index) => (
+                <tr key={room.limit ?? index}>
+                  <td>
+                    {room.limit ?? <Unknown why={t`a limit of the gateway that your role does not show`} />}
+                    <span className={styles.unit}>
+                      <Told>{room.metric.replaceAll("_", " ")}</Told>
+                      {room.window ? ` / ${room.window}` : ""}
+                    </span>
+                  </td>
+                  <td data-number="true">
+                    <Left room={room} />
+                  </td>
+                  <td data-number="true">{room.need === null ? <Unknown why={t`the price is not known`} /> : amount(room, room.need)}</td>
+                  <td>{room.admits === null ? <Unknown why={t`the keeper is away`} /> : <Mark tone={room.admits ? "ok" : "bad"}>{room.admits ? t`Yes` : t`Refuses`}</Mark>}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        ) : (
+          <p className={styles.quiet}>
+            <Trans>No limit applies.</Trans>
+          </p>
+        )}
+      </div>
     </li>
   );
 }

@@ -16,22 +16,34 @@ import { settingsQuery, type Setting } from "./queries";
 const SOURCES: Readonly<Record<Setting["source"], string>> = { option: t`Option`, variable: t`Variable`, file: t`File`, default: t`Default` };
 
 const COLUMNS: readonly Column<Setting>[] = [
-  { id: "name", header: t`Setting`, sortBy: (each) => each.name, cell: (each) => <code>{each.name}</code> },
+  {
+    id: "name",
+    header: t`Setting`,
+    width: "52%",
+    wrap: true,
+    sortBy: (each) => each.name,
+    cell: (each) => (
+      <>
+        <code>{each.name}</code>
+        <p className={styles.meaning} lang="en">{plain(each.meaning)}</p>
+      </>
+    ),
+  },
   {
     id: "value",
     header: t`Value`,
+    wrap: true,
     cell: (each) =>
       each.value === null ? (
         <Unknown why={t`not set`} />
       ) : each.secret ? (
         <Mark tone="ok" title={t`Secrets are never shown`}>{t`Set, not shown`}</Mark>
       ) : (
-        <code className={styles.value} title={each.value}>{each.value}</code>
+        <code>{each.value}</code>
       ),
   },
   { id: "source", header: t`Said by`, sortBy: (each) => each.source, cell: (each) => <span title={each.where}>{SOURCES[each.source]}</span> },
-  { id: "where", header: t`Where`, hide: "tablet", cell: (each) => (each.where ? <code className={styles.value} title={each.where}>{each.where}</code> : null) },
-  { id: "meaning", header: t`What it means`, hide: "phone", cell: (each) => <span className={styles.meaning} title={plain(each.meaning)}>{plain(each.meaning)}</span> },
+  { id: "where", header: t`Where`, hide: "tablet", wrap: true, cell: (each) => (each.where ? <code>{each.where}</code> : null) },
 ];
 
 export function SettingsPage() {
@@ -42,7 +54,6 @@ export function SettingsPage() {
     <Page
       title={t`Settings`}
       line={t`What this gateway goes by since it started. What is managed here, in the console, is no setting.`}
-      fill
       action={<Switch label={t`Defaults too`} checked={all} onChange={(event) => setAll(event.currentTarget.checked)} />}
     >
       {settings.data ? (
@@ -57,10 +68,8 @@ export function SettingsPage() {
         columns={COLUMNS}
         rows={rows}
         rowId={(each) => each.name}
-        error={settings.data ? undefined : settings.error}
+        error={settings.error}
         again={() => void settings.refetch()}
-        dense
-        fill
         empty={<Empty title={t`All is as it comes`} why={t`Nothing was set by an option, a variable or the file. Turn on “Defaults too” to see what that means.`} />}
       />
     </Page>

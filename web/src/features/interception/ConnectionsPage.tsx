@@ -43,7 +43,7 @@ export function ConnectionsPage() {
         columns={COLUMNS}
         rows={flows.data?.items}
         rowId={(flow) => `${flow.started_at} ${flow.client} ${flow.destination} ${flow.seconds}`}
-        error={flows.data ? undefined : flows.error}
+        error={flows.error}
         again={() => void flows.refetch()}
         dense
         fill

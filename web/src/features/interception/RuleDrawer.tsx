@@ -29,7 +29,7 @@ export function RuleDrawer() {
   return (
     <Drawer title={name} label={t`Rule`} close={close}>
       {rule ? (
-        <Details rule={rule} state={standing.data?.rules.find((each) => each.rule === name)} />
+        <Details rule={rule} state={standing.data?.rules.find((each) => each.rule === name)} unasked={standing.data ? undefined : (standing.error?.message ?? t`loading`)} />
       ) : rules.data ? (
         <p>
           <Trans>There is no such rule: it was renamed or removed.</Trans>
@@ -43,9 +43,9 @@ export function RuleDrawer() {
   );
 }
 
-function Details({ rule, state }: { rule: Rule; state: RuleState | undefined }) {
+function Details({ rule, state, unasked }: { rule: Rule; state: RuleState | undefined; unasked: string | undefined }) {
   const may = useMay()("configuration:write");
-  const why = t`counted by the agent, which is away`;
+  const why = unasked ?? t`counted by the agent, which is away`;
   const { hosts, cidrs, ports } = rule.destinations;
   const governs = rule.mode === "govern";
   return (
@@ -60,7 +60,7 @@ function Details({ rule, state }: { rule: Rule; state: RuleState | undefined }) 
         />
       ) : null}
       <div className={styles.state}>
-        <StateMark state={state} />
+        {unasked ? <Unknown why={unasked} /> : <StateMark state={state} />}
         {state?.reason ? <span>{sentence(plain(state.reason))}.</span> : null}
       </div>
       <Part title={t`In the kernel`}>
@@ -72,7 +72,7 @@ function Details({ rule, state }: { rule: Rule; state: RuleState | undefined }) 
             [t`Went by while nothing was captured`, <Count key="b" n={state?.bypassed} unit={t`connections`} why={why} />],
             [t`Of this host, by nobody knows which process`, <Count key="u" n={state?.unattributed} unit={t`connections`} why={why} />],
             [t`Open now`, <Count key="o" n={state?.open} unit={t`connections`} why={why} />],
-            ...(governs ? ([[t`Last canary`, <Ago key="l" at={state?.last_canary} why={t`none has come through yet`} />]] as const) : []),
+            ...(governs ? ([[t`Last canary`, <Ago key="l" at={state?.last_canary} why={unasked ?? t`none has come through yet`} />]] as const) : []),
             [t`Addresses`, state?.destinations?.length ? <code key="a">{state.destinations.slice(0, 12).join(" ")}{state.destinations.length > 12 ? t` and ${exact(state.destinations.length - 12)} more` : ""}</code> : <Unknown key="a" why={state?.destinations ? t`its hosts have no address at present` : why} />],
           ]}
         />
@@ -154,7 +154,8 @@ function RemoveRule({ rule, open, close }: { rule: Rule; open: number | null | u
 const LAST = 5;
 
 function LastConnections({ rule }: { rule: string }) {
-  const flows = useQuery(endedFlowsQuery(rule, LAST)).data;
+  const asked = useQuery(endedFlowsQuery(rule, LAST));
+  const flows = asked.data;
   return (
     <Part title={t`Its last connections`}>
       {flows?.items.length ? (
@@ -166,7 +167,7 @@ function LastConnections({ rule }: { rule: string }) {
           ))}
         </ul>
       ) : (
-        <p className={styles.quiet}>{flows?.reason ? `${sentence(plain(flows.reason))}.` : t`None has ended since the agent started.`}</p>
+        <p className={styles.quiet}>{!flows ? <Unknown why={asked.error?.message ?? t`loading`} /> : flows.reason ? `${sentence(plain(flows.reason))}.` : t`None has ended since the agent started.`}</p>
       )}
       <Link to="/interception/connections" search={(old) => ({ ...old, rule })}>
         <Trans>All of them</Trans>

@@ -36,7 +36,7 @@ export function RouteTable({ telemetry, missing, error, again }: RouteTableProps
       columns={columns}
       rows={telemetry?.routes}
       rowId={(row) => idOf(row.route, row.target)}
-      error={telemetry ? undefined : error}
+      error={error}
       again={again}
       open={open}
       openId={route === undefined ? undefined : idOf(route, search.target)}

@@ -5,7 +5,7 @@ import { Button, Skeleton } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Outlet } from "@tanstack/react-router";
-import { useState } from "react";
+import { useAdding } from "@/app/adding";
 import { useMay } from "@/api/session";
 import { Empty, Problem } from "@/ui/Answer";
 import { Page } from "@/ui/Page";
@@ -16,7 +16,7 @@ import { limitsQuery } from "./queries";
 
 export function LimitsPage() {
   const limits = useQuery(limitsQuery);
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const may = useMay();
   const make = may("configuration:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
@@ -49,7 +49,7 @@ export function LimitsPage() {
           </ul>
         </>
       ) : null}
-      {making ? <LimitForm close={() => setMaking(false)} /> : null}
+      {making && make ? <LimitForm close={() => setMaking(false)} /> : null}
       <Outlet />
     </Page>
   );

@@ -5,7 +5,7 @@ import { Skeleton } from "@mantine/core";
 import { Link } from "@tanstack/react-router";
 import type { LimitNear } from "@/api/model";
 import { amount, bare } from "@/features/limits/amount";
-import { Until } from "@/ui/Figure";
+import { Unknown, Until } from "@/ui/Figure";
 import { Mark } from "@/ui/Mark";
 import { Meter } from "@/ui/Meter";
 import { Section } from "@/ui/Page";
@@ -14,10 +14,19 @@ import { bothClocks, dayOf } from "@/units/time";
 import { per } from "@/units/words";
 import styles from "./overview.module.css";
 
-export function Budgets({ limits }: { limits: readonly LimitNear[] | undefined }) {
+/** `failed`: why there are no `limits`, and will be none. */
+export function Budgets({ limits, failed }: { limits: readonly LimitNear[] | undefined; failed: Error | null }) {
   return (
     <Section title={t`Budgets and limits`} aside={<Link to="/limits">{t`All limits`}</Link>}>
-      {limits === undefined ? <Skeleton height={160} radius={8} /> : null}
+      {limits === undefined ? (
+        failed ? (
+          <p className={`${styles.quiet} ${styles.panel}`}>
+            <Unknown why={failed.message} />
+          </p>
+        ) : (
+          <Skeleton height={160} radius={8} />
+        )
+      ) : null}
       {limits?.length === 0 ? <p className={`${styles.quiet} ${styles.panel}`}>{t`No limit of an hour or longer: nothing bounds what apps may spend.`}</p> : null}
       {limits && limits.length > 0 ? (
         <ul className={styles.budgets} aria-label={t`Budgets and limits`}>

@@ -6,8 +6,10 @@ import { useMemo, useState } from "react";
 import { useRange, type RangeName } from "@/app/range";
 import type { Need, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
+import { appsQuery } from "@/features/apps/queries";
+import { routesQuery } from "@/features/routes/queries";
 import { Problem } from "@/ui/Answer";
-import { Count, Latency } from "@/ui/Figure";
+import { Count, Latency, Unknown } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
 import { TimeChart } from "@/ui/TimeChart";
@@ -18,6 +20,7 @@ import { Budgets } from "./Budgets";
 import { FirstSteps } from "./FirstSteps";
 import styles from "./overview.module.css";
 import { Needs } from "./Needs";
+import { NoRequests } from "./NoRequests";
 import { Providers } from "./Providers";
 import { firstTokensQuery, overviewQuery, usageQuery } from "./queries";
 import { Spend } from "./Spend";
@@ -37,18 +40,25 @@ export function OverviewPage() {
   const before = useQuery(usageQuery("route", range, 1));
   const standing = useQuery(overviewQuery);
   const needs = standing.data?.needs ?? NONE;
+  const quiet = usage.data?.length === 0;
+  const setUp = useSetUp(quiet);
 
-  if (usage.data?.length === 0) return <FirstSteps range={range} />;
+  if (quiet && setUp.missing !== null) {
+    return (
+      <Page title={t`Overview`} line={LINE}>
+        {setUp.missing !== undefined ? <FirstSteps fresh={setUp.missing === "all"} /> : setUp.error ? <Problem error={setUp.error} again={setUp.again} /> : <Skeleton height={420} radius={8} />}
+      </Page>
+    );
+  }
   return (
-    <Page title={t`Overview`} line={t`Is everything well, what does it cost, and what needs you.`}>
-      {usage.error ? <Problem error={usage.error} again={() => void usage.refetch()} /> : null}
-      <Numbers usage={usage.data} before={before.data} range={range} />
+    <Page title={t`Overview`} line={LINE}>
+      <Numbers usage={usage.data} before={before.data} failed={usage.data ? null : usage.error} range={range} />
       <div className={styles.wide}>
-        <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />
-        {standing.error ? <Problem error={standing.error} again={() => void standing.refetch()} /> : standing.data ? <Needs needs={needs} /> : <Skeleton height={284} radius={8} />}
+        {usage.error && !usage.data ? <Problem error={usage.error} again={() => void usage.refetch()} /> : quiet ? <NoRequests range={range} route={setUp.route} /> : <Timelines usage={usage.data} range={range} updatedMs={usage.dataUpdatedAt} />}
+        {standing.data ? <Needs needs={needs} /> : standing.error ? <Problem error={standing.error} again={() => void standing.refetch()} /> : <Skeleton height={284} radius={8} />}
       </div>
       <div className={styles.columns}>
-        <Budgets limits={standing.data?.limits} />
+        <Budgets limits={standing.data?.limits} failed={standing.error} />
         {may("configuration:read") ? <Providers range={range} needs={needs} /> : null}
       </div>
       <div className={standing.data?.gate ? styles.wide : ""}>
@@ -59,18 +69,45 @@ export function OverviewPage() {
   );
 }
 
+const LINE = t`Is everything well, what does it cost, and what needs you.`;
 const NONE: readonly Need[] = [];
+
+interface SetUp {
+  /** What there has to be before anybody can call; null: nothing; undefined: not (yet) known. */
+  missing: "all" | "some" | null | undefined;
+  /** One that can be called by its name. */
+  route: string;
+  error: Error | null;
+  again: () => void;
+}
+
+function useSetUp(enabled: boolean): SetUp {
+  const routes = useQuery({ ...routesQuery, enabled });
+  const apps = useQuery({ ...appsQuery, enabled });
+  const route = routes.data?.find((each) => each.match === null)?.name;
+  const known = routes.data !== undefined && apps.data !== undefined;
+  return {
+    missing: !known ? undefined : routes.data.length + apps.data.length === 0 ? "all" : route === undefined || apps.data.length === 0 ? "some" : null,
+    route: route ?? "",
+    error: routes.error ?? apps.error,
+    again: () => void Promise.all([routes.refetch(), apps.refetch()]),
+  };
+}
 
 interface NumbersProps {
   usage: readonly UsageItem[] | undefined;
   before: readonly UsageItem[] | undefined;
+  /** Why there is no `usage`, and will be none. */
+  failed: Error | null;
   range: RangeName;
 }
 
-function Numbers({ usage, before, range }: NumbersProps) {
+function Numbers({ usage, before, failed: why, range }: NumbersProps) {
   const now = usage && sumOf(usage);
   const past = before && sumOf(before);
-  const first = useQuery(firstTokensQuery("", range)).data;
+  const firstAsked = useQuery(firstTokensQuery("", range));
+  const first = firstAsked.data;
+  const none = why ? <Unknown why={why.message} /> : undefined;
   const firstBefore = useQuery(firstTokensQuery("", range, 1)).data?.[0];
   const spark = useMemo(() => usage && sparkOf(timeline(usage, range, "spend", Date.now())), [usage, range]);
   const failed = now && now.requests > 0 ? now.errors / now.requests : undefined;
@@ -79,26 +116,26 @@ function Numbers({ usage, before, range }: NumbersProps) {
     <Stats>
       <Stat
         name={t`Spend`}
-        value={now && <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" />}
+        value={now ? <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" /> : none}
         note={
           now && now.unpriced > 0 ? (
-            plural(now.unpriced, { one: "and # request without a known price", other: "and # requests without a known price" })
+            plural(now.unpriced, { one: "# request without a price", other: "# requests without a price" })
           ) : (
-            now && <Change now={now.costMicros} before={past?.costMicros} />
+            now && past && <Change now={now.costMicros} before={past.costMicros} />
           )
         }
-        {...(spark ? { spark } : {})}
+        {...(spark && now && now.costMicros > 0 ? { spark } : {})}
       />
-      <Stat name={t`Tokens`} value={now && <Count n={now.tokens} unit={t`tokens`} />} note={now && <Change now={now.tokens} before={past?.tokens} />} />
-      <Stat name={t`Requests`} value={now && <Count n={now.requests} unit={t`requests`} />} note={now && <Change now={now.requests} before={past?.requests} />} />
+      <Stat name={t`Tokens`} value={now ? <Count n={now.tokens} unit={t`tokens`} /> : none} note={now && past && <Change now={now.tokens} before={past.tokens} />} />
+      <Stat name={t`Requests`} value={now ? <Count n={now.requests} unit={t`requests`} /> : none} note={now && past && <Change now={now.requests} before={past.requests} />} />
       <Stat
         name={t`Errors`}
-        value={now && (failed === undefined ? "—" : <span title={plural(now.errors, { one: "# request refused, failed or interrupted", other: "# requests refused, failed or interrupted" })}>{share(failed)}</span>)}
+        value={now ? failed === undefined ? "—" : <span title={plural(now.errors, { one: "# request refused, failed or interrupted", other: "# requests refused, failed or interrupted" })}>{share(failed)}</span> : none}
         note={now && (failedBefore === undefined ? plural(now.errors, { one: "# request", other: "# requests" }) : t`${share(failedBefore)} in the range before`)}
       />
       <Stat
         name={t`First token, p95`}
-        value={first && <Latency ms={first[0]?.p95} why={t`no answer with a first token in this range`} />}
+        value={first ? <Latency ms={first[0]?.p95} why={t`no answer with a first token in this range`} /> : firstAsked.error ? <Unknown why={firstAsked.error.message} /> : undefined}
         note={first && (first[0] ? firstBefore ? <Change now={first[0].p95} before={firstBefore.p95} /> : plural(first[0].count, { one: "of # answer", other: "of all # answers" }) : t`no answers in this range`)}
       />
     </Stats>
@@ -106,7 +143,10 @@ function Numbers({ usage, before, range }: NumbersProps) {
 }
 
 function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | undefined; range: RangeName; updatedMs: number }) {
-  const [measure, setMeasure] = useState<Measure>("spend");
+  const [chosen, setMeasure] = useState<Measure>();
+  // Where no price is known there is no spend to draw.
+  const unpriced = usage?.every((item) => item.cost_usd_micros === 0) && usage.some((item) => item.unpriced > 0);
+  const measure = chosen ?? (unpriced ? "tokens" : "spend");
   const line = useMemo(() => usage && timeline(usage, range, measure, updatedMs), [usage, range, measure, updatedMs]);
   const titles = { spend: t`Spend by route over time`, tokens: t`Tokens by route over time`, requests: t`Requests by route over time` };
   return (
@@ -117,7 +157,7 @@ function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | 
           size="xs"
           aria-label={t`Measure`}
           value={measure}
-          onChange={(chosen) => setMeasure(chosen as Measure)}
+          onChange={(wanted) => setMeasure(wanted as Measure)}
           data={[
             { value: "spend", label: t`Spend` },
             { value: "tokens", label: t`Tokens` },

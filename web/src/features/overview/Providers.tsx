@@ -24,7 +24,7 @@ interface ProviderRow {
   trouble: string | undefined;
 }
 
-const columns = (): readonly Column<ProviderRow>[] => [
+const columns = (whyNoTimes: string): readonly Column<ProviderRow>[] => [
   { id: "provider", header: t`Provider`, cell: (row) => <Link to="/providers/$name" params={{ name: row.name }}>{row.name}</Link> },
   { id: "state", header: t`State`, cell: (row) => <StateMark row={row} /> },
   { id: "requests", header: t`Requests`, number: true, cell: (row) => <Count n={row.requests} unit={t`requests`} /> },
@@ -35,7 +35,7 @@ const columns = (): readonly Column<ProviderRow>[] => [
     number: true,
     cell: (row) => (
       <span title={row.before ? t`${latency(row.before.p95)} in as much time before` : t`no answers in as much time before`}>
-        <Latency ms={row.first?.p95} why={t`no first token in this range`} />
+        <Latency ms={row.first?.p95} why={whyNoTimes} />
         {row.first && row.before && row.first.p95 > row.before.p95 * SLOWER ? " ▲" : row.first && row.before && row.first.p95 * SLOWER < row.before.p95 ? " ▼" : ""}
       </span>
     ),
@@ -54,6 +54,7 @@ export function Providers({ range, needs }: ProvidersProps) {
   const first = useQuery(firstTokensQuery("provider", range));
   const before = useQuery(firstTokensQuery("provider", range, 1));
   const rows = useMemo(() => usage.data && rowsOf(usage.data, first.data ?? [], before.data ?? [], needs), [usage.data, first.data, before.data, needs]);
+  const whyNoTimes = first.data ? t`no first token in this range` : (first.error?.message ?? t`loading`);
   return (
     <Section title={t`Providers`} aside={<Link to="/providers">{t`All providers`}</Link>}>
       {rows === undefined && !usage.error ? (
@@ -61,7 +62,7 @@ export function Providers({ range, needs }: ProvidersProps) {
       ) : (
         <DataTable
           label={t`Providers`}
-          columns={columns()}
+          columns={columns(whyNoTimes)}
           rows={rows}
           rowId={(row) => row.name}
           error={usage.error}

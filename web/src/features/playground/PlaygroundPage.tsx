@@ -25,7 +25,8 @@ export function PlaygroundPage() {
   const tried = useQuery(playgroundQuery);
   const apps = useQuery(appsQuery);
   const error = tried.error ?? apps.error;
-  if (error) {
+  // What was loaded once is gone on with, and so is what was typed.
+  if (error && !(tried.data && apps.data)) {
     return (
       <Page title={t`Playground`} line={LINE()}>
         <Problem error={error} again={() => void Promise.all([tried.refetch(), apps.refetch()])} />

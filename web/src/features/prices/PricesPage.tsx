@@ -58,9 +58,10 @@ export function PricesPage() {
   );
 }
 
+/** Without figures where the ledger could not be asked. */
 interface Use extends PriceUse {
-  requests: number;
-  unpriced: number;
+  requests?: number | undefined;
+  unpriced?: number | undefined;
 }
 
 /** The ledger's models without a price, beside the targets of routes. At most so many are asked about. */
@@ -77,12 +78,12 @@ function Used({ edit }: { edit: ((wanted: Wanted) => void) | undefined }) {
     () =>
       use.data?.items.map((each): Use => {
         const item = seen.find((one) => one.provider === each.provider && one.model === each.model);
-        return { ...each, requests: item?.requests ?? 0, unpriced: item?.unpriced ?? 0 };
+        return usage.data ? { ...each, requests: item?.requests ?? 0, unpriced: item?.unpriced ?? 0 } : each;
       }),
-    [use.data, seen],
+    [use.data, usage.data, seen],
   );
   const missing = rows?.filter((each) => each.source === "none") ?? [];
-  const unpriced = missing.reduce((sum, each) => sum + each.unpriced, 0);
+  const unpriced = missing.reduce((sum, each) => sum + (each.unpriced ?? 0), 0);
   const columns = useMemo(() => usedColumns(overrides, edit), [overrides, edit]);
   return (
     <>
@@ -169,7 +170,7 @@ function usedColumns(overrides: readonly Price[] | undefined, edit: ((wanted: Wa
           <span title={t`Built-in table: ${each.entry ?? ""}`}>{each.entry}</span>
         ),
     },
-    { id: "unpriced", header: t`Unpriced`, note: t`requests`, number: true, hide: "phone", sortBy: (each) => each.unpriced, cell: (each) => <span title={t`of ${exact(each.requests)} in this range; what the ledger has stays as it is`}>{exact(each.unpriced)}</span> },
+    { id: "unpriced", header: t`Unpriced`, note: t`requests`, number: true, hide: "phone", sortBy: (each) => each.unpriced ?? -1, cell: (each) => (each.unpriced === undefined ? <Unknown why={t`the ledger could not be asked`} /> : <span title={t`of ${exact(each.requests ?? 0)} in this range; what the ledger has stays as it is`}>{exact(each.unpriced)}</span>) },
     {
       id: "deed",
       header: "",
@@ -234,7 +235,9 @@ function Overrides({ edit, add }: { edit: ((wanted: Wanted) => void) | undefined
         <Confirm
           title={t`Remove the price of ${removing.name}?`}
           consequence={
-            used(removing).length === 0
+            use === undefined
+              ? t`Which targets' prices that changes is not known (yet).`
+              : used(removing).length === 0
               ? t`No target's price changes.`
               : plural(used(removing).length, { one: "# target goes back to the built-in price, or has none.", other: "# targets go back to the built-in price, or have none." })
           }

@@ -7,6 +7,7 @@ import { useRange } from "@/app/range";
 import type { Provider } from "@/api/model";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { whyNone } from "@/features/overview/words";
 import { Facts, Part } from "@/ui/Drawer";
 import { Ago, Count, Unknown } from "@/ui/Figure";
 import { lastFailureQuery } from "./queries";
@@ -16,7 +17,7 @@ export function HowItFares({ provider }: { provider: Provider }) {
   const usage = useQuery(usageQuery("provider", useRange()));
   const failure = useQuery(lastFailureQuery(provider.name));
   const of = usage.data?.find((each) => each.provider === provider.name);
-  const quiet = usage.data ? t`no requests in this range` : t`loading`;
+  const quiet = whyNone(usage);
   return (
     <Part title={t`How requests fare`}>
       <Facts

@@ -5,12 +5,14 @@ import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
-import { useCallback, useMemo, useState } from "react";
+import { useCallback, useMemo } from "react";
+import { useAdding } from "@/app/adding";
 import { useRange } from "@/app/range";
 import type { Provider, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { whyNone } from "@/features/overview/words";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count, Unknown } from "@/ui/Figure";
@@ -22,12 +24,13 @@ import { healthQuery, providersQuery } from "./queries";
 export function ProvidersPage() {
   const providers = useQuery(providersQuery);
   const usage = useQuery(usageQuery("provider", useRange()));
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const may = useMay();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((provider: Provider) => void navigate({ to: "/providers/$name", params: { name: provider.name } }), [navigate]);
-  const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  const quiet = whyNone(usage);
+  const columns = useMemo(() => columnsWith(usage.data, quiet), [usage.data, quiet]);
   const make = may("configuration:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
       <Trans>Add a provider</Trans>
@@ -46,15 +49,14 @@ export function ProvidersPage() {
         openId={openId}
         empty={<Empty title={t`No providers`} why={t`A provider is an account at a vendor: its address, its dialect and its credentials. Routes point at it.`} action={make} snippet={example} />}
       />
-      {making ? <ProviderForm close={() => setMaking(false)} /> : null}
+      {making && make ? <ProviderForm close={() => setMaking(false)} /> : null}
       <Outlet />
     </Page>
   );
 }
 
-function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<Provider>[] {
+function columnsWith(usage: readonly UsageItem[] | undefined, quiet: string): readonly Column<Provider>[] {
   const of = (provider: Provider) => usage?.find((item) => item.provider === provider.name);
-  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",

@@ -52,7 +52,7 @@ export function VersionPage() {
           </span>
         ) : null}
       </p>
-      {version.error ? <Problem error={version.error} /> : null}
+      {version.error ? <Problem error={version.error} again={() => void version.refetch()} /> : null}
       {diff.error && !version.error ? <Problem error={diff.error} again={() => void diff.refetch()} /> : null}
       {diff.data === undefined ? diff.error ? null : <Skeleton height={160} /> : null}
       {diff.data && !differs ? (

@@ -80,12 +80,13 @@ function KernelLane({ row, wholeMs }: { row: LedgerRow; wholeMs: number }) {
   if (marks.length === 0) {
     return (
       <p className={styles.source}>
-        {asked.isPending && may("configuration:read") ? t`Asking for the kernel's marks…` : <Trans>The kernel measured nothing of this route then: {link} says why.</Trans>}
+        {asked.error ? t`The kernel's marks could not be asked for.` : asked.isPending && may("configuration:read") ? t`Asking for the kernel's marks…` : <Trans>The kernel measured nothing of this route then: {link} says why.</Trans>}
       </p>
     );
   }
   const placed = marks.filter((mark) => mark.atMs !== undefined);
-  const resent = points.reduce((sum, point) => sum + (point.retransmits ?? 0) + (point.client_retransmits ?? 0), 0);
+  const counted = points.flatMap((point) => [point.retransmits, point.client_retransmits].filter((each) => each !== null));
+  const resent = counted.reduce((sum, each) => sum + each, 0);
   return (
     <div className={styles.kernel}>
       <div className={styles.marks} aria-hidden>
@@ -100,10 +101,12 @@ function KernelLane({ row, wholeMs }: { row: LedgerRow; wholeMs: number }) {
             <dd>≈ <Latency ms={mark.ms} /></dd>
           </div>
         ))}
-        <div>
-          <dt>{t`sent again`}</dt>
-          <dd>{plural(resent, { one: "# segment", other: "# segments" })}</dd>
-        </div>
+        {counted.length > 0 ? (
+          <div>
+            <dt>{t`sent again`}</dt>
+            <dd>{plural(resent, { one: "# segment", other: "# segments" })}</dd>
+          </div>
+        ) : null}
       </dl>
       <p className={styles.source}>
         <Trans>By the kernel: medians of all connections of this route and target in these seconds, {link}.</Trans>

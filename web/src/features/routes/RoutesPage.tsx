@@ -5,12 +5,14 @@ import { Button } from "@mantine/core";
 import { IconHelpHexagon, IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
-import { useCallback, useMemo, useState } from "react";
+import { useCallback, useMemo } from "react";
+import { useAdding } from "@/app/adding";
 import { useRange } from "@/app/range";
 import type { Route, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
 import { usageQuery } from "@/features/overview/queries";
 import { Spend } from "@/features/overview/Spend";
+import { whyNone } from "@/features/overview/words";
 import { Empty } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
 import { Count } from "@/ui/Figure";
@@ -22,12 +24,13 @@ import { targetNames } from "./target";
 export function RoutesPage() {
   const routes = useQuery(routesQuery);
   const usage = useQuery(usageQuery("route", useRange()));
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const may = useMay();
   const navigate = useNavigate();
   const openId = useParams({ strict: false, select: (params) => params.name });
   const open = useCallback((route: Route) => void navigate({ to: "/routes/$name", params: { name: route.name } }), [navigate]);
-  const columns = useMemo(() => columnsWith(usage.data), [usage.data]);
+  const quiet = whyNone(usage);
+  const columns = useMemo(() => columnsWith(usage.data, quiet), [usage.data, quiet]);
   const make = may("configuration:write") ? (
     <Button leftSection={<IconPlus size={16} />} onClick={() => setMaking(true)}>
       <Trans>Add a route</Trans>
@@ -51,15 +54,14 @@ export function RoutesPage() {
         openId={openId}
         empty={<Empty title={t`No routes`} why={t`A route is the name that callers use. Behind it stand one or more targets: a provider and a model each.`} action={make} snippet={example} />}
       />
-      {making ? <RouteForm close={() => setMaking(false)} /> : null}
+      {making && make ? <RouteForm close={() => setMaking(false)} /> : null}
       <Outlet />
     </Page>
   );
 }
 
-function columnsWith(usage: readonly UsageItem[] | undefined): readonly Column<Route>[] {
+function columnsWith(usage: readonly UsageItem[] | undefined, quiet: string): readonly Column<Route>[] {
   const of = (route: Route) => usage?.find((item) => item.route === route.name);
-  const quiet = usage ? t`no requests in this range` : t`loading`;
   return [
     {
       id: "name",

@@ -9,6 +9,7 @@ import type { TokenMade } from "@/api/model";
 import { makeToken, tokensQuery } from "@/features/tokens/queries";
 import { Id } from "@/ui/Copy";
 import { Facts } from "@/ui/Drawer";
+import { Unknown } from "@/ui/Figure";
 import { EXPIRIES, expiryOf, type Expiry } from "@/ui/expiry";
 import { FormDialog } from "@/ui/FormDialog";
 import { Section } from "@/ui/Page";
@@ -17,21 +18,25 @@ import { policyQuery } from "./queries";
 import styles from "./sign-on.module.css";
 
 export function Scim({ mayChange }: { mayChange: boolean }) {
-  const url = useQuery(policyQuery).data?.scim_url;
-  const tokens = useQuery(tokensQuery).data?.filter((token) => token.scopes?.includes("scim")).length;
+  const policy = useQuery(policyQuery);
+  const url = policy.data?.scim_url;
+  const asked = useQuery({ ...tokensQuery, enabled: mayChange });
+  const tokens = asked.data?.filter((token) => token.scopes?.includes("scim")).length;
   const [making, setMaking] = useState(false);
   return (
     <Section title={t`Provisioning by SCIM`} aside={t`a directory makes, changes and removes users; who is deactivated is out at once`}>
       <div className={styles.scim}>
         <Facts
           facts={[
-            [t`Base URL`, url ? <Id key="u" text={url} what={t`SCIM base URL`} /> : ""],
+            [t`Base URL`, url ? <Id key="u" text={url} what={t`SCIM base URL`} /> : <Unknown key="u" why={policy.error?.message ?? t`loading`} />],
             [
               t`Tokens for it`,
               tokens ? (
                 <Link key="t" to="/tokens" search={(old) => old}>
                   {plural(tokens, { one: "# token", other: "# tokens" })}
                 </Link>
+              ) : mayChange && tokens === undefined ? (
+                <Unknown key="t" why={asked.error?.message ?? t`loading`} />
               ) : mayChange ? (
                 t`none yet`
               ) : (

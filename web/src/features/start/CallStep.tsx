@@ -13,7 +13,7 @@ import { OutcomeMark } from "@/features/requests/outcome";
 import { callOf } from "@/features/routes/snippets";
 import { Problem } from "@/ui/Answer";
 import { Snippet } from "@/ui/Copy";
-import { Count, Latency, Money } from "@/ui/Figure";
+import { Count, Latency, Money, Unknown } from "@/ui/Figure";
 import { callNow } from "./queries";
 import type { Made } from "./RouteStep";
 import styles from "./start.module.css";
@@ -21,10 +21,12 @@ import styles from "./start.module.css";
 interface CallStepProps {
   made: Made;
   arrived: LedgerRow | undefined;
+  /** What has arrived was answered. */
+  well: boolean;
   keyMade: (key: string) => void;
 }
 
-export function CallStep({ made, arrived, keyMade }: CallStepProps) {
+export function CallStep({ made, arrived, well, keyMade }: CallStepProps) {
   const [way, setWay] = useState<"curl" | "OpenAI">("curl");
   const feed = useFeed();
   const queries = useQueryClient();
@@ -67,17 +69,16 @@ export function CallStep({ made, arrived, keyMade }: CallStepProps) {
       {another.error ? <Problem error={another.error} /> : null}
       {call.error ? <Problem error={call.error} /> : null}
       {call.data ? <blockquote className={styles.said}>{call.data}</blockquote> : null}
-      {arrived ? (
-        <Arrived row={arrived} />
-      ) : (
+      {arrived ? <Arrived row={arrived} well={well} /> : null}
+      {well ? null : (
         <div className={styles.deeds}>
           {key ? (
-            <Button loading={call.isPending} onClick={() => call.mutate(key)}>
-              <Trans>Make the call from here</Trans>
+            <Button loading={call.isPending} onClick={() => call.mutate(key)} data-first>
+              {arrived ? <Trans>Call again from here</Trans> : <Trans>Make the call from here</Trans>}
             </Button>
           ) : null}
           <span className={styles.waiting} role="status">
-            <i aria-hidden /> {feed.state === "cut" ? t`The live feed is cut: looking every 5 s` : t`Waiting for the first call of ${made.app}…`}
+            <i aria-hidden /> {feed.state === "cut" ? t`The live feed is cut: looking every 5 s` : arrived ? t`Waiting for the next call of ${made.app}…` : t`Waiting for the first call of ${made.app}…`}
           </span>
         </div>
       )}
@@ -85,15 +86,17 @@ export function CallStep({ made, arrived, keyMade }: CallStepProps) {
   );
 }
 
-function Arrived({ row }: { row: LedgerRow }) {
+function Arrived({ row, well }: { row: LedgerRow; well: boolean }) {
   return (
-    <div className={styles.arrived} role="status">
-      <OutcomeMark row={row} />
+    <div className={styles.arrived} data-well={well || row.outcome === "open"} role="status">
+      <span>
+        <OutcomeMark row={row} /> {row.error_code && !well ? <code>{row.error_code}</code> : null}
+      </span>
       <dl>
         <div>
           <dt>{t`Target`}</dt>
           <dd>
-            <code>{row.target ?? "—"}</code>
+            {row.target ? <code>{row.target}</code> : <Unknown why={t`nothing went upstream`} />}
           </dd>
         </div>
         <div>
@@ -119,6 +122,11 @@ function Arrived({ row }: { row: LedgerRow }) {
         <Link to="/requests/$id" params={{ id: row.id }}>
           <Trans>Look at it in Traffic</Trans>
         </Link>
+        {well && row.cost_usd_micros === null ? (
+          <Link to="/prices">
+            <Trans>Say what it costs</Trans>
+          </Link>
+        ) : null}
         <Link to="/flows">
           <Trans>See it flow</Trans>
         </Link>

@@ -5,6 +5,7 @@ import { Button } from "@mantine/core";
 import { IconPlus } from "@tabler/icons-react";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAdding } from "@/app/adding";
 import type { Token } from "@/api/model";
 import { Empty } from "@/ui/Answer";
 import { Confirm } from "@/ui/Confirm";
@@ -16,7 +17,7 @@ import { TokenForm } from "./TokenForm";
 
 export function TokensPage() {
   const tokens = useQuery(tokensQuery);
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const [revoking, setRevoking] = useState<Token>();
   const queries = useQueryClient();
   const make = (

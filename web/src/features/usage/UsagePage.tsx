@@ -18,7 +18,7 @@ import { Spend } from "@/features/overview/Spend";
 import { bucketOf, sparkOf, sumOf, timeline } from "@/features/overview/sums";
 import { Empty, Problem } from "@/ui/Answer";
 import { DataTable, type Column } from "@/ui/DataTable";
-import { Count, When } from "@/ui/Figure";
+import { Count, Unknown, When } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
 import { share } from "@/units/count";
@@ -34,7 +34,6 @@ export function UsagePage() {
   const span = RANGES[range].label.toLowerCase();
   return (
     <Page title={t`Usage`} line={team === null ? t`What each app has used of each service, and what it cost.` : t`What apps of ${team} have used of each service, what it cost, and how far budgets are.`}>
-      {usage.error ? <Problem error={usage.error} again={() => void usage.refetch()} /> : null}
       <Numbers />
       <Section title={t`By app and service`}>
         <DataTable
@@ -42,6 +41,8 @@ export function UsagePage() {
           columns={COLUMNS}
           rows={usage.data}
           rowId={(item) => `${item.app} ${item.route}`}
+          error={usage.error}
+          again={() => void usage.refetch()}
           empty={<Empty title={t`No calls`} why={t`In the range “${span}” no app of yours has called the gateway. The catalogue has code that does.`} action={<Link to="/catalogue">{t`Go to the catalogue`}</Link>} />}
         />
       </Section>
@@ -56,19 +57,21 @@ export function UsagePage() {
 
 function Numbers() {
   const range = useRange();
-  const usage = useQuery(usageQuery(`${bucketOf(range)},route`, range)).data;
+  const asked = useQuery(usageQuery(`${bucketOf(range)},route`, range));
+  const usage = asked.data;
+  const none = asked.error ? <Unknown why={asked.error.message} /> : undefined;
   const before = useQuery(usageQuery("route", range, 1)).data;
   const now = usage && sumOf(usage);
   const past = before && sumOf(before);
   const spark = useMemo(() => usage && sparkOf(timeline(usage, range, "spend", Date.now())), [usage, range]);
   return (
     <Stats>
-      <Stat name={t`Spend`} value={now && <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" />} note={now && <Change now={now.costMicros} before={past?.costMicros} />} {...(spark ? { spark } : {})} />
-      <Stat name={t`Tokens`} value={now && <Count n={now.tokens} unit={t`tokens`} />} note={now && <Change now={now.tokens} before={past?.tokens} />} />
-      <Stat name={t`Requests`} value={now && <Count n={now.requests} unit={t`requests`} />} note={now && <Change now={now.requests} before={past?.requests} />} />
+      <Stat name={t`Spend`} value={now ? <Spend of={{ cost_usd_micros: now.costMicros, unpriced: now.unpriced }} why="" /> : none} note={now && past && <Change now={now.costMicros} before={past.costMicros} />} {...(spark ? { spark } : {})} />
+      <Stat name={t`Tokens`} value={now ? <Count n={now.tokens} unit={t`tokens`} /> : none} note={now && past && <Change now={now.tokens} before={past.tokens} />} />
+      <Stat name={t`Requests`} value={now ? <Count n={now.requests} unit={t`requests`} /> : none} note={now && past && <Change now={now.requests} before={past.requests} />} />
       <Stat
         name={t`Errors`}
-        value={now && (now.requests === 0 ? "—" : share(now.errors / now.requests))}
+        value={now ? (now.requests === 0 ? "—" : share(now.errors / now.requests)) : none}
         note={now && (now.requests === 0 ? t`no requests in this range` : <Link to="/requests">{t`See the requests`}</Link>)}
       />
     </Stats>
@@ -88,7 +91,7 @@ function Budgets() {
   const limits = useQuery(limitsQuery);
   return (
     <Section title={t`Budgets and limits`}>
-      {limits.error ? <Problem error={limits.error} /> : null}
+      {limits.error ? <Problem error={limits.error} again={() => void limits.refetch()} /> : null}
       {limits.isPending ? <Skeleton height={120} radius={8} /> : null}
       {limits.data?.length === 0 ? <p className={styles.quiet}>{t`No limit names your team or its apps. Those of a service stand in the catalogue.`}</p> : null}
       {limits.data && limits.data.length > 0 ? (
@@ -107,7 +110,7 @@ function Newest() {
   const newest = pages.data?.pages[0]?.items.slice(0, NOTICES);
   return (
     <Section title={t`Notices`} aside={<Link to="/access-requests/notices">{t`All notices`}</Link>}>
-      {pages.error ? <Problem error={pages.error} /> : null}
+      {pages.error ? <Problem error={pages.error} again={() => void pages.refetch()} /> : null}
       {newest?.length === 0 ? (
         <p className={styles.quiet}>
           <Trans>Nothing yet. You are told when a budget reaches 50, 80 or 100 %, and when access is decided.</Trans>

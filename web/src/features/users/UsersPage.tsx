@@ -5,6 +5,7 @@ import { ActionIcon, Button, Menu } from "@mantine/core";
 import { IconDots, IconPlus } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
+import { useAdding } from "@/app/adding";
 import type { User } from "@/api/model";
 import { sessionQuery } from "@/api/session";
 import { Empty } from "@/ui/Answer";
@@ -19,7 +20,7 @@ import { UserForm } from "./UserForm";
 export function UsersPage() {
   const users = useQuery(usersQuery);
   const session = useQuery(sessionQuery).data;
-  const [making, setMaking] = useState(false);
+  const [making, setMaking] = useAdding();
   const [doing, setDoing] = useState<{ deed: Deed; user: User }>();
   const columns: readonly Column<User>[] = [
     { id: "name", header: t`User`, sortBy: (user) => user.name, cell: (user) => (user.name === session?.username ? t`${user.name} (you)` : user.name) },
