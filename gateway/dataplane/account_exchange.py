@@ -8,8 +8,8 @@ what a path names is looked for at each in turn (docs/dialects.md).
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.failure import Failure
 from gateway.dataplane.forwarding import header_value, media_type, without_key
-from gateway.dataplane.forwarding_exchange import Failure
 from gateway.dataplane.http_exchange import REPLAYABLE_BYTES
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.provider_exchange import DROP, ROUTE_HEADER, ProviderExchange

@@ -4,6 +4,7 @@ identity → destination → admit → look up, judge, connect → 200 → hello
 """
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.egress import DestinationNotAllowed, connect, judge, reachable
@@ -79,10 +80,12 @@ class ConnectExchange(Exchange):
         if by.opaque:
             self._sniffer = None
         await self._admit(by)
+        self.admitted_ns = time.perf_counter_ns()
         addresses = await reachable(self.plane, egress, by, self.host, self.port)
         self.sent = True
         self.row.attempts = 1
         peer = await connect(self.plane.dialer, addresses, self.port, lambda: TunnelPeer(self), self.row.host or "")
+        self.row.connect_ms = (time.perf_counter_ns() - self.admitted_ns) // 1000 / 1000
         if self.gone:
             peer.close(reset=True)
             self.row.outcome = Outcome.CLIENT_GONE

@@ -29,6 +29,7 @@ from gateway.policy.usage import Charges, LedgerRow, Outcome
 if TYPE_CHECKING:
     from gateway.dataplane.lease import Reservation
     from gateway.dataplane.protocol import ClientConnection
+    from gateway.dataplane.trail import Trail
     from gateway.dataplane.upstream import UpstreamConnection
 
 log = logging.getLogger("sluicegate.dataplane")
@@ -50,8 +51,8 @@ class Exchange(ABC):
     """
 
     __slots__ = (
-        "__dict__", "__weakref__", "answer", "app", "client", "handler", "key", "loop", "now_s", "plane", "request",
-        "row", "snapshot",
+        "__dict__", "__weakref__", "admitted_ns", "answer", "app", "client", "handler", "key", "loop", "now_s", "plane",
+        "request", "row", "snapshot", "trail",
     )  # fmt: skip
 
     reservation: "Reservation | None" = None
@@ -97,6 +98,10 @@ class Exchange(ABC):
         hops = plane.settings.trusted_hops
         client_ip = trusted_chain(request, client.client_ip, hops)[0] if hops else client.client_ip
         self.now_s = started_at_ns / 1e9
+        self.admitted_ns = 0
+        """When the first attempt began (perf_counter); 0 = none has."""
+        self.trail: Trail | None = None
+        """Of its attempts, where there is more to tell than the row's own figures do."""
         self.row = LedgerRow(
             id=plane.ids.make(started_at_ns) if begun is None else begun[0],
             started_at_ns=started_at_ns,
@@ -224,9 +229,13 @@ class Exchange(ABC):
             return
         self._recorded = True
         plane, row = self.plane, self.row
-        row.latency_ms = (time.perf_counter_ns() - self.request.arrived_ns) // 1000 / 1000
+        now_ns, arrived_ns = time.perf_counter_ns(), self.request.arrived_ns
+        row.latency_ms = (now_ns - arrived_ns) // 1000 / 1000
         if self.first_byte_ns:
-            row.ttft_ms = (self.first_byte_ns - self.request.arrived_ns) // 1000 / 1000
+            row.ttft_ms = (self.first_byte_ns - arrived_ns) // 1000 / 1000
+        if self.admitted_ns:
+            row.admit_ms = (self.admitted_ns - arrived_ns) // 1000 / 1000
+            self.note_phases(now_ns)
         if self.app is not None:
             charges: Charges = ()
             if self.reservation is not None:
@@ -236,6 +245,10 @@ class Exchange(ABC):
             plane.spool.close(row, charges)
         elif row.error_code:
             plane.counted[row.error_code] += 1
+
+    def note_phases(self, now_ns: int) -> None:
+        """Fill in what the row tells of its attempts; the request ends at `now_ns` (perf_counter)."""
+        return
 
     def admit_to(self, app: App, key: Key | None) -> None:
         """From here on the request belongs to an app and will have its ledger row."""

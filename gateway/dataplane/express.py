@@ -46,6 +46,7 @@ class ExpressCall:
     """One call on its way. Made by `set_out`; a `ResponseSink`, and what its client connection holds as active."""
 
     __slots__ = (
+        "admitted_ns",
         "amounts",
         "arrived_ns",
         "body",
@@ -86,7 +87,9 @@ class ExpressCall:
     started_text: bytes
     """Unix time in nanoseconds."""
     arrived_ns: int
-    """By perf_counter."""
+    """By perf_counter, as `admitted_ns`."""
+    admitted_ns: int
+    """When it was ready to go upstream."""
     deadline_s: float
     room: int
     """In the spool, for the close record."""
@@ -154,7 +157,8 @@ class ExpressCall:
             forms,
             forms.closed % (
                 request_id, self.started_text, tokens_in, cached, written, tokens_out, reasoning, cost_text,
-                took_text, took_text, max(0, overrun), *charged, spool.closed + 1,
+                took_text, took_text, max(0, overrun), (self.admitted_ns - self.arrived_ns) // 1000, *charged,
+                spool.closed + 1,
             ),
             self.room,
         )  # fmt: skip
@@ -219,6 +223,7 @@ class ExpressCall:
             self.connection,
             self.arrived_ns * NS,
         )
+        exchange.admitted_ns = self.admitted_ns
         plane.spool.adopt(exchange.row.id, self.room)
         plane.exchanges.add(exchange)
         client.replace_active(exchange)
@@ -265,6 +270,7 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
         chosen.pool.give_back(connection)
         return False
     # From here on the call belongs to the gateway: open record, upstream.
+    admitted_ns = perf_counter_ns()
     request_id = plane.ids.make_bytes(started_at_ns)
     started_text = b"%d" % started_at_ns
     spool, stream = plane.spool, call.stream
@@ -293,7 +299,8 @@ def set_out(client: "ClientConnection", memo: "HeadMemo", body: bytes) -> bool:
     made.call, made.plan, made.chosen, made.candidates = call, plan, chosen, candidates
     made.lease_plan, made.forms, made.amounts = lease_plan, forms, amounts
     made.tokens_in, made.tokens_out = tokens_in, tokens_out
-    made.request_id, made.room, made.started_text, made.arrived_ns = request_id, room, started_text, arrived_ns
+    made.request_id, made.room, made.started_text = request_id, room, started_text
+    made.arrived_ns, made.admitted_ns = arrived_ns, admitted_ns
     made.deadline_s = now_s + chosen.patience_s
     state.begin(now_s)
     connection.answered = False

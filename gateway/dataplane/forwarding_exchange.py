@@ -5,22 +5,21 @@ attempt awaits.
 """
 
 import asyncio
-import enum
 import random
 import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from gateway.dataplane.balancing import order
 from gateway.dataplane.exchange import ClientGone, Exchange
+from gateway.dataplane.failure import CODES, Failure, Fault, reason_of
 from gateway.dataplane.forwarding import retry_after_s, without_secret
 from gateway.dataplane.health import LIMITED_CREDENTIAL_S, REFUSED_CREDENTIAL_S
 from gateway.dataplane.refusals import MOVES_ON, Refusals
-from gateway.dataplane.request import Headers
 from gateway.dataplane.target_plan import CallPlan, TargetPlan
+from gateway.dataplane.trail import NONE_YET, Trail
 from gateway.dataplane.upstream import UpstreamConnection
 from gateway.errors import (
     CredentialsRefused,
@@ -29,6 +28,7 @@ from gateway.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
+from gateway.policy.attempts import attempts_text
 from gateway.policy.model import App, AppId, Dialect, Route, Target, TeamId
 from gateway.policy.quota import Amounts
 from gateway.policy.usage import Outcome
@@ -45,26 +45,6 @@ LONGEST_AGAIN_S: Final = 1.0
 """A target that asks for a longer pause is not tried again by the same request."""
 ANONYMOUS: Final = App(id=AppId(0), name="", team_id=TeamId(0), team="", routes=None)
 """Whoever calls an HTTP route that asks for no identity."""
-
-
-class Fault(enum.Enum):
-    CONNECT = enum.auto()
-    STATUS = enum.auto()
-    BROKEN = enum.auto()
-    TIMEOUT = enum.auto()
-
-
-@dataclass(slots=True)
-class Failure:
-    """How an attempt failed before the client had seen a byte of its answer."""
-
-    fault: Fault
-    reason: str
-    sent: bool
-    """Whether the upstream may have seen the request."""
-    status: int | None = None
-    headers: Headers = field(default_factory=list)
-    body: bytes = b""
 
 
 class ForwardingExchange(Exchange):
@@ -182,6 +162,7 @@ class ForwardingExchange(Exchange):
             chosen.pool.give_back(connection)
             raise
         self._without_task = True
+        self.admitted_ns = time.perf_counter_ns()
         self._trial = chosen.state.begin(now_s)
         self._converse(connection, chosen, now_s)
         if not self.send_at_once(connection, chosen):
@@ -306,7 +287,11 @@ class ForwardingExchange(Exchange):
     async def _attempt(self, choice: TargetPlan) -> Failure | None:
         """One attempt on one target; None = an answer went to the client."""
         self.row.upstream_status = None
+        self.first_byte_ns = 0
         self._attempt_began_ns = time.perf_counter_ns()
+        self.admitted_ns = self.admitted_ns or self._attempt_began_ns
+        if self.trail is not None:
+            self.trail.connect_ns = 0
         self._trial = choice.state.begin(self.loop.time())
         failure: Failure | None = None
         try:
@@ -341,6 +326,9 @@ class ForwardingExchange(Exchange):
     async def _connect(self, choice: TargetPlan) -> UpstreamConnection | Failure:
         name = choice.target.name
         left_s = self.total_deadline_s - self.loop.time()
+        trail = self.trail = self.trail or Trail()
+        trail.connect_ns = NONE_YET
+        began_ns = time.perf_counter_ns()
         try:
             connection = await choice.pool.connect(min(self.route.timeouts.connect_s, left_s), choice.series)
         except TimeoutError:
@@ -351,7 +339,8 @@ class ForwardingExchange(Exchange):
                 ) from None
             return Failure(Fault.TIMEOUT, f"{name}: no connection in time", sent=False)
         except OSError as error:
-            return Failure(Fault.CONNECT, f"{name}: cannot connect ({_reason(error)})", sent=False)
+            return Failure(Fault.CONNECT, f"{name}: cannot connect ({reason_of(error)})", sent=False)
+        trail.connect_ns = time.perf_counter_ns() - began_ns
         self._check_gone(connection)
         return connection
 
@@ -374,6 +363,24 @@ class ForwardingExchange(Exchange):
             state.fail(self.loop.time(), trial=trial)
         elif failure is not None and not self._died_idle:
             self._learn(chosen, failure)
+            trail = self.trail = self.trail or Trail()
+            self._tell_attempt(trail, time.perf_counter_ns(), failure.status, CODES[failure.fault])
+
+    def _tell_attempt(self, trail: Trail, ended_ns: int, status: int | None, error_code: str | None) -> None:
+        began_ns = self._attempt_began_ns or self.admitted_ns
+        trail.add(self.row, self.request.arrived_ns, began_ns, self.first_byte_ns, ended_ns, status, error_code)
+
+    def note_phases(self, now_ns: int) -> None:
+        row, trail = self.row, self.trail
+        if trail is None:
+            row.connect_ms = 0.0
+            return
+        row.connect_ms = trail.connect_ms
+        if trail.attempts or trail.connect_ms is None:
+            gone = "client_gone" if row.outcome == Outcome.CLIENT_GONE else None
+            self._tell_attempt(trail, now_ns, row.upstream_status, gone or row.error_code)
+        if trail.attempts:
+            row.attempt_log = attempts_text(trail.attempts)
 
     def _learn(self, chosen: TargetPlan, failure: Failure) -> None:
         now_s, provider, credential = self.loop.time(), chosen.target.provider, chosen.credential
@@ -589,7 +596,3 @@ class ForwardingExchange(Exchange):
 
     def on_writable(self) -> None:
         return
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

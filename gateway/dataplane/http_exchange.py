@@ -5,6 +5,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.failure import Failure, Fault
 from gateway.dataplane.forwarding import (
     FORWARDED,
     REQUEST_DROP,
@@ -19,7 +20,7 @@ from gateway.dataplane.forwarding import (
     without_key,
     without_secret,
 )
-from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, Failure, Fault, ForwardingExchange
+from gateway.dataplane.forwarding_exchange import ANONYMOUS, SAFE_TO_REPEAT, ForwardingExchange
 from gateway.dataplane.identity import Caller, identify
 from gateway.dataplane.plane import Plane
 from gateway.dataplane.request import Headers, Request

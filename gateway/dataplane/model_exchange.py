@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.dataplane.answers import cost_line
 from gateway.dataplane.compressed import CompressedMeter, decoding
+from gateway.dataplane.failure import Failure, Fault
 from gateway.dataplane.forwarding import (
     MODEL_QUERY_DROP,
     MODEL_REQUEST_DROP,
@@ -18,7 +19,7 @@ from gateway.dataplane.forwarding import (
     without_key,
     without_secret,
 )
-from gateway.dataplane.forwarding_exchange import Failure, Fault, ForwardingExchange
+from gateway.dataplane.forwarding_exchange import ForwardingExchange
 from gateway.dataplane.identity import Caller, check_expiry, identify
 from gateway.dataplane.large_body import spliced, spliced_length
 from gateway.dataplane.lease import Reservation
@@ -446,6 +447,16 @@ class ModelExchange(ForwardingExchange):
         super().client_gone()
 
     # -- at the end
+
+    def note_phases(self, now_ns: int) -> None:
+        super().note_phases(now_ns)
+        meter, row = self.meter, self.row
+        if row.stream and self._held is None and self.answer.started and meter is not None:
+            if not isinstance(meter, CompressedMeter):
+                row.events = meter.events
+            connection = self._connection
+            if connection is not None and connection.longest_gap_s >= 0:
+                row.longest_gap_ms = round(connection.longest_gap_s * 1000, 3)
 
     def used(self) -> Amounts:
         row, meter = self.row, self.meter

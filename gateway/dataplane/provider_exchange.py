@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Final
 
+from gateway.dataplane.failure import Failure
 from gateway.dataplane.forwarding import (
     KEY_HEADERS,
     MODEL_RESPONSE_DROP,
@@ -11,7 +12,6 @@ from gateway.dataplane.forwarding import (
     header_value,
     passed_on,
 )
-from gateway.dataplane.forwarding_exchange import Failure
 from gateway.dataplane.http_exchange import REPLAYABLE_BYTES, HttpExchange
 from gateway.dataplane.identity import Caller, identify
 from gateway.dataplane.plane import Plane

@@ -275,7 +275,7 @@ def _take_lock(folder: Path, incarnation: str) -> int:
 
 def _bare(row: LedgerRow) -> LedgerRow:
     """The row without what is only nice to have."""
-    row.client_request_id = row.process = row.user = row.container = None
+    row.client_request_id = row.process = row.user = row.container = row.attempt_log = None
     return row
 
 

@@ -55,6 +55,7 @@ class Turn:
         "answers",
         "before_writing",
         "going_on",
+        "now_s",
         "requests",
     )
 
@@ -63,6 +64,8 @@ class Turn:
         """The exchanges."""
         self.before_writing: Callable[[], None] = _nothing
         """Makes sure of what the writes must not go ahead of: records."""
+        self.now_s = 0.0
+        """When what is being worked on was taken up (monotonic)."""
         self.answers: list[Arrival] = []
         self.requests: list[Arrival] = []
         self._posted: list[tuple[asyncio.Transport, bytes]] = []
@@ -79,7 +82,8 @@ class Turn:
         if len(self.going_on) < FEW or len(data) > SMALL_BYTES:
             if self._scheduled:
                 self.work()  # in the order in which it came
-            soon = monotonic() < self._soon_until
+            now_s = self.now_s = monotonic()
+            soon = now_s < self._soon_until
             connection.take(data)
             self._soon_until = monotonic() + SOON_S
             if soon and not self._awake:
@@ -96,6 +100,7 @@ class Turn:
         arrived = self.answers + self.requests
         if not arrived:
             return
+        self.now_s = monotonic()
         self.answers.clear()
         self.requests.clear()
         self._working = True

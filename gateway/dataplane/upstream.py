@@ -27,6 +27,8 @@ log = logging.getLogger("sluicegate.dataplane")
 MAX_IDLE_PER_ORIGIN = 1024
 IDLE_SECONDS = 55.0
 """Below the keep-alive of common servers (nginx 75 s, uvicorn's 5 s is met by the safe-retry rule)."""
+NO_GAPS = -1.0
+"""No lane was offered."""
 MAX_HEAD_BYTES = 256 * 1024
 MAX_INTERIM = 64
 """Answers of status 1xx before the final one."""
@@ -110,9 +112,9 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_left", "_offered_lane", "_pool", "_turn",
-        "answered", "bodiless", "closed", "fresh", "idle_since", "read_paused", "sink", "stirred",
-        "tag", "transport", "write_paused",
+        "_decoder", "_framing", "_held", "_interim", "_keep", "_lane", "_last_read_s", "_left", "_offered_lane",
+        "_pool", "_turn", "answered", "bodiless", "closed", "fresh", "idle_since", "longest_gap_s", "read_paused",
+        "sink", "stirred", "tag", "transport", "write_paused",
     )  # fmt: skip
 
     def __init__(self, pool: "OriginPool") -> None:
@@ -142,6 +144,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._offered_lane: Lane | None = None
         self.stirred = False
         """Something has gone through the lane since the sink looked last."""
+        self.longest_gap_s = NO_GAPS
+        """Between two reads of this answer, from when a lane was offered on."""
+        self._last_read_s = 0.0
 
     # -- used by the exchange
 
@@ -168,6 +173,8 @@ class UpstreamConnection(asyncio.Protocol):
         of the objects, of which those of other streams have mostly left the processor's cache."""
         self._offered_lane = lane
         self._lane = lane if self._decoder is not None and self._decoder.between else None
+        if lane is not None:
+            self._last_read_s, self.longest_gap_s = self._turn.now_s, 0.0
 
     @property
     def trailers(self) -> list[bytes]:
@@ -235,6 +242,11 @@ class UpstreamConnection(asyncio.Protocol):
             payload = one_chunk(data)
             if payload is not None:  # as an event of a paced stream comes
                 self.stirred = True
+                now_s = self._turn.now_s
+                gap_s = now_s - self._last_read_s
+                if gap_s > self.longest_gap_s:
+                    self.longest_gap_s = gap_s
+                self._last_read_s = now_s
                 feed, transport, otherwise = lane
                 edited = feed(payload)
                 if edited is None:
@@ -309,6 +321,7 @@ class UpstreamConnection(asyncio.Protocol):
         """The final head is there, and `rest` behind it."""
         status, length = head.status, head.length
         self._keep = head.keep
+        self.longest_gap_s = NO_GAPS
         if status == 101:
             self._framing = _Framing.TUNNEL
             self._keep = False
@@ -365,6 +378,9 @@ class UpstreamConnection(asyncio.Protocol):
             sink.on_body(payload, data if decoder.whole else None)
         if self._offered_lane is not None:
             self._lane = self._offered_lane if decoder.between else None
+            now_s = self._turn.now_s
+            self.longest_gap_s = max(self.longest_gap_s, now_s - self._last_read_s)
+            self._last_read_s = now_s
         if decoder.done and self.sink is sink:
             if decoder.rest:
                 self._keep = False

@@ -13,9 +13,11 @@ what is missing keeps its default, what is unknown is dropped.
 Rows that differ in nothing but figures are written against a form: each segment that has such a row defines the form
 before it, so a segment is read without any other. The kinds of these records:
 
-    [FORM, form, row values of open ones, row values of closed ones, [account, window start, …]]
+    [FORM, form, row values of open ones, row values of closed ones, [account, window start, …], figures of a record]
     [OPENED_BY_FORM, id, form, start, stream, [reserved of each account, …], number, bounds]
-    [CLOSED_BY_FORM, form, [FIGURES but for the last two, which the form has], [used of each account, …], number]
+    [CLOSED_BY_FORM, form, [the first BY_FORM of FIGURES: the form has the others], [used of each account, …], number]
+
+A form of a release that did not write `figures of a record` has FIRST_BY_FORM of them.
 
 Those of one turn of the worker's event loop are one record: `RUN_BEGIN`, then their payloads, a line each.
 
@@ -64,14 +66,18 @@ _values_of = attrgetter(*LEDGER_FIELDS)
 
 FIGURES: Final = (
     "id", "started_at_ns", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd_micros", "latency_ms", "ttft_ms", "overrun", "client_request_id", "client_ip",
+    "cost_usd_micros", "latency_ms", "ttft_ms", "overrun", "admit_ms",
+    "connect_ms", "longest_gap_ms", "events", "attempt_log", "client_request_id", "client_ip",
 )  # fmt: skip
-"""Fields in which rows of one kind may differ; the last two are the same for all that have a form in common."""
+"""Fields in which rows of one kind may differ."""
+BY_FORM: Final = FIGURES.index("admit_ms") + 1
+"""So many of them stand in a record by form; the others are the same for all that have a form in common."""
+FIRST_BY_FORM: Final = 11
 SHARED: Final = tuple([name for name in LEDGER_FIELDS if name not in FIGURES])
 _AT: Final = {name: at for at, name in enumerate(LEDGER_FIELDS)}
 _shared_of: Final = itemgetter(*[_AT[name] for name in SHARED])
 _figures_of: Final = itemgetter(*[_AT[name] for name in FIGURES])
-_of_form: Final = itemgetter(*[_AT[name] for name in FIGURES[-2:]])
+_of_form: Final = itemgetter(*[_AT[name] for name in FIGURES[BY_FORM:]])
 _in_order: Final = itemgetter(*[(*SHARED, *FIGURES).index(name) for name in LEDGER_FIELDS])
 
 
@@ -128,13 +134,17 @@ class Form:
     opened: Kind
     """While they are open, but for `stream`."""
     closed: Kind
-    of_form: tuple[Any, ...]
-    """The last two of FIGURES."""
+    of_opened: tuple[Any, ...]
+    """FIGURES from BY_FORM on, while they are open."""
+    of_closed: tuple[Any, ...]
+    """What follows the figures of a close record: where its release had fewer, their defaults come first."""
 
 
 _NO_FORMS: Final[Mapping[int, Form]] = {}
 _STREAM: Final = SHARED.index("stream")
-_NOTHING_YET: Final = [getattr(LedgerRow, name) for name in FIGURES[2:-2]]
+_NOTHING_YET: Final = [getattr(LedgerRow, name) for name in FIGURES[2:BY_FORM]]
+_NO_FIGURES: Final = (None, None, *_NOTHING_YET)
+_LOG: Final = _AT["attempt_log"]
 
 
 class TornRecord(ValueError):
@@ -161,7 +171,7 @@ def opened_id(payload: bytes) -> str:
 
 def mend(record: Record) -> None:
     """Bring the figures of a record within what a SQL integer holds."""
-    record.values = [_mended_value(value) for value in record.values]
+    record.values = _mended_values(record.values)
     record.amounts = [_mended_value(amount) for amount in record.amounts]
 
 
@@ -172,11 +182,14 @@ def record_bytes(payload_bytes: int) -> int:
 
 def form_of(payload: bytes) -> tuple[int, Form]:
     """A form and its number. Raises ValueError or TypeError when the payload is none of ours."""
-    _, number, opened, closed, accounts = orjson.loads(payload)
+    _, number, opened, closed, accounts, *rest = orjson.loads(payload)
+    figures = rest[0] if rest else FIRST_BY_FORM
+    if figures > BY_FORM:
+        raise ValueError("a form of a newer release")
     nul = payload.find(_NUL) >= 0
     opened, closed = _values(opened, nul=nul), _values(closed, nul=nul)
     kind, kind_closed = (Kind(_shared_of(values), tuple(accounts)) for values in (opened, closed))
-    return number, Form(kind, kind_closed, _of_form(closed))
+    return number, Form(kind, kind_closed, _of_form(opened), (*_NO_FIGURES[figures:BY_FORM], *_of_form(closed)))
 
 
 def record_of(payload: bytes, forms: Mapping[int, Form] = _NO_FORMS) -> Record:
@@ -194,7 +207,7 @@ def records_of(payloads: Sequence[bytes], forms: Mapping[int, Form] = _NO_FORMS)
         if parts[0] == CLOSED_BY_FORM:
             _, number, figures, amounts, count = parts
             form = forms[number]
-            figures += form.of_form
+            figures += form.of_closed
             found.append(Record(True, form.closed, figures, amounts, count))
         else:
             found.append(_record(parts, forms, nul=nul))
@@ -220,7 +233,7 @@ def _opened_by_form(parts: list[Any], forms: Mapping[int, Form]) -> Record:
     form = forms[number]
     shared = list(form.opened.shared)
     shared[_STREAM] = stream
-    figures = [request_id, started_at_ns, *_NOTHING_YET, *form.of_form]
+    figures = [request_id, started_at_ns, *_NOTHING_YET, *form.of_opened]
     return Record(False, Kind(tuple(shared), form.opened.accounts), figures, amounts, count, bounds)
 
 
@@ -242,25 +255,24 @@ class RecordForms:
         """`number` tells the form from all others of the incarnation. Raises ValueError where the shared values leave
         no room, or are none that JSON can hold."""
         completed = {"outcome": str(Outcome.COMPLETED), "attempts": 1, "status": 200, "upstream_status": 200}
-        closed = LedgerRow(**vars(row) | completed)
+        closed = LedgerRow(**vars(row) | completed | {"connect_ms": 0.0})
         amounts = b",".join([b"%d"] * len(accounts))
         try:
-            self.definition: Final = orjson.dumps(
-                (FORM, number, _values_of(row), _values_of(closed), [part for account in accounts for part in account])
-            )
+            charged = [part for account in accounts for part in account]
+            self.definition: Final = orjson.dumps((FORM, number, _values_of(row), _values_of(closed), charged, BY_FORM))
             """The form itself."""
         except TypeError as error:
             raise ValueError(str(error)) from error
         self.opened: Final = b'[%d,"%%b",%d,%%b,%%b,[%b],%%d,[%%d,%%d,%%b]]' % (OPENED_BY_FORM, number, amounts)
         """`% (id, start as text, b"true" or b"false" for stream, what is reserved of each account, number of closed
         ones, bounds of tokens in and out, cost bound as text)`. A cost that is not known is b"null"."""
-        self.closed: Final = b'[%d,%d,["%%b",%%b,%%d,%%d,%%d,%%d,%%d,%%b,%%b,%%b,%%d],[%b],%%d]' % (
+        self.closed: Final = b'[%d,%d,["%%b",%%b,%%d,%%d,%%d,%%d,%%d,%%b,%%b,%%b,%%d,%%de-3],[%b],%%d]' % (
             CLOSED_BY_FORM,
             number,
             amounts,
         )
-        """`% (id, start, the FIGURES in their order but for the last two: cost and times as text; what each account is
-        charged, number)`."""
+        """`% (id, start, the first BY_FORM of FIGURES in their order: cost, latency and ttft as text, admit_ms in whole
+        microseconds; what each account is charged, number)`. Such a call had its connection: `connect_ms` is 0."""
         self.defined_in: object = None
         """The segment that had it last."""
         self.room: Final = len(self.definition) + len(self.closed) + 32 * (len(FIGURES) + len(accounts))
@@ -312,9 +324,16 @@ class SegmentCutter:
 
 def _mended(kind: int, row: LedgerRow, charges: Charges, number: int) -> bytes:
     """Texts cut and made valid UTF-8, figures kept within what a SQL integer holds."""
-    values = [_mended_value(value) for value in _values_of(row)]
+    values = _mended_values(_values_of(row))
     amounts = [_mended_value(amount) for amount in charges[: 3 * MOST_CHARGES]]
     return orjson.dumps((kind, values, amounts, number, None))
+
+
+def _mended_values(values: Sequence[Any]) -> list[Any]:
+    mended = [_mended_value(value) for value in values]
+    if mended[_LOG] != values[_LOG]:
+        mended[_LOG] = None  # half a list is none
+    return mended
 
 
 def _mended_value(value: Any) -> Any:

@@ -89,7 +89,7 @@ class LedgerRow:
     """One request. Times are Unix nanoseconds and milliseconds; None = unknown, never 0.
 
     `id` is 26 hex digits that sort by start time: the `x-request-id` of the answer. What is not set stands on the
-    class: a row is made for each request, and setting 31 fields would cost it a microsecond.
+    class: a row is made for each request, and setting 39 fields would cost it a microsecond.
     """
 
     id: str
@@ -131,6 +131,17 @@ class LedgerRow:
     """From the client, within a tunnel."""
     bytes_out: int | None = None
     """To the client."""
+    admit_ms: float | None = None
+    """From arrival until the first attempt began: caller and route known, limits reserved, a target chosen. None where
+    nothing went upstream, or where it was not recorded."""
+    connect_ms: float | None = None
+    """The last attempt's look-up, TCP and TLS; 0: a connection was at hand. None: none came about, or not recorded."""
+    longest_gap_ms: float | None = None
+    """The longest time between two reads of a stream's events, from the first on."""
+    events: int | None = None
+    """Of a stream: those with content."""
+    attempt_log: str | None = None
+    """`policy.attempts`, where there was more than one attempt or one failed."""
 
     def __init__(self, *, id: str, started_at_ns: int, dialect: str, **others: Any) -> None:  # noqa: A002
         self.id = id

@@ -2,7 +2,7 @@
 memory than ten thousand.
 
 Columns are those of the ledger's rows (contract "Ledger"), in one order for all formats. Absent values are empty in
-CSV, null elsewhere: not known, never 0.
+CSV, null elsewhere: not known, never 0. `attempt_log` is a list in JSON lines, and the list as JSON text elsewhere.
 """
 
 import csv
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import orjson
 from sqlalchemy import BigInteger, Boolean, Float, Integer, String
 
+from gateway.policy.attempts import told
 from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.store.ingest import LEDGER
 from gateway.store.report import rfc3339
@@ -145,7 +146,7 @@ def shown(row: LedgerRow) -> dict[str, Any]:
 
 
 def _named(row: Sequence[Any]) -> dict[str, Any]:
-    named = dict(zip(COLUMNS, [row[at] for at in _ORDER], strict=True))
+    named = told(dict(zip(COLUMNS, [row[at] for at in _ORDER], strict=True)))
     named["started_at"] = rfc3339(row[_STARTED])
     for name in BOOLEANS:
         named[name] = bool(named[name])

@@ -7,20 +7,23 @@ psycopg sends rows in a pipeline of its own.
 
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.policy.records import FIGURES, SHARED, row_values
-from gateway.policy.usage import LEDGER_FIELDS
+from gateway.policy.records import FIGURES, SHARED
 from gateway.store.row_groups import RowGroup
 from gateway.store.statements import Statement
 
-SIZES: Final = (64, 8, 1)
+SIZES: Final = (48, 8, 1)
 """Rows of one statement. SQLite before 3.32 binds 999 values at most."""
 
-_RARE: Final = LEDGER_FIELDS.index("process")
-"""Fields from here on are null in nearly all rows."""
+RARE: Final = ("process", "user", "container", "host", "bytes_in", "bytes_out")
+"""Of SHARED: null in nearly all rows."""
+_OFTEN: Final = tuple([name for name in SHARED if name not in RARE])
+_rare_of: Final = itemgetter(*[SHARED.index(name) for name in RARE])
+_often_of: Final = itemgetter(*[SHARED.index(name) for name in _OFTEN])
 
 
 def _columns(names: Sequence[str]) -> str:
@@ -40,20 +43,19 @@ def _insert_alike(rows: int) -> str:
 
 
 _INSERT_ALIKE: Final = {size: _insert_alike(size) for size in SIZES}
-_INSERT: Final = _insert(LEDGER_FIELDS)
-_INSERT_OFTEN: Final = _insert(LEDGER_FIELDS[:_RARE])
+_INSERT: Final = _insert((*SHARED, *FIGURES))
+_INSERT_OFTEN: Final = _insert((*_OFTEN, *FIGURES))
 
 
 def insert(connection: Connection, groups: Sequence[RowGroup]) -> None:
     """Insert rows that are new. Raises IntegrityError where one is not."""
     if connection.dialect.name == "sqlite":
         _insert_statements(connection, groups)
-        return
-    rows = [row_values(group.kind.shared, figures) for group in groups for figures in group.rows]
-    if any(any(row[_RARE:]) for row in rows):
-        _INSERT.run_each(connection, rows)
+    elif any(any(_rare_of(group.kind.shared)) for group in groups):
+        _INSERT.run_each(connection, [(*group.kind.shared, *figures) for group in groups for figures in group.rows])
     else:  # what most rows never have need not be handed over
-        _INSERT_OFTEN.run_each(connection, [row[:_RARE] for row in rows])
+        often = [(_often_of(group.kind.shared), group.rows) for group in groups]
+        _INSERT_OFTEN.run_each(connection, [(*shared, *figures) for shared, rows in often for figures in rows])
 
 
 def _insert_statements(connection: Connection, groups: Sequence[RowGroup]) -> None:

@@ -81,6 +81,11 @@ class LedgerEntry(Base):
     host: Mapped[str | None] = mapped_column(Text)
     bytes_in: Mapped[int | None] = mapped_column(BigInteger)
     bytes_out: Mapped[int | None] = mapped_column(BigInteger)
+    admit_ms: Mapped[float | None] = mapped_column(Float)
+    connect_ms: Mapped[float | None] = mapped_column(Float)
+    longest_gap_ms: Mapped[float | None] = mapped_column(Float)
+    events: Mapped[int | None] = mapped_column(BigInteger)
+    attempt_log: Mapped[str | None] = mapped_column(Text)
 
 
 class UsageSums:

@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from gateway.policy.attempts import told
+
 Values: TypeAlias = Sequence[Any] | dict[str, Any]
 """Of a statement, as its driver takes them: a sequence for SQLite, by name for PostgreSQL."""
 Row: TypeAlias = Sequence[Any]
@@ -123,8 +125,8 @@ def ledger_page(question: LedgerQuestion, fetch: Fetch) -> bytes:
 
 
 def row_json(fields: Sequence[str], row: Row) -> dict[str, Any]:
-    """A row of the ledger as the API shows it: its time in words, at the end."""
-    item = dict(zip(fields, row, strict=True))
+    """A row of the ledger as the API shows it: its attempts as a list; its time in words, at the end."""
+    item = told(dict(zip(fields, row, strict=True)))
     item["started_at"] = rfc3339(item.pop("started_at_ns"))
     return item
 

@@ -72,6 +72,10 @@ _ROW: Final = {
     "overrun": "0",
     "stream": "(n % 10 < 7)",
     "client_ip": "'10.9.' || (app % 250) || '.' || (n % 251)",
+    "admit_ms": f"CASE WHEN NOT ({_REFUSED}) THEN 0.1 + n * 3 % 401 / 1000.0 END",
+    "connect_ms": f"CASE WHEN NOT ({_REFUSED}) THEN CASE WHEN n % 50 = 0 THEN 12.5 ELSE 0.0 END END",
+    "longest_gap_ms": f"CASE WHEN {_SERVED} AND n % 10 < 7 THEN 20.0 + n * 11 % 709 END",
+    "events": f"CASE WHEN {_SERVED} AND n % 10 < 7 THEN {_OUTPUT} END",
     "bytes_in": "400 + n * 31 % 15000",
     "bytes_out": "900 + n * 17 % 20000",
 }

@@ -6,10 +6,13 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from gateway.policy.attempts import Attempt, attempts_text
+from gateway.policy.usage import LedgerRow
 from gateway.settings import Settings
-from gateway.store.database import make_engine
+from gateway.store.database import make_engine, write_session
 from tests.browser.conftest import call
 from tests.browser.looking import ready, wrong_with
+from tests.integration.api.rows import insert_rows
 from tests.support import busy
 from tests.support.fake_agent import FakeAgent, second
 from tests.support.live import Live
@@ -32,12 +35,70 @@ def test_a_request_tells_its_time_and_its_cost_as_a_sum(page: Page, running: Liv
         expect(drawer.get_by_role("row", name=re.compile("^Input 11 × .1.00 .0.000011"))).to_be_visible()
         expect(drawer.get_by_role("row", name=re.compile("^Output 7 × .4.00 .0.000028"))).to_be_visible()
         expect(drawer.get_by_role("row", name=re.compile("^Charged .0.000039"))).to_be_visible()
-        expect(drawer).to_contain_text("waiting for the first token")
+        for phase in ("until admitted", "connecting", "waiting for the first token", "answering"):
+            expect(drawer).to_contain_text(phase)
         expect(drawer).to_contain_text("medians of all connections")
         expect(drawer).to_contain_text("2 segments")
         assert not wrong_with(page)
         drawer.get_by_role("link", name="Why this target?").click()
         expect(page).to_have_url(re.compile(r"/explain\?.*route=chat"))
+
+
+def test_a_request_over_two_targets_shows_a_bar_for_each(page: Page, running: Live) -> None:
+    attempts = [
+        Attempt(
+            target="mock/gpt-mock", started_ms=0.4, connect_ms=12.0, first_byte_ms=80.0, ended_ms=81.0, status=503,
+            error_code=None,
+        ),
+        Attempt(
+            target="mock/other", started_ms=82.0, connect_ms=None, first_byte_ms=None, ended_ms=182.0, status=None,
+            error_code="connect_failed",
+        ),
+        Attempt(
+            target="mock/third", started_ms=190.0, connect_ms=0.0, first_byte_ms=400.0, ended_ms=900.0, status=200,
+            error_code=None,
+        ),
+    ]  # fmt: skip
+    usual = {
+        "dialect": "openai", "team": "search", "app": "indexer", "route": "chat", "status": 200, "outcome": "completed",
+        "latency_ms": 900.0, "target": "mock/third", "provider": "mock", "stream": True, "ttft_ms": 400.0,
+    }  # fmt: skip
+    now_ns = time.time_ns()
+    told = LedgerRow(
+        id="f" * 26, started_at_ns=now_ns, attempts=3, admit_ms=0.4, connect_ms=0.0, longest_gap_ms=150.0, events=40,
+        attempt_log=attempts_text(attempts), **usual,
+    )  # fmt: skip
+    before = LedgerRow(id="e" * 26, started_at_ns=now_ns, attempts=2, **usual)
+    engine = make_engine(Settings(data=running.data).database_url)
+    with write_session(engine) as session:
+        insert_rows(session, [told, before])
+    engine.dispose()
+    drawer = page.get_by_role("complementary", name="Request")
+    page.goto(f"/console/requests/{told.id}")
+    ready(page)
+    lanes = drawer.get_by_role("list", name="Attempts").get_by_role("listitem")
+    expect(lanes).to_have_count(3)
+    for lane, (target, fate) in enumerate(
+        (
+            ("mock/gpt-mock", "answered 503 after 80.6 ms"),
+            ("mock/other", "no connection, after 100 ms"),
+            ("mock/third", "answered 200 after 710 ms"),
+        )
+    ):
+        expect(lanes.nth(lane)).to_contain_text(target)
+        expect(lanes.nth(lane)).to_contain_text(fate)
+    expect(drawer).to_contain_text("none: a connection was at hand")
+    expect(drawer).to_contain_text("150 ms, in 40 events")
+    expect(
+        drawer.get_by_role("img", name="Admitted after 0.4 ms. First token after 400 ms, end after 900 ms")
+    ).to_be_visible()
+    assert not wrong_with(page)
+    page.goto(f"/console/requests/{before.id}")
+    ready(page)
+    expect(drawer).to_contain_text("unknown: not recorded of this request")
+    expect(drawer).to_contain_text("they were not recorded apart")
+    expect(drawer).to_contain_text("2 attempts")
+    assert not wrong_with(page)
 
 
 def test_filters_of_every_kind_compose(page: Page, running: Live) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Engine, insert, select
 
+from gateway.policy.attempts import Attempt, attempts_text
 from gateway.policy.model import Metric, Window
 from gateway.policy.quota import account_of
 from gateway.policy.records import CLOSED, payload_of, record_of
@@ -181,10 +182,12 @@ def _row(
         row.model = model
         return row
     row.target, row.provider, row.model, row.attempts = f"{provider}/{model}", provider, model, 1
+    row.admit_ms, row.connect_ms = round(dice.uniform(0.1, 0.6), 3), 0.0 if dice.random() < 0.9 else 14.2
     failing = recent and provider == FAILING and dice.random() < 0.14
     if failing or dice.random() < 0.004:
         row.status, row.upstream_status, row.outcome, row.attempts = 502, 500, Outcome.UPSTREAM_FAILED, 2
         row.error_code, row.latency_ms = "upstream_error", dice.uniform(200, 4_000)
+        row.attempt_log = _two_attempts(row)
         return row
     slow = 2.4 if recent and provider == SLOWED else 1.0
     row.status = row.upstream_status = 200
@@ -195,7 +198,24 @@ def _row(
     row.reasoning_tokens = row.output_tokens // 3 if model == "gpt-5" else 0
     row.ttft_ms = round(dice.lognormvariate(5.7, 0.45) * slow, 1)
     row.latency_ms = round(row.ttft_ms + row.output_tokens * dice.uniform(6, 14), 1)
+    if row.stream:
+        row.events, row.longest_gap_ms = row.output_tokens, round(dice.uniform(15, 400), 3)
     if model in PRICES:
         tokens_in, tokens_out = PRICES[model]
         row.cost_usd_micros = (row.input_tokens * tokens_in + row.output_tokens * tokens_out + 500_000) // 1_000_000
     return row
+
+
+def _two_attempts(row: LedgerRow) -> str:
+    """Both on the row's target, which answered 500."""
+    assert row.admit_ms is not None
+    assert row.latency_ms is not None
+    half = (row.latency_ms - row.admit_ms) / 2
+    begins = (row.admit_ms, row.admit_ms + half + 60.0)
+    return attempts_text([
+        Attempt(
+            target=row.target or "", started_ms=begin, connect_ms=0.0, first_byte_ms=begin + half - 61,
+            ended_ms=begin + half - 60, status=500, error_code=None,
+        )
+        for begin in begins
+    ])  # fmt: skip

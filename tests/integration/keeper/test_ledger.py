@@ -103,7 +103,10 @@ def test_pages_hold_every_row_once_and_in_order(engine: Engine, ascending: bool)
 
 
 def test_a_row_is_found_by_its_id_and_as_it_was(engine: Engine) -> None:
-    row = new_row(stream=True, estimated=True, ttft_ms=12.5, client_ip="::1", user="www-data")
+    row = new_row(
+        stream=True, estimated=True, ttft_ms=12.5, client_ip="::1", user="www-data", admit_ms=0.25, connect_ms=0.0,
+        longest_gap_ms=80.5, events=12, attempt_log="[]",
+    )  # fmt: skip
     put(engine, [row])
     with read_session(engine) as session:
         assert get_row(session, row.id) == row

@@ -8,9 +8,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import BigInteger, Engine, inspect, select, text
 
+from gateway.policy.usage import LEDGER_FIELDS, LedgerRow
 from gateway.settings import Settings
 from gateway.store import migrate, tables
 from gateway.store.database import make_engine, read_session, write_session
+from gateway.store.ledger import get_row
 from gateway.store.models import Credential, Meta, UtcTime
 
 
@@ -61,6 +63,31 @@ def test_up_back_and_up_again_with_rows_in_place(empty_engine: Engine) -> None:
     assert inspect(engine).get_table_names() == ["alembic_version"]
     assert migrate.upgrade(engine)
     migrate.check(engine)
+
+
+PHASES = ("admit_ms", "connect_ms", "longest_gap_ms", "events", "attempt_log")
+
+
+def test_rows_from_before_phases_were_recorded_say_so(empty_engine: Engine) -> None:
+    """Not known, never 0; the way back leaves the rest of the row."""
+    engine = empty_engine
+    migrate.upgrade(engine, "0026")
+    row = LedgerRow(id="0a", started_at_ns=7, dialect="openai", team="t", app="a", status=200, latency_ms=9.5)
+    named = {name: getattr(row, name) for name in LEDGER_FIELDS if name not in PHASES}
+    columns = ", ".join([f'"{name}"' for name in named])
+    with engine.begin() as connection:
+        connection.execute(
+            text(f"INSERT INTO ledger ({columns}) VALUES ({', '.join([f':{name}' for name in named])})"),
+            named,
+        )
+    migrate.upgrade(engine)
+    with read_session(engine) as session:
+        assert get_row(session, "0a") == row
+    migrate.downgrade(engine, "0026")
+    assert not set(PHASES) & {column["name"] for column in inspect(engine).get_columns("ledger")}
+    migrate.upgrade(engine)
+    with read_session(engine) as session:
+        assert get_row(session, "0a") == row
 
 
 def test_two_starts_at_once_migrate_once(database_url: str) -> None:

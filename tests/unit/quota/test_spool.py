@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import threading
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 from gateway.dataplane.spool import Spool
 from gateway.errors import LedgerUnavailable
+from gateway.policy.attempts import MOST_TOLD, Attempt, attempts_of, attempts_text
 from gateway.policy.quota import Amounts
 from gateway.policy.records import (
     CLOSED,
+    FORM,
     HEAD_BYTES,
     MAX_PAYLOAD_BYTES,
     OPENED,
@@ -38,6 +41,11 @@ from gateway.store.spool_reader import SpoolReader, is_alive, segments_in
 _ids = itertools.count()
 TEXT = st.text(st.characters(), max_size=40)
 SEGMENT = 64 * 1024
+
+
+def plain(text: str) -> str:
+    """As what reaches a row is: UTF-8 without U+0000."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def row(**values: object) -> LedgerRow:
@@ -103,25 +111,58 @@ def test_a_torn_tail_ends_the_records_before_it(payloads: list[bytes], data: st.
 CHARGES = st.lists(st.tuples(*[st.integers(0, 1 << 60)] * 3), max_size=3)
 
 
-@given(model=TEXT, tokens=st.none() | st.integers(0, 1 << 60), charges=CHARGES)
-def test_a_row_comes_back_as_it_was(model: str, tokens: int | None, charges: list[tuple[int, int, int]]) -> None:
-    each = row(model=model.replace("\0", "").encode("utf-8", "replace").decode(), input_tokens=tokens)
+MILLISECONDS = st.integers(0, 1 << 40).map(lambda us: us / 1000)
+ATTEMPTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "target": TEXT.map(plain),
+            "started_ms": MILLISECONDS,
+            "connect_ms": st.none() | MILLISECONDS,
+            "first_byte_ms": st.none() | MILLISECONDS,
+            "ended_ms": MILLISECONDS,
+            "status": st.none() | st.integers(100, 599),
+            "error_code": st.sampled_from([None, "connect_failed", "upstream_timeout"]),
+        }
+    ),
+    max_size=MOST_TOLD,
+)
+
+
+@given(
+    model=TEXT,
+    tokens=st.none() | st.integers(0, 1 << 60),
+    charges=CHARGES,
+    phases=st.tuples(*[st.none() | MILLISECONDS] * 3, st.none() | st.integers(0, 1 << 40)),
+    attempts=st.none() | ATTEMPTS,
+)
+def test_a_row_comes_back_as_it_was(
+    model: str,
+    tokens: int | None,
+    charges: list[tuple[int, int, int]],
+    phases: tuple[float | None, ...],
+    attempts: list[Attempt] | None,
+) -> None:
+    named = dict(zip(("admit_ms", "connect_ms", "longest_gap_ms", "events"), phases, strict=True))
+    log = None if attempts is None else attempts_text(attempts)
+    each = row(model=plain(model), input_tokens=tokens, attempt_log=log, **named)
     record = record_of(payload_of(CLOSED, each, tuple(itertools.chain(*charges)), 7))
     assert record.closed
     assert record.values == values_of(each)
     assert list(record.kind.accounts) == list(itertools.chain(*[charge[:2] for charge in charges]))
     assert record.amounts == [charge[2] for charge in charges]
     assert record.number == 7
+    assert attempts_of(record.values[LEDGER_FIELDS.index("attempt_log")]) == attempts
 
 
 @given(
     model=TEXT.map(lambda text: text.replace("\0", "")),
     request_ids=st.lists(TEXT, max_size=1),
     figures=st.lists(st.integers(0, 1 << 60), min_size=6, max_size=6),
+    admitted_us=st.integers(0, 1 << 50),
     amounts=st.lists(st.integers(0, 1 << 60), max_size=3),
 )
 def test_a_row_by_form_is_the_row_itself(
-    model: str, request_ids: list[str], figures: list[int], amounts: list[int]
+    model: str, request_ids: list[str], figures: list[int], admitted_us: int, amounts: list[int]
 ) -> None:
     """Whatever is shared, the short records say what the long ones would."""
     model = model.encode("utf-8", "replace").decode()
@@ -139,9 +180,10 @@ def test_a_row_by_form_is_the_row_itself(
         "outcome": "completed", "attempts": 1, "status": 200, "upstream_status": 200, "input_tokens": figures[0],
         "cached_tokens": figures[1], "cache_write_tokens": figures[2], "output_tokens": figures[3],
         "reasoning_tokens": figures[4], "cost_usd_micros": 9, "latency_ms": 1.5, "ttft_ms": 0.25, "overrun": figures[5],
+        "admit_ms": float(f"{admitted_us}e-3"), "connect_ms": 0.0,
     }  # fmt: skip
     closed = forms.closed % (
-        each.id.encode(), b"5", *figures[:5], b"9", b"1500e-3", b"250e-3", figures[5], *amounts, 4
+        each.id.encode(), b"5", *figures[:5], b"9", b"1500e-3", b"250e-3", figures[5], admitted_us, *amounts, 4
     )  # fmt: skip
     assert records_of([closed], {7: form}) == [record_of(payload_of(CLOSED, row(**vars(each) | ended), charges, 4))]
     with pytest.raises(KeyError):
@@ -162,6 +204,52 @@ def test_rows_of_another_release() -> None:
     assert record_of(newer).values == values_of(each)
     assert record_of(older).values[:12] == values_of(each)[:12]
     assert len(record_of(older).values) == len(LEDGER_FIELDS)
+
+
+def test_records_by_form_of_another_release() -> None:
+    """Those of a release that knew nothing of a request's phases, and was killed or replaced before they were read: as
+    it wrote them, for a row of 34 fields."""
+    opened = [
+        "", 0, "openai", "t", "a", "k", "r", "up/m", "up", "m", 0, *[None] * 8, None, 0, "open", None, False, 0, False,
+        "mine", "::1", *[None] * 6,
+    ]  # fmt: skip
+    closed = [*opened]
+    closed[10], closed[19:22] = 200, (200, 1, "completed")
+    definition = json.dumps([FORM, 3, opened, closed, [9, 60]]).encode()
+    number, form = form_of(definition)
+    end = b'[4,3,["0e",7,11,1,2,5,3,39,1500e-3,250e-3,0],[39],12]'
+    (record,) = records_of([end], {number: form})
+    told = dict(zip(LEDGER_FIELDS, record.values, strict=True))
+    assert (told["id"], told["started_at_ns"], told["overrun"], told["ttft_ms"]) == ("0e", 7, 0, 0.25)
+    assert (told["client_request_id"], told["client_ip"], told["outcome"], told["attempts"]) == (
+        "mine", "::1", "completed", 1
+    )  # fmt: skip
+    assert (record.kind.accounts, record.amounts, record.number) == ((9, 60), [39], 12)
+    phases = ("admit_ms", "connect_ms", "longest_gap_ms", "events", "attempt_log")
+    assert [told[name] for name in phases] == [None] * 5
+    begin = record_of(b'[3,"0f",3,8,true,[40],11,[20,20,null]]', {number: form})
+    told = dict(zip(LEDGER_FIELDS, begin.values, strict=True))
+    assert (told["id"], told["client_ip"], told["stream"], told["admit_ms"]) == ("0f", "::1", True, None)
+
+
+def test_a_form_that_promises_more_figures_than_there_are_is_not_read() -> None:
+    """Its records would be taken for something else."""
+    definition = json.loads(RecordForms(1, row(), []).definition)
+    definition[5] += 1
+    with pytest.raises(ValueError, match="newer"):
+        form_of(json.dumps(definition).encode())
+
+
+def test_a_list_of_attempts_is_kept_whole_or_not_at_all() -> None:
+    attempt = Attempt(
+        target="m" * 900, started_ms=1.0, connect_ms=None, first_byte_ms=None, ended_ms=2.0, status=None,
+        error_code="connect_failed",
+    )  # fmt: skip
+    for attempts, kept in (([attempt] * 2, True), ([attempt] * 12, False)):
+        each = row(attempt_log=attempts_text(attempts))
+        values = record_of(payload_of(CLOSED, each, (), 1)).values
+        told = attempts_of(values[LEDGER_FIELDS.index("attempt_log")])
+        assert told == (attempts if kept else None)
 
 
 def test_what_is_too_long_or_no_text_or_too_large_is_mended() -> None:
@@ -203,10 +291,11 @@ def test_both_ends_agree(tmp_path_factory: pytest.TempPathFactory, steps: list[t
             each = in_flight.pop(size % len(in_flight))
             if each.id in rooms:
                 form, room = rooms.pop(each.id)
-                figures = (0, 0, 0, 0, 0, b"null", b"1", b"1", 0)
+                figures = (0, 0, 0, 0, 0, b"null", b"1", b"1", 0, 12)
                 closed = form.closed % (each.id.encode(), b"5", *figures, size, spool.closed + 1)
                 spool.close_by_form(form, closed, room)
             else:
+                each.attempt_log = "x" * 3 * size if size % 3 == 0 else None  # longer than the room set aside
                 spool.close(each, (1, 0, size))
             ended.append(each.id)
         elif what == "refuse":

@@ -36,6 +36,8 @@ export type Token = Schemas["TokenView"];
 export type TokenMade = Schemas["TokenCreated"];
 
 export type LedgerRow = Schemas["LedgerRowView"];
+/** One attempt of a request, on one target. */
+export type Attempt = Schemas["AttemptView"];
 export type Outcome = Schemas["Outcome"];
 export type UsageItem = Schemas["UsageItem"];
 

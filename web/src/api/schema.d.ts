@@ -2771,6 +2771,26 @@ export interface components {
             /** Keys */
             keys: components["schemas"]["MadeKeyView"][];
         };
+        /**
+         * AttemptView
+         * @description One attempt on one target. Times in milliseconds from the request's arrival, but for `connect_ms`.
+         */
+        AttemptView: {
+            /** Target */
+            target: string;
+            /** Started Ms */
+            started_ms: number;
+            /** Connect Ms */
+            connect_ms: number | null;
+            /** First Byte Ms */
+            first_byte_ms: number | null;
+            /** Ended Ms */
+            ended_ms: number;
+            /** Status */
+            status: number | null;
+            /** Error Code */
+            error_code: string | null;
+        };
         /** AuditVerdict */
         AuditVerdict: {
             /** Intact */
@@ -4487,6 +4507,16 @@ export interface components {
             bytes_in: number | null;
             /** Bytes Out */
             bytes_out: number | null;
+            /** Admit Ms */
+            admit_ms: number | null;
+            /** Connect Ms */
+            connect_ms: number | null;
+            /** Longest Gap Ms */
+            longest_gap_ms: number | null;
+            /** Events */
+            events: number | null;
+            /** Attempt Log */
+            attempt_log: components["schemas"]["AttemptView"][] | null;
         };
         /** LimitDocument */
         LimitDocument: {

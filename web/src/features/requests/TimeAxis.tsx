@@ -1,145 +1,120 @@
 /** Where a request's time went, on one axis: above it what the kernel saw of its route meanwhile, below it the gateway's own clock. */
 import { plural, t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
-import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import type { LedgerRow, SeriesPoint } from "@/api/model";
-import { useMay } from "@/api/session";
+import type { ReactNode } from "react";
+import type { LedgerRow } from "@/api/model";
 import { Latency, Unknown } from "@/ui/Figure";
 import { latency } from "@/units/time";
-import { kernelMeanwhile } from "./queries";
+import { AttemptLanes } from "./AttemptLanes";
+import { KernelLane } from "./KernelLane";
+import { type Phase, phasesOf, type Spent } from "./phases";
 import styles from "./time.module.css";
 
 export function TimeAxis({ row }: { row: LedgerRow }) {
   if (row.latency_ms === null) return <Unknown why={t`the request has not ended, or its end was not seen`} />;
   const whole = Math.max(row.latency_ms, 0.001);
-  const first = row.ttft_ms === null ? null : Math.min(row.ttft_ms, whole);
-  const waiting = first ?? whole;
-  const at = (ms: number): string => `${Math.min(100, (ms / whole) * 100)}%`;
-  const word = first === null ? t`until the answer` : t`waiting for the first token`;
+  const spent = phasesOf(row, whole);
+  const share = (ms: number): string => `${Math.min(100, (ms / whole) * 100)}%`;
   return (
     <div className={styles.axis}>
       <KernelLane row={row} wholeMs={whole} />
       <div className={styles.scale} aria-hidden>
         {ticksOf(whole).map((ms) => (
-          <span key={ms} style={{ insetInlineStart: at(ms) }} data-end={ms / whole > 0.9 || undefined}>
+          <span key={ms} style={{ insetInlineStart: share(ms) }} data-end={ms / whole > 0.9 || undefined}>
             {ms === 0 ? "0" : latency(ms)}
           </span>
         ))}
       </div>
-      <div className={styles.track} role="img" aria-label={t`First token after ${latency(waiting)}, end after ${latency(whole)}`}>
-        <span className={styles.waiting} style={{ width: at(waiting) }} />
-        <span className={styles.answering} style={{ width: `calc(100% - ${at(waiting)})` }} />
+      <div className={styles.track} role="img" aria-label={said(spent, whole)}>
+        {spent.map((each) => (
+          <span key={each.phase} className={styles[each.phase]} style={{ width: share(each.to - each.from) }} />
+        ))}
       </div>
       <dl className={styles.phases}>
-        <div>
-          <dt>
-            <i className={styles.waiting} aria-hidden /> {word}
-          </dt>
-          <dd>
-            <Latency ms={waiting} />
-          </dd>
-        </div>
-        {first !== null ? (
-          <div>
-            <dt>
-              <i className={styles.answering} aria-hidden /> {t`answering`}
-            </dt>
-            <dd>
-              <Latency ms={whole - first} />
-              {speed(row, first)}
-            </dd>
-          </div>
+        {spent.map((each) => (
+          <Fact key={each.phase} phase={each.phase} name={wordOf(each.phase, row)}>
+            {each.phase === "connect" && row.connect_ms === 0 ? (
+              t`none: a connection was at hand`
+            ) : (
+              <Latency ms={each.to - each.from} />
+            )}
+            {each.phase === "answering" ? speed(row, each.from) : null}
+          </Fact>
+        ))}
+        {row.admit_ms === null ? <NotRecorded row={row} /> : null}
+        {row.admit_ms !== null && row.connect_ms === null ? (
+          <Fact name={t`connecting`}>
+            <Unknown why={t`no connection came about`} />
+          </Fact>
         ) : null}
-        {row.attempts > 1 ? (
-          <div>
-            <dt>{t`over`}</dt>
-            <dd>{plural(row.attempts, { one: "# attempt", other: "# attempts" })}</dd>
-          </div>
+        {row.stream && row.ttft_ms !== null ? (
+          <Fact name={t`longest pause`}>
+            <Latency ms={row.longest_gap_ms} why={t`not recorded of this stream`} />
+            {row.events === null ? null : t`, in ${plural(row.events, { one: "# event", other: "# events" })}`}
+          </Fact>
+        ) : null}
+        {row.attempts > 1 && row.attempt_log === null ? (
+          <Fact name={t`over`}>{plural(row.attempts, { one: "# attempt", other: "# attempts" })}</Fact>
         ) : null}
       </dl>
+      {row.attempt_log ? <AttemptLanes row={row} attempts={row.attempt_log} share={share} /> : null}
       <p className={styles.source}>
-        <Trans>By the gateway's clock, from the request's arrival on: waiting holds admission, the choice of a target, connecting, and failed attempts.</Trans>
+        {row.admit_ms === null && row.attempts > 0 ? (
+          <Trans>By the gateway's clock, from the request's arrival on. Waiting holds admission, connecting and failed attempts: they were not recorded apart.</Trans>
+        ) : (
+          <Trans>By the gateway's clock, from the request's arrival on.</Trans>
+        )}
       </p>
     </div>
   );
 }
 
-/** Marks of the kernel. They are medians of the route and target in these seconds: no connection belongs to one request. */
-function KernelLane({ row, wholeMs }: { row: LedgerRow; wholeMs: number }) {
-  const may = useMay();
-  const asked = useQuery({ ...kernelMeanwhile(row), enabled: row.route !== null && row.target !== null && may("configuration:read") });
-  if (row.target === null) return null;
-  const points = asked.data?.items ?? [];
-  const marks = points.length > 0 ? marksOf(points) : [];
-  const link = (
-    <Link to="/kernel/$route" params={{ route: row.route ?? "" }} search={(old) => ({ ...old, target: row.target ?? undefined })}>
-      {t`this route in Telemetry`}
-    </Link>
-  );
-  if (marks.length === 0) {
-    return (
-      <p className={styles.source}>
-        {asked.error ? t`The kernel's marks could not be asked for.` : asked.isPending && may("configuration:read") ? t`Asking for the kernel's marks…` : <Trans>The kernel measured nothing of this route then: {link} says why.</Trans>}
-      </p>
-    );
-  }
-  const placed = marks.filter((mark) => mark.atMs !== undefined);
-  const counted = points.flatMap((point) => [point.retransmits, point.client_retransmits].filter((each) => each !== null));
-  const resent = counted.reduce((sum, each) => sum + each, 0);
+function Fact({ phase, name, children }: { phase?: Phase; name: string; children: ReactNode }) {
   return (
-    <div className={styles.kernel}>
-      <div className={styles.marks} aria-hidden>
-        {placed.map((mark) => (
-          <i key={mark.name} style={{ insetInlineStart: `${Math.min(100, ((mark.atMs ?? 0) / wholeMs) * 100)}%` }} title={mark.name} />
-        ))}
-      </div>
-      <dl className={styles.phases}>
-        {marks.map((mark) => (
-          <div key={mark.name}>
-            <dt>{mark.name}</dt>
-            <dd>≈ <Latency ms={mark.ms} /></dd>
-          </div>
-        ))}
-        {counted.length > 0 ? (
-          <div>
-            <dt>{t`sent again`}</dt>
-            <dd>{plural(resent, { one: "# segment", other: "# segments" })}</dd>
-          </div>
-        ) : null}
-      </dl>
-      <p className={styles.source}>
-        <Trans>By the kernel: medians of all connections of this route and target in these seconds, {link}.</Trans>
-      </p>
+    <div>
+      <dt>
+        {phase ? <i className={styles[phase]} aria-hidden /> : null} {name}
+      </dt>
+      <dd>{children}</dd>
     </div>
   );
 }
 
-interface KernelMark {
-  name: string;
-  ms: number;
-  /** Where it stands on the axis. */
-  atMs?: number;
+function NotRecorded({ row }: { row: LedgerRow }) {
+  const why = row.attempts === 0 ? t`nothing went upstream` : t`not recorded of this request`;
+  return (
+    <>
+      <Fact name={t`until admitted`}>
+        <Unknown why={why} />
+      </Fact>
+      <Fact name={t`connecting`}>
+        <Unknown why={why} />
+      </Fact>
+    </>
+  );
 }
 
-function marksOf(points: readonly SeriesPoint[]): KernelMark[] {
-  const median = (pick: (point: SeriesPoint) => { p50: number; count: number } | null): number | undefined => {
-    const known = points.flatMap((point) => pick(point) ?? []);
-    const count = known.reduce((sum, each) => sum + each.count, 0);
-    return count === 0 ? undefined : known.reduce((sum, each) => sum + each.p50 * each.count, 0) / count;
-  };
-  const client = median((point) => point.client_rtt_ms);
-  const connect = median((point) => point.connect_ms);
-  const rtt = median((point) => point.rtt_ms);
-  const first = median((point) => point.first_byte_ms);
-  const gap = median((point) => point.token_gap_ms);
-  return [
-    ...(client === undefined ? [] : [{ name: t`client's round trip`, ms: client }]),
-    ...(connect === undefined ? [] : [{ name: t`connecting`, ms: connect, atMs: connect }]),
-    ...(rtt === undefined ? [] : [{ name: t`provider's round trip`, ms: rtt, atMs: rtt }]),
-    ...(first === undefined ? [] : [{ name: t`first byte`, ms: first, atMs: first }]),
-    ...(gap === undefined ? [] : [{ name: t`between tokens`, ms: gap }]),
-  ];
+function wordOf(phase: Phase, row: LedgerRow): string {
+  switch (phase) {
+    case "admit":
+      return t`until admitted`;
+    case "failed":
+      return t`failed attempts`;
+    case "connect":
+      return t`connecting`;
+    case "waiting":
+      return row.ttft_ms === null ? t`until the answer` : t`waiting for the first token`;
+    case "answering":
+      return t`answering`;
+  }
+}
+
+/** The axis in words, for whoever does not see it. */
+function said(spent: readonly Spent[], whole: number): string {
+  const admitted = spent.find((each) => each.phase === "admit");
+  const first = spent.find((each) => each.phase === "answering")?.from ?? whole;
+  const rest = t`First token after ${latency(first)}, end after ${latency(whole)}`;
+  return admitted ? t`Admitted after ${latency(admitted.to)}. ${rest}` : rest;
 }
 
 /** Some even figures on the axis, its beginning and end among them. */
