@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.browser.conftest import CONFIGURATION
+from tests.browser.conftest import CONFIGURATION, PASSWORD, sign_in_as
 from tests.browser.looking import ready, wrong_with
 from tests.support.live import Live
 
@@ -137,6 +137,32 @@ def test_an_app_is_edited_at_once_and_by_the_draft(page: Page, running: Live) ->
     assert (app["routes"], app["cors"], app["egress"]) == (["chat"], None, ["*.example.com:443"])
 
 
+def test_a_team_admin_edits_an_app_without_drafts(chromium: Browser, running: Live) -> None:
+    ada = {"name": "ada", "role": "team-admin", "team": "search", "password": PASSWORD}
+    running.api.post("/api/v1/users", json=ada).raise_for_status()
+    context = chromium.new_context(base_url=running.url)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("response", lambda response: complaints.append(response.url) if response.status >= 400 else None)
+    sign_in_as(page, "ada", PASSWORD)
+    page.get_by_role("heading", name="Catalogue", level=1).wait_for()
+    dialog = edit(page, "/console/apps/indexer")
+    dialog.get_by_role("textbox", name="App").fill("crawler")
+    dialog.get_by_text("Advanced: web pages, forward proxy").click()
+    expect(dialog.get_by_label("Web pages may use its keys")).to_be_visible()
+    expect(dialog.get_by_label("Its networks"), "which are not a team's to change").to_have_count(0)
+    expect(dialog.get_by_role("button", name="Save to draft")).to_have_count(0)
+    expect(dialog.get_by_text("What the ledger has stays under the old one.")).to_be_visible()
+    dialog.get_by_role("button", name="Save indexer").click()
+    expect(page).to_have_url(f"{running.url}/console/apps/crawler")
+    expect(page.get_by_role("complementary").get_by_text("ci", exact=True)).to_be_visible()
+    assert get(running, "apps/crawler")["routes"] == ["chat"]
+    context.close()
+    assert not complaints
+    running.api.patch("/api/v1/apps/crawler", json={"name": "indexer"}).raise_for_status()
+
+
 def test_a_team_is_added_renamed_and_removed(page: Page, running: Live) -> None:
     page.goto("/console/apps")
     page.get_by_role("navigation", name="Teams & keys").get_by_role("link", name="Teams").click()
@@ -214,6 +240,7 @@ def test_what_is_refused_stands_at_its_field(context: BrowserContext, way: str) 
     dialog.get_by_role("button", name=way.replace("crm", "mock")).click()
     expect(dialog.get_by_label("Authorities that are believed"), "what is wrong is opened").to_be_visible()
     expect(dialog.get_by_label("Authorities that are believed")).to_have_attribute("aria-invalid", "true")
+    expect(dialog.get_by_label("Authorities that are believed")).to_be_focused()
     assert not wrong_with(page)
 
 

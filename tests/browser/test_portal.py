@@ -1,5 +1,6 @@
 """The portal as two people live it: an app team asks, an owner decides, a key is made, and both see spend move."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_an_http_service_is_tried_out(member: Page) -> None:
     expect(drawer.get_by_role("figure", name="Answer")).to_contain_text("200")
 
 
-def test_the_service_of_a_route_is_edited(page: Page, member: Page) -> None:
+def test_the_service_of_a_route_is_edited(page: Page, member: Page, running: Live) -> None:
     member.goto("/console/catalogue")
     ready(member)
     page.goto("/console/routes/draft")
@@ -231,6 +232,24 @@ def test_the_service_of_a_route_is_edited(page: Page, member: Page) -> None:
     expect(page.get_by_role("complementary")).to_contain_text("First drafts")
     member.reload()
     expect(member.get_by_role("link", name="First drafts")).to_be_visible()
+    page.get_by_role("button", name="Edit the service").click()
+    form.get_by_label("Title").fill("Later drafts")
+    form.get_by_role("button", name="Save to draft").click()
+    expect(page.get_by_role("complementary")).to_contain_text("The draft changes it.")
+    expect(page.get_by_role("complementary")).to_contain_text("First drafts")
+    running.api.delete("/api/v1/draft").raise_for_status()
+
+
+def test_an_openapi_document_is_uploaded(page: Page, member: Page, running: Live) -> None:
+    page.goto("/console/routes/crm")
+    page.get_by_role("button", name="Upload an OpenAPI document").click()
+    form = page.get_by_role("dialog")
+    named = {**OPENAPI, "info": {"title": "CRM anew", "version": "3"}}
+    document = {"name": "crm.json", "mimeType": "application/json", "buffer": json.dumps(named).encode()}
+    page.locator("input[type=file]").set_input_files(document)  # type: ignore[arg-type]
+    form.get_by_role("button", name="Put it into the catalogue").click()
+    expect(form).to_have_count(0)
+    assert told(running, "GET", "service-openapi/crm")["info"]["title"] == "CRM anew"
 
 
 def test_the_platform_names_a_teams_webhook(page: Page, running: Live, services: None) -> None:

@@ -19,7 +19,7 @@ const STALE: Record<string, readonly { key: readonly string[]; everyMs: number }
     { key: ["limit-state"], everyMs: 3000 },
     { key: ["usage"], everyMs: 3000 },
   ],
-  configuration: ["providers", "routes", "teams", "apps", "keys", "limits", "catalogue"].map((kind) => ({ key: [kind], everyMs: 500 })),
+  configuration: ["providers", "routes", "teams", "apps", "keys", "limits", "interception-rules", "catalogue"].map((kind) => ({ key: [kind], everyMs: 500 })),
   discovery: [{ key: ["discoveries"], everyMs: 300 }, { key: ["usage", "flows"], everyMs: 1000 }, { key: ["usage", "overview"], everyMs: 1000 }],
   denial: [["discoveries"], ["denials"], ["usage", "flows"]].map((key) => ({ key, everyMs: 300 })),
   alert: [{ key: ["alerts"], everyMs: 1000 }],

@@ -3,7 +3,7 @@ import { t } from "@lingui/core/macro";
 import { Trans } from "@lingui/react/macro";
 import { Button, Group } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import type { FormEvent, ReactNode } from "react";
+import { useEffect, useRef, type FormEvent, type ReactNode } from "react";
 import { ApiProblem, type FieldProblem } from "@/api/problem";
 import { Problem } from "./Answer";
 import { Dialog } from "./Confirm";
@@ -38,6 +38,17 @@ export function FormDialog<Result>({ title, deed, complete, act, done, draft, cl
     },
   });
   const error = deeds.error ?? drafting.error;
+  const form = useRef<HTMLFormElement>(null);
+  // What is wrong may be out of sight: the first such field gets the focus, else what is said of it is brought into view.
+  useEffect(() => {
+    if (!error) return undefined;
+    const waiting = window.setTimeout(() => {
+      const field = form.current?.querySelector<HTMLElement>("[aria-invalid=true]");
+      if (field) field.focus();
+      else form.current?.querySelector("[role=alert]")?.scrollIntoView({ block: "nearest" });
+    }, 50); // until the part of the form that it is in has been opened
+    return () => window.clearTimeout(waiting);
+  }, [error]);
 
   function submit(event: FormEvent): void {
     event.preventDefault();
@@ -47,7 +58,7 @@ export function FormDialog<Result>({ title, deed, complete, act, done, draft, cl
 
   return (
     <Dialog title={title} close={close} wide={wide}>
-      <form onSubmit={submit} className={styles.form}>
+      <form ref={form} onSubmit={submit} className={styles.form}>
         {error ? (problem?.(error, () => (drafting.error ? drafting.mutate() : deeds.mutate())) ?? <Problem error={error} />) : null}
         <Wrong.Provider value={error instanceof ApiProblem ? error.fields : NOTHING}>{children}</Wrong.Provider>
         <Group justify="flex-end" gap="xs">

@@ -1,5 +1,6 @@
 /** An app, new or edited: in a team that exists or, for a new app, in a new one. */
 import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
@@ -69,6 +70,7 @@ export function AppEditForm({ app, close }: { app: App; close: () => void }) {
       shown={[appsQuery.queryKey, keysQuery.queryKey, teamsQuery.queryKey]}
       done={(saved) => navigate({ to: "/apps/$name", params: { name: saved.name } })}
       complete={isComplete}
+      renaming={<Trans>What the ledger has stays under the old one.</Trans>}
       close={close}
     >
       {(written, change) => <AppFields written={written} change={change} />}

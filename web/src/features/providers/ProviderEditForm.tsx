@@ -24,6 +24,7 @@ export function ProviderEditForm({ provider, close }: { provider: Provider; clos
       shown={[providersQuery.queryKey]}
       done={(saved) => navigate({ to: "/providers/$name", params: { name: saved.name } })}
       complete={isComplete}
+      renaming={<Trans>What the ledger has stays under the old one.</Trans>}
       note={<Trans>A secret that was drafted is not among it: publish the draft for that.</Trans>}
       wide
       close={close}

@@ -31,6 +31,8 @@ interface EditFormProps<Thing extends Standing, Written> {
   complete: (written: Written) => boolean;
   /** What else is to be said where the draft has changes of it. */
   note?: ReactNode;
+  /** What another name brings with it. */
+  renaming?: ReactNode;
   wide?: boolean;
   close: () => void;
   children: (written: Written, change: (part: Partial<Written>) => void) => ReactNode;
@@ -49,7 +51,7 @@ export function EditForm<Thing extends Standing, Written>(props: EditFormProps<T
   );
 }
 
-function Fill<Thing extends Standing, Written>({ shape, thing, save, reread, title, deed, shown, done, complete, note, wide = false, close, children, draft }: EditFormProps<Thing, Written> & { draft: Drafted | undefined }) {
+function Fill<Thing extends Standing, Written>({ shape, thing, save, reread, title, deed, shown, done, complete, note, renaming, wide = false, close, children, draft }: EditFormProps<Thing, Written> & { draft: Drafted | undefined }) {
   const editing = useEditing(shape, thing, draft);
   const { written, change, changes, direct, touched, seen } = editing;
   const queries = useQueryClient();
@@ -91,9 +93,9 @@ function Fill<Thing extends Standing, Written>({ shape, thing, save, reread, tit
           <Trans>The draft has changes of it, and the form shows them. “Save” puts all of it into force at once.</Trans> {note}
         </p>
       ) : null}
-      {renamed && draft ? (
+      {renamed ? (
         <p className={styles.drafted} role="status">
-          <Trans>A new name comes into force at once: no draft renames.</Trans>
+          {draft ? <Trans>A new name comes into force at once: no draft renames.</Trans> : null} {renaming}
         </p>
       ) : null}
       {children(written, change)}

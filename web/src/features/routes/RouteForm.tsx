@@ -75,6 +75,7 @@ export function RouteEditForm({ route, close }: { route: Route; close: () => voi
       shown={[routesQuery.queryKey]}
       done={(saved) => navigate({ to: "/routes/$name", params: { name: saved.name } })}
       complete={isComplete}
+      renaming={route.match ? <Trans>What the ledger has stays under the old one.</Trans> : <Trans>Calls that ask for “{route.name}” get 404 within a second; what the ledger has stays under that name.</Trans>}
       wide
       close={close}
     >

@@ -1,5 +1,6 @@
 /** A team, new or with another name. */
 import { t } from "@lingui/core/macro";
+import { Trans } from "@lingui/react/macro";
 import { TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -61,9 +62,10 @@ export function TeamEditForm({ team, close }: { team: Team; close: () => void })
       shown={[teamsQuery.queryKey, appsQuery.queryKey, keysQuery.queryKey, limitsQuery.queryKey, ["users"], ["session"]]}
       done={(saved) => navigate({ to: "/teams/$name", params: { name: saved.name } })}
       complete={isComplete}
+      renaming={<Trans>What the ledger has stays under the old one.</Trans>}
       close={close}
     >
-      {(written, change) => <NameField written={written} change={change} why={t`Apps, members, limits and what was used stay with it`} />}
+      {(written, change) => <NameField written={written} change={change} why={t`Its apps, members and limits stay with it`} />}
     </EditForm>
   );
 }
