@@ -33,6 +33,7 @@ PAGES = {
     "prices": "/console/prices",
     "publish": "/console/publish",
     "apps": "/console/apps",
+    "teams": "/console/teams",
     "catalogue": "/console/catalogue",
     "interception": "/console/interception",
     "playground": "/console/playground",
