@@ -148,19 +148,19 @@ def test_a_team_admin_edits_an_app_without_drafts(chromium: Browser, running: Li
     sign_in_as(page, "ada", PASSWORD)
     page.get_by_role("heading", name="Catalogue", level=1).wait_for()
     dialog = edit(page, "/console/apps/indexer")
-    dialog.get_by_role("textbox", name="App").fill("crawler")
+    dialog.get_by_role("textbox", name="App").fill("search.crawler")
     dialog.get_by_text("Advanced: web pages, forward proxy").click()
     expect(dialog.get_by_label("Web pages may use its keys")).to_be_visible()
     expect(dialog.get_by_label("Its networks"), "which are not a team's to change").to_have_count(0)
     expect(dialog.get_by_role("button", name="Save to draft")).to_have_count(0)
     expect(dialog.get_by_text("What the ledger has stays under the old one.")).to_be_visible()
     dialog.get_by_role("button", name="Save indexer").click()
-    expect(page).to_have_url(f"{running.url}/console/apps/crawler")
+    expect(page).to_have_url(f"{running.url}/console/apps/search.crawler")
     expect(page.get_by_role("complementary").get_by_text("ci", exact=True)).to_be_visible()
-    assert get(running, "apps/crawler")["routes"] == ["chat"]
+    assert get(running, "apps/search.crawler")["routes"] == ["chat"]
     context.close()
     assert not complaints
-    running.api.patch("/api/v1/apps/crawler", json={"name": "indexer"}).raise_for_status()
+    running.api.patch("/api/v1/apps/search.crawler", json={"name": "indexer"}).raise_for_status()
 
 
 def test_a_team_is_added_renamed_and_removed(page: Page, running: Live) -> None:
