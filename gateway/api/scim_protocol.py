@@ -42,6 +42,7 @@ from gateway.api.caller import Desk, own_origin
 from gateway.api.scim import BASE, MEDIA_TYPE, Kind, ScimRefused
 from gateway.store import scim
 from gateway.store.scim import MOST_RESULTS, POLICY, ChangedMeanwhile, Client, Found, Group, UserResource
+from gateway.store.scim_member_changes import member_changes
 
 MOST_SEARCHED: Final = 10_000
 """Of users, and of groups, in a search over both."""
@@ -170,6 +171,11 @@ class Work:
 
     def patched(self, kind: Kind, ref: str, body: Any) -> Response:
         with _in_our_words():
+            changes = member_changes(body) if kind is Kind.GROUPS else None
+            if changes is not None:
+                with self._desk.change() as session:
+                    scim.change_members(session, self._client, ref, changes, self._request.headers.get("if-match"))
+                return _resource(self._get(kind, ref), Context.RESOURCE_PATCH_RESPONSE)
             asked = PatchOp[STORES[kind].model].model_validate(  # type: ignore[misc]
                 body, scim_ctx=Context.RESOURCE_PATCH_REQUEST, scim_policy=POLICY
             )

@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session, SessionTransaction
 from gateway.store.models import AuditEntry, Meta, now
 
 FIRST_HASH: Final = bytes(32)
-COLUMNS: Final = tuple(AuditEntry.__table__.columns.keys())
 
+_TABLE: Final = AuditEntry.metadata.tables[AuditEntry.__tablename__]
 _CHAIN: Final = "sluicegate_audit_chain"
 _ORIGIN: Final = "sluicegate_audit_origin"
 
@@ -76,24 +76,24 @@ def record_all(session: Session, changes: Sequence[Change]) -> None:
         return
     chain = _end_of_chain(session)
     seq, last_hash, at, rows = chain.seq, chain.hash, now(), []
+    origin = session.info.get(_ORIGIN)
     for change in changes:
         seq += 1
-        entry = AuditEntry(
-            seq=seq,
-            at=at,
-            actor=change.actor,
-            action=change.action,
-            kind=change.kind,
-            name=change.name,
-            before=_canonical(change.before),
-            after=_canonical(change.after),
-            origin=session.info.get(_ORIGIN),
-            previous_hash=last_hash,
-        )
-        last_hash = hash_of(entry)
-        columns = {name: getattr(entry, name) for name in COLUMNS}
-        rows.append(columns | {"hash": last_hash})
-    session.execute(insert(AuditEntry), rows)  # at once: the order of a flush is not ours
+        row = {
+            "seq": seq,
+            "at": at,
+            "actor": change.actor,
+            "action": change.action,
+            "kind": change.kind,
+            "name": change.name,
+            "before": _canonical(change.before),
+            "after": _canonical(change.after),
+            "origin": origin,
+            "previous_hash": last_hash,
+        }
+        last_hash = _hash(row)
+        rows.append(row | {"hash": last_hash})
+    session.execute(insert(_TABLE), rows)  # at once: the order of a flush is not ours
     session.execute(update(Meta).values(audit_seq=seq, audit_hash=last_hash))
     session.info[_CHAIN] = _Chain(chain.transaction, seq, last_hash)
 
@@ -126,17 +126,21 @@ def _canonical(value: Mapping[str, Any] | None) -> str | None:
 
 def hash_of(entry: AuditEntry) -> bytes:
     """As it must be: `entry.hash` is what stands there."""
+    return _hash({name: getattr(entry, name) for name in _TABLE.columns.keys()})  # noqa: SIM118 (no mapping)
+
+
+def _hash(row: Mapping[str, Any]) -> bytes:
     parts = [
-        entry.previous_hash.hex(),
-        entry.seq,
-        rfc3339(entry.at),
-        entry.actor,
-        entry.action,
-        entry.kind,
-        entry.name,
-        entry.before,
-        entry.after,
-        *([] if entry.origin is None else [entry.origin]),
+        row["previous_hash"].hex(),
+        row["seq"],
+        rfc3339(row["at"]),
+        row["actor"],
+        row["action"],
+        row["kind"],
+        row["name"],
+        row["before"],
+        row["after"],
+        *([] if row["origin"] is None else [row["origin"]]),
     ]
     return hashlib.sha256(json.dumps(parts, separators=(",", ":"), ensure_ascii=False).encode()).digest()
 

@@ -38,6 +38,7 @@ from gateway.store.accounts import Source, as_audited, require_another_owner
 from gateway.store.models import User, now
 from gateway.store.scim_admission import settle
 from gateway.store.scim_groups import portions
+from gateway.store.scim_member_changes import MemberChange, Op, changed
 from gateway.store.scim_models import ScimGroup, ScimMember, ScimUser
 
 UserResource: TypeAlias = CoreUser[EnterpriseUser]
@@ -232,15 +233,38 @@ def replace_group(session: Session, client: Client, reference: str, wanted: Grou
     row = _group_row(session, reference)
     if etag(row.version) != seen:
         raise ChangedMeanwhile
-    present = _present(session, row.id)
-    before = row.display_name
-    name = _good_group_name(wanted.display_name)
+    _keep_group(session, client, row, wanted.display_name, wanted.external_id, _members(session, wanted))
+
+
+def change_members(
+    session: Session, client: Client, reference: str, changes: Sequence[MemberChange], expected: str | None
+) -> None:
+    """The same for who is in it alone. `expected`: what If-Match says."""
+    audit.lock(session)
+    row = _group_row(session, reference)
+    require_etag(expected, etag(row.version))
+    named = {each: _number(each) for change in changes for each in change.ids}
+    come = {named[each] for change in changes if change.op is not Op.REMOVE for each in change.ids}
+    _require_known(session, come)
+    members = changed(_present(session, row.id), changes, named)
+    _keep_group(session, client, row, row.display_name, row.external_id, members)
+
+
+def _keep_group(
+    session: Session,
+    client: Client,
+    row: ScimGroup,
+    display_name: str | None,
+    external_id: str | None,
+    members: set[int],
+) -> None:
+    present, before = _present(session, row.id), row.display_name
+    name = _good_group_name(display_name)
     if name != before:
         _require_free_group(session, name, but=row.id)
-    members = _members(session, wanted)
-    if (name, wanted.external_id) == (before, row.external_id) and members == present:
+    if (name, external_id) == (before, row.external_id) and members == present:
         return
-    row.display_name, row.external_id, row.updated_at = name, wanted.external_id, now()
+    row.display_name, row.external_id, row.updated_at = name, external_id, now()
     session.flush()
     _take_out(session, row.id, present - members)
     _put_in(session, row.id, members - present)
@@ -423,14 +447,18 @@ def require_etag(expected: str | None, present: str) -> None:
 
 
 def _members(session: Session, wanted: Group) -> set[int]:
-    """Raises InvalidValueException for who is no user of SCIM's."""
     asked = {_number(each.value or "") for each in wanted.members or ()}
+    _require_known(session, asked)
+    return asked
+
+
+def _require_known(session: Session, user_ids: set[int]) -> None:
+    """Raises InvalidValueException for who is no user of SCIM's."""
     known: set[int] = set()
-    for ids in portions(sorted(asked)):
+    for ids in portions(sorted(user_ids)):
         known.update(session.scalars(select(ScimUser.user_id).where(ScimUser.user_id.in_(ids))))
-    if asked - known:
+    if user_ids - known:
         raise InvalidValueException(detail="members: only users that SCIM manages can be in its groups")
-    return known
 
 
 def _present(session: Session, group_id: int) -> set[int]:
@@ -440,7 +468,7 @@ def _present(session: Session, group_id: int) -> set[int]:
 def _put_in(session: Session, group_id: int, user_ids: set[int]) -> None:
     if user_ids:
         rows = [{"group_id": group_id, "user_id": user_id} for user_id in sorted(user_ids)]
-        session.execute(insert(ScimMember), rows)
+        session.execute(insert(ScimMember.metadata.tables[ScimMember.__tablename__]), rows)
 
 
 def _take_out(session: Session, group_id: int, user_ids: set[int]) -> None:

@@ -341,6 +341,17 @@ def test_a_large_group_takes_few_statements(
         assert patch(directory, f"/Groups/{staff['id']}", one).status_code == 200
     assert len(statements) < 80, len(statements)
     assert count("scim_member") == LARGE - 1
+    many = {"op": "remove", "path": "members", "value": [{"value": each} for each in crowd[1:501]]}
+    with counted(api.engine) as statements:
+        assert patch(directory, f"/Groups/{staff['id']}", many).status_code == 200
+        put_in = {"op": "add", "path": "members", "value": many["value"]}
+        assert patch(directory, f"/Groups/{staff['id']}", put_in).status_code == 200
+    assert len(statements) < 160, len(statements)
+    assert count("scim_member") == LARGE - 1
+    stranger = {"op": "add", "path": "members", "value": [{"value": "999999"}]}
+    assert patch(directory, f"/Groups/{staff['id']}", stranger).status_code == 400
+    old = {"if-match": 'W/"1"'}
+    assert patch(directory, f"/Groups/{staff['id']}", put_in, **old).status_code == 412
 
     with counted(api.engine) as statements:
         rules = [{"group": "staff", "role": "viewer"}]
