@@ -18,13 +18,16 @@ from sqlalchemy.orm import Session
 from gateway.api.services import Services, services_of
 from gateway.errors import Forbidden, Unauthenticated
 from gateway.policy.roles import Authority, Permission
-from gateway.store import audit, identity
+from gateway.store import audit, identity, presence
 from gateway.store.config.editing import Editing
 from gateway.store.database import read_session, write_session
 from gateway.store.identity import Caller, Method
 from gateway.store.login_sessions import Visitor
 
 SESSION_COOKIE: Final = "sluicegate_session"
+HOST_PREFIX: Final = "__Host-"
+"""Of cookies over TLS (RFC 6265bis 4.1.3.2): a browser takes them from this very host over TLS alone, so that no
+neighbour below the same domain, and nobody on the way of a plain request, plants one."""
 FORWARDING_HEADERS: Final = (
     "forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-server", "x-real-ip",
     "x-client-ip", "true-client-ip", "cf-connecting-ip",
@@ -94,15 +97,23 @@ class Desk:
         with self.change() as session:
             yield self._editing(session)
 
+    def require_confirmed(self) -> None:
+        """Before a deed that outlives the session that does it. Raises ConfirmItIsYou."""
+        presence.require(self.caller, datetime.now(UTC))
+
     def _editing(self, session: Session) -> Editing:
         return Editing(session=session, authority=self.authority, sealer=self.services.sealer)
 
     @contextmanager
     def change(self) -> Iterator[Session]:
-        """One write transaction. The keeper hears of it after the commit, so that it finds what it looks for."""
+        """One write transaction, in its turn (`audit.lock`). The keeper hears of it after the commit, so that it finds
+        what it looks for. Raises NotSignedIn where session or token has been ended since the request was admitted."""
         try:
             with write_session(self.services.engine) as session:
                 audit.come_from(session, self.address)
+                audit.lock(session)
+                if not identity.still_stands(session, self.caller):
+                    raise NotSignedIn("the session or token has just been ended", fix="sign in again")
                 yield session
                 session.flush()
                 if self.dry_run:
@@ -113,15 +124,19 @@ class Desk:
 
 
 class Permit:
-    """Dependency that admits callers whose role has one permission."""
+    """Dependency that admits callers whose role has one permission. `confirmed`: and who have shown lately who they
+    are (`store.presence`)."""
 
-    def __init__(self, permission: Permission) -> None:
+    def __init__(self, permission: Permission, *, confirmed: bool = False) -> None:
         self.permission = permission
+        self.confirmed = confirmed
 
     def __call__(self, request: Request, services: Annotated[Services, Depends(services_of)]) -> Desk:
-        return Desk(services=services, caller=self._admit(request), address=client_address(request), dry_run=False)
+        return Desk(services=services, caller=self.admit(request), address=client_address(request), dry_run=False)
 
-    def _admit(self, request: Request) -> Caller:
+    def admit(self, request: Request) -> Caller:
+        """Who asks, if they may. Blocks (SQL). Raises NotSignedIn, CrossOrigin, SecondFactorRequired, Forbidden,
+        ConfirmItIsYou."""
         caller = authenticate(request)
         if self.permission is not Permission.SESSION and lacks_second_factor(request, caller):
             raise SecondFactorRequired(
@@ -136,6 +151,8 @@ class Permit:
             raise Forbidden(
                 f"the role {caller.role} may not do this", fix=f"it takes a role with the permission {self.permission}"
             )
+        if self.confirmed:
+            presence.require(caller, datetime.now(UTC))
         return caller
 
 
@@ -148,7 +165,7 @@ class PermitChange(Permit):
         services: Annotated[Services, Depends(services_of)],
         dry_run: Annotated[bool, Query(description="Check and answer as if done, keep nothing")] = False,
     ) -> Desk:
-        return Desk(services=services, caller=self._admit(request), address=client_address(request), dry_run=dry_run)
+        return Desk(services=services, caller=self.admit(request), address=client_address(request), dry_run=dry_run)
 
 
 def permit(permission: Permission) -> Any:
@@ -156,9 +173,10 @@ def permit(permission: Permission) -> Any:
     return Depends(Permit(permission))
 
 
-def permit_change(permission: Permission) -> Any:
-    """Dependency of a handler that changes something: the same, with `?dry_run`."""
-    return Depends(PermitChange(permission))
+def permit_change(permission: Permission, *, confirmed: bool = False) -> Any:
+    """Dependency of a handler that changes something: the same, with `?dry_run`. `confirmed`: what outlives the session
+    that does it."""
+    return Depends(PermitChange(permission, confirmed=confirmed))
 
 
 def authenticate(request: Request) -> Caller:
@@ -176,7 +194,7 @@ def authenticate(request: Request) -> Caller:
                 "the token is unknown, revoked or expired", fix="make one with `sluicegate token create --role ROLE`"
             )
         return caller
-    cookie = request.cookies.get(SESSION_COOKIE)
+    cookie, only_former = session_cookie(request)
     if not cookie:
         raise NotSignedIn(
             "no token and no session", fix="send `Authorization: Bearer TOKEN`, or sign in at POST /api/v1/session"
@@ -187,7 +205,7 @@ def authenticate(request: Request) -> Caller:
             fix="call the API from a script with a token instead of a session cookie",
         )
     with read_session(services.engine) as session:
-        caller = identity.caller_by_session(session, cookie, now)
+        caller = identity.caller_by_session(session, cookie, now, only_former=only_former)
     if caller is None:
         raise NotSignedIn("the session has ended", fix="sign in again")
     if identity.session_needs_touch(caller, now):
@@ -206,8 +224,22 @@ def visitor_of(request: Request) -> Visitor:
     return Visitor(
         address=client_address(request),
         user_agent=request.headers.get("user-agent", ""),
-        cookie=request.cookies.get(SESSION_COOKIE),
+        cookie=session_cookie(request)[0],
     )
+
+
+def cookie_name(request: Request, name: str) -> str:
+    """How a cookie of ours is called on the browser's side of this connection."""
+    return HOST_PREFIX + name if is_https(request) else name
+
+
+def session_cookie(request: Request) -> tuple[str | None, bool]:
+    """The session's secret, if any, and whether it came by the name that sessions had over TLS before they had the
+    prefix: good for those that began then, seven days at the most."""
+    named = request.cookies.get(cookie_name(request, SESSION_COOKIE))
+    if named or not is_https(request):
+        return named, False
+    return request.cookies.get(SESSION_COOKIE), True
 
 
 def same_origin(request: Request) -> bool:

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 import gateway
-from gateway.api.caller import SESSION_COOKIE
+from gateway.api.caller import session_cookie
 
 BUILT: Final = Path(gateway.__file__).parent / "console"
 
@@ -133,7 +133,7 @@ def console(path: str, request: Request) -> Response:
     }
     if asset.media_type.startswith("text/html"):
         # What a page cannot see of an HttpOnly cookie: without one it asks for no session, which could only fail.
-        known = "maybe" if SESSION_COOKIE in request.cookies else "none"
+        known = "maybe" if session_cookie(request)[0] else "none"
         headers["server-timing"] = f'session;desc="{known}"'
     if request.headers.get("if-none-match") == asset.etag:
         return Response(status_code=304, headers=headers)

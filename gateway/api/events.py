@@ -7,17 +7,19 @@ proxies from closing the stream; a reader that falls behind loses the oldest eve
 """
 
 import contextlib
+import time
 from collections.abc import Coroutine, Mapping
 from typing import Annotated, Any, Final
 
 import anyio
 import orjson
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.caller import Desk, authenticate, permit
+from gateway.api.caller import Desk, Permit
 from gateway.api.ledger_rows import event_json
 from gateway.api.services import WorkerLink
 from gateway.errors import SluicegateError, Unavailable
@@ -26,8 +28,12 @@ from gateway.policy.roles import Permission
 router = APIRouter(prefix="/api/v1", tags=["events"])
 
 KEEP_ALIVE_S: Final = 15.0
-CHECK_CALLER_EVERY: Final = 4
-"""Keep-alives between two looks at whether the caller may still read: a revoked token's stream ends in a minute."""
+BELIEVED_S: Final = 0.5
+"""How long it is believed that the caller may still read: who may no more hears nothing after that, and the stream ends
+with what would be next, the keep-alive at the latest."""
+BELIEVED_UNASKED_S: Final = 60.0
+"""The same while the database does not answer, of which the feed has to tell."""
+READING: Final = Permit(Permission.USAGE_READ)
 COMMENT: Final = b": keep-alive\n\n"
 GREETING: Final = b"retry: 2000\n: sluicegate\n\n"
 """Browsers come back after 2 s."""
@@ -45,6 +51,8 @@ class EventStream(Response):
         self._desk = desk
         self._link = link
         self._after = after
+        self._asked_s = self._welcome_s = time.monotonic()
+        """When it was last asked whether the caller is welcome, and when that was so."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -68,16 +76,29 @@ class EventStream(Response):
         with contextlib.suppress(Unavailable):  # the stream ends, and the reader comes back
             async for event in self._link.subscribe_events(self._after):
                 if visible(event, self._desk):
+                    if not await self._welcome():
+                        return
                     await self._send(send, encode(event))
 
     async def _keep_alive(self, send: Send) -> None:
-        beats = 0
         while True:
             await anyio.sleep(KEEP_ALIVE_S)
-            beats += 1
-            if beats % CHECK_CALLER_EVERY == 0 and not await run_in_threadpool(still_welcome, self._request):
+            if not await self._welcome():
                 return
             await self._send(send, COMMENT)
+
+    async def _welcome(self) -> bool:
+        if time.monotonic() - self._asked_s <= BELIEVED_S:
+            return True
+        try:
+            if not await run_in_threadpool(still_welcome, self._request):
+                return False
+            self._welcome_s = time.monotonic()
+        except SQLAlchemyError:
+            return time.monotonic() - self._welcome_s <= BELIEVED_UNASKED_S
+        finally:
+            self._asked_s = time.monotonic()
+        return True
 
     @staticmethod
     async def _leave(receive: Receive) -> None:
@@ -95,7 +116,7 @@ class EventStream(Response):
 )
 async def stream_events(
     request: Request,
-    desk: Annotated[Desk, permit(Permission.USAGE_READ)],
+    desk: Annotated[Desk, Depends(READING)],
     last_event_id: Annotated[str | None, Header(max_length=64, description="Go on after this event")] = None,
 ) -> EventStream:
     """Requests as they reach the ledger, and changes of state. Team roles get their own team's alone."""
@@ -126,8 +147,9 @@ def encode(event: Mapping[str, Any]) -> bytes:
 
 
 def still_welcome(request: Request) -> bool:
-    """Whether the caller's token or session is still good. Blocks (SQL)."""
+    """Whether the caller's token or session is still good for this. Blocks (SQL)."""
     try:
-        return authenticate(request).may(Permission.USAGE_READ)
+        READING.admit(request)
     except SluicegateError:
         return False
+    return True

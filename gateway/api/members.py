@@ -24,6 +24,8 @@ router = APIRouter(prefix="/api/v1")
 
 Reading = Annotated[Desk, permit(Permission.MEMBERS)]
 Changing = Annotated[Desk, permit_change(Permission.MEMBERS)]
+Granting = Annotated[Desk, permit_change(Permission.MEMBERS, confirmed=True)]
+"""What outlives the session that does it."""
 
 
 class RoleView(Document):
@@ -51,7 +53,7 @@ def list_users(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor =
 
 
 @router.post("/users", tags=["users"], status_code=201)
-def create_user(body: UserDocument, desk: Changing, response: Response) -> UserCreated:
+def create_user(body: UserDocument, desk: Granting, response: Response) -> UserCreated:
     """Without `password` one is made, and shown in this answer only."""
     with desk.change() as session:
         created = members.create_user(session, desk.authority, body)
@@ -70,6 +72,8 @@ def get_user(ref: str, desk: Reading, response: Response) -> UserView:
 @router.patch("/users/{ref}", tags=["users"])
 def update_user(ref: str, body: UserPatch, desk: Changing, version: ExpectedVersion, response: Response) -> UserView:
     """A new role, team or password, or disabling, ends the user's sessions."""
+    if body.model_fields_set & {"role", "team", "password"} or body.disabled is False:
+        desk.require_confirmed()
     with desk.change() as session:
         user = members.update_user(session, desk.authority, ref, body, version)
     set_etag(response, user)
@@ -84,7 +88,7 @@ def delete_user(ref: str, desk: Changing, version: ExpectedVersion) -> None:
 
 
 @router.post("/users/{ref}/reset-factors", tags=["users"])
-def reset_user_factors(ref: str, desk: Changing) -> UserView:
+def reset_user_factors(ref: str, desk: Granting) -> UserView:
     """Take the user's authenticator app, passkeys and recovery codes: the password alone lets them in again.
 
     Their sessions end. For one's own there is `/api/v1/account`.
@@ -110,7 +114,7 @@ def list_tokens(desk: Reading, limit: ListLimit = DEFAULT_LIMIT, cursor: Cursor 
 
 
 @router.post("/tokens", tags=["tokens"], status_code=201)
-def create_token(body: TokenDocument, desk: Changing, response: Response) -> TokenCreated:
+def create_token(body: TokenDocument, desk: Granting, response: Response) -> TokenCreated:
     """The token's text is shown in this answer only. Nobody makes a token with a higher role than their own."""
     with desk.change() as session:
         created = members.create_token(session, desk.authority, body)
@@ -128,6 +132,9 @@ def get_token(ref: str, desk: Reading, response: Response) -> TokenView:
 
 @router.patch("/tokens/{ref}", tags=["tokens"])
 def update_token(ref: str, body: TokenPatch, desk: Changing, version: ExpectedVersion, response: Response) -> TokenView:
+    """A token that ends neither extends others nor itself beyond that."""
+    if "expires_at" in body.model_fields_set:
+        desk.require_confirmed()
     with desk.change() as session:
         token = members.update_token(session, desk.authority, ref, body, version)
     set_etag(response, token)

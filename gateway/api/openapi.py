@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
 import gateway
-from gateway.api.caller import SESSION_COOKIE, Permit
+from gateway.api.caller import HOST_PREFIX, SESSION_COOKIE, Permit
 from gateway.api.problems import Problem
 from gateway.policy.roles import PERMISSIONS, Permission
 from gateway.store.documents import GatewayDocument
@@ -35,6 +35,9 @@ Authenticate with `Authorization: Bearer TOKEN` (`sluicegate token create --role
 Single things carry their version as `ETag`; send it as `If-Match` to change only what you have seen.
 Errors are RFC 9457 problem details.
 Times are RFC 3339 in UTC, money is integer micro-USD unless a field says otherwise."""
+
+
+COOKIE_NAMES: Final = f"Over TLS it is called {HOST_PREFIX}{SESSION_COOKIE}"
 
 
 def install(app: FastAPI) -> None:
@@ -63,7 +66,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         schemas[model.__name__] = schema
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
-        "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE},
+        "session": {"type": "apiKey", "in": "cookie", "name": SESSION_COOKIE, "description": COOKIE_NAMES},
     }
     for route, method in api_operations(app):
         operation = document["paths"][route.path_format][method.lower()]

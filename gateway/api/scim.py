@@ -79,8 +79,8 @@ class PermitScim(Permit):
     def __init__(self) -> None:
         super().__init__(Permission.SCIM)
 
-    def _admit(self, request: Request) -> Caller:
-        caller = super()._admit(request)
+    def admit(self, request: Request) -> Caller:
+        caller = super().admit(request)
         if caller.scopes != frozenset((Permission.SCIM,)):
             raise Forbidden(
                 "SCIM takes a token with the scope scim alone", fix="sluicegate token create --role owner --scope scim"

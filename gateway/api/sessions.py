@@ -11,6 +11,7 @@ from gateway.api.caller import (
     SESSION_COOKIE,
     CrossOrigin,
     Desk,
+    cookie_name,
     is_https,
     lacks_second_factor,
     own_origin,
@@ -112,7 +113,7 @@ def from_own_page(request: Request) -> None:
 
 def set_session_cookie(request: Request, response: Response, cookie: str) -> None:
     response.set_cookie(
-        SESSION_COOKIE,
+        cookie_name(request, SESSION_COOKIE),
         cookie,
         max_age=int(ABSOLUTE_LIMIT.total_seconds()),
         path="/",
@@ -120,6 +121,18 @@ def set_session_cookie(request: Request, response: Response, cookie: str) -> Non
         httponly=True,
         samesite="lax",
     )
+    _drop_former_name(request, response)
+
+
+def drop_session_cookie(request: Request, response: Response) -> None:
+    name = cookie_name(request, SESSION_COOKIE)
+    response.delete_cookie(name, path="/", secure=is_https(request), httponly=True, samesite="lax")
+    _drop_former_name(request, response)
+
+
+def _drop_former_name(request: Request, response: Response) -> None:
+    if is_https(request) and SESSION_COOKIE in request.cookies:
+        response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="lax")
 
 
 def _session(request: Request, caller: Caller) -> Session:
@@ -205,11 +218,11 @@ def get_session(desk: Myself, request: Request) -> Session:
 
 
 @router.delete("", status_code=204)
-def delete_session(desk: Myself, response: Response) -> None:
+def delete_session(desk: Myself, request: Request, response: Response) -> None:
     """Sign out. With a token nothing ends."""
     with desk.change() as session:
         identity.sign_out(session, desk.caller)
-    response.delete_cookie(SESSION_COOKIE, path="/")
+    drop_session_cookie(request, response)
 
 
 @router.put("/password", status_code=204, dependencies=[HashingTurn])

@@ -29,7 +29,7 @@ from gateway.store.sign_on_documents import (
 router = APIRouter(prefix="/api/v1/sign-on", tags=["sign-on"])
 
 Reading = Annotated[Desk, permit(Permission.SIGN_ON_READ)]
-Changing = Annotated[Desk, permit_change(Permission.SIGN_ON_WRITE)]
+Changing = Annotated[Desk, permit_change(Permission.SIGN_ON_WRITE, confirmed=True)]
 
 
 def _policy(editing: Editing, request: Request) -> SignOnView:
@@ -58,7 +58,8 @@ def get_sign_on(desk: Reading, request: Request, response: Response) -> SignOnVi
 def set_sign_on(
     body: SignOnDocument, desk: Changing, request: Request, response: Response, version: ExpectedVersion
 ) -> SignOnView:
-    """Replaced as a whole. Users that SCIM manages follow at once, others at their next sign-in."""
+    """Replaced as a whole. Users that SCIM manages follow at once. Of others, whom the rules admit no more, or as
+    something else, is signed out; so is who came by password and may do so no more."""
     with desk.changing() as editing:
         sign_on.set_policy(editing, body, version)
         scim_admission.settle_all(editing.session, editing.authority.actor)

@@ -23,13 +23,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from gateway.api.caller import SESSION_COOKIE, Desk, is_https, own_origin, permit, visitor_of
+from gateway.api.caller import Desk, cookie_name, is_https, own_origin, permit, visitor_of
 from gateway.api.oidc import ProviderAway, TokenRefused, sign_out_url
 from gateway.api.services import Services, services_of
-from gateway.api.sessions import set_session_cookie
+from gateway.api.sessions import drop_session_cookie, set_session_cookie
 from gateway.errors import NotFound, SluicegateError
 from gateway.policy.roles import Permission
-from gateway.store import identity, sign_on, tickets
+from gateway.store import audit, identity, sign_on, tickets
 from gateway.store.database import read_session, write_session
 from gateway.store.login_sessions import SignedIn
 from gateway.store.sealing import Sealed, Sealer, SealingKeyError
@@ -42,7 +42,6 @@ from gateway.store.tickets import Purpose, Ticket, TicketRefused
 router = APIRouter(prefix="/api/v1/sign-on", tags=["sign-on"])
 
 COOKIE: Final = "sluicegate_sign_on"
-COOKIE_PATH: Final = "/api/v1/sign-on"
 CALLBACK: Final = "/api/v1/sign-on/callback"
 LOGIN: Final = "/console/login"
 GOOD_FOR: Final = timedelta(minutes=10)
@@ -99,6 +98,7 @@ async def start_sign_on(
     services: ServicesHere,
     provider: Annotated[str, Query(max_length=128, description="By name")],
     next: Annotated[str, Query(max_length=LONGEST_PAGE, description="Page of the console to go to")] = "/console/",  # noqa: A002
+    fresh: Annotated[bool, Query(description="Have the provider ask who it is, even if it knows")] = False,
 ) -> Response:
     """Send the browser to the provider. Where that does not answer, back to the sign-in page, which says so."""
     page = next if OWN_PAGE.fullmatch(next) else "/console/"
@@ -119,16 +119,17 @@ async def start_sign_on(
             state=attempt.state,
             nonce=attempt.nonce,
             verifier=attempt.verifier,
+            **({"prompt": "login"} if fresh else {}),
         )
         await _note_endpoints(services, known)
     except (ProviderAway, NotFound) as error:
         return _to_login(error.code, provider, page)
     answer = RedirectResponse(url, status_code=302)
     answer.set_cookie(
-        COOKIE,
+        cookie_name(request, COOKIE),
         await _in_thread(partial(attempt.sealed, services.sealer)),
         max_age=int(GOOD_FOR.total_seconds()),
-        path=COOKIE_PATH,
+        path="/",
         secure=is_https(request),
         httponly=True,
         samesite="lax",  # the provider sends the browser back from another site
@@ -147,7 +148,8 @@ async def end_sign_on(
     error_description: Annotated[str, Query(max_length=2048)] = "",
 ) -> Response:
     """Where the provider sends the browser back to. Who may come in gets a session; who may not is told why."""
-    attempt = await _in_thread(partial(Attempt.opened, services.sealer, request.cookies.get(COOKIE, "")))
+    name = cookie_name(request, COOKIE)
+    attempt = await _in_thread(partial(Attempt.opened, services.sealer, request.cookies.get(name, "")))
     if attempt is None or not hmac.compare_digest(attempt.state.encode(), state.encode()):
         return _page(400, "This sign-in was not begun here", _BEGIN_AGAIN)
     if attempt.expires_at <= datetime.now(UTC).timestamp():
@@ -162,7 +164,7 @@ async def end_sign_on(
         answer = _page(
             problem.status, "You could not be signed in", f"{_sentence(problem.message)} {_sentence(problem.fix)}"
         )
-    answer.delete_cookie(COOKIE, path=COOKIE_PATH)
+    answer.delete_cookie(name, path="/", secure=is_https(request), httponly=True, samesite="lax")
     return answer
 
 
@@ -179,7 +181,7 @@ async def sign_out(request: Request, desk: Annotated[Desk, permit(Permission.SES
         except ProviderAway:
             url = None  # signed out here all the same
     answer = Response(orjson.dumps(SignedOut(url=url).model_dump()), media_type="application/json")
-    answer.delete_cookie(SESSION_COOKIE, path="/")
+    drop_session_cookie(request, answer)
     return answer
 
 
@@ -227,6 +229,7 @@ def _spend(services: Services, attempt: Attempt) -> None:
         expires_at=datetime.fromtimestamp(attempt.expires_at, UTC),
     )
     with write_session(services.engine) as session:
+        audit.lock(session)
         tickets.spend(session, ticket, datetime.now(UTC))
 
 

@@ -8,7 +8,7 @@ from gateway.cli.owner import become_owner, caller_name
 from gateway.errors import Conflict, NotFound
 from gateway.policy.roles import Role
 from gateway.settings import Settings
-from gateway.store import account, migrate
+from gateway.store import account, audit, migrate
 from gateway.store.database import make_engine, write_session
 from gateway.store.identity import OWNER_NAME
 from gateway.store.models import User
@@ -21,6 +21,7 @@ def reset(settings: Settings, name: str | None) -> None:
     try:
         migrate.check(engine)
         with write_session(engine) as session:
+            audit.lock(session)  # before the user is read, so that it is read as it is
             user = _named(session, name) if name is not None else _owner(session)
             password = account.break_glass(session, user, actor)
             shown, role = user.name, user.role

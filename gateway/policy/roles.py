@@ -7,6 +7,7 @@ never 403).
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -126,6 +127,8 @@ class Authority:
     team_id: TeamId | None = None
     scopes: frozenset[Permission] | None = None
     """What it is confined to (tokens); None = all that the role may."""
+    expires_at: datetime | None = None
+    """When it ends (tokens); None = never. A token that it makes or extends ends no later."""
 
     @property
     def permissions(self) -> frozenset[Permission]:

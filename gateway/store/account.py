@@ -59,6 +59,7 @@ def reset_factors(session: Session, authority: Authority, reference: str) -> Non
 
     Raises NotFound; Conflict for oneself, who has a page of their own for it that asks for the password.
     """
+    audit.lock(session)
     user = members.find_user(session, authority, reference)
     _refuse_oneself(authority, user)
     before = factors.remove_all(session, user.id)
@@ -68,6 +69,7 @@ def reset_factors(session: Session, authority: Authority, reference: str) -> Non
 
 def end_sessions_of(session: Session, authority: Authority, reference: str) -> None:
     """Sign a user out everywhere. Raises as `reset_factors` does."""
+    audit.lock(session)
     user = members.find_user(session, authority, reference)
     _refuse_oneself(authority, user)
     end_sessions(session, user.id)
@@ -78,7 +80,7 @@ def end_sessions_of(session: Session, authority: Authority, reference: str) -> N
 def break_glass(session: Session, user: User, actor: str) -> str:
     """Let a user in again, whatever has been lost: another password, which is returned; no second factor, no session,
     no wait after failures; enabled where it was not; no provider's and no directory's any more. For whoever holds the
-    data folder. The caller commits."""
+    data folder. The caller holds `audit.lock`, and commits."""
     password = passwords.random_text(GENERATED_PASSWORD_LENGTH)
     user.password_hash = passwords.hash_password(password)
     user.disabled = False

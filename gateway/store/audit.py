@@ -47,7 +47,14 @@ class _Chain:
 
 
 def lock(session: Session) -> None:
-    """Wait for our turn to change what is configured or to append here; it lasts until the transaction's end."""
+    """Wait for our turn to change what is configured, or who may do what, or to append here; it lasts until the
+    transaction's end.
+
+    The one order of locks: this first, then any rows. Whatever changes users, tokens, sessions or factors begins so.
+    Two that meet do not wait for each other then, and the later one sees all that the earlier one has done: a sign-in
+    the new password, a change of the password the session that a sign-in has just begun. (Transactions that touch one
+    table and append nothing, such as a count of failed sign-ins, need it not.)
+    """
     _end_of_chain(session)
 
 

@@ -77,7 +77,7 @@ def held_by(session: Session, user_ids: Sequence[int]) -> dict[int, Factors]:
 def begin_totp(session: Session, sealer: Sealer, caller: Caller, host: str) -> Enrolment:
     """A secret for an authenticator app, of no effect until `confirm_totp`. `host` tells it from other gateways'."""
     assert caller.user_id is not None
-    audit.lock(session)  # a rotation of the sealing key does not come between
+    audit.lock(session)  # a rotation of the sealing key does not come between, either
     row = session.get(Totp, caller.user_id)
     if row is not None and row.confirmed_at is not None:
         raise Conflict("an authenticator app is set up already", fix="remove that one first")

@@ -50,12 +50,14 @@ class Caller:
     team: str | None
     user_id: int | None = None
     """None for tokens."""
+    token_id: int | None = None
+    """None for users."""
     session_id: int | None = None
     last_seen_at: datetime | None = None
     expires_at: datetime | None = None
     """When session or token ends at the latest; None = never."""
-    begun_at: datetime | None = None
-    """When the user signed in."""
+    confirmed_at: datetime | None = None
+    """When the user signed in, or last showed who they are."""
     method: Method | None = None
     """None for tokens."""
     scopes: frozenset[Permission] | None = None
@@ -64,7 +66,13 @@ class Caller:
     @property
     def authority(self) -> Authority:
         kind = "token" if self.user_id is None else "user"
-        return Authority(actor=f"{kind}:{self.name}", role=self.role, team_id=self.team_id, scopes=self.scopes)
+        return Authority(
+            actor=f"{kind}:{self.name}",
+            role=self.role,
+            team_id=self.team_id,
+            scopes=self.scopes,
+            expires_at=self.expires_at if self.user_id is None else None,
+        )
 
     @property
     def permissions(self) -> frozenset[Permission]:
@@ -89,18 +97,33 @@ def caller_by_token(session: Session, text: str, at: datetime) -> Caller | None:
         role=role,
         team_id=_confinement(role, token.team_id),
         team=team,
+        token_id=token.id,
         expires_at=token.expires_at,
         scopes=None if token.scopes is None else frozenset(each for each in Permission if each in token.scopes),
     )
 
 
-def caller_by_session(session: Session, cookie: str, at: datetime) -> Caller | None:
-    """None: unknown, ended, idle for too long, or of a user who may no longer sign in."""
+def caller_by_session(session: Session, cookie: str, at: datetime, *, only_former: bool = False) -> Caller | None:
+    """None: unknown, ended, idle for too long, or of a user who may no longer sign in. `only_former`: one that a
+    release began which named all cookies alike."""
     found = select(LoginSession).options(joinedload(LoginSession.user).joinedload(User.team))
     row = session.scalars(found.where(LoginSession.digest == passwords.digest(cookie))).one_or_none()
     if row is None or row.expires_at <= at or row.last_seen_at + IDLE_LIMIT <= at or row.user.disabled:
         return None
+    if only_former and row.confirmed_at is not None:
+        return None
     return user_caller(row.user, row)
+
+
+def still_stands(session: Session, caller: Caller) -> bool:
+    """Whether the caller's session or token is still there. Asked while holding `audit.lock`: who took it away at the
+    moment of a change has the last word."""
+    here = (
+        select(LoginSession.id).where(LoginSession.id == caller.session_id)
+        if caller.session_id is not None
+        else select(Token.id).where(Token.id == caller.token_id)
+    )
+    return session.scalar(here) is not None
 
 
 def session_needs_touch(caller: Caller, at: datetime) -> bool:
@@ -127,6 +150,7 @@ def ensure_owner(session: Session, password: str | None) -> str | None:
 
     `password`: the operator's own choice (`SLUICEGATE_ADMIN_PASSWORD`), taken as it is; None = a random one.
     """
+    audit.lock(session)
     if session.scalar(select(User.id).where(User.role == Role.OWNER).limit(1)) is not None:
         return None
     chosen = password or passwords.random_text(GENERATED_PASSWORD_LENGTH)
@@ -147,7 +171,7 @@ def user_caller(user: User, begun: LoginSession) -> Caller:
         session_id=begun.id,
         last_seen_at=begun.last_seen_at,
         expires_at=begun.expires_at,
-        begun_at=begun.created_at,
+        confirmed_at=begun.confirmed_at or begun.created_at,
         method=Method(begun.method or Method.PASSWORD),
     )
 

@@ -60,6 +60,7 @@ def begin(session: Session, user: User, method: Method, visitor: Visitor, at: da
         user_id=user.id,
         created_at=at,
         last_seen_at=at,
+        confirmed_at=at,
         expires_at=at + ABSOLUTE_LIMIT,
         method=method,
         address=visitor.address,

@@ -2,10 +2,12 @@
 
 Every function takes the `Authority` in whose name it acts. What lies beyond it does not exist (NotFound); handing on a
 role that it may not is Forbidden. The last owner who can sign in cannot be removed, demoted or disabled. Each change is
-audited in the caller's transaction; none touches what a snapshot is made of.
+audited in the caller's transaction, which waits for its turn first (`audit.lock`); none touches what a snapshot is
+made of.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Select, select
@@ -54,6 +56,7 @@ def get_user(session: Session, authority: Authority, reference: str) -> UserView
 
 def create_user(session: Session, authority: Authority, wanted: UserDocument) -> UserCreated:
     """Raises Conflict where the name is taken, Invalid where it is not one that the authority may give."""
+    audit.lock(session)
     team = _team_for(session, authority, wanted.role, wanted.team)
     _require_free_name(session, authority, User, wanted.name)
     made = None if wanted.password else passwords.random_text(GENERATED_PASSWORD_LENGTH)
@@ -79,7 +82,7 @@ def update_user(
 ) -> UserView:
     """A new role, password or a disabling ends the user's sessions. Raises Conflict for one's own password, which takes
     the present one."""
-    audit.lock(session)  # before the user's row, as SCIM and sign-on take them
+    audit.lock(session)
     user = find_user(session, authority, reference)
     _require_version(user, expected_version)
     if patch.password is not None and authority.actor == f"user:{user.name}":
@@ -152,7 +155,9 @@ def get_token(session: Session, authority: Authority, reference: str) -> TokenVi
 
 
 def create_token(session: Session, authority: Authority, wanted: TokenDocument) -> TokenCreated:
+    audit.lock(session)
     team = _team_for(session, authority, wanted.role, wanted.team, wanted.scopes)
+    _require_no_later_end(authority, wanted.expires_at)
     name = wanted.name or f"{wanted.role}-{passwords.random_text(6)}"
     if wanted.name is not None:
         _require_free_name(session, authority, Token, name)
@@ -177,6 +182,7 @@ def create_token(session: Session, authority: Authority, wanted: TokenDocument) 
 def update_token(
     session: Session, authority: Authority, reference: str, patch: TokenPatch, expected_version: int | None
 ) -> TokenView:
+    audit.lock(session)
     token = _find(session, Token, authority, reference)
     _require_version(token, expected_version)
     before = _token_view(token)
@@ -184,6 +190,8 @@ def update_token(
         _require_free_name(session, authority, Token, patch.name)
         token.name = patch.name
     if "expires_at" in patch.model_fields_set:
+        if _later(patch.expires_at, token.expires_at):
+            _require_no_later_end(authority, patch.expires_at)
         token.expires_at = patch.expires_at
     session.flush()
     after = _token_view(token)
@@ -192,6 +200,7 @@ def update_token(
 
 
 def delete_token(session: Session, authority: Authority, reference: str, expected_version: int | None) -> None:
+    audit.lock(session)
     token = _find(session, Token, authority, reference)
     _require_version(token, expected_version)
     before = _token_view(token)
@@ -257,6 +266,21 @@ def _team_for(
     if team is None or (authority.team_id is not None and team.id != authority.team_id):
         raise _invalid_team(f"there is no team {team_name!r}", "GET /api/v1/teams lists them")
     return team
+
+
+def _require_no_later_end(authority: Authority, end: datetime | None) -> None:
+    """Raises Forbidden where a token that ends would hand on more time than it has, to itself or to others."""
+    if authority.expires_at is not None and _later(end, authority.expires_at):
+        own = authority.expires_at.isoformat(timespec="seconds")
+        raise Forbidden(
+            f"a token that ends ({own}) makes and extends none beyond that",
+            fix=f"set `expires_at` to {own} or before, or have a user do it",
+        )
+
+
+def _later(end: datetime | None, other: datetime | None) -> bool:
+    """Whether the one end comes after the other; None = never."""
+    return other is not None and (end is None or end > other)
 
 
 def _invalid_team(problem: str, remedy: str) -> Invalid:

@@ -374,6 +374,8 @@ class LoginSession(Base):
     address: Mapped[str | None] = mapped_column(Text)
     """From where it was begun, and with what."""
     user_agent: Mapped[str | None] = mapped_column(Text)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    """When its user last showed who they are; None = when it was begun, by a release before this was kept."""
     user: Mapped[User] = relationship(lazy="raise")
 
 

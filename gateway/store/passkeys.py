@@ -157,23 +157,18 @@ def sign_in(
     at: datetime,
 ) -> SignedIn:
     """Raises TicketRefused, SignInRefused, TooManyAttempts."""
-    with importing():
-        from gateway.store import webauthn_answers
+    load()
     ticket = tickets.read(sealer, ticket_text, Purpose.PASSKEY, at)
-    credential_id = _credential_id(credential)
+    credential_id = credential_id_of(credential)
     with read_session(engine) as session:
         of = select(User.name).join(Passkey, Passkey.user_id == User.id).where(Passkey.credential_id == credential_id)
         name = session.scalar(of)
     account = name or f"passkey {credential_id.hex()}"
     admit_attempt(engine, account, visitor.address, at)
     with write_session(engine) as session:
+        audit.lock(session)
         row = session.scalars(select(Passkey).where(Passkey.credential_id == credential_id).with_for_update()).first()
-        shown = None
-        if row is not None and row.rp_id == site.rp_id:
-            handle = _user_handle(session, row.user_id)
-            shown = webauthn_answers.signed(credential, ticket.nonce, site, row, handle)
-        if row is not None and shown is not None:
-            row.sign_count, row.synced, row.last_used_at = shown.sign_count, shown.synced, at
+        if row is not None and answers(session, row, ticket.nonce, site, credential, at):
             owner = select(User).where(User.id == row.user_id, ~User.disabled).options(joinedload(User.team))
             user = session.scalars(owner).one_or_none()
             if user is not None:
@@ -184,7 +179,30 @@ def sign_in(
     raise SignInRefused(_REFUSED, fix=_REMEDY)
 
 
-def _credential_id(credential: Mapping[str, Any]) -> bytes:
+def load() -> None:
+    """What `answers` takes, before the transaction in which it is asked."""
+    with importing():
+        import gateway.store.webauthn_answers  # noqa: F401
+
+
+def answers(
+    session: Session, row: Passkey, challenge: bytes, site: Site, credential: Mapping[str, Any], at: datetime
+) -> bool:
+    """Whether the passkey has signed the challenge, here and now, for a user whom the authenticator has verified; its
+    count of signatures moves on. One that does not has been copied."""
+    with importing():
+        from gateway.store import webauthn_answers
+    if row.rp_id != site.rp_id:
+        return False
+    shown = webauthn_answers.signed(credential, challenge, site, row, _user_handle(session, row.user_id))
+    if shown is None:
+        return False
+    row.sign_count, row.synced, row.last_used_at = shown.sign_count, shown.synced, at
+    return True
+
+
+def credential_id_of(credential: Mapping[str, Any]) -> bytes:
+    """Which passkey an authenticator's answer is of. Raises SignInRefused."""
     try:
         return urlsafe_b64decode(f"{credential['id']}===")[:1023]
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session, joinedload
 from gateway.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from gateway.policy.roles import Role
 from gateway.policy.sign_on import Rule
+from gateway.store import sign_on_sessions
 from gateway.store.config.editing import Editing
-from gateway.store.models import LoginSession, Meta, Team, now
+from gateway.store.models import Meta, Team, now
 from gateway.store.sealing import Sealer
 from gateway.store.sign_on_documents import (
     AdmissionDocument,
@@ -33,7 +34,6 @@ from gateway.store.sign_on_models import (
     SignOnProvider,
     SignOnRule,
     SignOnSecret,
-    SignOnSession,
     UserIdentity,
 )
 
@@ -86,7 +86,8 @@ def policy(session: Session) -> tuple[SignOnDocument, int]:
 
 
 def set_policy(editing: Editing, wanted: SignOnDocument, expected_version: int | None) -> None:
-    """Replace it as a whole. In force at each person's next sign-in; SCIM's users follow at once (`scim`)."""
+    """Replace it as a whole, and end the sessions that it lets be no longer; SCIM's users are the caller's to settle
+    (`scim_admission`)."""
     session = editing.session
     editing.lock()
     before, version = policy(session)
@@ -112,6 +113,8 @@ def set_policy(editing: Editing, wanted: SignOnDocument, expected_version: int |
         team_id = None if each.team is None else teams[each.team]
         session.add(SignOnRule(position=position, group_name=group, role=each.role, team_id=team_id))
     session.flush()
+    sign_on_sessions.end_unadmitted(session, rules(session))
+    _end_where_closed(session)
     after, _ = policy(session)
     if before != after:
         editing.record("update", KIND, POLICY_NAME, before.model_dump(mode="json"), after.model_dump(mode="json"))
@@ -165,6 +168,15 @@ def known_provider(session: Session, sealer: Sealer, reference: str, *, enabled_
     )
 
 
+def require_unchanged(session: Session, provider: KnownProvider) -> None:
+    """Before somebody comes in by it, who was under way while it may have been changed. Raises NotFound."""
+    present = session.execute(
+        select(SignOnProvider.enabled, SignOnProvider.issuer).where(SignOnProvider.id == provider.id)
+    ).one_or_none()
+    if present is None or not present.enabled or present.issuer != provider.issuer:
+        raise _not_found(provider.name)
+
+
 def create_provider(editing: Editing, wanted: SignOnProviderDocument) -> SignOnProviderView:
     session = editing.session
     editing.lock()
@@ -190,6 +202,7 @@ def create_provider(editing: Editing, wanted: SignOnProviderDocument) -> SignOnP
     row = _find(session, str(row.id))
     if wanted.client_secret is not None:
         _seal(editing, row, wanted.client_secret.get_secret_value())
+    _end_where_closed(session)
     shown = _view(session, row)
     editing.record("create", KIND, row.name, None, _audited(shown))
     return shown
@@ -215,7 +228,7 @@ def update_provider(
     if patch.issuer is not None and patch.issuer != row.issuer:
         row.issuer, row.endpoints = patch.issuer, []
         session.execute(delete(UserIdentity).where(UserIdentity.provider_id == row.id))
-        _end_sessions(session, row.id)
+        sign_on_sessions.end_of_provider(session, row.id)
     if "client_secret" in patch.model_fields_set:
         secret = patch.client_secret
         if secret is None:
@@ -225,7 +238,8 @@ def update_provider(
     session.flush()
     after = _view(session, row)
     if before.enabled and not after.enabled:
-        _end_sessions(session, row.id)
+        sign_on_sessions.end_of_provider(session, row.id)
+    _end_where_closed(session)
     shown = _audited(after) | ({"client_secret": "changed"} if "client_secret" in patch.model_fields_set else {})
     editing.record("update", KIND, before.name, _audited(before), shown)
     return after
@@ -238,7 +252,7 @@ def delete_provider(editing: Editing, reference: str, expected_version: int | No
     row = _find(session, reference)
     _require_version(repr(row.name), row.version, expected_version)
     shown = _view(session, row)
-    _end_sessions(session, row.id)
+    sign_on_sessions.end_of_provider(session, row.id)
     session.delete(row)
     session.flush()
     editing.record("delete", KIND, shown.name, _audited(shown), None)
@@ -321,9 +335,10 @@ def _seal(editing: Editing, row: SignOnProvider, secret: str) -> None:
     row.secret = sealed
 
 
-def _end_sessions(session: Session, provider_id: int) -> None:
-    begun = select(SignOnSession.session_id).where(SignOnSession.provider_id == provider_id)
-    session.execute(delete(LoginSession).where(LoginSession.id.in_(begun)))
+def _end_where_closed(session: Session) -> None:
+    """Whoever may not sign in by password any more has no session that was begun so."""
+    if local_sign_in_is_closed(session):
+        sign_on_sessions.end_local(session)
 
 
 def _view(session: Session, row: SignOnProvider) -> SignOnProviderView:

@@ -72,9 +72,11 @@ def enter(
     visitor: Visitor,
     at: datetime,
 ) -> SignedIn | Refusal:
-    """A new session, or why not; either is audited. The caller commits."""
+    """A new session, or why not; either is audited. The caller commits. Raises NotFound where the provider has been
+    removed, disabled or made another one meanwhile."""
     audit.come_from(session, visitor.address)
     audit.lock(session)  # two first sign-ins of one person at once make one user
+    sign_on.require_unchanged(session, provider)
     identity = _identity(session, provider, person)
     user = identity.user if identity is not None else _provisioned(session, provider, person)
     groups = set(person.groups) if user is None else groups_of(session, user, person.groups)

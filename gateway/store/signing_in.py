@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 STEPS_WITH_CODE: Final = 2
 RECENT: Final = timedelta(minutes=15)
-"""How long after signing in somebody without a password may change factors."""
+"""How long it is believed that it is still the user who sits there."""
 
 
 class SignInRefused(Unauthenticated):
@@ -63,12 +63,15 @@ def with_password(engine: Engine, name: str, password: str, visitor: Visitor, at
     if not passwords.password_matches(password_hash, password):
         note_refusal(engine, name, visitor.address, known=found is not None, step="password")
         raise SignInRefused("user name or password is wrong", fix="try again, or ask an owner to set a new password")
+    outdated = password_hash is not None and passwords.needs_rehash(password_hash)
+    rehashed = passwords.hash_password(password) if outdated else None
     with write_session(engine) as session:
+        audit.lock(session)  # who changes the account now ends the session that begins here, or is seen here
         user = _user_to_sign_in(session, User.name == name)
         if user is None or user.password_hash != password_hash:
             raise SignInRefused("the account has just been changed", fix="sign in again")
-        if password_hash is not None and passwords.needs_rehash(password_hash):
-            user.password_hash = passwords.hash_password(password)
+        if rehashed is not None:
+            user.password_hash = rehashed
             session.flush()
         present = factors.held(session, user.id)
         if present.any:
@@ -86,6 +89,7 @@ def with_code(engine: Engine, sealer: Sealer, ticket_text: str, code: str, visit
         raise tickets.TicketRefused
     admit_attempt(engine, name, visitor.address, at)
     with write_session(engine) as session:
+        audit.lock(session)
         user = _user_to_sign_in(session, User.id == ticket.user_id)
         if user is None or user.version != ticket.user_version:
             raise tickets.TicketRefused
@@ -105,13 +109,16 @@ def confirm_presence(
     its hash.
 
     A wrong one counts as a failed sign-in. Raises SignInRefused, TooManyAttempts; SignInAgain for a user without a
-    password whose session did not begin within the last minutes.
+    password who has not signed in, or confirmed who they are, within the last minutes.
     """
     with read_session(engine) as session:
         password_hash = session.scalar(select(User.password_hash).where(User.id == caller.user_id))
     if password_hash is None:
-        if caller.begun_at is None or at - caller.begun_at > RECENT:
-            raise SignInAgain("you signed in too long ago to change this", fix="sign out, sign in, and do it then")
+        if caller.confirmed_at is None or at - caller.confirmed_at > RECENT:
+            raise SignInAgain(
+                "you signed in too long ago to change this",
+                fix="POST /api/v1/session/confirmation, or sign out and in, and do it then",
+            )
         return None
     admit_attempt(engine, caller.name, visitor.address, at)
     if not passwords.password_matches(password_hash, password or ""):
@@ -133,6 +140,7 @@ def change_own_password(engine: Engine, caller: Caller, current: str, new: str, 
     new_hash = passwords.hash_password(new)
     with write_session(engine) as session:
         audit.come_from(session, visitor.address)
+        audit.lock(session)
         user = session.get_one(User, caller.user_id)
         if user.password_hash != confirmed or session.get(LoginSession, caller.session_id) is None:
             raise SignInAgain("the account has just been changed", fix="sign in again")
@@ -161,8 +169,8 @@ def note_refusal(engine: Engine, name: str, address: str, *, known: bool, step: 
             actor, after = f"user:{name}", {"step": step}
             audit.record(session, actor=actor, action="refuse", kind="session", name=address, after=after)
         else:
+            audit.lock(session)
             throttle.rewrite(session, name, address)
-            audit.lock(session)  # last, as a success does: whoever waited here for rows above would wait for ever
 
 
 def _user_to_sign_in(session: Session, which: ColumnElement[bool]) -> User | None:

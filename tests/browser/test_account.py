@@ -30,13 +30,14 @@ def visit(chromium: Browser, running: Live) -> Iterator[Visit]:
 
 
 @contextmanager
-def visiting(chromium: Browser, running: Live) -> Iterator[Visit]:
-    """Pages of browsers that know nothing yet, at a host name that passkeys may be made for. They must not complain."""
+def visiting(chromium: Browser, running: Live, *, refused: tuple[int, ...] = (401, 409)) -> Iterator[Visit]:
+    """Pages of browsers that know nothing yet, at a host name that passkeys may be made for. They must not complain but
+    of what is `refused` on purpose (and of nobody being signed in)."""
     opened: list[BrowserContext] = []
     complaints: list[str] = []
 
     def complain(message: str) -> None:
-        if not re.search("status of (401|409)", message):  # what is refused on purpose; nobody signed in
+        if not re.search(f"status of ({'|'.join(map(str, refused))})", message):
             complaints.append(message)
 
     def open_page() -> Page:

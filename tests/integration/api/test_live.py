@@ -97,6 +97,21 @@ class Feed:
         return False
 
 
+def test_who_may_read_no_more_hears_nothing_more(running: live.Live) -> None:
+    """Half a second after it was settled, in whichever worker the feed is; it does not wait for a keep-alive."""
+    made = running.api.post("/api/v1/tokens", json={"role": "viewer", "name": "passing"}).json()
+    feeds = [Feed(running.url, str(made["token"])) for _ in range(4)]
+    assert chat(running).status_code == 200
+    for feed in feeds:
+        feed.next("request")
+    running.api.delete("/api/v1/tokens/passing").raise_for_status()
+    time.sleep(0.7)
+    assert chat(running).status_code == 200
+    for feed in feeds:
+        assert feed.ended.wait(5)
+        assert feed.nothing("request", 0)
+
+
 def test_requests_and_changes_appear_in_the_feed_of_those_who_may_see_them(running: live.Live) -> None:
     def token(team: str) -> str:
         made = running.api.post("/api/v1/tokens", json={"role": "team-member", "team": team})

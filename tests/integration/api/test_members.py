@@ -104,19 +104,23 @@ def test_a_team_admin_sees_and_makes_members_of_the_own_team_only(api: ServedApi
         assert all(token["team"] == "search" for token in admin.get("/api/v1/tokens").json()["items"])
 
 
-def test_lists_are_paged_by_cursor(owner: httpx2.Client) -> None:
-    names = [f"user-{number:02}" for number in range(7)]
+@pytest.mark.parametrize("kind", ["users", "tokens"])
+def test_lists_are_paged_by_cursor(owner: httpx2.Client, kind: str) -> None:
+    before = [each["name"] for each in owner.get(f"/api/v1/{kind}").json()["items"]]
+    names = [f"some-{number:02}" for number in range(7 - len(before))]
     for name in names:
-        owner.post("/api/v1/users", json={"name": name, "role": "viewer", "password": "long enough"}).raise_for_status()
+        more = {"password": "long enough"} if kind == "users" else {}
+        owner.post(f"/api/v1/{kind}", json={"name": name, "role": "viewer", **more}).raise_for_status()
     seen: list[str] = []
     cursor: str | None = None
     pages = 0
     while pages == 0 or cursor is not None:
-        page = owner.get("/api/v1/users", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
-        seen += [user["name"] for user in page["items"]]
+        page = owner.get(f"/api/v1/{kind}", params={"limit": 3} | ({"cursor": cursor} if cursor else {})).json()
+        assert len(page["items"]) <= 3
+        seen += [each["name"] for each in page["items"]]
         cursor = page["next_cursor"]
         pages += 1
-    assert seen == ["admin", *names]
+    assert seen == [*before, *names]
     assert pages == 3
     assert owner.get("/api/v1/users", params={"limit": 0}).status_code == 422
     assert owner.get("/api/v1/users", params={"limit": 1001}).status_code == 422

@@ -36,6 +36,8 @@ ALLOWED: dict[str, frozenset[Role]] = {
     "GET /api/v1/session": EVERYONE,
     "DELETE /api/v1/session": EVERYONE,
     "PUT /api/v1/session/password": EVERYONE,
+    "GET /api/v1/session/confirmation": EVERYONE,
+    "POST /api/v1/session/confirmation": EVERYONE,
     **{
         f"{method} /api/v1/account{path}": EVERYONE
         for method, path in (

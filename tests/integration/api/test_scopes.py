@@ -1,5 +1,6 @@
 """Tokens that are confined to some of what their role may: enforced everywhere, and not to be handed around."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -77,3 +78,25 @@ def test_an_admin_has_neither_sign_on_nor_scim_to_hand_on(api: ServedApi) -> Non
         for scope in ("scim", "sign-on:write"):
             assert admin.post("/api/v1/tokens", json={"role": "owner", "scopes": [scope]}).status_code == 403
             assert admin.post("/api/v1/tokens", json={"role": "admin", "scopes": [scope]}).status_code == 422
+
+
+def test_a_token_that_ends_hands_on_no_more_time_than_it_has(api: ServedApi) -> None:
+    """To nobody: others would go on in its name, and it could make itself last for ever."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    sooner, later = (end - timedelta(minutes=30)).isoformat(), (end + timedelta(seconds=1)).isoformat()
+    with api.client() as owner:
+        made = owner.post("/api/v1/tokens", json={"role": "owner", "name": "short", "expires_at": end.isoformat()})
+        owner.post("/api/v1/tokens", json={"role": "viewer", "name": "lasting"}).raise_for_status()
+        with api.bare_client(headers={"authorization": f"Bearer {made.json()['token']}"}) as short:
+            for beyond in ({}, {"expires_at": None}, {"expires_at": later}):
+                refused = short.post("/api/v1/tokens", json={"role": "viewer", **beyond})
+                assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+                assert end.isoformat() in refused.json()["fix"]
+            for beyond in (None, later):
+                assert short.patch("/api/v1/tokens/short", json={"expires_at": beyond}).status_code == 403
+            assert short.post("/api/v1/tokens", json={"role": "viewer", "expires_at": sooner}).status_code == 201
+            assert short.patch("/api/v1/tokens/lasting", json={"expires_at": later}).status_code == 200, "that is less"
+            assert short.patch("/api/v1/tokens/lasting", json={"expires_at": None}).status_code == 403
+            assert short.patch("/api/v1/tokens/short", json={"name": "brief"}).status_code == 200
+            assert short.patch("/api/v1/tokens/brief", json={"expires_at": sooner}).status_code == 200
+        assert owner.patch("/api/v1/tokens/brief", json={"expires_at": None}).status_code == 200

@@ -213,7 +213,7 @@ def test_who_has_no_password_must_have_just_signed_in(sqlite_api: ServedApi) -> 
             session.execute(update(User).values(password_hash=None))
         assert client.post("/api/v1/account/totp", json={}).status_code == 201
         with write_session(sqlite_api.engine) as session:
-            session.execute(update(LoginSession).values(created_at=datetime.now(UTC) - timedelta(minutes=16)))
+            session.execute(update(LoginSession).values(confirmed_at=datetime.now(UTC) - timedelta(minutes=16)))
         refused = client.post("/api/v1/account/totp", json={})
         assert (refused.status_code, refused.json()["code"]) == (403, "sign_in_again")
 

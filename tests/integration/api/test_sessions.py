@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -230,13 +231,45 @@ def test_behind_a_trusted_proxy_the_cookie_is_secure_and_the_origin_is_the_proxy
         told = owner.get("/api/v1/audit", params={"kind": "session"}).json()["items"][0]
         assert (told["action"], told["origin"]) == ("sign-in", "192.0.2.7")
         assert "Secure" in answer.headers["set-cookie"]
-        cookie = {"cookie": f"{COOKIE}={answer.cookies[COOKIE]}"}
+        cookie = {"cookie": f"__Host-{COOKIE}={answer.cookies[f'__Host-{COOKIE}']}"}
         allowed = browser.post(
             "/api/v1/tokens", json={"role": "viewer"}, headers=cookie | {"origin": "https://gw.example.com"}
         )
         assert allowed.status_code == 201
         refused = browser.post("/api/v1/tokens", json={"role": "viewer"}, headers=cookie | {"origin": api.url})
         assert refused.status_code == 403
+
+
+def test_over_tls_nobody_else_plants_a_cookie(sqlite_url: str, tmp_path: Path) -> None:
+    """The prefix has browsers take it from this host over TLS alone (RFC 6265bis 4.1.3.2). Sessions that a release
+    before had begun by the plain name go on."""
+    tls = {"x-forwarded-for": "192.0.2.7", "x-forwarded-host": "gw.example.com", "x-forwarded-proto": "https"}
+    tls["origin"] = "https://gw.example.com"
+    with served(tmp_path, sqlite_url, trusted_hops=1) as api, api.bare_client(headers=tls) as client:
+        answer = sign_in(client)
+        named, _, rest = answer.headers["set-cookie"].partition("=")
+        assert named == f"__Host-{COOKIE}"
+        assert {"path=/", "secure", "httponly"} <= {part.strip().lower() for part in rest.split(";")}
+        assert "domain" not in rest.lower()
+        secret = answer.cookies[named]
+        by_the_plain_name = {"cookie": f"{COOKIE}={secret}"}
+        assert client.get("/api/v1/session", headers={"cookie": f"{named}={secret}"}).status_code == 200
+        assert client.get("/api/v1/session", headers=by_the_plain_name).status_code == 401, "somebody planted it"
+        page = client.get("/console/", headers={"cookie": f"{named}={secret}"})
+        if page.status_code == 200:  # 503 where the console has not been built
+            assert page.headers["server-timing"] == 'session;desc="maybe"'
+        with write_session(api.engine) as session:
+            session.execute(update(LoginSession).values(confirmed_at=None))  # as the release before began them
+        assert client.get("/api/v1/session", headers=by_the_plain_name).status_code == 200
+        change = {"current": OWNER_PASSWORD, "new": "another long one"}
+        renewed = client.put("/api/v1/session/password", json=change, headers=by_the_plain_name)
+        assert renewed.status_code == 204
+        set_, dropped = renewed.headers.get_list("set-cookie")
+        assert set_.startswith(f"__Host-{COOKIE}=")
+        assert dropped.startswith(f'{COOKIE}=""')
+        left = client.delete("/api/v1/session", headers={"cookie": set_.partition(";")[0]})
+        assert left.headers["set-cookie"].startswith(f'__Host-{COOKIE}=""')
+        assert "Secure" in left.headers["set-cookie"], "else browsers would not take it"
 
 
 def test_tokens_end_with_their_expiry_and_their_revocation(api: ServedApi) -> None:

@@ -1,5 +1,6 @@
 /** The client of the gateway's REST API, typed by its OpenAPI document (`npm run client` writes schema.d.ts). */
 import createClient from "openapi-fetch";
+import { send } from "./presence";
 import { ApiProblem } from "./problem";
 import type { paths } from "./schema";
 
@@ -14,9 +15,9 @@ function impatient(request: Request): Promise<Response> {
 }
 
 /** For what is read but takes long to be worked out: `api.GET(path, { fetch: patient })`. */
-export const patient = (request: Request): Promise<Response> => fetch(request);
+export const patient = (request: Request): Promise<Response> => send(request, fetch);
 
-export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: impatient });
+export const api = createClient<paths>({ baseUrl: window.location.origin, fetch: (request) => send(request, impatient) });
 
 interface Answer<Body> {
   data?: Body;

@@ -14,10 +14,18 @@ export function noPasskeysBecause(): string | undefined {
 }
 
 export async function signInByPasskey(): Promise<Session> {
+  return unwrap(api.POST("/api/v1/session/passkey", { body: await shownPasskey() }));
+}
+
+/** Confirms by it who sits here. */
+export async function confirmByPasskey(): Promise<void> {
+  await unwrap(api.POST("/api/v1/session/confirmation", { body: await shownPasskey() }));
+}
+
+async function shownPasskey(): Promise<{ ticket: string; credential: Record<string, unknown> }> {
   const { ticket, options } = await unwrap(api.POST("/api/v1/session/passkey-options"));
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options as unknown as PublicKeyCredentialRequestOptionsJSON);
-  const credential = await asked(() => navigator.credentials.get({ publicKey }));
-  return unwrap(api.POST("/api/v1/session/passkey", { body: { ticket, credential } }));
+  return { ticket, credential: await asked(() => navigator.credentials.get({ publicKey })) };
 }
 
 export async function makePasskey(name: string, password: string | null): Promise<PasskeyMade> {

@@ -257,6 +257,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/session/confirmation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Confirmation
+         * @description Whether deeds that ask for it are open to this session, and how to open them.
+         */
+        get: operations["get_confirmation"];
+        put?: never;
+        /**
+         * Create Confirmation
+         * @description Confirm that it is you, for a quarter of an hour. The session gets a new cookie; failures count as failed
+         *     sign-ins.
+         */
+        post: operations["create_confirmation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/sign-on/options": {
         parameters: {
             query?: never;
@@ -351,7 +376,8 @@ export interface paths {
         get: operations["get_sign_on"];
         /**
          * Set Sign On
-         * @description Replaced as a whole. Users that SCIM manages follow at once, others at their next sign-in.
+         * @description Replaced as a whole. Users that SCIM manages follow at once. Of others, whom the rules admit no more, or as
+         *     something else, is signed out; so is who came by password and may do so no more.
          */
         put: operations["set_sign_on"];
         post?: never;
@@ -1865,7 +1891,10 @@ export interface paths {
         delete: operations["delete_token"];
         options?: never;
         head?: never;
-        /** Update Token */
+        /**
+         * Update Token
+         * @description A token that ends neither extends others nor itself beyond that.
+         */
         patch: operations["update_token"];
         trace?: never;
     };
@@ -3141,6 +3170,38 @@ export interface components {
              * Format: password
              */
             code: string;
+        };
+        /**
+         * ConfirmationDocument
+         * @description One way of these.
+         */
+        ConfirmationDocument: {
+            /** Password */
+            password?: string | null;
+            /** Code */
+            code?: string | null;
+            /** Ticket */
+            ticket?: string | null;
+            /** Credential */
+            credential?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /** ConfirmationView */
+        ConfirmationView: {
+            /** Username */
+            username: string;
+            /** Confirmed */
+            confirmed: boolean;
+            /** Until */
+            until: string | null;
+            /** Password */
+            password: boolean;
+            /** Code */
+            code: boolean;
+            /** Passkey */
+            passkey: boolean;
+            provider: components["schemas"]["SignOnOption"] | null;
         };
         /** Confirmed */
         Confirmed: {
@@ -7419,6 +7480,66 @@ export interface operations {
             };
         };
     };
+    get_confirmation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConfirmationView"];
+                };
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_confirmation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmationDocument"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What went wrong and what to do about it (RFC 9457) */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     sign_in_options: {
         parameters: {
             query?: never;
@@ -7455,6 +7576,8 @@ export interface operations {
                 provider: string;
                 /** @description Page of the console to go to */
                 next?: string;
+                /** @description Have the provider ask who it is, even if it knows */
+                fresh?: boolean;
             };
             header?: never;
             path?: never;

@@ -30,6 +30,11 @@ export const signIn = (username: string, password: string): Promise<Session | Se
   unwrap(api.POST("/api/v1/session", { body: { username, password } }));
 export const signInByCode = (ticket: string, code: string): Promise<Session> => unwrap(api.POST("/api/v1/session/code", { body: { ticket, code } }));
 
+/** How it can be confirmed who sits here, and whether that was done lately. */
+export const confirmationQuery = queryOptions({ queryKey: ["confirmation"], queryFn: () => unwrap(api.GET("/api/v1/session/confirmation")), staleTime: 0, gcTime: 0 });
+
+export const confirmIt = (by: { password: string } | { code: string }) => unwrap(api.POST("/api/v1/session/confirmation", { body: by }));
+
 /** Signs out here. The URL is where the browser has to go to sign out at the identity provider, too. */
 export async function signOut(queries: QueryClient): Promise<string | null> {
   const { url } = await unwrap(api.POST("/api/v1/sign-on/sign-out"));

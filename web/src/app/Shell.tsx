@@ -11,6 +11,7 @@ import { DraftBar } from "@/features/publish/DraftBar";
 import { sessionQuery, useMay } from "@/api/session";
 import { entriesFor, GROUPS } from "./entries";
 import styles from "./Shell.module.css";
+import { Presence } from "./Presence";
 import { TopBar } from "./TopBar";
 import { Unloaded } from "./Unloaded";
 
@@ -65,6 +66,7 @@ export function Shell() {
             <CommandPalette asked={asked} />
           </Suspense>
         ) : null}
+        <Presence />
       </div>
     </LiveFeed>
   );

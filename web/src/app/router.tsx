@@ -64,6 +64,12 @@ const login = createRoute({
   component: lazyRouteComponent(() => import("@/features/login/LoginPage"), "LoginPage"),
 });
 
+const confirmed = createRoute({
+  getParentRoute: () => root,
+  path: "/confirmed",
+  component: lazyRouteComponent(() => import("@/features/login/ConfirmedPage"), "ConfirmedPage"),
+});
+
 const frame = createRoute({
   getParentRoute: () => root,
   id: "frame",
@@ -388,6 +394,7 @@ const lost = createRoute({ getParentRoute: () => frame, path: "$", component: Lo
 export const router = createRouter({
   routeTree: root.addChildren([
     login,
+    confirmed,
     frame.addChildren([
       overview,
       start,

@@ -4,6 +4,7 @@ import { Trans } from "@lingui/react/macro";
 import { Button, Group, Modal } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import type { ReactNode } from "react";
+import { useIsAsked } from "@/api/presence";
 import { Problem } from "./Answer";
 import { useFocusBack } from "./focusBack";
 
@@ -56,11 +57,14 @@ interface DialogProps {
   /** A click beside it does not close it. */
   firm?: boolean;
   wide?: boolean;
+  /** It asks who sits there, above whatever is open. */
+  topmost?: boolean;
 }
 
 /** Every dialog of the console. Scrolling is not locked: the lock would be a style element, which the CSP refuses. */
-export function Dialog({ title, close, children, firm = false, wide = false }: DialogProps) {
+export function Dialog({ title, close, children, firm = false, wide = false, topmost = false }: DialogProps) {
   useFocusBack();
+  const below = useIsAsked() && !topmost;
   return (
     <Modal
       opened
@@ -69,7 +73,8 @@ export function Dialog({ title, close, children, firm = false, wide = false }: D
       centered
       size={wide ? 620 : "md"}
       lockScroll={false}
-      closeOnClickOutside={!firm}
+      closeOnClickOutside={!firm && !below}
+      closeOnEscape={!below}
       transitionProps={{ duration: 120 }}
       closeButtonProps={{ "aria-label": t`Close` }}
     >
