@@ -72,7 +72,7 @@ function Secret({ ways, passkey, end }: ConfirmProps & { ways: Confirmation; pas
           required
           value={secret}
           onChange={(event) => setSecret(event.currentTarget.value)}
-          data-autofocus
+          autoFocus
         />
       ) : (
         <PasswordInput
@@ -83,7 +83,7 @@ function Secret({ ways, passkey, end }: ConfirmProps & { ways: Confirmation; pas
           value={secret}
           onChange={(event) => setSecret(event.currentTarget.value)}
           visibilityToggleButtonProps={{ "aria-label": t`Show the password` }}
-          data-autofocus
+          autoFocus
         />
       )}
       {ways.password && ways.code ? (
