@@ -75,6 +75,7 @@ export function Dialog({ title, close, children, firm = false, wide = false, top
       lockScroll={false}
       closeOnClickOutside={!firm && !below}
       closeOnEscape={!below}
+      inert={below}
       transitionProps={{ duration: 120 }}
       closeButtonProps={{ "aria-label": t`Close` }}
     >
