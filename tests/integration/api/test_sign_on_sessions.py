@@ -28,7 +28,7 @@ def provider(api: ServedApi, name: str = "corp") -> KnownProvider:
 def comes(api: ServedApi, by: KnownProvider, name: str, *groups: str) -> httpx2.Client:
     """The browser of somebody whom the provider has just sent."""
     sealer, nobody = api.app.state.services.sealer, Visitor(address="", user_agent="")
-    person = Person(subject=f"s-{name}", name=name, directory_name=None, groups=groups)
+    person = Person(subject=f"s-{name}", name=name, directory_name=None, email=None, groups=groups)
     with write_session(api.engine) as session:
         entered = enter(session, sealer, by, person, "id-token", nobody, datetime.now(UTC))
     assert isinstance(entered, SignedIn)
