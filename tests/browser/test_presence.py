@@ -67,7 +67,10 @@ def test_the_password_is_asked_and_the_token_is_made(visit: Visit, running: Live
     question.get_by_label("Your password").fill(password)
     page.keyboard.press("Enter")
     secret = page.get_by_test_id("secret").inner_text()
-    assert running.api.get("/api/v1/users", headers={"authorization": f"Bearer {secret}"}).status_code == 200
+    assert (
+        running.api.get("/api/v1/session", headers={"authorization": f"Bearer {secret}"}).json()["username"]
+        == "of-nora"
+    )
     page.get_by_role("button", name="I have it, close").click()
     page.goto("/console/users")
     expect(page.get_by_role("heading", name="Users")).to_be_visible()
