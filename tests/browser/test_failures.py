@@ -1,13 +1,14 @@
 """What cannot be had is said, with a way to try again: no page is blank, waits for ever, or shows a false nought."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, expect
 
 from tests.browser.conftest import PASSWORD, call
 from tests.browser.looking import ready, wrong_with
@@ -18,11 +19,11 @@ pytestmark = [pytest.mark.timeout(120)]
 
 Way = Literal["refused", "broken", "silent"]
 """Answers 403, answers 500, never answers."""
-OF_EVERY_PAGE: Final = ("/session", "/events", "/draft", "/access-requests", "/health")
+OF_EVERY_PAGE: Final = ("/session", "/events", "/draft", "/access-requests/pending", "/health")
 """What the frame asks for on all pages. Who is signed in: below; of the feed the top bar tells."""
 ITS_OWN: Final = {
     "/draft": ("overview", "publish"),
-    "/access-requests": ("overview", "access requests"),
+    "/access-requests/pending": ("overview",),
     "/health": ("overview", "health"),
 }
 """Where that is tried."""
@@ -41,6 +42,9 @@ MORE: Final = {
 WHERE: Final = {**PAGES, **MORE}
 PAST_ALL_PATIENCE_S: Final = 31
 """Beyond the console's own (web/src/api/client.ts), and all that it tries again by itself."""
+
+QUIET_S: Final = 0.2
+"""Nothing has been asked for so long: what a page reads it has read."""
 
 CLAIMS: Final = """() => [...document.querySelectorAll("main *")]
     .filter(each => each.children.length === 0 && each.checkVisibility())
@@ -84,11 +88,20 @@ class Fault:
 
 
 def asked_by(page: Page, path: str) -> list[str]:
-    """The paths of the API that the page at `path` reads."""
+    """The paths of the API that the page at `path` reads; when this returns they have been answered."""
     asked: list[str] = []
+    waiting: set[Request] = set()
     page.on("request", lambda request: asked.append(urlsplit(request.url).path) if request.method == "GET" else None)
+    page.on("request", lambda request: None if request.url.endswith("/events") else waiting.add(request))
+    page.on("requestfinished", lambda request: waiting.discard(request))
+    page.on("requestfailed", lambda request: waiting.discard(request))
     page.goto(path)
     ready(page)
+    quiet_since_s = time.monotonic()
+    while time.monotonic() - quiet_since_s < QUIET_S:
+        page.wait_for_timeout(25)
+        if waiting:
+            quiet_since_s = time.monotonic()
     return sorted({each for each in asked if each.startswith("/api/")})
 
 
