@@ -174,7 +174,7 @@ def test_a_team_is_added_renamed_and_removed(page: Page, running: Live) -> None:
     dialog.get_by_role("textbox", name="Name").fill("sales")
     dialog.get_by_role("button", name="Add sales").click()
     drawer = page.get_by_role("complementary")
-    expect(drawer).to_contain_text("None: it can call nothing yet.")
+    expect(drawer).to_contain_text("none: it can call nothing yet")
     drawer.get_by_role("button", name="Edit").click()
     dialog.get_by_role("textbox", name="Name").fill("revenue")
     dialog.get_by_role("button", name="Save sales").press("Enter")

@@ -45,15 +45,14 @@ function Details({ team }: { team: Team }) {
   return (
     <>
       {may("configuration:write") ? <Deeds kind="team" name={team.name} may edit={(close) => <TeamEditForm team={team} close={close} />} remove={(close) => <RemoveTeam team={team} close={close} />} /> : null}
-      <Part title={t`Apps`}>
-        {team.apps.length === 0 ? <p>{t`None: it can call nothing yet.`}</p> : null}
-        {team.apps.map((app) => (
-          <div key={app}>
-            <Link to="/apps/$name" params={{ name: app }}>
-              {app}
-            </Link>
-          </div>
-        ))}
+      <Part title={t`Team`}>
+        <Facts
+          facts={[
+            [t`Apps`, team.apps.length > 0 ? <Apps key="apps" names={team.apps} /> : t`none: it can call nothing yet`],
+            ...(members ? ([[t`Members`, members.length > 0 ? members.map((user) => user.name).join(", ") : t`none: nobody sees its own pages`]] as const) : []),
+            [t`Made`, <When key="made" at={team.created_at} />],
+          ]}
+        />
       </Part>
       <Part title={RANGES[range].label}>
         <Facts
@@ -67,29 +66,33 @@ function Details({ team }: { team: Team }) {
       </Part>
       {limits ? (
         <Part title={t`Limits that name it`}>
-          {limits.length === 0 ? <p>{t`None: what its apps may spend together is not bounded.`}</p> : null}
           <Facts
-            facts={limits.map((limit) => [
-              limit.name,
-              <Link key="limit" to="/limits/$name" params={{ name: limit.name }}>
-                {promise(limit)}
-              </Link>,
-            ])}
+            facts={
+              limits.length === 0
+                ? [[t`None`, t`what its apps may spend together is not bounded`]]
+                : limits.map((limit) => [
+                    limit.name,
+                    <Link key="limit" to="/limits/$name" params={{ name: limit.name }}>
+                      {promise(limit)}
+                    </Link>,
+                  ])
+            }
           />
         </Part>
       ) : null}
-      {members ? (
-        <Part title={t`Members`}>
-          {members.length === 0 ? <p>{t`None: nobody sees this team's own pages.`}</p> : <Facts facts={members.map((user) => [user.name, user.role])} />}
-        </Part>
-      ) : null}
-      <p>
-        <Trans>
-          Made <When at={team.created_at} />
-        </Trans>
-      </p>
     </>
   );
+}
+
+function Apps({ names }: { names: readonly string[] }) {
+  return names.map((app, index) => (
+    <span key={app}>
+      {index > 0 ? ", " : ""}
+      <Link to="/apps/$name" params={{ name: app }}>
+        {app}
+      </Link>
+    </span>
+  ));
 }
 
 function RemoveTeam({ team, close }: { team: Team; close: () => void }) {
