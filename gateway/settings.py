@@ -102,6 +102,10 @@ class Settings(BaseSettings):
     Default: what each request says."""
     require_second_factor: tuple[Role, ...] = ()
     """Roles whose users may do nothing without a second factor but set one up."""
+    team_names: Literal["free", "prefixed"] = "free"
+    """What a team's people may call the apps, users and tokens that they make. Names are one space for all teams: with
+    `free`, a refusal tells that somebody has the name; with `prefixed` each begins with the name of the team and a dot,
+    and no refusal tells what others have."""
     zone: str | None = None
     """Where this host is: targets whose provider has this `zone` come first."""
     agent_socket: Path | None = None

@@ -7,7 +7,7 @@ transaction of the request, commits it before the answer is sent, and then nudge
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -69,7 +69,8 @@ class Desk:
 
     @property
     def authority(self) -> Authority:
-        return self.caller.authority
+        prefixed = self.caller.team_id is not None and self.services.settings.team_names == "prefixed"
+        return replace(self.caller.authority, names_prefixed=True) if prefixed else self.caller.authority
 
     @property
     def actor(self) -> str:

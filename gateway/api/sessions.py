@@ -29,6 +29,7 @@ from gateway.store.login_sessions import SignedIn
 from gateway.store.member_documents import Password
 from gateway.store.passkeys import Site
 from gateway.store.signing_in import CodeNeeded
+from gateway.store.team_names import OF_TEAM
 from gateway.store.tickets import LONGEST_TICKET, Purpose
 
 router = APIRouter(prefix="/api/v1/session", tags=["session"])
@@ -70,6 +71,8 @@ class Session(Document):
     """`user` or `token`."""
     role: Role
     team: str | None
+    names_begin_with: str
+    """What the caller has to begin names of apps, users and tokens with; empty where they are free."""
     permissions: list[Permission]
     second_factor_due: bool
     """The role takes a second factor, and this session was begun without one: nothing else is permitted before."""
@@ -137,11 +140,13 @@ def _drop_former_name(request: Request, response: Response) -> None:
 
 def _session(request: Request, caller: Caller) -> Session:
     due = lacks_second_factor(request, caller)
+    settings = services_of(request).settings
     return Session(
         username=caller.name,
         kind="token" if caller.user_id is None else "user",
         role=caller.role,
         team=caller.team,
+        names_begin_with=caller.team + OF_TEAM if caller.team and settings.team_names == "prefixed" else "",
         permissions=[Permission.SESSION] if due else sorted(caller.permissions),
         second_factor_due=due,
         method=caller.method,

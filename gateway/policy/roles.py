@@ -129,6 +129,8 @@ class Authority:
     """What it is confined to (tokens); None = all that the role may."""
     expires_at: datetime | None = None
     """When it ends (tokens); None = never. A token that it makes or extends ends no later."""
+    names_prefixed: bool = False
+    """What it names begins with the name of its team (`store.team_names`)."""
 
     @property
     def permissions(self) -> frozenset[Permission]:

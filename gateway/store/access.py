@@ -142,7 +142,7 @@ class AccessRequests:
                 raise unknown("app", "app", wanted.app, subject)
             return app, app.team
         if app is None or (own is not None and app.team_id != own):
-            require_name_of_team(self._session, own, wanted.app, field="app", subject=subject)
+            require_name_of_team(self._session, self._editing.authority, wanted.app, field="app", subject=subject)
         if app is not None:
             raise Conflict(f"the app {wanted.app!r} exists already", fix="choose another name, or leave `new_app` out")
         query = select(Team).where(Team.id == own) if own is not None else select(Team).where(Team.name == wanted.team)
@@ -269,9 +269,9 @@ class AccessRequests:
         before = self._audited(row)
         if row.app_id is None:
             # The app is part of what is approved: who may approve need not be one who may make apps.
-            own = self._editing.own_team_only()  # its name may be one that was asked for by others, or long ago
+            # Its name may be one that was asked for by others, or long ago.
             subject = f"the approval of request {row.id}"
-            require_name_of_team(self._session, own, row.app_name, field="app", subject=subject)
+            require_name_of_team(self._session, self._editing.authority, row.app_name, field="app", subject=subject)
             platform = replace(
                 self._editing, authority=Authority(actor=self._editing.authority.actor, role=Role.OPERATOR)
             )

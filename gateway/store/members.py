@@ -292,7 +292,7 @@ def _require_free_name(session: Session, authority: Authority, kind: type[Member
     word = kind.__name__.lower()
     holder = session.scalars(select(kind).where(kind.name == name)).one_or_none()
     if authority.team_id is not None and (holder is None or holder.team_id != authority.team_id):
-        require_name_of_team(session, int(authority.team_id), name, field="name", subject=f"{word} {name!r}")
+        require_name_of_team(session, authority, name, field="name", subject=f"{word} {name!r}")
     if holder is not None:
         raise Conflict(f"the {word} {name!r} exists already", fix="choose another name")
 

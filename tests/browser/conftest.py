@@ -69,12 +69,16 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+SETTINGS = {"SLUICEGATE_TEAM_NAMES": "prefixed"}
+"""The harder one: what a team names has to be put together from two parts."""
+
+
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     folder = tmp_path_factory.mktemp("browser")
     with (
         Provider() as provider,
-        live.gateway(folder, CONFIGURATION.format(url=provider.url)) as gateway,
+        live.gateway(folder, CONFIGURATION.format(url=provider.url), env=SETTINGS) as gateway,
     ):
         owner = {"name": "admin", "role": "owner", "password": PASSWORD}
         assert gateway.api.post("/api/v1/users", json=owner).status_code == 201

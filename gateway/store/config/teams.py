@@ -157,7 +157,7 @@ class Apps(Collection[App, AppEntry, AppView]):
             own = select(App.id).where(App.name == wanted.name, App.team_id == team_id)
             if self.session.scalar(own) is None:  # what it has itself is no secret
                 subject = self._subject(wanted.name)
-                require_name_of_team(self.session, team_id, wanted.name, field="name", subject=subject)
+                require_name_of_team(self.session, self.editing.authority, wanted.name, field="name", subject=subject)
         super()._require_free_name(wanted, row)
 
     def limits_naming(self, row: App) -> ColumnElement[bool]:

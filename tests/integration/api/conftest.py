@@ -10,9 +10,10 @@ from tests.support.ports import free_port
 
 
 @pytest.fixture
-def api(migrated_url: str, tmp_path: Path) -> Iterator[ServedApi]:
-    """An empty gateway, on SQLite and on PostgreSQL."""
-    with served(tmp_path, migrated_url) as found:
+def api(migrated_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ServedApi]:
+    """An empty gateway, on SQLite and on PostgreSQL, with what the test's mark `settings` says."""
+    mark = request.node.get_closest_marker("settings")
+    with served(tmp_path, migrated_url, **(mark.kwargs if mark else {})) as found:
         yield found
 
 

@@ -325,6 +325,7 @@ def test_what_cannot_be_asked_for_is_refused(people: People) -> None:
     assert made(people.operator, "crm", app="fresh", new_app=True, team="ads")["team"] == "ads"
 
 
+@pytest.mark.settings(team_names="prefixed")
 def test_a_name_that_others_have_is_refused_like_any_that_is_not_the_teams(people: People) -> None:
     """Whether the app `banner` of the team ads exists is not to be learned by asking for one of that name."""
     for client in (people.member, people.admin):
@@ -338,6 +339,7 @@ def test_a_name_that_others_have_is_refused_like_any_that_is_not_the_teams(peopl
     assert made(people.operator, "crm", app="poster", new_app=True, team="search")["state"] == "pending"
 
 
+@pytest.mark.settings(team_names="prefixed")
 def test_what_others_have_asked_for_by_another_name_is_not_a_team_admins_to_name(people: People) -> None:
     """A request of the platform's, or one from before names were the teams'."""
     request = made(people.operator, "draft", app="banner-2", new_app=True, team="search")

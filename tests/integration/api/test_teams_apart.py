@@ -100,6 +100,7 @@ def test_routes_of_others_cannot_be_guessed_by_granting_them(gateway: ServedApi)
         assert theirs.json()["detail"].replace("ads", "zzz") == nothing.json()["detail"]
 
 
+@pytest.mark.settings(team_names="prefixed")
 @pytest.mark.parametrize(
     ("path", "own", "body"),
     [
@@ -111,7 +112,7 @@ def test_routes_of_others_cannot_be_guessed_by_granting_them(gateway: ServedApi)
 def test_no_answer_tells_whether_another_team_has_a_name(
     gateway: ServedApi, path: str, own: str, body: dict[str, str]
 ) -> None:
-    """Names are one space for all teams: whatever a team role makes or renames begins with its team's name."""
+    """Names are one space for all teams: with `team_names = "prefixed"` a team's own begin with its name."""
     with gateway.client() as owner, gateway.client(Role.TEAM_ADMIN, "search") as admin:
         if path != "apps":
             owner.post(f"/api/v1/{path}", json={**body, "name": own}).raise_for_status()
@@ -135,6 +136,16 @@ def test_no_answer_tells_whether_another_team_has_a_name(
         assert admin.post(f"/api/v1/{path}", json={**body, "name": "search.one"}).status_code == 201
         assert admin.post(f"/api/v1/{path}", json={**body, "name": "search.one"}).status_code == 409
         assert admin.patch(f"/api/v1/{path}/{own}", json={"name": "search.two"}).status_code == 200
+
+
+def test_a_teams_people_name_as_they_like_unless_told_otherwise(gateway: ServedApi) -> None:
+    with gateway.client(Role.TEAM_ADMIN, "search") as admin:
+        assert admin.get("/api/v1/session").json()["names_begin_with"] == ""
+        assert admin.post("/api/v1/apps", json={"name": "crawler", "team": "search"}).status_code == 201
+        token = {"name": "of-ci", "role": "team-member", "team": "search"}
+        assert admin.post("/api/v1/tokens", json=token).status_code == 201
+        taken = admin.post("/api/v1/apps", json={"name": "ads-app", "team": "search"})
+        assert taken.status_code == 409
 
 
 def test_a_limit_of_the_team_is_seen_and_not_changed(gateway: ServedApi) -> None:

@@ -6026,6 +6026,8 @@ export interface components {
             role: components["schemas"]["Role"];
             /** Team */
             team: string | null;
+            /** Names Begin With */
+            names_begin_with: string;
             /** Permissions */
             permissions: components["schemas"]["Permission"][];
             /** Second Factor Due */

@@ -42,10 +42,9 @@ export async function signOut(queries: QueryClient): Promise<string | null> {
   return url;
 }
 
-/** What names begin with that the signed-in user gives to apps, users and tokens; "" for the platform's people. */
+/** What names begin with that the signed-in user gives to apps, users and tokens; "" where they are free. */
 export function useNameMark(): string {
-  const team = useQuery(sessionQuery).data?.team ?? null;
-  return team === null ? "" : `${team}.`;
+  return useQuery(sessionQuery).data?.names_begin_with ?? "";
 }
 
 /** Asks of a permission whether the signed-in user holds it; false while that is not yet known. */

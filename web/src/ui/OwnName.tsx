@@ -1,5 +1,5 @@
-/** A name that the reader gives to something. What a team's people name begins with their team's own name, which stands
- * before the field: names are one space for all teams, and the rest of it is not theirs to try (docs/app-teams.md). */
+/** A name that the reader gives to something. Where the gateway wants what a team's people name to begin with their team's
+ * own name (`team_names`), that stands before the field (docs/app-teams.md). */
 import { t } from "@lingui/core/macro";
 import { TextInput, type TextInputProps } from "@mantine/core";
 import styles from "./OwnName.module.css";
