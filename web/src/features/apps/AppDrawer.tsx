@@ -113,8 +113,8 @@ function RemoveApp({ app, close }: { app: App; close: () => void }) {
       draft={mayDraft ? () => draftRemoval("app", app.name) : undefined}
       act={async () => {
         await removeApp(app.name);
+        await navigate({ to: "/apps" }); // first: its drawer would ask for what is gone
         await Promise.all([queries.invalidateQueries({ queryKey: appsQuery.queryKey, exact: true }), queries.invalidateQueries({ queryKey: keysQuery.queryKey }), queries.invalidateQueries({ queryKey: teamsQuery.queryKey })]);
-        await navigate({ to: "/apps" });
       }}
       close={close}
     />

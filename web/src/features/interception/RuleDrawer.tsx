@@ -143,8 +143,8 @@ function RemoveRule({ rule, open, close }: { rule: Rule; open: number | null | u
       draft={() => draftRemoval("interception-rule", rule.name)}
       act={async () => {
         await removeRule(rule.id);
+        await navigate({ to: "/interception", search: (old) => old }); // first: its drawer would ask for what is gone
         await Promise.all([queries.invalidateQueries({ queryKey: rulesQuery.queryKey }), queries.invalidateQueries({ queryKey: interceptionQuery.queryKey })]);
-        await navigate({ to: "/interception", search: (old) => old });
       }}
       close={close}
     />

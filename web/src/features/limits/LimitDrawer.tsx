@@ -84,8 +84,8 @@ function RemoveLimit({ limit, close }: { limit: Limit; close: () => void }) {
       draft={() => draftRemoval("limit", limit.name)}
       act={async () => {
         await removeLimit(limit.name);
+        await navigate({ to: "/limits" }); // first: its drawer would ask for what is gone
         await queries.invalidateQueries({ queryKey: limitsQuery.queryKey, exact: true });
-        await navigate({ to: "/limits" });
       }}
       close={close}
     />

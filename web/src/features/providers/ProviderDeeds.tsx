@@ -32,8 +32,8 @@ export function ProviderDeeds({ provider, routes }: { provider: Provider; routes
           draft={() => draftRemoval("provider", provider.name)}
           act={async () => {
             await removeProvider(provider.name);
+            await navigate({ to: "/providers" }); // first: its drawer would ask for what is gone
             await queries.invalidateQueries({ queryKey: providersQuery.queryKey, exact: true });
-            await navigate({ to: "/providers" });
           }}
           close={close}
         />

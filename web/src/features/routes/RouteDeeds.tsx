@@ -46,8 +46,8 @@ function RemoveRoute({ route, close }: { route: Route; close: () => void }) {
       draft={() => draftRemoval("route", route.name)}
       act={async () => {
         await removeRoute(route.name);
+        await navigate({ to: "/routes" }); // first: its drawer would ask for what is gone
         await queries.invalidateQueries({ queryKey: routesQuery.queryKey, exact: true });
-        await navigate({ to: "/routes" });
       }}
       close={close}
     />

@@ -114,8 +114,8 @@ function RemoveTeam({ team, close }: { team: Team; close: () => void }) {
       draft={() => draftRemoval("team", team.name)}
       act={async () => {
         await removeTeam(team.name);
+        await navigate({ to: "/teams" }); // first: its drawer would ask for what is gone
         await queries.invalidateQueries({ queryKey: teamsQuery.queryKey, exact: true });
-        await navigate({ to: "/teams" });
       }}
       close={close}
     />
