@@ -486,8 +486,8 @@ def test_https_proxy_alone_brings_the_sdk_here(side: Side, monkeypatch: pytest.M
         chunks = client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
     assert side.secure.last.header("authorization") == "Bearer sk-own"
-    rows = [row for row in side.sluice.ledger() if row["host"] == f"localhost:{side.secure.port}"]
-    assert rows
+    place = f"localhost:{side.secure.port}"
+    side.sluice.until(lambda: any(row["host"] == place for row in side.sluice.ledger()), 5)
 
 
 def test_requests_and_httpx(side: Side) -> None:
