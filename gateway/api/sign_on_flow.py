@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import anyio.to_thread
@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from gateway.api.caller import Desk, cookie_name, is_https, own_origin, permit, visitor_of
 from gateway.api.oidc import ProviderAway, TokenRefused, sign_out_url
+from gateway.api.problems import MEDIA_TYPE
 from gateway.api.services import Services, services_of
 from gateway.api.sessions import drop_session_cookie, set_session_cookie
 from gateway.errors import NotFound, SluicegateError
@@ -44,6 +45,13 @@ router = APIRouter(prefix="/api/v1/sign-on", tags=["sign-on"])
 COOKIE: Final = "sluicegate_sign_on"
 CALLBACK: Final = "/api/v1/sign-on/callback"
 LOGIN: Final = "/console/login"
+BACK: Final[dict[str, Any]] = {"description": "Back to the console"}
+PAGE: Final[dict[str, Any]] = {
+    "description": "A page for people that says why, or a problem",
+    "content": {
+        kind: {"schema": {"type": kind_of}} for kind, kind_of in (("text/html", "string"), (MEDIA_TYPE, "object"))
+    },
+}
 GOOD_FOR: Final = timedelta(minutes=10)
 SEALED_AS: Final = "/sign-on attempt"
 OWN_PAGE: Final = re.compile(r"/console(?:/[^\\\x00-\x1f]*|\?[^\\\x00-\x1f]*)?")
@@ -92,7 +100,7 @@ def sign_in_options(services: ServicesHere) -> SignInOptions:
         return sign_on.options(session)
 
 
-@router.get("/start", response_class=RedirectResponse, status_code=302)
+@router.get("/start", response_class=RedirectResponse, status_code=302, responses={303: BACK})
 async def start_sign_on(
     request: Request,
     services: ServicesHere,
@@ -137,7 +145,7 @@ async def start_sign_on(
     return answer
 
 
-@router.get("/callback", response_class=HTMLResponse)
+@router.get("/callback", response_class=HTMLResponse, responses={303: BACK, "4XX": PAGE, "5XX": PAGE})
 async def end_sign_on(
     request: Request,
     services: ServicesHere,

@@ -7594,6 +7594,13 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Back to the console */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
                 headers: {
@@ -7629,6 +7636,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Back to the console */
+            303: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description What went wrong and what to do about it (RFC 9457) */
             default: {
                 headers: {
@@ -7636,6 +7650,26 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A page for people that says why, or a problem */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                    "application/problem+json": Record<string, never>;
+                };
+            };
+            /** @description A page for people that says why, or a problem */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                    "application/problem+json": Record<string, never>;
                 };
             };
         };
