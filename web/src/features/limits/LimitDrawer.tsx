@@ -53,14 +53,17 @@ function Details({ limit }: { limit: Limit }) {
         />
       </Part>
       <Part title={t`Now`}>
-        <Facts
-          facts={[
-            [t`Settled`, figure(used)],
-            [t`Reserved by requests in flight`, figure(reserved)],
-            [t`Left`, figure(left)],
-            ...(limit.metric === "concurrent_requests" ? [] : ([[t`Begins anew in`, state.data ? state.data.resets_at ? <Until key="anew" at={state.data.resets_at} /> : t`never` : figure(undefined)]] as const)),
-          ]}
-        />
+        {state.error ? <Problem error={state.error} again={() => void state.refetch()} /> : null}
+        {state.data || !state.error ? (
+          <Facts
+            facts={[
+              [t`Settled`, figure(used)],
+              [t`Reserved by requests in flight`, figure(reserved)],
+              [t`Left`, figure(left)],
+              ...(limit.metric === "concurrent_requests" ? [] : ([[t`Begins anew in`, state.data ? state.data.resets_at ? <Until key="anew" at={state.data.resets_at} /> : t`never` : figure(undefined)]] as const)),
+            ]}
+          />
+        ) : null}
       </Part>
     </>
   );
