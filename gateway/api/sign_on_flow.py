@@ -149,13 +149,16 @@ async def start_sign_on(
 async def end_sign_on(
     request: Request,
     services: ServicesHere,
-    state: Annotated[str, Query(max_length=512)] = "",
-    code: Annotated[str, Query(max_length=8192)] = "",
-    iss: Annotated[str | None, Query(max_length=1024)] = None,
-    error: Annotated[str, Query(max_length=256)] = "",
-    error_description: Annotated[str, Query(max_length=2048)] = "",
+    state: Annotated[str, Query(max_length=256)] = "",
+    code: Annotated[str, Query(max_length=3072)] = "",
+    iss: Annotated[str | None, Query(max_length=512)] = None,
+    error: Annotated[str, Query(max_length=128)] = "",
+    error_description: Annotated[str, Query(max_length=1024)] = "",
 ) -> Response:
-    """Where the provider sends the browser back to. Who may come in gets a session; who may not is told why."""
+    """Where the provider sends the browser back to. Who may come in gets a session; who may not is told why.
+
+    All of it together fits into a request line, however it is escaped.
+    """
     name = cookie_name(request, COOKIE)
     attempt = await _in_thread(partial(Attempt.opened, services.sealer, request.cookies.get(name, "")))
     if attempt is None or not hmac.compare_digest(attempt.state.encode(), state.encode()):

@@ -15,7 +15,7 @@ from tests.browser.looking import ready, wrong_with
 from tests.browser.test_console import PAGES
 from tests.support.live import Live
 
-pytestmark = [pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.timeout(120), pytest.mark.serial]
 
 Way = Literal["refused", "broken", "silent"]
 """Answers 403, answers 500, never answers."""

@@ -9,7 +9,7 @@ from tests.browser.conftest import call
 from tests.browser.looking import ready
 from tests.support.live import Live
 
-pytestmark = [pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.timeout(90), pytest.mark.serial]
 
 TABS_AT_MOST = 60
 

@@ -16,7 +16,10 @@ from tests.support.live import Live
 LANGUAGE = "en-XA"
 """web/lingui.config.ts"""
 
-pytestmark = [pytest.mark.timeout(300)]  # the first one builds the console, twice where it was not there
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.serial,
+]  # the first one builds the console, twice where it was not there
 
 LEFT_IN_ENGLISH = """() => {
     const english = /[A-Za-z]{2,}(?:[,.:;]? [a-z'’]{2,})+/g;

@@ -332,6 +332,8 @@ export interface paths {
         /**
          * End Sign On
          * @description Where the provider sends the browser back to. Who may come in gets a session; who may not is told why.
+         *
+         *     All of it together fits into a request line, however it is escaped.
          */
         get: operations["end_sign_on"];
         put?: never;
