@@ -234,7 +234,7 @@ def test_a_role_that_needs_a_second_factor_is_led_to_it(chromium: Browser, tmp_p
             set_up_app(page, password)
             expect(page.get_by_role("note")).to_have_count(0)
             page.get_by_role("link", name="Routes").click()
-            page.get_by_role("heading", name="Routes").wait_for()
+            page.get_by_role("heading", name="Routes", exact=True).wait_for()
             page.goto("/console/account")
             page.get_by_role("button", name="Remove the app").click()
             page.get_by_label("Your password").fill(password)
