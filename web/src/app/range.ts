@@ -18,7 +18,7 @@ export const isRange = (value: unknown): value is RangeName => typeof value === 
 
 export interface Span {
   from: string;
-  to: string;
+  to?: string;
 }
 
 export function useRange(): RangeName {
@@ -26,9 +26,10 @@ export function useRange(): RangeName {
   return search.range ?? DEFAULT_RANGE;
 }
 
-/** The range as instants, `shift` ranges back from now: 0 is the present one, 1 the one before it. */
+/** The range as instants, `shift` ranges back from now: 1 is the one before the present one. Up to now needs no end: with
+ * one, the last hour would be read row by row, and sums of the last week would not do for it. */
 export function spanOf(range: RangeName, nowMs: number, shift = 0): Span {
   const length = RANGES[range].hours * 3_600_000;
   const end = nowMs - shift * length;
-  return { from: new Date(end - length).toISOString(), to: new Date(end).toISOString() };
+  return { from: new Date(end - length).toISOString(), ...(shift === 0 ? {} : { to: new Date(end).toISOString() }) };
 }

@@ -7,9 +7,7 @@ export const usageQuery = (groupBy: string, range: RangeName, shift = 0) =>
   queryOptions({
     queryKey: ["usage", groupBy, range, shift],
     queryFn: () => {
-      const { from, to } = spanOf(range, Date.now(), shift);
-      // Up to now needs no end: with one, the last hour would be read row by row.
-      const span = shift === 0 ? { from } : { from, to };
+      const span = spanOf(range, Date.now(), shift);
       return everyPage((cursor) => api.GET("/api/v1/usage", { params: { query: { group_by: groupBy, limit: 1000, cursor: cursor ?? null, ...span } } }));
     },
     refetchInterval: 60_000,
