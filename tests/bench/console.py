@@ -45,6 +45,8 @@ STANDS: Final = """() => document.querySelector("h1")
 """Milliseconds since its address was asked for, once nothing of it is loading."""
 READY_WITHIN_MS: Final = 120_000
 QUIET_MS: Final = 150
+ASKS_NOTHING: Final = 20
+"""A page that has asked for nothing in so many of them."""
 DETAILS: Final = (
     "/routes/route-3",
     "/providers/provider-1",
@@ -100,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="in the ledger (10000000)")
     parser.add_argument("--asks", type=int, default=50, metavar="N", help="of each question (50)")
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
-    parser.add_argument("--only", default="", metavar="TEXT", help="pages whose address has this in it")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="pages whose address has this in it")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="make the SQLite ledger there, or use what is there"
     )
@@ -176,9 +178,8 @@ def look(running: live.Live, asks: int, only: str) -> Figures:
             raise SystemExit("Chromium is missing: apt-get install chromium")
         chromium = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         cookie = signed_in(running, user)
-        figures.pages = {
-            page: asked for page, asked in visits(chromium, running, cookie, addresses(running)) if only in page
-        }
+        wanted = [page for page in addresses(running) if re.search(only, page)]
+        figures.pages = dict(visits(chromium, running, cookie, wanted))
         figures.usable_ms = [usable(chromium, running, cookie) for _ in range(5)]
         chromium.close()
     for asked in dict.fromkeys(each for page in figures.pages.values() for each in page):
@@ -238,10 +239,10 @@ class Questions:
         """Until all is answered and nothing more was asked for a while."""
         deadline = time.monotonic() + READY_WITHIN_MS / 1000
         quiet = 0
-        while quiet < 3:
+        while quiet < (3 if self.urls else ASKS_NOTHING):
             asked = len(self.urls)
             self._page.wait_for_timeout(QUIET_MS)
-            quiet = quiet + 1 if self.urls and asked == len(self.urls) and not self._open else 0
+            quiet = quiet + 1 if asked == len(self.urls) and not self._open else 0
             if time.monotonic() > deadline:
                 raise SystemExit(f"{self._page.url} still waits for {self._open} answers")
 
