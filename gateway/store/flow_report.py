@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from gateway.probes.histogram import lower_ns
-from gateway.store.report import Fetch, Row, Statement, shown_group
+from gateway.store.report import Fetch, Statement, shown_group
 
 TOKEN_SUMS: Final = ("input_tokens", "output_tokens")
 MOST_PAST: Final = 500
@@ -68,7 +68,7 @@ def first_token_page(question: FirstTokenQuestion, fetch: Fetch) -> bytes:
 
 def flow_page(question: FlowQuestion, fetch: Fetch) -> bytes:
     """The whole picture as one object (`api.flows.Flows`)."""
-    rows = _added(question.paths, len(question.names), len(question.sums), fetch)
+    rows = _added(question.paths, len(question.names), fetch)
     paths = [dict(zip((*question.names, *question.sums), (*names, *sums), strict=True)) for names, sums in rows.items()]
     paths = [path for path in paths if path["requests"]]
     carried = {(row[0], row[1]): int(row[2]) for statement in question.carried for row in fetch(statement)}
@@ -191,21 +191,19 @@ def _rank_ms(histogram: dict[int, int], rank: float) -> float:
 
 def _histograms(statements: Iterable[Statement], names: int, fetch: Fetch) -> Histograms:
     found: Histograms = {}
-    for group, (answers,) in _added(statements, names + 1, 1, fetch).items():
+    for group, (answers,) in _added(statements, names + 1, fetch).items():
         found.setdefault(group[:-1], {})[int(group[-1])] = answers
     return found
 
 
-def _added(statements: Iterable[Statement], names: int, sums: int, fetch: Fetch) -> dict[tuple[Any, ...], list[int]]:
+def _added(statements: Iterable[Statement], names: int, fetch: Fetch) -> dict[tuple[Any, ...], list[int]]:
     """Groups that several statements give, added up."""
     found: dict[tuple[Any, ...], list[int]] = {}
     for statement in statements:
         for row in fetch(statement):
-            into = found.setdefault(_group(row, names), [0] * sums)
-            for i, amount in enumerate(row[names:]):
-                into[i] += int(amount)
+            group, amounts = tuple(row[:names]), [int(amount) for amount in row[names:]]
+            known = found.get(group)
+            found[group] = (
+                amounts if known is None else [one + other for one, other in zip(known, amounts, strict=True)]
+            )
     return found
-
-
-def _group(row: Row, names: int) -> tuple[Any, ...]:
-    return tuple(row[:names])

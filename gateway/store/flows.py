@@ -25,6 +25,7 @@ from gateway.store.flow_rollup import (
     PATH,
     PATH_SUMS,
     ROUTE_BYTES,
+    WHO,
 )
 from gateway.store.ingest import LEDGER
 from gateway.store.ledger import HOUR_NS, unix_ns, written_out
@@ -126,7 +127,9 @@ def _paths(span: Span, only: Only) -> Iterator[Select[Any]]:
         return
     columns = [FLOW_SUM.c[name] for name in PATH]
     sums = [_sum(FLOW_SUM.c[name]) for name in PATH_SUMS]
-    yield (select(*columns, *sums).where(_steps(FLOW_SUM, span), *_equal(FLOW_SUM, only)).group_by(*columns))
+    # What tells paths apart soonest comes first: hardly any has a process, and sorting looks at one name after another.
+    by = [FLOW_SUM.c[name] for name in sorted(PATH, key=lambda name: name in WHO)]
+    yield select(*columns, *sums).where(_steps(FLOW_SUM, span), *_equal(FLOW_SUM, only)).group_by(*by)
     row = LEDGER.c
     failed = (row.outcome.in_(FAILED)) | (row.status >= 400)
     used = (func.coalesce(row.input_tokens, 0) + func.coalesce(row.output_tokens, 0)) > 0
