@@ -86,7 +86,7 @@ class FirstTokensCompared(FirstTokens):
 
 
 class FirstTokensOf(BaseModel):
-    """By name. Hours at both ends count as whole ones."""
+    """By name. Hours at both ends count as whole ones; of a week and more, days."""
 
     all: FirstTokensCompared | None
     routes: dict[str, FirstTokensCompared]
@@ -210,7 +210,8 @@ def get_first_tokens(
     target: Name = None,
     provider: Name = None,
 ) -> Response:
-    """Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole."""
+    """Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole; of a
+    week and more, days."""
     now = datetime.now(UTC)
     begin, end = flows.default_span(since, until, now)
     groups = list(dict.fromkeys(name.strip() for name in group_by.split(",") if name.strip()))

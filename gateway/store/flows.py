@@ -14,7 +14,7 @@ from gateway.policy.discovery import State
 from gateway.policy.usage import Outcome
 from gateway.store.config.discoveries import state_now
 from gateway.store.discovery_models import Discovery
-from gateway.store.flow_models import DAY_S, EVERY_TEAM, STEPS_S
+from gateway.store.flow_models import DAY_S, EVERY_TEAM, STEPS_S, WEEK_S
 from gateway.store.flow_report import FirstTokenQuestion, FlowQuestion
 from gateway.store.flow_rollup import (
     ANSWERED,
@@ -70,6 +70,11 @@ class Span:
         What begins in the future is nothing."""
         return self if self.end < unix_ns(now) else Span(self.begin, (self.end // LONGEST_NS + 2) * LONGEST_NS)
 
+    @property
+    def ends_s(self) -> int:
+        """What the ends of histograms are rounded to: hours, of a week and more days."""
+        return HOUR_S if self.end - self.begin < WEEK_S * 1_000_000_000 else DAY_S
+
     def before(self) -> "Span":
         """As much time, up to this one's beginning."""
         return Span(self.begin - (self.end - self.begin), self.begin)
@@ -100,8 +105,8 @@ def flow_question(
         sums=PATH_SUMS,
         measure=measure,
         limit=limit,
-        first_tokens=_first_tokens(engine, firsts, span, only),
-        first_tokens_before=_first_tokens(engine, firsts, asked.before(), only),
+        first_tokens=_first_tokens(engine, firsts, span, only, asked.ends_s),
+        first_tokens_before=_first_tokens(engine, firsts, asked.before(), only, asked.ends_s),
         carried=[] if denials is None else [written_out(engine, _carried(span, only))],
         past=[] if denials is None else [written_out(engine, _past(span, only))],
         past_fields=PAST_FIELDS,
@@ -118,8 +123,9 @@ def first_token_question(
     for name in groups:
         if name not in FIRST_TOKEN_GROUPS:
             raise BadRequest(f"cannot group by {name!r}", fix=f"use some of {', '.join(FIRST_TOKEN_GROUPS)}")
-    span = Span.of(since, until).summed(now)
-    return FirstTokenQuestion(statements=_first_tokens(engine, groups, span, only), groups=groups)
+    asked = Span.of(since, until)
+    ends_s = HOUR_S if "hour" in groups else asked.ends_s
+    return FirstTokenQuestion(statements=_first_tokens(engine, groups, asked.summed(now), only, ends_s), groups=groups)
 
 
 def _paths(span: Span, only: Only) -> Iterator[Select[Any]]:
@@ -146,10 +152,11 @@ def _paths(span: Span, only: Only) -> Iterator[Select[Any]]:
         yield select(*names, *sums).where(*_within(begin, end), *_equal(LEDGER, only)).group_by(*names)
 
 
-def _first_tokens(engine: Engine, groups: Sequence[str], span: Span, only: Only) -> list[Statement]:
-    """Rows: the groups, bucket, answers. The hours at the ends count as whole ones: a percentile hardly moves, and
-    buckets are not made of rows in SQL."""
-    begin, end = span.begin // HOUR_NS * HOUR_NS, -(-span.end // HOUR_NS) * HOUR_NS
+def _first_tokens(engine: Engine, groups: Sequence[str], span: Span, only: Only, ends_s: int) -> list[Statement]:
+    """Rows: the groups, bucket, answers. The steps of `ends_s` at the ends count as whole ones: a percentile hardly
+    moves, and buckets are not made of rows in SQL."""
+    ends_ns = ends_s * 1_000_000_000
+    begin, end = span.begin // ends_ns * ends_ns, -(-span.end // ends_ns) * ends_ns
     if begin >= end:
         return []
     table = FIRST_TOKEN_SUM
