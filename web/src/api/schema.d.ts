@@ -2343,7 +2343,8 @@ export interface paths {
         };
         /**
          * Get First Tokens
-         * @description Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole.
+         * @description Percentiles of the time to the first token, of all answers of this time. Hours at both ends count as whole; of a
+         *     week and more, days.
          */
         get: operations["get_first_tokens"];
         put?: never;
@@ -3997,7 +3998,7 @@ export interface components {
         };
         /**
          * FirstTokensOf
-         * @description By name. Hours at both ends count as whole ones.
+         * @description By name. Hours at both ends count as whole ones; of a week and more, days.
          */
         FirstTokensOf: {
             all: components["schemas"]["FirstTokensCompared"] | null;
