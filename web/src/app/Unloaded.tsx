@@ -6,8 +6,8 @@ import { IconAlertTriangle } from "@tabler/icons-react";
 import { useQueryClient } from "@tanstack/react-query";
 import { useUnsaid } from "@/api/failures";
 import { ApiProblem } from "@/api/problem";
+import { Bar } from "@/ui/Bar";
 import { Told } from "@/ui/Told";
-import styles from "./Unloaded.module.css";
 
 export function Unloaded() {
   const queries = useQueryClient();
@@ -17,14 +17,16 @@ export function Unloaded() {
   const { message, fix } = ApiProblem.of(first.state.error);
   const stale = failed.every((query) => query.state.data !== undefined);
   return (
-    <div className={styles.bar} role="alert">
-      <IconAlertTriangle size={15} aria-hidden />
-      <span>
-        <b>{stale ? t`Not up to date:` : t`Some of this page could not be loaded:`}</b> <Told>{[message, fix].filter(Boolean).join(". ")}</Told>
-      </span>
-      <Button size="compact-xs" variant="default" loading={failed.some((query) => query.state.fetchStatus === "fetching")} onClick={() => void queries.refetchQueries({ predicate: (query) => failed.includes(query) })}>
-        <Trans>Try again</Trans>
-      </Button>
-    </div>
+    <Bar
+      tone="bad"
+      icon={<IconAlertTriangle size={15} aria-hidden />}
+      deed={
+        <Button size="compact-xs" variant="default" loading={failed.some((query) => query.state.fetchStatus === "fetching")} onClick={() => void queries.refetchQueries({ predicate: (query) => failed.includes(query) })}>
+          <Trans>Try again</Trans>
+        </Button>
+      }
+    >
+      <b>{stale ? t`Not up to date:` : t`Some of this page could not be loaded:`}</b> <Told>{[message, fix].filter(Boolean).join(". ")}</Told>
+    </Bar>
   );
 }

@@ -5,9 +5,9 @@ import { IconPencil } from "@tabler/icons-react";
 import { useQuery } from "@tanstack/react-query";
 import { Link, useLocation } from "@tanstack/react-router";
 import { useMay } from "@/api/session";
+import { Bar } from "@/ui/Bar";
 import { Ago } from "@/ui/Figure";
 import { draftQuery } from "./queries";
-import styles from "./DraftBar.module.css";
 
 export function DraftBar() {
   const may = useMay();
@@ -16,20 +16,22 @@ export function DraftBar() {
   if (!draft?.exists || here === "/publish" || here.startsWith("/publish/")) return null;
   const by = draft.updated_by?.replace(/^user:/, "") ?? "";
   return (
-    <div className={styles.bar} role="status">
-      <IconPencil size={15} aria-hidden />
-      <span>
-        <b>{plural(draft.changes, { one: "# unpublished change", other: "# unpublished changes" })}</b>
-        <span className={styles.by}>
-          {" · "}
-          <Trans>
-            by {by}, <Ago at={draft.updated_at} />
-          </Trans>
-        </span>
+    <Bar
+      tone="info"
+      icon={<IconPencil size={15} aria-hidden />}
+      deed={
+        <Link to="/publish">
+          <Trans>Review and publish</Trans>
+        </Link>
+      }
+    >
+      <b>{plural(draft.changes, { one: "# unpublished change", other: "# unpublished changes" })}</b>
+      <span data-aside>
+        {" · "}
+        <Trans>
+          by {by}, <Ago at={draft.updated_at} />
+        </Trans>
       </span>
-      <Link to="/publish">
-        <Trans>Review and publish</Trans>
-      </Link>
-    </div>
+    </Bar>
   );
 }
