@@ -1,13 +1,16 @@
 """A page as everybody has to be able to use it: no violation that axe finds, nothing wider than the screen."""
 
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 SIZES: Final = {"desk": (1440, 900), "phone": (390, 844), "small": (360, 640)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+
+EXPERIMENTAL: Final = {"label-content-name-mismatch": {"enabled": True}}
+"""Rules that axe leaves off and Lighthouse asks for: WCAG 2.5.3, a button is called what is written on it."""
 
 COME_TO_REST: Final = """async () => {
     const ends = each => each.effect.getComputedTiming().iterations !== Infinity;
@@ -42,14 +45,19 @@ def wrong_with(page: Page, path: str | None = None, *, pictures: Path | None = N
                 page.screenshot(path=pictures / f"{size}-{scheme}.png", full_page=True)
             if size != "small":  # which differs from the phone in its width alone
                 # Dark changes colours only: what depends on them is looked at again.
-                options = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
-                found += [
-                    f"{size}, {scheme}: {each['id']} {[node['target'] for node in each['nodes'][:3]]}"
-                    for each in Axe().run(page, options=options).response["violations"]
-                ]
+                options = {"rules": EXPERIMENTAL} if scheme == "light" else {"runOnly": ["color-contrast"]}
+                for each in Axe().run(page, options=options).response["violations"]:
+                    nodes = [node for node in each["nodes"] if not (each["id"] in EXPERIMENTAL and _drawn(node))]
+                    if nodes:
+                        found.append(f"{size}, {scheme}: {each['id']} {[node['target'] for node in nodes[:3]]}")
         wide = max(page.evaluate(f"document.querySelector('{part}').scrollWidth") for part in ("html", "main"))
         if wide > width:
             found.append(f"{size}: {wide} px wide")
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 1440, "height": 900})
     return found
+
+
+def _drawn(node: dict[str, Any]) -> bool:
+    """A part of a picture, whose words axe reads without the spaces between them."""
+    return str(node["html"]).startswith("<g ")

@@ -186,7 +186,7 @@ def test_an_app_team_asks_an_owner_approves_and_both_see_spend_move(page: Page, 
     member.get_by_role("button", name="I have it, close").click()
     running.until(lambda: call(running, rotated).status_code == 200, 5)
     assert call(running, key).status_code == 200
-    member.get_by_role("button", name="Refuse the old text of ci now").click()
+    member.get_by_role("button", name="Refuse it now: the old text of ci").click()
     expect(member.get_by_text("the old text is good until")).to_have_count(0)
     running.until(lambda: call(running, key).status_code == 401, 5)
 

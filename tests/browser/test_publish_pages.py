@@ -60,7 +60,7 @@ def test_a_change_is_drafted_compared_published_and_rolled_back(page: Page, runn
     assert route(running)["retries"] == 1
     page.get_by_role("link", name="Review and publish").first.click()
     expect(page.get_by_text("retries: 1 → 4")).to_be_visible()
-    page.get_by_role("button", name="Show the YAML of route chat").click()
+    page.get_by_role("button", name="Show YAML of route chat").click()
     expect(page.get_by_role("group", name="YAML of route chat").get_by_text("retries: 4")).to_be_visible()
     expect(page.get_by_text("Would now be refused")).to_be_visible()
     page.get_by_role("button", name="Publish 1 change").click()
@@ -180,7 +180,7 @@ def test_what_would_happen_to_a_request(page: Page, running: Live) -> None:
 def test_a_model_without_price_gets_one(page: Page, running: Live) -> None:
     page.goto("/console/prices")
     expect(page.get_by_text("1 model has no price")).to_be_visible()
-    page.get_by_role("button", name="Set a price for mock/gpt-unpriced").click()
+    page.get_by_role("button", name="Set price of mock/gpt-unpriced").click()
     page.get_by_role("textbox", name="Input", exact=True).fill("0.5")
     page.get_by_role("textbox", name="Output", exact=True).fill("2")
     page.get_by_role("button", name="Set the price").click()
@@ -231,6 +231,6 @@ def test_a_full_page_is_for_everybody(page: Page, running: Live) -> None:
     draft(running, "limit", "month-budget", at_most=25)
     running.api.patch("/api/v1/limits/month-budget", json={"at_most": 60}).raise_for_status()
     page.goto("/console/publish")
-    page.get_by_role("button", name="Show the YAML of route chat").click()
+    page.get_by_role("button", name="Show YAML of route chat").click()
     expect(page.get_by_role("group", name="YAML of route chat")).to_be_visible()
     assert not wrong_with(page)

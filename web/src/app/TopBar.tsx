@@ -29,12 +29,12 @@ export function TopBar({ navOpen, turnNav, search }: TopBarProps) {
       <ActionIcon className={styles.menu ?? ""} variant="subtle" color="gray" size="lg" onClick={turnNav} aria-label={t`Pages`} aria-expanded={navOpen} aria-controls="side-nav">
         <IconMenu2 size={20} />
       </ActionIcon>
-      <button type="button" className={styles.search} onClick={search} aria-label={t`Search and commands`}>
+      <button type="button" className={styles.search} onClick={search}>
         <IconSearch size={15} aria-hidden />
         <span>
           <Trans>Search or go to…</Trans>
         </span>
-        <kbd>{COMMAND}</kbd>
+        <kbd aria-hidden>{COMMAND}</kbd>
       </button>
       <div className={styles.room} />
       <FeedState />

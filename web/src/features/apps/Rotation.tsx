@@ -60,7 +60,7 @@ export function Overlap({ key_ }: { key_: Key }) {
           the old text is good until <When at={key_.previous_until} />
         </Trans>
       </Mark>
-      <Button size="compact-xs" variant="subtle" loading={ending.isPending} onClick={() => ending.mutate()} aria-label={t`Refuse the old text of ${key_.name} now`}>
+      <Button size="compact-xs" variant="subtle" loading={ending.isPending} onClick={() => ending.mutate()} aria-label={t`Refuse it now: the old text of ${key_.name}`}>
         <Trans>Refuse it now</Trans>
       </Button>
     </div>

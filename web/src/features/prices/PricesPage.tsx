@@ -178,12 +178,13 @@ function usedColumns(overrides: readonly Price[] | undefined, edit: ((wanted: Wa
       cell: (each) => {
         if (!edit) return null;
         const override = overrides?.find((price) => price.name === each.override);
+        const model = `${each.provider}/${each.model}`;
         return (
           <Button
             size="compact-xs"
             variant={each.source === "none" ? "filled" : "default"}
             onClick={() => edit(override ? { price: override } : { provider: each.provider, model: each.model })}
-            aria-label={override ? t`Change the price of ${override.name}` : t`Set a price for ${each.provider}/${each.model}`}
+            aria-label={override ? t`Change the price of ${override.name}` : each.source === "none" ? t`Set price of ${model}` : t`Override the price of ${model}`}
           >
             {override ? <Trans>Change</Trans> : each.source === "none" ? <Trans>Set price</Trans> : <Trans>Override</Trans>}
           </Button>

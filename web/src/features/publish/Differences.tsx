@@ -53,8 +53,8 @@ function OneDifference({ difference, canTakeBack }: { difference: Difference; ca
           </span>
         ) : null}
         <span className={styles.room} />
-        <Button size="compact-xs" variant="subtle" color="gray" onClick={() => setOpen(!open)} aria-expanded={open} aria-label={open ? t`Hide the YAML of ${kind} ${name}` : t`Show the YAML of ${kind} ${name}`}>
-          {open ? <Trans>Hide YAML</Trans> : <Trans>YAML</Trans>}
+        <Button size="compact-xs" variant="subtle" color="gray" onClick={() => setOpen(!open)} aria-expanded={open} aria-label={open ? t`Hide YAML of ${kind} ${name}` : t`Show YAML of ${kind} ${name}`}>
+          {open ? <Trans>Hide YAML</Trans> : <Trans>Show YAML</Trans>}
         </Button>
         {canTakeBack && kind !== "key" ? (
           <Button size="compact-xs" variant="subtle" color="gray" loading={taking.isPending} onClick={() => taking.mutate()} aria-label={t`Take back ${kind} ${name}`}>
