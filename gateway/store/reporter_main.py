@@ -80,7 +80,7 @@ def fetching(database: dict[str, Any]) -> Iterator[Fetch]:
     with contextlib.closing(psycopg.connect(*database["places"], **database["named"])) as away:
         away.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         away.read_only = True
-        # Compiling a report took longer than running it by its plan.
+        # Compiling the plan of a report took longer than it saved.
         away.execute(f"SET LOCAL statement_timeout = {WITHIN_S * 1000}; SET LOCAL jit = off".encode())
         with contextlib.suppress(psycopg.Error), away.transaction():  # not where its system cannot poll so
             away.execute(f"SET LOCAL client_connection_check_interval = {PING_MS}".encode())

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 SIZES: Final = {"desk": (1440, 900), "phone": (390, 844), "small": (360, 640)}
 SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
 
 EXPERIMENTAL: Final = {"label-content-name-mismatch": {"enabled": True}}
 """Rules that axe leaves off and Lighthouse asks for: WCAG 2.5.3, a button is called what is written on it."""
+
+FIRST_PAGE: Final = 300 * 1024
+"""Bytes."""
 
 COME_TO_REST: Final = """async () => {
     const ends = each => each.effect.getComputedTiming().iterations !== Infinity;
@@ -24,6 +27,26 @@ def ready(page: Page) -> None:
     page.get_by_role("heading", level=1).first.wait_for()
     # What the doctor looks at takes seconds.
     expect(page.locator("[aria-busy=true], .mantine-Skeleton-root")).to_have_count(0, timeout=20_000)
+
+
+def too_much(page: Page, path: str, leads_to: str | None = None) -> list[tuple[int, str]]:
+    """What the page at `path` loads of the console, in bytes as they travel, the largest first; [] where it is no more
+    than a first page may be. The browser has nothing of it yet. `leads_to`: where it leads on to by itself."""
+    sizes: dict[str, int] = {}
+
+    def note(response: Response) -> None:
+        if "/console/" in response.url:
+            sizes[response.url] = int(response.headers["content-length"])
+
+    page.on("response", note)
+    page.goto(path)
+    page.wait_for_url(f"**{leads_to or path}")
+    ready(page)
+    page.remove_listener("response", note)
+    assert sizes
+    return (
+        sorted(((size, url) for url, size in sizes.items()), reverse=True) if sum(sizes.values()) > FIRST_PAGE else []
+    )
 
 
 def wrong_with(page: Page, path: str | None = None, *, pictures: Path | None = None) -> list[str]:

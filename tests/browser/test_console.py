@@ -4,15 +4,14 @@ import re
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, expect
 
 from tests.browser.conftest import PASSWORD, call, sign_in
-from tests.browser.looking import ready, wrong_with
+from tests.browser.looking import ready, too_much, wrong_with
 from tests.support.live import Live
 
 pytestmark = [pytest.mark.timeout(90), pytest.mark.serial]
 
-FIRST_PAGE_BYTES = 300 * 1024
 PAGES = {
     "overview": "/console/",
     "flows": "/console/flows",
@@ -291,19 +290,13 @@ def test_every_page_is_accessible_and_fits_a_phone(page: Page, running: Live, na
 
 
 def test_the_first_page_is_small_and_its_files_are_kept(page: Page) -> None:
-    sizes: dict[str, int] = {}
     kept: dict[str, str] = {}
 
-    def note(response: object) -> None:
-        url, headers = response.url, response.headers  # type: ignore[attr-defined]
-        if "/console/" in url:
-            sizes[url] = int(headers["content-length"])
-        if "/assets/" in url:
-            kept[url] = headers["cache-control"]
+    def note(response: Response) -> None:
+        if "/assets/" in response.url:
+            kept[response.url] = response.headers["cache-control"]
 
     page.on("response", note)
-    page.goto("/console/")
-    ready(page)
-    assert sum(sizes.values()) <= FIRST_PAGE_BYTES, sorted(((size, url) for url, size in sizes.items()), reverse=True)
+    assert not too_much(page, "/console/")
     assert kept
     assert all("immutable" in policy for policy in kept.values())

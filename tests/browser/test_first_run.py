@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import PASSWORD, sign_in
-from tests.browser.looking import ready, wrong_with
+from tests.browser.looking import ready, too_much, wrong_with
 from tests.support import live
 from tests.support.live import Live
 from tests.support.provider import Provider
@@ -36,6 +36,18 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
 @pytest.fixture(scope="module")
 def running(fresh: Fresh) -> Live:
     return fresh.gateway
+
+
+def test_what_a_newcomer_sees_first_is_small(chromium: Browser, fresh: Fresh) -> None:
+    signing_in = chromium.new_context(base_url=fresh.gateway.url)
+    page = signing_in.new_page()
+    sign_in(page, PASSWORD)
+    expect(page).to_have_url(re.compile("/console/start$"))
+    context = chromium.new_context(base_url=fresh.gateway.url, storage_state=signing_in.storage_state())
+    page = context.new_page()
+    assert not too_much(page, "/console/", leads_to="/console/start")
+    context.close()
+    signing_in.close()
 
 
 def test_a_newcomer_gets_to_a_governed_first_call(chromium: Browser, fresh: Fresh) -> None:

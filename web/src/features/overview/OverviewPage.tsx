@@ -2,7 +2,7 @@
 import { plural, t } from "@lingui/core/macro";
 import { SegmentedControl, Skeleton } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { lazy, Suspense, useMemo, useState } from "react";
 import { useRange, type RangeName } from "@/app/range";
 import type { Need, UsageItem } from "@/api/model";
 import { useMay } from "@/api/session";
@@ -12,7 +12,6 @@ import { Problem } from "@/ui/Answer";
 import { Count, Latency, Unknown } from "@/ui/Figure";
 import { Page, Section } from "@/ui/Page";
 import { Change, Stat, Stats } from "@/ui/Stat";
-import { TimeChart } from "@/ui/TimeChart";
 import { count, share } from "@/units/count";
 import { money, moneyOnAxis } from "@/units/money";
 import { AtTheGate } from "./AtTheGate";
@@ -26,6 +25,9 @@ import { firstTokensQuery, overviewQuery, usageQuery } from "./queries";
 import { Spend } from "./Spend";
 import { bucketOf, sparkOf, sumOf, timeline, type Measure } from "./sums";
 import { TopApps } from "./TopApps";
+
+// Not before there is something to draw: who is led on to the first steps never needs it.
+const TimeChart = lazy(() => import("@/ui/TimeChart").then(({ TimeChart }) => ({ default: TimeChart })));
 
 const FORMATS = {
   spend: { format: money, formatAxis: moneyOnAxis },
@@ -148,6 +150,7 @@ function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | 
   const unpriced = usage?.every((item) => item.cost_usd_micros === 0) && usage.some((item) => item.unpriced > 0);
   const measure = chosen ?? (unpriced ? "tokens" : "spend");
   const line = useMemo(() => usage && timeline(usage, range, measure, updatedMs), [usage, range, measure, updatedMs]);
+  const empty = <Skeleton height={284} radius={8} />;
   const titles = { spend: t`Spend by route over time`, tokens: t`Tokens by route over time`, requests: t`Requests by route over time` };
   return (
     <Section
@@ -166,11 +169,9 @@ function Timelines({ usage, range, updatedMs }: { usage: readonly UsageItem[] | 
         />
       }
     >
-      {line ? (
-        <TimeChart label={titles[measure]} times={line.times} bucketS={line.bucketS} series={line.series} {...FORMATS[measure]} />
-      ) : (
-        <Skeleton height={284} radius={8} />
-      )}
+      <Suspense fallback={empty}>
+        {line ? <TimeChart label={titles[measure]} times={line.times} bucketS={line.bucketS} series={line.series} {...FORMATS[measure]} /> : empty}
+      </Suspense>
     </Section>
   );
 }
